@@ -1,0 +1,286 @@
+//! Where parameters come from: an ordered, named, seeded store.
+//!
+//! candle's CPU generator cannot be seeded and its `VarMap` iterates in the order of a hash map, so
+//! a run built on them is not reproducible. Here every tensor is drawn from a ChaCha8 stream whose
+//! number is a hash of the tensor's full name: its value depends on `(seed, name, shape)` alone,
+//! not on the order in which layers are built. Listings are sorted by name.
+//!
+//! ```
+//! use candle_core::Device;
+//! use s3_core::{Init, ParamKind, Params};
+//! let root = Params::new(7, &Device::Cpu);
+//! let w = root.pp("layer1").get("w_sign", (2, 3), Init::Normal { std: 0.1 }, ParamKind::Latent)?;
+//! assert_eq!(w.dims(), [2, 3]);
+//! assert_eq!(root.all().keys().collect::<Vec<_>>(), ["layer1.w_sign"]);
+//! # Ok::<(), candle_core::Error>(())
+//! ```
+
+use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use rand_distr::{Distribution, StandardNormal, StandardUniform};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What a named tensor is to the optimizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParamKind {
+    /// A full-precision latent behind a weight; a plain weight is its own latent.
+    Latent,
+    /// A batch-norm gain or bias.
+    Norm,
+    /// The bias of a convolution or linear layer.
+    Bias,
+    /// State that is saved but not trained: running statistics, masks, bases.
+    Buffer,
+}
+
+/// How a tensor is filled when it is made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// N(0, std²).
+    Normal {
+        /// The standard deviation.
+        std: f64,
+    },
+    /// |N(0, std²)|.
+    HalfNormal {
+        /// The standard deviation of the normal that is folded.
+        std: f64,
+    },
+    /// U(low, high).
+    Uniform {
+        /// Inclusive lower end.
+        low: f64,
+        /// Exclusive upper end.
+        high: f64,
+    },
+    /// One value everywhere.
+    Const(f64),
+}
+
+impl Init {
+    /// He's fan-out initialisation, `N(0, 2 / (kh·kw·c_out))`, for a weight `[c_out, c_in, kh, kw]`
+    /// or `[out, in]`.
+    pub fn he_fan_out(shape: &[usize]) -> Self {
+        Init::Normal {
+            std: Self::he_fan_out_std(shape),
+        }
+    }
+
+    /// The standard deviation of [`Init::he_fan_out`].
+    pub fn he_fan_out_std(shape: &[usize]) -> f64 {
+        let fan_out = shape[0] * shape.iter().skip(2).product::<usize>();
+        (2.0 / fan_out.max(1) as f64).sqrt()
+    }
+
+    fn fill(self, rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
+        let mut normal = |std: f64, map: fn(f64) -> f64| -> Vec<f32> {
+            (0..n)
+                .map(|_| {
+                    let z: f64 = StandardNormal.sample(rng);
+                    (map(z) * std) as f32
+                })
+                .collect()
+        };
+        match self {
+            Init::Normal { std } => normal(std, |z| z),
+            Init::HalfNormal { std } => normal(std, f64::abs),
+            Init::Uniform { low, high } => (0..n)
+                .map(|_| {
+                    let u: f64 = StandardUniform.sample(rng);
+                    (low + (high - low) * u) as f32
+                })
+                .collect(),
+            Init::Const(v) => vec![v as f32; n],
+        }
+    }
+}
+
+/// One named tensor of the store.
+#[derive(Clone, Debug)]
+pub struct Param {
+    /// The tensor; layers hold clones of it that see every update.
+    pub var: Var,
+    /// Its role.
+    pub kind: ParamKind,
+}
+
+struct Store {
+    seed: u64,
+    device: Device,
+    params: BTreeMap<String, Param>,
+}
+
+/// A path into the store; cheap to clone. `pp` descends, `get` makes a tensor.
+#[derive(Clone)]
+pub struct Params {
+    store: Arc<Mutex<Store>>,
+    path: String,
+}
+
+impl Params {
+    /// An empty store whose tensors are drawn from `seed` and live on `device`.
+    pub fn new(seed: u64, device: &Device) -> Self {
+        let store = Store {
+            seed,
+            device: device.clone(),
+            params: BTreeMap::new(),
+        };
+        Self {
+            store: Arc::new(Mutex::new(store)),
+            path: String::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The path `self.name`.
+    pub fn pp(&self, name: impl std::fmt::Display) -> Self {
+        Self {
+            store: self.store.clone(),
+            path: self.join(&name.to_string()),
+        }
+    }
+
+    fn join(&self, name: &str) -> String {
+        if self.path.is_empty() {
+            name.to_string()
+        } else {
+            format!("{}.{name}", self.path)
+        }
+    }
+
+    /// The path so far, `layer1.0.conv1`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The device that tensors are made on.
+    pub fn device(&self) -> Device {
+        self.lock().device.clone()
+    }
+
+    /// Makes the f32 tensor `path.name`.
+    ///
+    /// # Errors
+    /// The name is taken, or the device refuses the allocation.
+    pub fn get(
+        &self,
+        name: &str,
+        shape: impl Into<Shape>,
+        init: Init,
+        kind: ParamKind,
+    ) -> Result<Var> {
+        let (name, shape) = (self.join(name), shape.into());
+        let mut store = self.lock();
+        if store.params.contains_key(&name) {
+            bail!("parameter {name} is made twice")
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(store.seed);
+        rng.set_stream(fnv1a(&name));
+        let values = init.fill(&mut rng, shape.elem_count());
+        let var = Var::from_tensor(&Tensor::from_vec(values, shape, &store.device)?)?;
+        debug_assert_eq!(var.dtype(), DType::F32);
+        store.params.insert(
+            name,
+            Param {
+                var: var.clone(),
+                kind,
+            },
+        );
+        Ok(var)
+    }
+
+    /// Every tensor of the store (not only those below this path), sorted by name.
+    pub fn all(&self) -> BTreeMap<String, Param> {
+        self.lock().params.clone()
+    }
+
+    /// The tensors an optimizer updates, sorted by name.
+    pub fn trainable(&self) -> Vec<(String, Param)> {
+        self.all()
+            .into_iter()
+            .filter(|(_, p)| p.kind != ParamKind::Buffer)
+            .collect()
+    }
+}
+
+/// FNV-1a, 64 bits: the stream number of a name.
+fn fnv1a(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_do_not_depend_on_the_order_of_construction() -> Result<()> {
+        let normal = Init::Normal { std: 1.0 };
+        let (a, b) = (Params::new(3, &Device::Cpu), Params::new(3, &Device::Cpu));
+        let a1 = a
+            .get("one", 5, normal, ParamKind::Latent)?
+            .to_vec1::<f32>()?;
+        let a2 = a
+            .get("two", 5, normal, ParamKind::Latent)?
+            .to_vec1::<f32>()?;
+        let b2 = b
+            .get("two", 5, normal, ParamKind::Latent)?
+            .to_vec1::<f32>()?;
+        let b1 = b
+            .get("one", 5, normal, ParamKind::Latent)?
+            .to_vec1::<f32>()?;
+        assert_eq!((&a1, &a2), (&b1, &b2));
+        assert_ne!(a1, a2);
+        let c = Params::new(4, &Device::Cpu);
+        assert_ne!(
+            c.get("one", 5, normal, ParamKind::Latent)?
+                .to_vec1::<f32>()?,
+            a1
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_name_is_made_once() -> Result<()> {
+        let p = Params::new(0, &Device::Cpu).pp("a");
+        p.get("w", 1, Init::Const(1.0), ParamKind::Bias)?;
+        let err = p
+            .get("w", 1, Init::Const(1.0), ParamKind::Bias)
+            .expect_err("taken")
+            .to_string();
+        assert!(err.contains("a.w"), "{err}");
+        Ok(())
+    }
+
+    #[test]
+    fn moments_are_those_asked_for() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let v = Init::he_fan_out(&[16, 3, 3, 3]).fill(&mut rng, 100_000);
+        let (mean, var) = moments(&v);
+        // 1e5 draws: three standard errors of mean and variance.
+        assert!(mean.abs() < 3.0 * (2f64 / 144.0 / 1e5).sqrt(), "{mean}");
+        assert!(
+            (var * 144.0 / 2.0 - 1.0).abs() < 3.0 * (2f64 / 1e5).sqrt(),
+            "{var}"
+        );
+        let h = Init::HalfNormal { std: 2.0 }.fill(&mut rng, 1000);
+        assert!(h.iter().all(|&x| x >= 0.0));
+    }
+
+    fn moments(v: &[f32]) -> (f64, f64) {
+        let n = v.len() as f64;
+        let mean = v.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
+        (
+            mean,
+            v.iter()
+                .map(|&x| (f64::from(x) - mean).powi(2))
+                .sum::<f64>()
+                / n,
+        )
+    }
+}

@@ -1,0 +1,217 @@
+//! The seam of the project: a [`Method`] builds, per layer, a [`Quantizer`]; a quantizer turns
+//! trainable latents into the discrete weight.
+//!
+//! Layers hold `Box<dyn Quantizer>` and models receive `&dyn Method`; neither knows a method's
+//! name. A method's configuration *is* the method: a plain serde struct ([`MethodConfig`]).
+
+use crate::params::Params;
+use candle_core::{Result, Tensor};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// Where a layer stands in its network; configurations choose by role which layers stay in full
+/// precision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The convolution that sees the image.
+    First,
+    /// A convolution on the main path.
+    Hidden,
+    /// The 1x1 convolution of a shortcut.
+    Shortcut,
+    /// The classifier.
+    Last,
+}
+
+/// What a method is told of the layer it quantizes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerSpec {
+    /// The layer's path, `layer1.0.conv1`.
+    pub name: String,
+    /// The weight's shape: `[c_out, c_in, kh, kw]` or `[out, in]`.
+    pub shape: Vec<usize>,
+    /// Where it stands.
+    pub role: Role,
+}
+
+/// Where training stands, given to [`Quantizer::advance`] before each step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The step about to run, from 0, over the whole run.
+    pub step: u64,
+    /// Steps of the whole run.
+    pub steps: u64,
+    /// The epoch about to run, from 0.
+    pub epoch: usize,
+    /// Epochs of the whole run.
+    pub epochs: usize,
+    /// The run's seed, for methods that draw: draws are functions of `(seed, step, layer)`.
+    pub seed: u64,
+}
+
+/// What one multiplication of a float network becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KernelOp {
+    /// A float multiplication.
+    Multiply,
+    /// A sign flip (or a skip, for zeros).
+    SignFlip,
+    /// A shift and a sign flip.
+    ShiftSignFlip,
+    /// Several sign planes, each with a float factor.
+    SumOfSignFlips,
+}
+
+/// What a layer's weights are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightForm {
+    /// Full-precision weights.
+    Float,
+    /// Weights from a codebook.
+    Discrete {
+        /// Bits a weight, sign and zero included.
+        bits: u32,
+        /// The operation that stands for a multiplication.
+        op: KernelOp,
+    },
+}
+
+/// The float factor that turns codes into weights.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scale {
+    /// The codes are the weights.
+    One,
+    /// One factor for the layer.
+    Layer(f32),
+    /// One factor for each filter (row of the weight).
+    Filter(Vec<f32>),
+}
+
+/// Frozen weights: integers from {0, ±2^p} and a scale.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Codes {
+    /// The weight's shape.
+    pub shape: Vec<usize>,
+    /// The levels, row-major, each 0 or ±2^p.
+    pub levels: Vec<i32>,
+    /// What a level is multiplied with.
+    pub scale: Scale,
+}
+
+impl Codes {
+    /// Reads codes from a weight whose values are all 0 or ±2^p with `p` in `0..=30`.
+    ///
+    /// # Errors
+    /// A value that is none of these; the message names its index.
+    ///
+    /// ```
+    /// # use candle_core::{Device, Tensor};
+    /// let w = Tensor::new(&[[4f32, -0.0], [-1., 2.]], &Device::Cpu)?;
+    /// let codes = s3_core::Codes::from_levels(&w)?;
+    /// assert_eq!(codes.levels, [4, 0, -1, 2]);
+    /// assert_eq!(codes.decode(), [4., 0., -1., 2.]);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn from_levels(weight: &Tensor) -> Result<Self> {
+        let values = weight.flatten_all()?.to_vec1::<f32>()?;
+        let mut levels = Vec::with_capacity(values.len());
+        for (i, &v) in values.iter().enumerate() {
+            let level = v as i32;
+            if level as f32 != v || (level != 0 && !level.unsigned_abs().is_power_of_two()) {
+                candle_core::bail!("weight {i} is {v}, which is neither 0 nor ±2^p")
+            }
+            levels.push(level);
+        }
+        Ok(Self {
+            shape: weight.dims().to_vec(),
+            levels,
+            scale: Scale::One,
+        })
+    }
+
+    /// The weights the codes stand for: `level · scale`, row-major, never `-0.0`.
+    pub fn decode(&self) -> Vec<f32> {
+        let row = self.levels.len() / self.shape.first().copied().unwrap_or(1).max(1);
+        let factor = |i: usize| match &self.scale {
+            Scale::One => 1.0,
+            Scale::Layer(s) => *s,
+            Scale::Filter(s) => s[i / row.max(1)],
+        };
+        self.levels
+            .iter()
+            .enumerate()
+            .map(|(i, &l)| if l == 0 { 0.0 } else { l as f32 * factor(i) })
+            .collect()
+    }
+}
+
+/// One layer's latents and the weight they stand for.
+pub trait Quantizer: Send + Sync {
+    /// The weight of the forward pass: its value is exactly a codebook value, its gradient the
+    /// method's STE. Pure: two calls give the same bytes.
+    ///
+    /// # Errors
+    /// Those of candle.
+    fn weight(&self) -> Result<Tensor>;
+
+    /// What the method adds to the loss for this layer, before the factor alpha; S3's is eq. 7.
+    ///
+    /// # Errors
+    /// Those of candle.
+    fn penalty(&self) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// Called once before each training step: the only place where a method draws random numbers
+    /// or changes its buffers.
+    ///
+    /// # Errors
+    /// Those of candle.
+    fn advance(&mut self, _progress: Progress) -> Result<()> {
+        Ok(())
+    }
+
+    /// The frozen integers and their scale, or `None` where the weight is not a scaled shift.
+    ///
+    /// # Errors
+    /// Those of candle.
+    fn codes(&self) -> Result<Option<Codes>>;
+
+    /// What the weights are made of.
+    fn form(&self) -> WeightForm;
+
+    /// The latent whose sign is the weight's sign, where the method has one apart from the weight.
+    fn sign_latent(&self) -> Option<&Tensor> {
+        None
+    }
+}
+
+/// A training method for discrete weights; its configuration is the value itself.
+pub trait Method: Send + Sync {
+    /// Makes the latents of `layer` below `params` and the quantizer that holds them.
+    ///
+    /// # Errors
+    /// A setting out of range, or those of candle.
+    fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>>;
+}
+
+/// A method as the registration list, the configuration files and the tables know it.
+pub trait MethodConfig: Method + Serialize + DeserializeOwned + 'static {
+    /// The name in configurations, snake_case.
+    const NAME: &'static str;
+    /// One line: what it is and where it comes from.
+    const SUMMARY: &'static str;
+    /// The widths it trains, in bits a weight.
+    const BITS: &'static [u32];
+    /// The kernel operation of the paper's tables.
+    const OPERATION: KernelOp;
+
+    /// Checks the settings that the types cannot.
+    ///
+    /// # Errors
+    /// One line that names the key and the allowed values.
+    fn validate(&self) -> std::result::Result<(), String> {
+        Ok(())
+    }
+}

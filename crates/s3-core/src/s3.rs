@@ -1,0 +1,185 @@
+//! The S3 method: sign, sparsity and `t` shift latents a weight (paper, section 4).
+//!
+//! ```toml
+//! [method]
+//! name = "s3"
+//! bits = 3                  # 2, 3 or 4: t = 0, 2, 6
+//! init = "authors"          # how the latents start
+//! gradient = "analytic"     # or "finite_difference"
+//! sign_slope = 1.0          # 2.0 is the literal derivative of eq. 9
+//! ```
+
+use crate::params::{Init, ParamKind, Params};
+use crate::penalty::dense_weight_penalty;
+use crate::quantizer::{Codes, KernelOp, LayerSpec, Method, MethodConfig, Quantizer, WeightForm};
+use crate::reparam::{MAX_SHIFTS, ShiftGradient, Surrogate, shift_weight_with};
+use candle_core::{Result, Tensor, Var, bail};
+use s3_kernels::BitWidth;
+use serde::{Deserialize, Serialize};
+
+/// How latents start; the paper's text and its authors' code disagree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// The authors' code: every latent ~ N(0, 2/(k·k·c_out)), so half of the weights start at zero.
+    Authors,
+    /// The paper's text, "maximizing the l0 norm at initialization": as `Authors`, with
+    /// `w_sparse = |N|`, so that no weight starts at zero.
+    Dense,
+    /// Every latent ~ N(0, 1e-3²): signs and gates move early, which short runs need.
+    LowVariance,
+    /// `LowVariance` with `w_sparse = |N|`.
+    LowVarianceDense,
+}
+
+/// The standard deviation of the low-variance starts.
+const LOW_STD: f64 = 1e-3;
+
+/// The settings of S3.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3 {
+    /// Bits a weight: 2 (ternary), 3 ({0, ±1, ±2, ±4}) or 4 ({0, ±1, .., ±64}).
+    pub bits: u32,
+    /// The number `t` of shift latents, where it is not the one of `bits` (an ablation).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shifts: Option<usize>,
+    /// How the latents start.
+    #[serde(default = "authors")]
+    pub init: Start,
+    /// The derivative of the shift gates.
+    #[serde(default)]
+    pub gradient: ShiftGradient,
+    /// The derivative of the sign: 1 (the authors' code) or 2 (the literal eq. 9).
+    #[serde(default = "one")]
+    pub sign_slope: f32,
+}
+
+fn authors() -> Start {
+    Start::Authors
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+impl S3 {
+    /// S3 at `bits` with the authors' choices everywhere else.
+    pub fn new(bits: u32) -> Self {
+        Self {
+            bits,
+            shifts: None,
+            init: authors(),
+            gradient: ShiftGradient::Analytic,
+            sign_slope: 1.0,
+        }
+    }
+
+    /// The number of shift latents.
+    ///
+    /// # Errors
+    /// `bits` other than 2, 3, 4, or more than [`MAX_SHIFTS`] shifts.
+    pub fn t(&self) -> std::result::Result<usize, String> {
+        let t = match (self.shifts, self.bits) {
+            (Some(t), _) => t,
+            (None, 2) => BitWidth::B2.t() as usize,
+            (None, 3) => BitWidth::B3.t() as usize,
+            (None, 4) => BitWidth::B4.t() as usize,
+            (None, bits) => return Err(format!("bits: expected 2, 3 or 4, got {bits}")),
+        };
+        if t > MAX_SHIFTS {
+            Err(format!("shifts: at most {MAX_SHIFTS}, got {t}"))
+        } else {
+            Ok(t)
+        }
+    }
+}
+
+impl MethodConfig for S3 {
+    const NAME: &'static str = "s3";
+    const SUMMARY: &'static str =
+        "sign-sparse-shift reparametrization with the dense-weight penalty (the paper)";
+    const BITS: &'static [u32] = &[2, 3, 4];
+    const OPERATION: KernelOp = KernelOp::ShiftSignFlip;
+
+    fn validate(&self) -> std::result::Result<(), String> {
+        if !(self.sign_slope.is_finite() && self.sign_slope > 0.0) {
+            return Err(format!(
+                "sign_slope: expected a positive number, got {}",
+                self.sign_slope
+            ));
+        }
+        self.t().map(|_| ())
+    }
+}
+
+impl Method for S3 {
+    fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
+        let t = match self.validate().and_then(|()| self.t()) {
+            Ok(t) => t,
+            Err(e) => bail!("{}: {e}", layer.name),
+        };
+        let shape = layer.shape.as_slice();
+        let std = match self.init {
+            Start::Authors | Start::Dense => Init::he_fan_out_std(shape),
+            Start::LowVariance | Start::LowVarianceDense => LOW_STD,
+        };
+        let init = Init::Normal { std };
+        let sparse_init = match self.init {
+            Start::Authors | Start::LowVariance => init,
+            Start::Dense | Start::LowVarianceDense => Init::HalfNormal { std },
+        };
+        let latent = |name: &str, init| params.get(name, shape, init, ParamKind::Latent);
+        let levels = 2 * (t as u32 + 1) + 1;
+        Ok(Box::new(Latents {
+            sign: latent("w_sign", init)?,
+            sparse: latent("w_sparse", sparse_init)?,
+            shifts: (1..=t)
+                .map(|j| Ok(latent(&format!("w_{j}"), init)?.into_inner()))
+                .collect::<Result<_>>()?,
+            surrogate: Surrogate {
+                sign_slope: self.sign_slope,
+                shift: self.gradient,
+            },
+            form: WeightForm::Discrete {
+                bits: u32::BITS - (levels - 1).leading_zeros(),
+                op: if t == 0 {
+                    KernelOp::SignFlip
+                } else {
+                    KernelOp::ShiftSignFlip
+                },
+            },
+        }))
+    }
+}
+
+/// One layer's S3 latents.
+struct Latents {
+    sign: Var,
+    sparse: Var,
+    shifts: Vec<Tensor>,
+    surrogate: Surrogate,
+    form: WeightForm,
+}
+
+impl Quantizer for Latents {
+    fn weight(&self) -> Result<Tensor> {
+        shift_weight_with(&self.sign, &self.sparse, &self.shifts, self.surrogate)
+    }
+
+    fn penalty(&self) -> Result<Option<Tensor>> {
+        dense_weight_penalty(&self.sparse).map(Some)
+    }
+
+    fn codes(&self) -> Result<Option<Codes>> {
+        Codes::from_levels(&self.weight()?.detach()).map(Some)
+    }
+
+    fn form(&self) -> WeightForm {
+        self.form
+    }
+
+    fn sign_latent(&self) -> Option<&Tensor> {
+        Some(self.sign.as_tensor())
+    }
+}
