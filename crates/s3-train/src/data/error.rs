@@ -1,0 +1,212 @@
+//! What can go wrong between a file of images and a [`Dataset`](super::Dataset).
+//!
+//! Every message is one line that names the file and the problem, so that a user can act on it
+//! without reading this code.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Why a data set could not be loaded, or a loader not be made.
+#[derive(Debug, Error)]
+pub enum DataError {
+    /// The data set lives in files and no folder was given.
+    #[error(
+        "data set `{dataset}` is read from files: name their folder (--data-dir or S3_DATA_DIR)"
+    )]
+    NoDirectory {
+        /// Name of the data set.
+        dataset: &'static str,
+    },
+    /// A file of the data set is in none of the places where it is looked for.
+    #[error("data set `{dataset}`: no {file} in {}", list(.searched))]
+    Missing {
+        /// Name of the data set.
+        dataset: &'static str,
+        /// The file, or the alternatives, that would have been read.
+        file: String,
+        /// The folders that were searched.
+        searched: Vec<PathBuf>,
+    },
+    /// The operating system, gzip or tar refused to deliver the bytes.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The bytes are not those of the format.
+    #[error("{}: {problem}", .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: Problem,
+    },
+    /// Images and labels of one split do not pair up.
+    #[error("{} holds {images} images but {} holds {labels} labels",
+            .image_file.display(), .label_file.display())]
+    Unpaired {
+        /// The file of the images.
+        image_file: PathBuf,
+        /// How many images it holds.
+        images: usize,
+        /// The file of the labels.
+        label_file: PathBuf,
+        /// How many labels it holds.
+        labels: usize,
+    },
+    /// A data set that this version cannot read.
+    #[error("data set `{dataset}` cannot be read yet: this version has no loader for it")]
+    Unsupported {
+        /// Name of the data set.
+        dataset: &'static str,
+    },
+    /// An argument makes no sense for this data set.
+    #[error("data set `{dataset}`: {problem}")]
+    Argument {
+        /// Name of the data set.
+        dataset: String,
+        /// Which argument, and why.
+        problem: String,
+    },
+}
+
+impl DataError {
+    pub(super) fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(super) fn malformed(path: &Path, problem: Problem) -> Self {
+        Self::Malformed {
+            path: path.to_owned(),
+            problem,
+        }
+    }
+
+    pub(super) fn argument(dataset: &str, problem: impl Into<String>) -> Self {
+        Self::Argument {
+            dataset: dataset.to_owned(),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// What is wrong with the bytes of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Problem {
+    /// The file ends too early.
+    #[error("truncated: {got} bytes where {expected} are needed")]
+    Truncated {
+        /// Bytes that the format asks for.
+        expected: usize,
+        /// Bytes that are there.
+        got: usize,
+    },
+    /// The file goes on after its last record.
+    #[error("bytes after the end: the format asks for {expected} and there are more")]
+    TrailingBytes {
+        /// Bytes that the format asks for.
+        expected: usize,
+    },
+    /// The first four bytes are those of another kind of file.
+    #[error("wrong magic number: {got:#010x} instead of {expected:#010x}")]
+    BadMagic {
+        /// The number of the expected kind of file.
+        expected: u32,
+        /// The number in the file.
+        got: u32,
+    },
+    /// The images have another size than the data set's.
+    #[error("images of {got_height}x{got_width} pixels instead of {height}x{width}")]
+    BadSize {
+        /// Expected height in pixels.
+        height: usize,
+        /// Expected width in pixels.
+        width: usize,
+        /// Height in the header.
+        got_height: usize,
+        /// Width in the header.
+        got_width: usize,
+    },
+    /// The header promises no image, or more than any data set of this format has.
+    #[error("the header promises {got} items (1 to {limit} are accepted)")]
+    BadCount {
+        /// The largest accepted count.
+        limit: usize,
+        /// The count in the header.
+        got: usize,
+    },
+    /// The file does not divide into records.
+    #[error("{got} bytes are not a whole number of {record}-byte records")]
+    PartialRecord {
+        /// Bytes of one record.
+        record: usize,
+        /// Bytes that are there.
+        got: usize,
+    },
+    /// A label that names no class.
+    #[error("label {label} of item {index} is out of range (0 to {})", .classes - 1)]
+    BadLabel {
+        /// Position of the label, from 0.
+        index: usize,
+        /// The label.
+        label: u8,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// An archive without one of its members.
+    #[error("the archive has no `{name}`")]
+    MissingMember {
+        /// Name of the member.
+        name: String,
+    },
+}
+
+/// `a`, `a or b`, `a, b or c`.
+fn list(folders: &[PathBuf]) -> impl fmt::Display {
+    let names: Vec<String> = folders
+        .iter()
+        .map(|folder| folder.display().to_string())
+        .collect();
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        Some((last, _)) => last.clone(),
+        None => "any folder".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_naming_the_file_and_the_problem() {
+        let error = DataError::malformed(
+            Path::new("d/labels"),
+            Problem::BadLabel {
+                index: 7,
+                label: 10,
+                classes: 10,
+            },
+        );
+        assert_eq!(
+            error.to_string(),
+            "d/labels: label 10 of item 7 is out of range (0 to 9)"
+        );
+        let error = DataError::Missing {
+            dataset: "mnist",
+            file: "x[.gz]".to_owned(),
+            searched: vec!["a/mnist".into(), "a".into()],
+        };
+        assert_eq!(
+            error.to_string(),
+            "data set `mnist`: no x[.gz] in a/mnist or a"
+        );
+    }
+}
