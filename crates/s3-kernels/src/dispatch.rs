@@ -1,0 +1,166 @@
+//! Which instruction set the kernels run on, chosen once at run time.
+//!
+//! `S3_KERNELS_ISA=scalar|avx2|avx512` overrides the choice, for tests and for measurements.
+
+/// An instruction set that some kernel is written for. Later variants are wider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Isa {
+    /// Plain Rust, on any target.
+    Scalar,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with AVX-512 F, BW, DQ and VL, besides AVX2 and FMA.
+    Avx512,
+}
+
+impl Isa {
+    /// Every instruction set, narrowest first.
+    pub const ALL: [Isa; 3] = [Isa::Scalar, Isa::Avx2, Isa::Avx512];
+
+    /// Its name, as `S3_KERNELS_ISA` spells it.
+    ///
+    /// ```
+    /// assert_eq!(s3_kernels::Isa::Avx512.name(), "avx512");
+    /// ```
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        }
+    }
+
+    /// The instruction sets of this CPU, narrowest first. [`Isa::Scalar`] is always among them.
+    /// The override does not shorten the list.
+    ///
+    /// ```
+    /// use s3_kernels::Isa;
+    /// assert_eq!(Isa::available().next(), Some(Isa::Scalar));
+    /// ```
+    pub fn available() -> impl Iterator<Item = Isa> {
+        Isa::ALL.into_iter().filter(|isa| isa.is_available())
+    }
+
+    /// Whether this CPU has the instruction set.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        match self {
+            Isa::Scalar => true,
+            Isa::Avx2 => has_avx2(),
+            Isa::Avx512 => has_avx512(),
+        }
+    }
+
+    /// The instruction set that kernels use: the one `S3_KERNELS_ISA` names, else the widest
+    /// available. The first call decides; later calls return the same.
+    ///
+    /// # Panics
+    ///
+    /// Where `S3_KERNELS_ISA` names no instruction set, or one that this CPU does not have: to run
+    /// something else than asked would make every measurement a lie.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn detect() -> Isa {
+        static CHOICE: std::sync::OnceLock<Isa> = std::sync::OnceLock::new();
+        *CHOICE.get_or_init(|| match std::env::var_os("S3_KERNELS_ISA") {
+            None => widest(),
+            Some(name) => match choose(&name.to_string_lossy()) {
+                Ok(isa) => isa,
+                Err(message) => panic!("{message}"),
+            },
+        })
+    }
+
+    /// The widest instruction set that the compiler may assume (without `std` there is no
+    /// environment to override it and no detection at run time).
+    #[cfg(not(feature = "std"))]
+    #[must_use]
+    pub fn detect() -> Isa {
+        widest()
+    }
+}
+
+fn widest() -> Isa {
+    Isa::available().last().unwrap_or(Isa::Scalar)
+}
+
+/// The available instruction set called `name`, else a message that says what would be accepted.
+#[cfg(feature = "std")]
+fn choose(name: &str) -> Result<Isa, std::string::String> {
+    let accepted = || {
+        Isa::available()
+            .map(Isa::name)
+            .collect::<std::vec::Vec<_>>()
+            .join(", ")
+    };
+    match Isa::ALL.into_iter().find(|isa| isa.name() == name) {
+        Some(isa) if isa.is_available() => Ok(isa),
+        Some(_) => Err(std::format!(
+            "S3_KERNELS_ISA={name}: this CPU has only {}",
+            accepted()
+        )),
+        None => Err(std::format!(
+            "S3_KERNELS_ISA={name}: unknown; expected one of {}",
+            accepted()
+        )),
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+fn has_avx2() -> bool {
+    std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma")
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+fn has_avx512() -> bool {
+    has_avx2()
+        && std::is_x86_feature_detected!("avx512f")
+        && std::is_x86_feature_detected!("avx512bw")
+        && std::is_x86_feature_detected!("avx512dq")
+        && std::is_x86_feature_detected!("avx512vl")
+}
+
+#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+fn has_avx2() -> bool {
+    cfg!(all(target_feature = "avx2", target_feature = "fma"))
+}
+
+#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+fn has_avx512() -> bool {
+    has_avx2()
+        && cfg!(all(
+            target_feature = "avx512f",
+            target_feature = "avx512bw",
+            target_feature = "avx512dq",
+            target_feature = "avx512vl"
+        ))
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::{Isa, choose};
+
+    #[test]
+    fn every_available_name_chooses_itself() {
+        for isa in Isa::available() {
+            assert_eq!(choose(isa.name()), Ok(isa));
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_an_error_that_lists_the_accepted_ones() {
+        let message = choose("sse9").unwrap_err();
+        assert!(
+            message.contains("sse9") && message.contains("scalar"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn detect_is_available_and_stable() {
+        assert!(Isa::detect().is_available());
+        assert_eq!(Isa::detect(), Isa::detect());
+    }
+}
