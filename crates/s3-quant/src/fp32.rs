@@ -1,0 +1,48 @@
+//! Full precision: the reference every table needs. The latent is the weight.
+
+use candle_core::{Result, Tensor, Var};
+use s3_core::{
+    Codes, Init, KernelOp, LayerSpec, Method, MethodConfig, ParamKind, Params, Quantizer,
+    WeightForm,
+};
+use serde::{Deserialize, Serialize};
+
+/// Plain float weights, `N(0, 2/(k·k·c_out))` at the start (He, fan-out).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fp32 {}
+
+impl MethodConfig for Fp32 {
+    const NAME: &'static str = "fp32";
+    const SUMMARY: &'static str = "full-precision weights (the reference)";
+    const BITS: &'static [u32] = &[32];
+    const OPERATION: KernelOp = KernelOp::Multiply;
+}
+
+impl Method for Fp32 {
+    fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
+        let init = Init::he_fan_out(&layer.shape);
+        Ok(Box::new(Weight(params.get(
+            "w",
+            layer.shape.as_slice(),
+            init,
+            ParamKind::Latent,
+        )?)))
+    }
+}
+
+struct Weight(Var);
+
+impl Quantizer for Weight {
+    fn weight(&self) -> Result<Tensor> {
+        Ok(self.0.as_tensor().clone())
+    }
+
+    fn codes(&self) -> Result<Option<Codes>> {
+        Ok(None)
+    }
+
+    fn form(&self) -> WeightForm {
+        WeightForm::Float
+    }
+}

@@ -1,0 +1,174 @@
+//! From a name and a TOML table to a method.
+
+use crate::METHODS;
+use s3_core::{KernelOp, Method, MethodConfig};
+use toml::Table;
+
+/// What the registration list holds of a method.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The name in configurations.
+    pub name: &'static str,
+    /// One line on what it is.
+    pub summary: &'static str,
+    /// The widths it trains.
+    pub bits: &'static [u32],
+    /// The kernel operation of the paper's tables.
+    pub operation: KernelOp,
+    build: fn(Table) -> Result<Built, String>,
+}
+
+/// A method made from its configuration.
+pub struct Built {
+    /// The method.
+    pub method: Box<dyn Method>,
+    /// Its configuration with every default filled in, `name` included.
+    pub resolved: Table,
+}
+
+/// Why a configuration names no method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// `[method]` has no `name`, or not a string.
+    NoName,
+    /// The name is not in the list.
+    Unknown {
+        /// The name given.
+        name: String,
+    },
+    /// A key is unknown, missing, of the wrong type or out of range.
+    Setting {
+        /// The method.
+        name: &'static str,
+        /// What is wrong, naming the key.
+        message: String,
+    },
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let known = || {
+            METHODS
+                .iter()
+                .map(|m| m.name)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        match self {
+            Error::NoName => write!(f, "method: a `name` is needed, one of {}", known()),
+            Error::Unknown { name } => {
+                write!(
+                    f,
+                    "method.name: unknown method `{name}`, expected one of {}",
+                    known()
+                )
+            }
+            Error::Setting { name, message } => write!(f, "method ({name}): {message}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The entry of a [`MethodConfig`].
+pub(crate) const fn entry<M: MethodConfig>() -> Entry {
+    Entry {
+        name: M::NAME,
+        summary: M::SUMMARY,
+        bits: M::BITS,
+        operation: M::OPERATION,
+        build: build_as::<M>,
+    }
+}
+
+fn build_as<M: MethodConfig>(settings: Table) -> Result<Built, String> {
+    let one_line = |e: String| e.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let config: M = settings
+        .try_into()
+        .map_err(|e: toml::de::Error| one_line(e.message().into()))?;
+    config.validate()?;
+    let mut resolved = Table::new();
+    resolved.insert("name".into(), M::NAME.into());
+    resolved.extend(Table::try_from(&config).map_err(|e| one_line(e.to_string()))?);
+    Ok(Built {
+        method: Box::new(config),
+        resolved,
+    })
+}
+
+/// The entry called `name`.
+///
+/// # Errors
+/// [`Error::Unknown`].
+pub fn find(name: &str) -> Result<&'static Entry, Error> {
+    METHODS
+        .iter()
+        .find(|m| m.name == name)
+        .ok_or_else(|| Error::Unknown {
+            name: name.to_string(),
+        })
+}
+
+/// Builds the method that a `[method]` table describes: `name` and the method's own settings.
+///
+/// # Errors
+/// No or an unknown name; a key that is unknown, mistyped or out of range.
+pub fn build(table: &Table) -> Result<Built, Error> {
+    let mut settings = table.clone();
+    let name = settings.remove("name").ok_or(Error::NoName)?;
+    let entry = find(name.as_str().ok_or(Error::NoName)?)?;
+    (entry.build)(settings).map_err(|message| Error::Setting {
+        name: entry.name,
+        message,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(table: Table) -> String {
+        build(&table).err().expect("refused").to_string()
+    }
+
+    #[test]
+    fn bad_settings_get_one_line_that_names_the_key() {
+        assert!(message(toml::toml! { bits = 3 }).contains("name"));
+        assert!(message(toml::toml! { name = "s4" }).contains("`s4`"));
+        assert!(
+            message(toml::toml! { name = "s3" bits = 5 })
+                .contains("bits: expected 2, 3 or 4, got 5")
+        );
+        assert!(message(toml::toml! { name = "s3" bits = 3 slope = 1.0 }).contains("slope"));
+        assert!(
+            message(toml::toml! { name = "twn" threshold_factor = -1.0 })
+                .contains("threshold_factor")
+        );
+        assert!(message(toml::toml! { name = "s3" bits = "three" }).contains("string"));
+        assert!(!message(toml::toml! { name = "s3" bits = 3 slope = 1.0 }).contains('\n'));
+    }
+
+    #[test]
+    fn a_resolved_configuration_builds_itself_again() {
+        for entry in METHODS {
+            let mut table = toml::toml! { name = "x" };
+            table.insert("name".into(), entry.name.into());
+            if build(&table).is_err() {
+                table.insert("bits".into(), i64::from(entry.bits[0]).into());
+            }
+            let once = build(&table).expect("the minimal configuration").resolved;
+            assert_eq!(build(&once).expect("resolved").resolved, once);
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for (i, a) in METHODS.iter().enumerate() {
+            assert!(
+                METHODS[i + 1..].iter().all(|b| a.name != b.name),
+                "{}",
+                a.name
+            );
+        }
+    }
+}
