@@ -1,0 +1,111 @@
+//! The model summary as text.
+
+use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::{CellAlignment, Table};
+
+use super::{Counts, KernelOperation, LayerKind, ModelCost};
+
+const HEADER: [&str; 12] = [
+    "layer",
+    "weight",
+    "output",
+    "operation",
+    "bits",
+    "parameters",
+    "MACs",
+    "mult.",
+    "additions",
+    "shifts",
+    "sign flips",
+    "bytes",
+];
+
+pub(super) fn render(cost: &ModelCost) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY).set_header(HEADER);
+    for counted in &cost.layers {
+        let layer = &counted.layer;
+        let [height, width] = layer.output_size;
+        let mut row = vec![
+            layer.name.clone(),
+            layer
+                .weight_shape
+                .iter()
+                .map(u64::to_string)
+                .collect::<Vec<_>>()
+                .join("x"),
+            format!("{height}x{width}"),
+            operation(layer.kind, layer.operation).to_owned(),
+            layer.bits.map_or("32".to_owned(), |bits| bits.to_string()),
+        ];
+        row.extend(numbers(&counted.counts));
+        table.add_row(row);
+    }
+    let mut row = vec![
+        "total".to_owned(),
+        String::new(),
+        String::new(),
+        String::new(),
+    ];
+    row.push(String::new());
+    row.extend(numbers(&cost.total));
+    table.add_row(row);
+    for column in table.column_iter_mut().skip(4) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let float_bytes = grouped(cost.total.float_bytes);
+    let sparsity = cost.sparsity.map_or(String::new(), |share| {
+        format!(", {:.1} % of the quantized weights zero", 100.0 * share)
+    });
+    format!(
+        "{table}\n{float_bytes} bytes as 32-bit floats, {:.2} times less here{sparsity}",
+        cost.compression
+    )
+}
+
+fn operation(kind: LayerKind, operation: KernelOperation) -> &'static str {
+    match (kind, operation) {
+        (LayerKind::BatchNorm, _) => "batch norm",
+        (_, KernelOperation::Multiply) => "multiplication",
+        (_, KernelOperation::SignFlip) => "sign flip",
+        (_, KernelOperation::SumOfSignFlips) => "sum of sign flips",
+        (_, KernelOperation::ShiftAndSignFlip) => "shift + sign flip",
+    }
+}
+
+fn numbers(counts: &Counts) -> [String; 7] {
+    [
+        counts.parameters,
+        counts.macs,
+        counts.multiplications,
+        counts.additions,
+        counts.shifts,
+        counts.sign_flips,
+        counts.bytes,
+    ]
+    .map(grouped)
+}
+
+/// 1234567 as `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_are_grouped() {
+        let text = [0, 999, 1000, 12_345, 1_234_567].map(grouped);
+        assert_eq!(text, ["0", "999", "1,000", "12,345", "1,234,567"]);
+    }
+}
