@@ -192,7 +192,7 @@ mod tests {
             test_top5: None,
             sparsity: Some(0.5),
         };
-        let json = r#"{"epoch":1,"step":391,"lr":0.1,"alpha":1e-5,"train_loss":"NaN","train_penalty":0.0,"train_top1":0.25,"test_loss":"inf","test_top1":null,"test_top5":null,"sparsity":0.5}"#;
+        let json = r#"{"epoch":1,"step":391,"lr":0.1,"alpha":0.00001,"train_loss":"NaN","train_penalty":0.0,"train_top1":0.25,"test_loss":"inf","test_top1":null,"test_top5":null,"sparsity":0.5}"#;
         let written = serde_json::to_string(&record).expect("writes");
         assert_eq!(written, json);
         let back: EpochRecord = serde_json::from_str(json).expect("reads");
