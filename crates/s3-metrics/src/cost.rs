@@ -33,11 +33,11 @@
 //! the same network in 32-bit floats over that.
 //!
 //! ```
-//! use s3_metrics::cost::{KernelOperation, LayerCost, summarize};
+//! use s3_metrics::cost::{KernelOp, LayerCost, summarize};
 //! let layers = [
 //!     LayerCost::conv2d("conv1", [16, 3, 3, 3], [32, 32]),
 //!     LayerCost::conv2d("conv2", [16, 16, 3, 3], [32, 32])
-//!         .quantized(3, KernelOperation::ShiftAndSignFlip)
+//!         .quantized(3, KernelOp::ShiftSignFlip)
 //!         .with_nonzero(1000),
 //!     LayerCost::linear("fc", 10, 64).with_bias(),
 //! ];
@@ -69,7 +69,7 @@ pub enum LayerKind {
 /// What a layer does for each weight, as the first column of the paper's Table 1 has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum KernelOperation {
+pub enum KernelOp {
     /// A floating-point (or integer) multiplication.
     Multiply,
     /// Weights in {-1, 0, 1}: add, subtract or skip.
@@ -77,7 +77,7 @@ pub enum KernelOperation {
     /// As many planes of ±1 as there are bits, each with a float scale (LQ-Net).
     SumOfSignFlips,
     /// Weights that are zero or a signed power of two.
-    ShiftAndSignFlip,
+    ShiftSignFlip,
 }
 
 /// One layer of a network, as plain numbers.
@@ -96,7 +96,7 @@ pub struct LayerCost {
     /// Bits of a weight; `None` is a 32-bit float.
     pub bits: Option<u32>,
     /// What it does for each weight.
-    pub operation: KernelOperation,
+    pub operation: KernelOp,
     /// Number of weights that are not zero, if known.
     pub nonzero: Option<u64>,
     /// Whether it adds a 32-bit bias to each output channel.
@@ -120,7 +120,7 @@ impl LayerCost {
     }
 
     /// The same layer with weights of `bits` bits and the kernel operation they allow.
-    pub fn quantized(self, bits: u32, operation: KernelOperation) -> Self {
+    pub fn quantized(self, bits: u32, operation: KernelOp) -> Self {
         Self {
             bits: Some(bits),
             operation,
@@ -148,7 +148,7 @@ impl LayerCost {
             weight_shape: weight_shape.to_vec(),
             output_size,
             bits: None,
-            operation: KernelOperation::Multiply,
+            operation: KernelOp::Multiply,
             nonzero: None,
             bias: false,
         }
@@ -175,10 +175,10 @@ impl LayerCost {
         let bits = u64::from(self.bits.unwrap_or(32));
         let biases = if self.bias { channels } else { 0 };
         let (multiplications, additions, shifts, sign_flips) = match self.operation {
-            KernelOperation::Multiply => (macs, macs, 0, 0),
-            KernelOperation::SignFlip => (0, active, 0, active),
-            KernelOperation::ShiftAndSignFlip => (0, active, active, active),
-            KernelOperation::SumOfSignFlips => (
+            KernelOp::Multiply => (macs, macs, 0, 0),
+            KernelOp::SignFlip => (0, active, 0, active),
+            KernelOp::ShiftSignFlip => (0, active, active, active),
+            KernelOp::SumOfSignFlips => (
                 bits * outputs,
                 bits * macs + bits.saturating_sub(1) * outputs,
                 0,
@@ -223,8 +223,8 @@ impl Counts {
     /// `float_bytes / bytes`; 1 where there are no parameters.
     ///
     /// ```
-    /// use s3_metrics::cost::{KernelOperation, LayerCost};
-    /// let ternary = LayerCost::linear("fc", 8, 8).quantized(2, KernelOperation::SignFlip);
+    /// use s3_metrics::cost::{KernelOp, LayerCost};
+    /// let ternary = LayerCost::linear("fc", 8, 8).quantized(2, KernelOp::SignFlip);
     /// assert_eq!(ternary.counts().compression(), 16.0);
     /// ```
     pub fn compression(&self) -> f64 {

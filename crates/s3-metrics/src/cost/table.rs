@@ -3,7 +3,7 @@
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 
-use super::{Counts, KernelOperation, LayerKind, ModelCost};
+use super::{Counts, KernelOp, LayerKind, ModelCost};
 
 const HEADER: [&str; 12] = [
     "layer",
@@ -63,13 +63,13 @@ pub(super) fn render(cost: &ModelCost) -> String {
     )
 }
 
-fn operation(kind: LayerKind, operation: KernelOperation) -> &'static str {
+fn operation(kind: LayerKind, operation: KernelOp) -> &'static str {
     match (kind, operation) {
         (LayerKind::BatchNorm, _) => "batch norm",
-        (_, KernelOperation::Multiply) => "multiplication",
-        (_, KernelOperation::SignFlip) => "sign flip",
-        (_, KernelOperation::SumOfSignFlips) => "sum of sign flips",
-        (_, KernelOperation::ShiftAndSignFlip) => "shift + sign flip",
+        (_, KernelOp::Multiply) => "multiplication",
+        (_, KernelOp::SignFlip) => "sign flip",
+        (_, KernelOp::SumOfSignFlips) => "sum of sign flips",
+        (_, KernelOp::ShiftSignFlip) => "shift + sign flip",
     }
 }
 

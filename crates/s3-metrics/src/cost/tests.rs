@@ -79,9 +79,7 @@ fn a_quantized_resnet18_multiplies_only_in_the_first_and_the_last_layer() {
     let mut layers = resnet18();
     let last = layers.len() - 1;
     for layer in &mut layers[1..last] {
-        *layer = layer
-            .clone()
-            .quantized(3, KernelOperation::ShiftAndSignFlip);
+        *layer = layer.clone().quantized(3, KernelOp::ShiftSignFlip);
     }
     let cost = summarize(&layers);
     assert_eq!(cost.total.macs, 1_814_073_344);
@@ -127,17 +125,15 @@ fn each_operation_counts_as_defined() {
         [240, 240, 280, 0, 0]
     );
 
-    let ternary = float.clone().quantized(2, KernelOperation::SignFlip);
+    let ternary = float.clone().quantized(2, KernelOp::SignFlip);
     assert_eq!(operations(&ternary), [240, 0, 240, 0, 240]);
     assert_eq!(operations(&ternary.with_nonzero(7)), [240, 0, 140, 0, 140]);
 
-    let shift = float
-        .clone()
-        .quantized(4, KernelOperation::ShiftAndSignFlip);
+    let shift = float.clone().quantized(4, KernelOp::ShiftSignFlip);
     assert_eq!(operations(&shift), [240, 0, 240, 240, 240]);
     assert_eq!(operations(&shift.with_nonzero(0)), [240, 0, 0, 0, 0]);
 
-    let planes = float.quantized(3, KernelOperation::SumOfSignFlips);
+    let planes = float.quantized(3, KernelOp::SumOfSignFlips);
     assert_eq!(operations(&planes), [240, 120, 720 + 80, 0, 720]);
 
     let norm = LayerCost::batch_norm("bn", 2, [4, 5]);
@@ -149,7 +145,7 @@ fn each_operation_counts_as_defined() {
 fn bytes_round_up_per_layer() {
     let bytes = |weights, bits| {
         LayerCost::linear("l", 1, weights)
-            .quantized(bits, KernelOperation::SignFlip)
+            .quantized(bits, KernelOp::SignFlip)
             .counts()
             .bytes
     };
@@ -178,7 +174,7 @@ fn the_table_has_a_row_a_layer_and_a_total() {
     let layers = [
         LayerCost::conv2d("stem", [16, 3, 3, 3], [32, 32]),
         LayerCost::conv2d("block", [16, 16, 3, 3], [32, 32])
-            .quantized(2, KernelOperation::SignFlip)
+            .quantized(2, KernelOp::SignFlip)
             .with_nonzero(1152),
     ];
     let table = summarize(&layers).table();
