@@ -59,18 +59,23 @@ pub enum Init {
 }
 
 impl Init {
-    /// He's fan-out initialisation, `N(0, 2 / (kh·kw·c_out))`, for a weight `[c_out, c_in, kh, kw]`
-    /// or `[out, in]`.
-    pub fn he_fan_out(shape: &[usize]) -> Self {
+    /// The normal initialisation of a weight: [`Init::weight_std`].
+    pub fn weight(shape: &[usize]) -> Self {
         Init::Normal {
-            std: Self::he_fan_out_std(shape),
+            std: Self::weight_std(shape),
         }
     }
 
-    /// The standard deviation of [`Init::he_fan_out`].
-    pub fn he_fan_out_std(shape: &[usize]) -> f64 {
-        let fan_out = shape[0] * shape.iter().skip(2).product::<usize>();
-        (2.0 / fan_out.max(1) as f64).sqrt()
+    /// The standard deviation that a weight starts with: He's fan-out rule `√(2/(kh·kw·c_out))` for
+    /// a convolution `[c_out, c_in, kh, kw]`, and torch's default variance `1/(3·in)` for a linear
+    /// layer `[out, in]`.
+    pub fn weight_std(shape: &[usize]) -> f64 {
+        match shape {
+            [c_out, _, kernel @ ..] if !kernel.is_empty() => {
+                (2.0 / (c_out * kernel.iter().product::<usize>()).max(1) as f64).sqrt()
+            }
+            _ => (1.0 / (3 * shape.last().copied().unwrap_or(1).max(1)) as f64).sqrt(),
+        }
     }
 
     fn fill(self, rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
@@ -145,10 +150,10 @@ impl Params {
     }
 
     fn join(&self, name: &str) -> String {
-        if self.path.is_empty() {
-            name.to_string()
-        } else {
-            format!("{}.{name}", self.path)
+        match (self.path.as_str(), name) {
+            (path, "") => path.to_string(),
+            ("", name) => name.to_string(),
+            (path, name) => format!("{path}.{name}"),
         }
     }
 
@@ -162,7 +167,7 @@ impl Params {
         self.lock().device.clone()
     }
 
-    /// Makes the f32 tensor `path.name`.
+    /// Makes the f32 tensor `path.name`, or `path` itself where `name` is empty.
     ///
     /// # Errors
     /// The name is taken, or the device refuses the allocation.
@@ -260,7 +265,7 @@ mod tests {
     #[test]
     fn moments_are_those_asked_for() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let v = Init::he_fan_out(&[16, 3, 3, 3]).fill(&mut rng, 100_000);
+        let v = Init::weight(&[16, 3, 3, 3]).fill(&mut rng, 100_000);
         let (mean, var) = moments(&v);
         // 1e5 draws: three standard errors of mean and variance.
         assert!(mean.abs() < 3.0 * (2f64 / 144.0 / 1e5).sqrt(), "{mean}");

@@ -3,7 +3,8 @@
 //! A weight whose `w_sparse` is negative is zero, and then its sign and shifts get no gradient.
 //! The penalty pushes `w_sparse` up until the loss itself wants the weight to be zero.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
+use crate::host::slice;
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 /// Entries summed by one task in f64; fixed, so that the sum does not depend on the thread count.
@@ -71,10 +72,7 @@ impl CustomOp1 for DenseWeightPenalty {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            bail!("dense-weight-penalty: a contiguous argument only")
-        };
-        let chunks: Vec<f64> = storage.as_slice::<f32>()?[start..end]
+        let chunks: Vec<f64> = slice(storage, layout)?
             .par_chunks(CHUNK)
             .map(|c| {
                 c.iter()

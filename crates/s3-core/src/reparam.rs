@@ -17,6 +17,7 @@
 //! [`shift_weight_composed`] builds the same values from candle's own ops. A test holds the two
 //! equal to the bit.
 
+use crate::host::{Host, slice};
 use crate::ste::{heaviside, sign, ste};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -333,61 +334,15 @@ impl CustomOp1 for Fused {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            bail!("s3-shift-weight: the stacked latents must be contiguous")
-        };
-        let stack = &storage.as_slice::<f32>()?[start..end];
         let (latents, shape) = (layout.dims()[0], Shape::from(&layout.dims()[1..]));
         let mut out = vec![0f32; shape.elem_count()];
-        self.forward(stack, latents - 2, &mut out);
+        self.forward(slice(storage, layout)?, latents - 2, &mut out);
         Ok((CpuStorage::F32(out), shape))
     }
 
-    fn bwd(&self, arg: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad = GradientOf {
-            op: Fused {
-                surrogate: self.surrogate,
-            },
-        }
-        .apply(arg, grad)?;
-        Ok(Some(grad))
-    }
-}
-
-/// Runs [`Fused::backward`] on candle's storages.
-struct GradientOf {
-    op: Fused,
-}
-
-impl GradientOf {
-    fn apply(self, stack: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        stack
-            .contiguous()?
-            .apply_op2_no_bwd(&grad.contiguous()?, &self)
-    }
-}
-
-impl candle_core::CustomOp2 for GradientOf {
-    fn name(&self) -> &'static str {
-        "s3-shift-weight-backward"
-    }
-
-    fn cpu_fwd(
-        &self,
-        stack: &CpuStorage,
-        stack_layout: &Layout,
-        grad: &CpuStorage,
-        grad_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (Some((a, b)), Some((c, d))) = (
-            stack_layout.contiguous_offsets(),
-            grad_layout.contiguous_offsets(),
-        ) else {
-            bail!("s3-shift-weight-backward: contiguous arguments only")
-        };
-        let stack = &stack.as_slice::<f32>()?[a..b];
-        let grad = &grad.as_slice::<f32>()?[c..d];
-        let out = self.op.backward(stack, stack_layout.dims()[0] - 2, grad);
-        Ok((CpuStorage::F32(out), stack_layout.shape().clone()))
+    fn bwd(&self, stack: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let grad = grad.contiguous()?;
+        let out = self.backward(&Host::new(stack)?, stack.dim(0)? - 2, &Host::new(&grad)?);
+        Tensor::from_vec(out, stack.shape(), stack.device()).map(Some)
     }
 }

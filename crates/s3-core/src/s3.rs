@@ -121,7 +121,7 @@ impl Method for S3 {
         };
         let shape = layer.shape.as_slice();
         let std = match self.init {
-            Start::Authors | Start::Dense => Init::he_fan_out_std(shape),
+            Start::Authors | Start::Dense => Init::weight_std(shape),
             Start::LowVariance | Start::LowVarianceDense => LOW_STD,
         };
         let init = Init::Normal { std };

@@ -1,1 +1,37 @@
-//! candle modules over discrete weights: quantized convolution and linear layers, batch norm, pools and the ResNets of the paper.
+//! candle modules over discrete weights, and the ResNets of the paper.
+//!
+//! A layer holds a `Box<dyn Quantizer>` and never learns which method it is; a model receives a
+//! `&dyn Method`. **Activations are NHWC** (`[batch, height, width, channels]`): the layout in which
+//! a CPU convolution vectorises over channels without a copy. Weights keep torch's shapes
+//! (`[c_out, c_in, kh, kw]`) and names (`layer1.0.conv1.weight`).
+//!
+//! On the CPU the layers run the kernels of `s3-kernels` with their own gradients; on other devices
+//! each op is composed from candle's ops, those of whose gradients are right. The two are held
+//! equal by tests.
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use s3_core::{Params, s3::S3};
+//! use s3_layers::{Architecture, Mode, ResNet, ResNetConfig};
+//!
+//! let params = Params::new(1, &Device::Cpu);
+//! let config = ResNetConfig::new(Architecture::ResNet8, 3, 10);
+//! let net = ResNet::new(&config, &S3::new(3), &params)?;
+//! let images = Tensor::zeros((2, 32, 32, 3), DType::F32, &Device::Cpu)?;
+//! assert_eq!(net.forward(&images, Mode::Eval)?.dims(), [2, 10]);
+//! # Ok::<(), candle_core::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod conv;
+mod linear;
+mod norm;
+pub mod ops;
+mod quantized;
+mod resnet;
+
+pub use conv::QuantConv2d;
+pub use linear::QuantLinear;
+pub use norm::BatchNorm;
+pub use quantized::{Mode, QuantLayer};
+pub use resnet::{Architecture, ResNet, ResNetConfig, Shortcut, Trace};

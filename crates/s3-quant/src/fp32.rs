@@ -21,7 +21,7 @@ impl MethodConfig for Fp32 {
 
 impl Method for Fp32 {
     fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
-        let init = Init::he_fan_out(&layer.shape);
+        let init = Init::weight(&layer.shape);
         Ok(Box::new(Weight(params.get(
             "w",
             layer.shape.as_slice(),

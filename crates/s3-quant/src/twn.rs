@@ -47,8 +47,8 @@ impl MethodConfig for Twn {
 
 impl Method for Twn {
     fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
-        let init = Init::he_fan_out(&layer.shape);
-        let w = params.get("w", layer.shape.as_slice(), init, ParamKind::Latent)?;
+        let init = Init::weight(&layer.shape);
+        let w = params.get("", layer.shape.as_slice(), init, ParamKind::Latent)?;
         Ok(Box::new(Ternary {
             w,
             factor: f64::from(self.threshold_factor),

@@ -1,0 +1,54 @@
+//! A convolution whose weight is what a [`Quantizer`](s3_core::Quantizer) says.
+
+use crate::ops;
+use crate::quantized::{Mode, QuantLayer};
+use candle_core::{Context, Result, Tensor};
+use s3_core::{LayerSpec, Method, Params, Role};
+
+/// `y[n,i,j,o] = Σ_{a,b,c} x[n, i·stride + a - padding, j·stride + b - padding, c] · w[o,c,a,b]`,
+/// without a bias (a batch norm follows).
+///
+/// # Shapes
+/// `x: [n, h, w, c_in]`, weight `[c_out, c_in, k, k]`, result
+/// `[n, (h + 2·padding - k)/stride + 1, .., c_out]`.
+pub struct QuantConv2d {
+    /// Name, shape, role and quantizer.
+    pub layer: QuantLayer,
+    stride: usize,
+    padding: usize,
+}
+
+impl QuantConv2d {
+    /// A `k`x`k` convolution `c_in -> c_out` whose weight lives at `params` + `.weight`.
+    ///
+    /// # Errors
+    /// Those of the method.
+    pub fn new(
+        (c_in, c_out, k): (usize, usize, usize),
+        stride: usize,
+        padding: usize,
+        role: Role,
+        method: &dyn Method,
+        params: &Params,
+    ) -> Result<Self> {
+        let spec = LayerSpec {
+            name: params.path().to_string(),
+            shape: vec![c_out, c_in, k, k],
+            role,
+        };
+        Ok(Self {
+            layer: QuantLayer::new(spec, method, &params.pp("weight"))?,
+            stride,
+            padding,
+        })
+    }
+
+    /// The convolution of `x`.
+    ///
+    /// # Errors
+    /// A shape that does not fit; the message names the layer.
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        ops::conv2d(x, &self.layer.weight(mode)?, self.stride, self.padding)
+            .with_context(|| format!("layer {}", self.layer.spec.name))
+    }
+}

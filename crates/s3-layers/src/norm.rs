@@ -1,0 +1,93 @@
+//! Batch norm with torch's semantics, fused with the residual sum and ReLU that follow it.
+
+use crate::ops;
+use crate::quantized::Mode;
+use candle_core::{Context, Result, Tensor, Var, bail};
+use s3_core::{Init, ParamKind, Params};
+
+/// torch's default: running = 0.9 · running + 0.1 · batch.
+const MOMENTUM: f64 = 0.1;
+/// torch's default.
+const EPS: f64 = 1e-5;
+
+/// `y = act(weight · (x - mean) / √(var + 1e-5) + bias + residual)` over the last dimension.
+///
+/// In training `mean` and `var` (biased) are the batch's, and the running statistics move by 0.1
+/// towards the batch's mean and **unbiased** variance; in evaluation they are the running ones.
+///
+/// # Shapes
+/// `x: [.., channels]`; parameters `weight, bias, running_mean, running_var: [channels]`.
+pub struct BatchNorm {
+    name: String,
+    weight: Var,
+    bias: Var,
+    running_mean: Var,
+    running_var: Var,
+}
+
+impl BatchNorm {
+    /// Weight 1, bias 0, running mean 0, running variance 1, at `params`.
+    ///
+    /// # Errors
+    /// A name that is taken.
+    pub fn new(channels: usize, params: &Params) -> Result<Self> {
+        let get = |name, value, kind| params.get(name, channels, Init::Const(value), kind);
+        Ok(Self {
+            name: params.path().to_string(),
+            weight: get("weight", 1.0, ParamKind::Norm)?,
+            bias: get("bias", 0.0, ParamKind::Norm)?,
+            running_mean: get("running_mean", 0.0, ParamKind::Buffer)?,
+            running_var: get("running_var", 1.0, ParamKind::Buffer)?,
+        })
+    }
+
+    /// Normalises `x`, adds `residual` where there is one, and applies a ReLU where `relu` is set.
+    ///
+    /// # Errors
+    /// A shape that does not fit, or fewer than two values a channel in training.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        relu: bool,
+        mode: Mode,
+    ) -> Result<Tensor> {
+        match mode {
+            Mode::Train => self.train(x, residual, relu),
+            Mode::Eval => self.eval(x, residual, relu),
+        }
+        .with_context(|| format!("layer {}", self.name))
+    }
+
+    fn train(&self, x: &Tensor, residual: Option<&Tensor>, relu: bool) -> Result<Tensor> {
+        let rows = x.elem_count() / x.dims().last().copied().unwrap_or(1).max(1);
+        if rows < 2 {
+            bail!("batch norm needs at least 2 values a channel to train, got {rows}")
+        }
+        let (y, mean, var) = ops::batch_norm(x, (&self.weight, &self.bias), residual, relu, EPS)?;
+        let unbiased = (var * (rows as f64 / (rows - 1) as f64))?;
+        for (running, batch) in [(&self.running_mean, mean), (&self.running_var, unbiased)] {
+            let old = running.as_detached_tensor();
+            running.set(&((old * (1.0 - MOMENTUM))? + (batch * MOMENTUM)?)?)?;
+        }
+        Ok(y)
+    }
+
+    fn eval(&self, x: &Tensor, residual: Option<&Tensor>, relu: bool) -> Result<Tensor> {
+        let (scale, shift) = self.scale_shift()?;
+        ops::scale_shift(x, (&scale, &shift), residual, relu)
+    }
+
+    /// Evaluation as one affine map per channel: `scale = weight/√(running_var + eps)`,
+    /// `shift = bias - running_mean · scale`.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn scale_shift(&self) -> Result<(Tensor, Tensor)> {
+        let deviation = (self.running_var.as_detached_tensor() + EPS)?.sqrt()?;
+        let scale = (self.weight.as_detached_tensor() / deviation)?;
+        let shift =
+            (self.bias.as_detached_tensor() - (self.running_mean.as_detached_tensor() * &scale)?)?;
+        Ok((scale, shift))
+    }
+}

@@ -1,0 +1,179 @@
+//! Convolution of NHWC activations with OIHW weights.
+
+use super::kernel_error;
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use s3_core::host::{Host, slice};
+use s3_kernels::{ConvShape, train};
+
+/// `y[n,i,j,o] = Σ x[n, i·stride + a - padding, j·stride + b - padding, c] · w[o,c,a,b]`.
+///
+/// # Shapes
+/// `x: [n, h, w, c_in]`, `w: [c_out, c_in, kh, kw]`, result `[n, h', w', c_out]`.
+///
+/// Gradients to `x` (only where a variable stands behind it) and `w`.
+///
+/// # Errors
+/// Channels that differ, a kernel larger than the padded image, or a rank other than 4.
+pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        x.contiguous()?
+            .apply_op2(&w.contiguous()?, Conv2d { stride, padding })
+    } else {
+        composed(x, w, stride, padding)
+    }
+}
+
+fn composed(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
+    x.permute((0, 3, 1, 2))?
+        .contiguous()?
+        .conv2d(w, padding, stride, 1, 1)?
+        .permute((0, 2, 3, 1))?
+        .contiguous()
+}
+
+struct Conv2d {
+    stride: usize,
+    padding: usize,
+}
+
+impl Conv2d {
+    fn shape(&self, x: &[usize], w: &[usize]) -> Result<ConvShape> {
+        let (&[batch, height, width, in_channels], &[out_channels, c_in, kernel_h, kernel_w]) =
+            (x, w)
+        else {
+            bail!(
+                "conv2d: x has shape {x:?} and w {w:?}, expected [n, h, w, c_in] and [c_out, c_in, kh, kw]"
+            )
+        };
+        if in_channels != c_in {
+            bail!("conv2d: x has {in_channels} channels, the weight expects {c_in}")
+        }
+        let (stride, padding) = (self.stride, self.padding);
+        Ok(ConvShape {
+            batch,
+            height,
+            width,
+            in_channels,
+            out_channels,
+            kernel_h,
+            kernel_w,
+            stride,
+            padding,
+            ..ConvShape::default()
+        })
+    }
+}
+
+impl CustomOp2 for Conv2d {
+    fn name(&self) -> &'static str {
+        "conv2d-nhwc"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        w: &CpuStorage,
+        w_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let shape = self.shape(x_layout.dims(), w_layout.dims())?;
+        let (h, w_out) = (
+            shape.out_height().map_err(kernel_error)?,
+            shape.out_width().map_err(kernel_error)?,
+        );
+        let mut y = vec![0f32; shape.output_len().map_err(kernel_error)?];
+        train::conv2d_forward(&shape, slice(x, x_layout)?, slice(w, w_layout)?, &mut y)
+            .map_err(kernel_error)?;
+        Ok((
+            CpuStorage::F32(y),
+            Shape::from((shape.batch, h, w_out, shape.out_channels)),
+        ))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let shape = self.shape(x.dims(), w.dims())?;
+        let dy = dy.contiguous()?;
+        let dy = Host::new(&dy)?;
+        let dx = if x.track_op() {
+            let mut dx = vec![0f32; x.elem_count()];
+            train::conv2d_backward_input(&shape, &dy, &Host::new(w)?, &mut dx)
+                .map_err(kernel_error)?;
+            Some(Tensor::from_vec(dx, x.shape(), x.device())?)
+        } else {
+            None
+        };
+        let dw = if w.track_op() {
+            let mut dw = vec![0f32; w.elem_count()];
+            train::conv2d_backward_weight(&shape, &Host::new(x)?, &dy, &mut dw)
+                .map_err(kernel_error)?;
+            Some(Tensor::from_vec(dw, w.shape(), w.device())?)
+        } else {
+            None
+        };
+        Ok((dx, dw))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Rng, assert_close, close_gradients};
+    use candle_core::{Device, Var};
+
+    #[test]
+    fn kernels_equal_candles_own_ops() -> Result<()> {
+        let mut rng = Rng::new(1);
+        for (n, hw, c_in, c_out, k, stride, padding) in [
+            (3, 9, 5, 7, 3, 1, 1),
+            (2, 8, 16, 32, 3, 2, 1),
+            (2, 8, 16, 32, 1, 2, 0),
+            (1, 13, 3, 16, 7, 2, 3),
+            (2, 1, 4, 4, 3, 1, 1),
+            (2, 6, 3, 8, 5, 1, 2),
+        ] {
+            let x = Var::from_tensor(&rng.normal((n, hw, hw, c_in))?)?;
+            let w = Var::from_tensor(&rng.normal((c_out, c_in, k, k))?)?;
+            let (ours, theirs) = (
+                conv2d(&x, &w, stride, padding)?,
+                composed(&x, &w, stride, padding)?,
+            );
+            assert_close(&ours, &theirs)?;
+            let g = rng.normal(ours.shape().clone())?;
+            close_gradients(
+                &[&x, &w],
+                &(ours * &g)?.sum_all()?,
+                &(theirs * &g)?.sum_all()?,
+            )?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_input_without_variables_gets_no_gradient_work() -> Result<()> {
+        let mut rng = Rng::new(2);
+        let x = rng.normal((1, 4, 4, 2))?;
+        let w = Var::from_tensor(&rng.normal((2, 2, 3, 3))?)?;
+        let grads = conv2d(&x, &w, 1, 1)?.sum_all()?.backward()?;
+        assert!(grads.get(&x).is_none() && grads.get(&w).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_named() -> Result<()> {
+        let zeros = |s: &[usize]| Tensor::zeros(s, candle_core::DType::F32, &Device::Cpu);
+        let err =
+            conv2d(&zeros(&[1, 4, 4, 3])?, &zeros(&[8, 2, 3, 3])?, 1, 1).expect_err("channels");
+        assert!(
+            err.to_string().contains("3 channels, the weight expects 2"),
+            "{err}"
+        );
+        assert!(conv2d(&zeros(&[1, 2, 2, 2])?, &zeros(&[8, 2, 7, 7])?, 1, 0).is_err());
+        Ok(())
+    }
+}

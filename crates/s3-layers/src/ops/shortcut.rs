@@ -1,0 +1,122 @@
+//! The parameter-free shortcut between two stages (option A of He et al., 2015).
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use s3_core::host::{Host, slice};
+
+/// Every `stride`-th pixel of each row and column, with zero channels added on both sides so that
+/// there are `channels` (the widespread PyTorch form of option A: half before, half after).
+///
+/// # Shapes
+/// `x: [n, h, w, c]`, result `[n, ⌈h/stride⌉, ⌈w/stride⌉, channels]`.
+///
+/// # Errors
+/// A rank other than 4, or fewer channels than `x` has.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::arange(0f32, 9., &Device::Cpu)?.reshape((1, 3, 3, 1))?;
+/// let y = s3_layers::ops::subsample_and_pad(&x, 2, 3)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [0., 0., 0., 0., 2., 0., 0., 6., 0., 0., 8., 0.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn subsample_and_pad(x: &Tensor, stride: usize, channels: usize) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        x.contiguous()?
+            .apply_op1(SubsampleAndPad { stride, channels })
+    } else {
+        composed(x, stride, channels)
+    }
+}
+
+fn composed(x: &Tensor, stride: usize, channels: usize) -> Result<Tensor> {
+    let (_, h, w, c) = x.dims4()?;
+    let every = |len: usize| -> Result<Tensor> {
+        let index: Vec<u32> = (0..len as u32).step_by(stride).collect();
+        Tensor::new(index, x.device())
+    };
+    let before = (channels - c) / 2;
+    x.index_select(&every(h)?, 1)?
+        .index_select(&every(w)?, 2)?
+        .pad_with_zeros(3, before, channels - c - before)
+}
+
+struct SubsampleAndPad {
+    stride: usize,
+    channels: usize,
+}
+
+impl SubsampleAndPad {
+    /// Calls `f(offset in x, offset in y)` for each run of `c` channels that the two share.
+    fn for_each_pixel(&self, dims: &[usize], mut f: impl FnMut(usize, usize)) -> Result<Shape> {
+        let &[n, h, w, c] = dims else {
+            bail!("subsample_and_pad: x has shape {dims:?}, expected [n, h, w, c]")
+        };
+        if self.channels < c || self.stride == 0 {
+            bail!(
+                "subsample_and_pad: {c} channels cannot become {}",
+                self.channels
+            )
+        }
+        let before = (self.channels - c) / 2;
+        let (out_h, out_w) = (h.div_ceil(self.stride), w.div_ceil(self.stride));
+        for i in 0..n * out_h {
+            let row = (i / out_h) * h + (i % out_h) * self.stride;
+            for j in 0..out_w {
+                f(
+                    (row * w + j * self.stride) * c,
+                    (i * out_w + j) * self.channels + before,
+                );
+            }
+        }
+        Ok(Shape::from((n, out_h, out_w, self.channels)))
+    }
+}
+
+impl CustomOp1 for SubsampleAndPad {
+    fn name(&self) -> &'static str {
+        "subsample-and-pad"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (x, dims) = (slice(x, layout)?, layout.dims());
+        let out = self.for_each_pixel(dims, |_, _| ())?;
+        let (mut y, c) = (vec![0f32; out.elem_count()], dims[3]);
+        self.for_each_pixel(dims, |from, to| {
+            y[to..to + c].copy_from_slice(&x[from..from + c])
+        })?;
+        Ok((CpuStorage::F32(y), out))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let dy = dy.contiguous()?;
+        let dy = Host::new(&dy)?;
+        let (mut dx, c) = (vec![0f32; x.elem_count()], x.dims()[3]);
+        self.for_each_pixel(x.dims(), |to, from| {
+            dx[to..to + c].copy_from_slice(&dy[from..from + c])
+        })?;
+        Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Rng, assert_close, close_gradients};
+    use candle_core::Var;
+
+    #[test]
+    fn the_fused_op_equals_candles_own_ops() -> Result<()> {
+        let mut rng = Rng::new(6);
+        for (hw, c, stride, channels) in [(8, 4, 2, 8), (7, 3, 2, 8), (4, 5, 1, 5)] {
+            let x = Var::from_tensor(&rng.normal((2, hw, hw, c))?)?;
+            let (ours, theirs) = (
+                subsample_and_pad(&x, stride, channels)?,
+                composed(&x, stride, channels)?,
+            );
+            assert_close(&ours, &theirs)?;
+            let g = rng.normal(ours.shape().clone())?;
+            close_gradients(&[&x], &(ours * &g)?.sum_all()?, &(theirs * &g)?.sum_all()?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! What a convolution and a linear layer have in common: a named quantizer.
+
+use candle_core::{Context, Result, Tensor};
+use s3_core::{LayerSpec, Method, Params, Quantizer};
+
+/// Whether a forward pass trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Batch statistics, running statistics updated, gradients recorded.
+    Train,
+    /// Running statistics; no graph is recorded, so memory stays flat.
+    Eval,
+}
+
+/// A layer's name, shape and role with the quantizer that holds its latents.
+pub struct QuantLayer {
+    /// Name, weight shape and role.
+    pub spec: LayerSpec,
+    /// The latents and the weight they stand for.
+    pub quantizer: Box<dyn Quantizer>,
+}
+
+impl QuantLayer {
+    /// Lets `method` make the latents of `spec` at `params` (the path of the weight).
+    ///
+    /// # Errors
+    /// Those of the method, with the layer's name.
+    pub fn new(spec: LayerSpec, method: &dyn Method, params: &Params) -> Result<Self> {
+        let quantizer = method
+            .quantizer(&spec, params)
+            .with_context(|| format!("layer {}", spec.name))?;
+        Ok(Self { spec, quantizer })
+    }
+
+    /// The weight of a forward pass; in [`Mode::Eval`] without its graph.
+    ///
+    /// # Errors
+    /// Those of the quantizer, with the layer's name.
+    pub fn weight(&self, mode: Mode) -> Result<Tensor> {
+        let w = self
+            .quantizer
+            .weight()
+            .with_context(|| format!("layer {}", self.spec.name))?;
+        Ok(if mode == Mode::Eval { w.detach() } else { w })
+    }
+}

@@ -1,0 +1,349 @@
+//! The paper's networks: ResNet-8 and -20 for small images, ResNet-18 and -50 for 224 pixels.
+//!
+//! Names are torch's (`conv1.weight`, `layer1.0.bn1.running_mean`, `layer2.0.downsample.0.weight`,
+//! `fc.bias`), so that checkpoints of other frameworks keep their keys.
+
+use crate::conv::QuantConv2d;
+use crate::linear::QuantLinear;
+use crate::norm::BatchNorm;
+use crate::ops;
+use crate::quantized::{Mode, QuantLayer};
+use candle_core::{Result, Tensor, bail};
+use s3_core::{Method, Params, Progress, Role};
+
+/// A network of He et al., 2015.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Architecture {
+    /// Three stages of one basic block, 16-32-64 channels.
+    ResNet8,
+    /// Three stages of three basic blocks, 16-32-64 channels: the paper's CIFAR-10 network.
+    ResNet20,
+    /// Four stages of two basic blocks, 64-128-256-512 channels.
+    ResNet18,
+    /// Four stages of 3, 4, 6, 3 bottleneck blocks.
+    ResNet50,
+}
+
+/// The shortcut between two stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortcut {
+    /// Option A: every second pixel, zero channels added; no parameters.
+    A,
+    /// Option B: a 1x1 convolution (quantized like the others) and a batch norm.
+    B,
+}
+
+/// What a ResNet is built from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResNetConfig {
+    /// Which network.
+    pub architecture: Architecture,
+    /// Channels of the image.
+    pub in_channels: usize,
+    /// Outputs of the classifier.
+    pub classes: usize,
+    /// The shortcut between stages.
+    pub shortcut: Shortcut,
+}
+
+impl Architecture {
+    /// Every architecture, with the name that configurations use.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("resnet8", Self::ResNet8),
+        ("resnet20", Self::ResNet20),
+        ("resnet18", Self::ResNet18),
+        ("resnet50", Self::ResNet50),
+    ];
+
+    /// The name that configurations use.
+    pub fn name(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(_, a)| *a == self)
+            .map_or("", |(name, _)| name)
+    }
+
+    /// Blocks of each stage.
+    fn stages(self) -> &'static [usize] {
+        match self {
+            Self::ResNet8 => &[1, 1, 1],
+            Self::ResNet20 => &[3, 3, 3],
+            Self::ResNet18 => &[2, 2, 2, 2],
+            Self::ResNet50 => &[3, 4, 6, 3],
+        }
+    }
+
+    /// Whether the image goes through a 7x7 convolution and a max pool, and shortcuts default to B.
+    fn is_large(self) -> bool {
+        matches!(self, Self::ResNet18 | Self::ResNet50)
+    }
+}
+
+impl ResNetConfig {
+    /// The literature's form: shortcut A for the small networks, B for the large ones.
+    pub fn new(architecture: Architecture, in_channels: usize, classes: usize) -> Self {
+        let shortcut = if architecture.is_large() {
+            Shortcut::B
+        } else {
+            Shortcut::A
+        };
+        Self {
+            architecture,
+            in_channels,
+            classes,
+            shortcut,
+        }
+    }
+}
+
+/// A convolution and its batch norm.
+struct ConvBn {
+    conv: QuantConv2d,
+    bn: BatchNorm,
+}
+
+/// Sees each layer's output: `(layer name, [n, h, w, c] or [n, classes])`.
+pub type Trace<'a> = &'a mut dyn FnMut(&str, &Tensor) -> Result<()>;
+
+impl ConvBn {
+    fn forward(
+        &self,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        relu: bool,
+        mode: Mode,
+        trace: Trace<'_>,
+    ) -> Result<Tensor> {
+        let y = self.conv.forward(x, mode)?;
+        trace(&self.conv.layer.spec.name, &y)?;
+        self.bn.forward(&y, residual, relu, mode)
+    }
+}
+
+/// What the block's input goes through before it is added to the block's output.
+enum Residual {
+    Identity,
+    SubsampleAndPad { stride: usize, channels: usize },
+    Project(ConvBn),
+}
+
+struct Block {
+    /// Two convolutions (basic) or three (bottleneck); a ReLU after each, the last after the sum.
+    main: Vec<ConvBn>,
+    residual: Residual,
+}
+
+impl Block {
+    fn forward(&self, x: &Tensor, mode: Mode, trace: Trace<'_>) -> Result<Tensor> {
+        let residual = match &self.residual {
+            Residual::Identity => x.clone(),
+            Residual::SubsampleAndPad { stride, channels } => {
+                ops::subsample_and_pad(x, *stride, *channels)?
+            }
+            Residual::Project(conv) => conv.forward(x, None, false, mode, trace)?,
+        };
+        let mut y = x.clone();
+        for (i, conv) in self.main.iter().enumerate() {
+            let last = i + 1 == self.main.len();
+            y = conv.forward(&y, last.then_some(&residual), true, mode, trace)?;
+        }
+        Ok(y)
+    }
+
+    fn convs(&self) -> impl Iterator<Item = &ConvBn> {
+        let projection = match &self.residual {
+            Residual::Project(conv) => Some(conv),
+            _ => None,
+        };
+        self.main.iter().chain(projection)
+    }
+
+    fn convs_mut(&mut self) -> impl Iterator<Item = &mut ConvBn> {
+        let projection = match &mut self.residual {
+            Residual::Project(conv) => Some(conv),
+            _ => None,
+        };
+        self.main.iter_mut().chain(projection)
+    }
+}
+
+/// A residual network over discrete weights.
+pub struct ResNet {
+    stem: ConvBn,
+    max_pool: bool,
+    blocks: Vec<Block>,
+    fc: QuantLinear,
+}
+
+/// Makes a convolution with its batch norm under torch's names.
+struct Builder<'a> {
+    method: &'a dyn Method,
+}
+
+impl Builder<'_> {
+    fn conv_bn(
+        &self,
+        (c_in, c_out, k): (usize, usize, usize),
+        stride: usize,
+        role: Role,
+        conv: &Params,
+        bn: &Params,
+    ) -> Result<ConvBn> {
+        Ok(ConvBn {
+            conv: QuantConv2d::new((c_in, c_out, k), stride, k / 2, role, self.method, conv)?,
+            bn: BatchNorm::new(c_out, bn)?,
+        })
+    }
+
+    /// A block at `params`: `convs` lists `(c_out, kernel, stride)` in order.
+    fn block(
+        &self,
+        c_in: usize,
+        convs: &[(usize, usize, usize)],
+        shortcut: Shortcut,
+        params: &Params,
+    ) -> Result<Block> {
+        let mut main = Vec::with_capacity(convs.len());
+        let (mut c, mut stride) = (c_in, 1);
+        for (i, &(c_out, k, s)) in convs.iter().enumerate() {
+            let (conv, bn) = (
+                params.pp(format!("conv{}", i + 1)),
+                params.pp(format!("bn{}", i + 1)),
+            );
+            main.push(self.conv_bn((c, c_out, k), s, Role::Hidden, &conv, &bn)?);
+            (c, stride) = (c_out, stride * s);
+        }
+        let residual = match shortcut {
+            _ if c == c_in && stride == 1 => Residual::Identity,
+            Shortcut::A => Residual::SubsampleAndPad {
+                stride,
+                channels: c,
+            },
+            Shortcut::B => {
+                let at = params.pp("downsample");
+                let role = Role::Shortcut;
+                Residual::Project(self.conv_bn((c_in, c, 1), stride, role, &at.pp(0), &at.pp(1))?)
+            }
+        };
+        Ok(Block { main, residual })
+    }
+}
+
+impl ResNet {
+    /// Builds the network at `params`, `method` making each layer's weight.
+    ///
+    /// # Errors
+    /// Those of the method, with the layer's name; no channels or classes; option A with
+    /// bottlenecks (their first shortcut widens without a stride, which option A does not define).
+    pub fn new(config: &ResNetConfig, method: &dyn Method, params: &Params) -> Result<Self> {
+        let &ResNetConfig {
+            architecture,
+            in_channels,
+            classes,
+            shortcut,
+        } = config;
+        if in_channels == 0 || classes == 0 {
+            bail!("a ResNet needs channels and classes, got {in_channels} and {classes}")
+        }
+        if architecture == Architecture::ResNet50 && shortcut == Shortcut::A {
+            bail!("resnet50 has no option A shortcut: use B")
+        }
+        let large = architecture.is_large();
+        let build = Builder { method };
+        let (width, kernel, stride) = if large { (64, 7, 2) } else { (16, 3, 1) };
+        let stem = build.conv_bn(
+            (in_channels, width, kernel),
+            stride,
+            Role::First,
+            &params.pp("conv1"),
+            &params.pp("bn1"),
+        )?;
+        let mut blocks = Vec::new();
+        let mut c = width;
+        for (stage, &count) in architecture.stages().iter().enumerate() {
+            let inner = width << stage;
+            for i in 0..count {
+                let stride = if stage > 0 && i == 0 { 2 } else { 1 };
+                let convs: &[_] = if architecture == Architecture::ResNet50 {
+                    &[(inner, 1, 1), (inner, 3, stride), (4 * inner, 1, 1)]
+                } else {
+                    &[(inner, 3, stride), (inner, 3, 1)]
+                };
+                let at = params.pp(format!("layer{}", stage + 1)).pp(i);
+                blocks.push(build.block(c, convs, shortcut, &at)?);
+                c = convs[convs.len() - 1].0;
+            }
+        }
+        let fc = QuantLinear::new(c, classes, Role::Last, method, &params.pp("fc"))?;
+        Ok(Self {
+            stem,
+            max_pool: large,
+            blocks,
+            fc,
+        })
+    }
+
+    /// Class scores of a batch of images.
+    ///
+    /// # Shapes
+    /// `x: [n, h, w, in_channels]` f32, result `[n, classes]`.
+    ///
+    /// # Errors
+    /// A shape that does not fit; the message names the layer.
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.forward_traced(x, mode, &mut |_, _| Ok(()))
+    }
+
+    /// [`forward`](Self::forward), showing `trace` the output of each convolution and of the
+    /// classifier.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and whatever `trace` returns.
+    pub fn forward_traced(&self, x: &Tensor, mode: Mode, trace: Trace<'_>) -> Result<Tensor> {
+        let mut y = self.stem.forward(x, None, true, mode, trace)?;
+        if self.max_pool {
+            y = ops::max_pool2d(&y, 3, 2, 1)?;
+        }
+        for block in &self.blocks {
+            y = block.forward(&y, mode, trace)?;
+        }
+        let logits = self.fc.forward(&ops::global_avg_pool(&y)?, mode)?;
+        trace(&self.fc.layer.spec.name, &logits)?;
+        Ok(logits)
+    }
+
+    /// Every layer with a quantizer, front to end.
+    pub fn layers(&self) -> Vec<&QuantLayer> {
+        let convs = std::iter::once(&self.stem).chain(self.blocks.iter().flat_map(Block::convs));
+        convs
+            .map(|c| &c.conv.layer)
+            .chain([&self.fc.layer])
+            .collect()
+    }
+
+    /// Lets every quantizer draw its randomness and update its buffers; call once before each step.
+    ///
+    /// # Errors
+    /// Those of the quantizers.
+    pub fn advance(&mut self, progress: Progress) -> Result<()> {
+        let convs = std::iter::once(&mut self.stem)
+            .chain(self.blocks.iter_mut().flat_map(Block::convs_mut));
+        convs
+            .map(|c| &mut c.conv.layer)
+            .chain([&mut self.fc.layer])
+            .try_for_each(|l| l.quantizer.advance(progress))
+    }
+
+    /// The penalties of all layers that have one, front to end.
+    ///
+    /// # Errors
+    /// Those of the quantizers.
+    pub fn penalties(&self) -> Result<Vec<Tensor>> {
+        let penalties = self.layers().into_iter().map(|l| l.quantizer.penalty());
+        Ok(penalties
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .flatten()
+            .collect())
+    }
+}
