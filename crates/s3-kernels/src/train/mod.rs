@@ -18,15 +18,21 @@
 //! # Ok::<(), s3_kernels::Error>(())
 //! ```
 
+mod arch;
 mod batch_norm;
 mod conv;
+mod peak;
 mod pool;
+mod scratch;
+#[cfg(test)]
+mod tests;
 
 pub use batch_norm::{
     BatchNormGrads, BatchNormSaved, BatchStats, batch_norm_backward, batch_norm_forward,
     scale_shift,
 };
 pub use conv::{conv2d_backward_input, conv2d_backward_weight, conv2d_forward};
+pub use peak::multiply_adds;
 pub use pool::{
     PoolShape, global_avg_pool_backward, global_avg_pool_forward, max_pool2d_backward,
     max_pool2d_forward,

@@ -1,0 +1,65 @@
+//! The narrow trait between the training kernels and the instruction sets, and its dispatch.
+//!
+//! Every vector has 16 lanes of f32, whatever the registers are, so that one packed layout and one
+//! generic kernel serve all instruction sets. A value of a type that implements [`Simd`] is the
+//! proof that the CPU has its instructions: the constructors are the only way to one.
+//!
+//! A [`Task`] is a kernel that is generic over `Simd`. [`dispatch`] runs it inside a function that
+//! is compiled for the instruction set. Everything a task calls per element must be
+//! `#[inline(always)]` and free of closures that might not be inlined, because code outside that
+//! function is compiled for the baseline.
+
+mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use crate::dispatch::Isa;
+
+/// Lanes of every vector.
+pub(super) const LANES: usize = 16;
+
+/// Sixteen f32 and the operations that the kernels need.
+pub(super) trait Simd: Copy + Send + Sync {
+    /// Sixteen f32.
+    type F: Copy;
+
+    /// How many `F` a kernel may accumulate into and still keep everything in registers.
+    const ACCUMULATORS: usize;
+
+    /// `x` in every lane.
+    fn splat(self, x: f32) -> Self::F;
+
+    /// Lane `i` from `x[i]`.
+    fn load(self, x: &[f32; LANES]) -> Self::F;
+
+    /// Lane `i` to `y[i]`.
+    fn store(self, x: Self::F, y: &mut [f32; LANES]);
+
+    /// `a·b + c`, rounded once where the instruction set fuses and twice where it does not.
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+}
+
+/// A kernel that runs on any instruction set.
+pub(super) trait Task {
+    /// Runs it; implementations are `#[inline(always)]`.
+    fn run<S: Simd>(self, simd: S);
+}
+
+/// Runs `task` on `isa`.
+///
+/// # Panics
+///
+/// Where the CPU has no such instruction set; [`Isa::detect`] never returns one.
+pub(super) fn dispatch<T: Task>(isa: Isa, task: T) {
+    match isa {
+        Isa::Scalar => task.run(scalar::Scalar),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => x86::Avx2::new()
+            .expect("the CPU has AVX2 and FMA")
+            .run(task),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => x86::Avx512::new().expect("the CPU has AVX-512").run(task),
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx2 | Isa::Avx512 => panic!("{} on another architecture", isa.name()),
+    }
+}

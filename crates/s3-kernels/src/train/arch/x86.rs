@@ -1,0 +1,128 @@
+//! Sixteen lanes as two AVX2 registers or one AVX-512 register.
+#![allow(
+    unsafe_code,
+    reason = "intrinsics, and the call into code compiled for them"
+)]
+
+use core::arch::x86_64::{
+    __m256, __m512, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+};
+
+use super::{LANES, Simd, Task};
+use crate::dispatch::Isa;
+
+/// Proof that the CPU has AVX2 and FMA.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(());
+
+impl Avx2 {
+    /// The proof, where it holds.
+    pub(super) fn new() -> Option<Self> {
+        Isa::Avx2.is_available().then_some(Avx2(()))
+    }
+
+    /// Runs `task` in code compiled for AVX2 and FMA.
+    pub(super) fn run<T: Task>(self, task: T) {
+        #[target_feature(enable = "avx2,fma")]
+        fn inner<T: Task>(simd: Avx2, task: T) {
+            task.run(simd);
+        }
+        // SAFETY: `self` exists only where `new` found AVX2 and FMA.
+        unsafe { inner(self, task) }
+    }
+}
+
+impl Simd for Avx2 {
+    type F = [__m256; 2];
+
+    // Twelve of sixteen registers: two hold the weight, one the broadcast activation.
+    const ACCUMULATORS: usize = 6;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F {
+        // SAFETY: `self` exists only where the CPU has AVX2.
+        let half = unsafe { _mm256_set1_ps(x) };
+        [half, half]
+    }
+
+    #[inline(always)]
+    fn load(self, x: &[f32; LANES]) -> Self::F {
+        let [low, high] = [x[..8].as_ptr(), x[8..].as_ptr()];
+        // SAFETY: the CPU has AVX2 (`self`); `low` begins a slice of 8 floats.
+        let low = unsafe { _mm256_loadu_ps(low) };
+        // SAFETY: the CPU has AVX2 (`self`); `high` begins a slice of 8 floats.
+        let high = unsafe { _mm256_loadu_ps(high) };
+        [low, high]
+    }
+
+    #[inline(always)]
+    fn store(self, x: Self::F, y: &mut [f32; LANES]) {
+        let (low, high) = y.split_at_mut(8);
+        // SAFETY: the CPU has AVX2 (`self`); `low` is a slice of 8 floats.
+        unsafe { _mm256_storeu_ps(low.as_mut_ptr(), x[0]) };
+        // SAFETY: the CPU has AVX2 (`self`); `high` is a slice of 8 floats.
+        unsafe { _mm256_storeu_ps(high.as_mut_ptr(), x[1]) };
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        // SAFETY: `self` exists only where the CPU has FMA.
+        let low = unsafe { _mm256_fmadd_ps(a[0], b[0], c[0]) };
+        // SAFETY: `self` exists only where the CPU has FMA.
+        let high = unsafe { _mm256_fmadd_ps(a[1], b[1], c[1]) };
+        [low, high]
+    }
+}
+
+/// Proof that the CPU has AVX-512 F, BW, DQ and VL.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512(());
+
+impl Avx512 {
+    /// The proof, where it holds.
+    pub(super) fn new() -> Option<Self> {
+        Isa::Avx512.is_available().then_some(Avx512(()))
+    }
+
+    /// Runs `task` in code compiled for AVX-512.
+    pub(super) fn run<T: Task>(self, task: T) {
+        #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+        fn inner<T: Task>(simd: Avx512, task: T) {
+            task.run(simd);
+        }
+        // SAFETY: `self` exists only where `new` found every feature that `inner` enables.
+        unsafe { inner(self, task) }
+    }
+}
+
+impl Simd for Avx512 {
+    type F = __m512;
+
+    // Twenty-eight of thirty-two registers: two hold weights, one a broadcast activation.
+    const ACCUMULATORS: usize = 28;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F {
+        // SAFETY: `self` exists only where the CPU has AVX-512 F.
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    fn load(self, x: &[f32; LANES]) -> Self::F {
+        // SAFETY: the CPU has AVX-512 F (`self`); `x` is 16 floats.
+        unsafe { _mm512_loadu_ps(x.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store(self, x: Self::F, y: &mut [f32; LANES]) {
+        // SAFETY: the CPU has AVX-512 F (`self`); `y` is 16 floats.
+        unsafe { _mm512_storeu_ps(y.as_mut_ptr(), x) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        // SAFETY: `self` exists only where the CPU has AVX-512 F.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+}

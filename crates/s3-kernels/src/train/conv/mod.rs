@@ -1,0 +1,181 @@
+//! Convolution and its two gradients: the front door.
+//!
+//! ```text
+//! y[n,oh,ow,o]  = Σ_{kh,kw,c} x[n, s·oh+kh-p, s·ow+kw-p, c] · w[o,c,kh,kw]     (zero outside x)
+//! dx[n,h,w,c]   = Σ_{o,kh,kw} dy[n,oh,ow,o] · w[o,c,kh,kw]    with s·oh+kh-p = h, s·ow+kw-p = w
+//! dw[o,c,kh,kw] = Σ_{n,oh,ow} dy[n,oh,ow,o] · x[n, s·oh+kh-p, s·ow+kw-p, c]
+//! ```
+
+mod geometry;
+mod pack;
+mod pass;
+mod tile;
+mod weight_grad;
+
+use crate::dispatch::Isa;
+use crate::error::{Error, check_len};
+use crate::shape::ConvShape;
+
+/// `y = conv(x, w)`.
+///
+/// # Shapes
+///
+/// `x: [batch, height, width, in_channels]`, `w: [out_channels, in_channels, kernel_h, kernel_w]`,
+/// `y: [batch, out_height, out_width, out_channels]`; `y` is overwritten.
+///
+/// # Exactness
+///
+/// f32 products and sums, in an order that is fixed for one instruction set.
+///
+/// # Errors
+///
+/// [`Error::Unsupported`] where `groups` or `dilation` is not 1; the errors of
+/// [`ConvShape::output_len`]; [`Error::Length`].
+///
+/// ```
+/// use s3_kernels::{ConvShape, train};
+///
+/// // A row of three pixels under a kernel of ones, padded: sums of neighbours.
+/// let shape = ConvShape { width: 3, kernel_h: 3, kernel_w: 3, padding: 1, ..Default::default() };
+/// let mut y = [0.0; 3];
+/// train::conv2d_forward(&shape, &[1.0, 10.0, 100.0], &[1.0; 9], &mut y)?;
+/// assert_eq!(y, [11.0, 111.0, 110.0]);
+/// # Ok::<(), s3_kernels::Error>(())
+/// ```
+pub fn conv2d_forward(shape: &ConvShape, x: &[f32], w: &[f32], y: &mut [f32]) -> Result<(), Error> {
+    forward_on(Isa::detect(), shape, x, w, y)
+}
+
+/// `dx`, the gradient of the input: `conv2d_forward`'s adjoint in `x`.
+///
+/// # Shapes
+///
+/// `dy: [batch, out_height, out_width, out_channels]`, `w` and `dx` as `w` and `x` of
+/// [`conv2d_forward`]; `dx` is overwritten.
+///
+/// # Errors
+///
+/// As [`conv2d_forward`].
+///
+/// ```
+/// use s3_kernels::{ConvShape, train};
+///
+/// let shape = ConvShape { width: 2, in_channels: 2, ..Default::default() };
+/// let mut dx = [0.0; 4];
+/// train::conv2d_backward_input(&shape, &[1.0, -1.0], &[3.0, 5.0], &mut dx)?;
+/// assert_eq!(dx, [3.0, 5.0, -3.0, -5.0]);
+/// # Ok::<(), s3_kernels::Error>(())
+/// ```
+pub fn conv2d_backward_input(
+    shape: &ConvShape,
+    dy: &[f32],
+    w: &[f32],
+    dx: &mut [f32],
+) -> Result<(), Error> {
+    backward_input_on(Isa::detect(), shape, dy, w, dx)
+}
+
+/// `dw`, the gradient of the weight, summed over the batch.
+///
+/// # Shapes
+///
+/// `x` and `dy` as in [`conv2d_backward_input`],
+/// `dw: [out_channels, in_channels, kernel_h, kernel_w]`; `dw` is overwritten.
+///
+/// # Errors
+///
+/// As [`conv2d_forward`].
+///
+/// ```
+/// use s3_kernels::{ConvShape, train};
+///
+/// let shape = ConvShape { width: 3, ..Default::default() };
+/// let mut dw = [0.0];
+/// train::conv2d_backward_weight(&shape, &[1.0, 2.0, 3.0], &[10.0, 20.0, 30.0], &mut dw)?;
+/// assert_eq!(dw, [140.0]);
+/// # Ok::<(), s3_kernels::Error>(())
+/// ```
+pub fn conv2d_backward_weight(
+    shape: &ConvShape,
+    x: &[f32],
+    dy: &[f32],
+    dw: &mut [f32],
+) -> Result<(), Error> {
+    backward_weight_on(Isa::detect(), shape, x, dy, dw)
+}
+
+/// [`conv2d_forward`] on one instruction set.
+pub(super) fn forward_on(
+    isa: Isa,
+    shape: &ConvShape,
+    x: &[f32],
+    w: &[f32],
+    y: &mut [f32],
+) -> Result<(), Error> {
+    check(shape, [x.len(), w.len(), y.len()], ["x", "w", "y"])?;
+    if x.is_empty() || w.is_empty() {
+        y.fill(0.0);
+    } else if !y.is_empty() {
+        pass::run(isa, &geometry::forward(shape)?, shape.batch, x, w, y);
+    }
+    Ok(())
+}
+
+/// [`conv2d_backward_input`] on one instruction set.
+pub(super) fn backward_input_on(
+    isa: Isa,
+    shape: &ConvShape,
+    dy: &[f32],
+    w: &[f32],
+    dx: &mut [f32],
+) -> Result<(), Error> {
+    check(shape, [dx.len(), w.len(), dy.len()], ["dx", "w", "dy"])?;
+    if dy.is_empty() || w.is_empty() {
+        dx.fill(0.0);
+    } else if !dx.is_empty() {
+        pass::run(
+            isa,
+            &geometry::backward_input(shape)?,
+            shape.batch,
+            dy,
+            w,
+            dx,
+        );
+    }
+    Ok(())
+}
+
+/// [`conv2d_backward_weight`] on one instruction set.
+pub(super) fn backward_weight_on(
+    isa: Isa,
+    shape: &ConvShape,
+    x: &[f32],
+    dy: &[f32],
+    dw: &mut [f32],
+) -> Result<(), Error> {
+    check(shape, [x.len(), dw.len(), dy.len()], ["x", "dw", "dy"])?;
+    if x.is_empty() || dy.is_empty() {
+        dw.fill(0.0);
+    } else if !dw.is_empty() {
+        weight_grad::run(isa, &geometry::forward(shape)?, shape.batch, x, dy, dw);
+    }
+    Ok(())
+}
+
+/// Refuses what the kernels do not serve, then compares the three lengths.
+fn check(shape: &ConvShape, got: [usize; 3], names: [&'static str; 3]) -> Result<(), Error> {
+    for (what, value) in [("groups", shape.groups), ("dilation", shape.dilation)] {
+        if value != 1 {
+            return Err(Error::Unsupported {
+                what,
+                expected: "1",
+                got: value,
+            });
+        }
+    }
+    let expected = [shape.input_len()?, shape.weight_len()?, shape.output_len()?];
+    for i in 0..3 {
+        check_len(names[i], expected[i], got[i])?;
+    }
+    Ok(())
+}

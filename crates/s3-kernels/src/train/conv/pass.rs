@@ -1,0 +1,241 @@
+//! Drives a forward or backward-input pass: images in parallel, each through cache-sized pieces.
+//!
+//! ```text
+//! for a group of images (parallel)
+//!   for a strip of rows
+//!     copy the strip's input into scratch
+//!     for a pair of lane blocks (32 output channels)
+//!       for as many depth blocks as keep their weights in the first-level cache
+//!         for each image, grid, row, and tile of pixels: multiply and add
+//! ```
+//!
+//! Every output is summed in one order (depth block, tap, channel), whatever the tiles are.
+
+use rayon::prelude::*;
+
+use super::geometry::{Grid, Pass};
+use super::pack::pack_rows;
+use super::tile::{PixelInput, PixelOutput, pixels};
+use crate::dispatch::Isa;
+use crate::train::arch::{LANES, Simd, Task, dispatch};
+use crate::train::scratch::{Block, with_blocks};
+
+/// Images are grouped until a group has this many output pixels: below it, reading the weights
+/// from memory would take longer than using them.
+const GROUP_PIXELS: usize = 196;
+
+/// Weight blocks that stay in the first-level cache: 20 KiB of a common 32 or 48.
+const WEIGHT_BLOCKS: usize = 320;
+
+/// `out = pass(input, w)` for a whole batch, no argument empty; every element of `out` is written.
+pub(super) fn run(isa: Isa, pass: &Pass, batch: usize, input: &[f32], w: &[f32], out: &mut [f32]) {
+    let map = &pass.weights;
+    let panel = map.panel_blocks();
+    with_blocks(panel * map.panels(), |panels| {
+        panels
+            .par_chunks_mut(panel)
+            .enumerate()
+            .for_each(|(i, to)| map.pack_panel(i, w, to));
+        let panels = &*panels;
+        let (in_len, out_len) = (input.len() / batch, out.len() / batch);
+        let group = GROUP_PIXELS.div_ceil(pass.out_pixels).min(batch);
+        out.par_chunks_mut(group * out_len)
+            .enumerate()
+            .for_each(|(i, out)| {
+                let images = out.len() / out_len;
+                let input = &input[i * group * in_len..][..images * in_len];
+                let rows = pass
+                    .grids
+                    .iter()
+                    .map(|grid| grid.size[0])
+                    .max()
+                    .unwrap_or(0);
+                let strip = pass.input.strip(rows);
+                with_blocks(images * pass.input.blocks(strip), |scratch| {
+                    for start in (0..rows).step_by(strip) {
+                        let rows = [start, strip.min(rows - start)];
+                        dispatch(
+                            isa,
+                            Strip {
+                                pass,
+                                panels,
+                                images,
+                                rows,
+                                input,
+                                out,
+                                scratch,
+                            },
+                        );
+                    }
+                });
+            });
+    });
+}
+
+/// One strip of rows of a group of images.
+struct Strip<'a> {
+    pass: &'a Pass,
+    panels: &'a [Block],
+    images: usize,
+    /// First grid row and number of grid rows.
+    rows: [usize; 2],
+    input: &'a [f32],
+    out: &'a mut [f32],
+    scratch: &'a mut [Block],
+}
+
+impl Task for Strip<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Strip {
+            pass,
+            panels,
+            images,
+            rows,
+            input,
+            out,
+            scratch,
+        } = self;
+        let layout = &pass.input;
+        let image_blocks = layout.blocks(rows[1]);
+        let in_len = input.len() / images;
+        for i in 0..images {
+            let to = &mut scratch[i * image_blocks..][..image_blocks];
+            pack_rows(layout, &input[i * in_len..][..in_len], rows[0], rows[1], to);
+        }
+        let panel = pass.weights.panel_blocks();
+        let lane_blocks = pass.weights.panels();
+        let taps = pass.weights.tap.len();
+        let pair = if S::ACCUMULATORS >= 16 { 2 } else { 1 };
+        let mut lane_block = 0;
+        while lane_block < lane_blocks {
+            let width = pair.min(lane_blocks - lane_block);
+            let depth = (WEIGHT_BLOCKS / (taps * LANES * width)).max(1);
+            let w = &panels[lane_block * panel..][..width * panel];
+            let mut block = 0;
+            while block < layout.channel_blocks() {
+                for i in 0..images {
+                    let out_len = out.len() / images;
+                    let piece = Piece {
+                        pass,
+                        scratch: &scratch[i * image_blocks..][..image_blocks],
+                        rows,
+                        block,
+                        channels: (layout.channels() - block * LANES).min(depth * LANES),
+                        w,
+                        lane_block,
+                        width,
+                        out: &mut out[i * out_len..][..out_len],
+                    };
+                    piece.run(simd);
+                }
+                block += depth;
+            }
+            lane_block += width;
+        }
+    }
+}
+
+/// One image, one pair of lane blocks, a run of depth blocks.
+struct Piece<'a> {
+    pass: &'a Pass,
+    scratch: &'a [Block],
+    rows: [usize; 2],
+    block: usize,
+    channels: usize,
+    w: &'a [Block],
+    lane_block: usize,
+    width: usize,
+    out: &'a mut [f32],
+}
+
+impl Piece<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let layout = &self.pass.input;
+        let row_blocks = layout.row_blocks();
+        let depth_step = layout.rows(self.rows[1]) * row_blocks;
+        let weight_step = self.pass.weights.tap.len() * LANES;
+        let panel = self.pass.weights.panel_blocks();
+        let [w0, w1] =
+            [0, self.width - 1].map(|v| &self.w[v * panel..][self.block * weight_step..panel]);
+        let x = &self.scratch[self.block * depth_step..];
+        let channels = self.pass.out_channels;
+        let first = self.lane_block * LANES;
+        let lanes = (channels - first - (self.width - 1) * LANES).min(LANES);
+        for grid in &self.pass.grids {
+            let [mut row, end] = [
+                self.rows[0],
+                (self.rows[0] + self.rows[1]).min(grid.size[0]),
+            ];
+            let limit = (S::ACCUMULATORS / self.width).min(16);
+            let pieces = grid.size[1].div_ceil(limit);
+            let cols = grid.size[1].div_ceil(pieces.max(1));
+            let tall = if self.width == 2 && cols <= 7 { 2 } else { 1 };
+            while row < end {
+                let height = tall.min(end - row);
+                let mut col = 0;
+                while col < grid.size[1] {
+                    let wide = cols.min(grid.size[1] - col);
+                    let from = (row - self.rows[0]) * layout.row_step * row_blocks + col;
+                    let input = PixelInput {
+                        x: &x[from..],
+                        row_step: [layout.row_step * row_blocks, row_blocks],
+                        depth_step,
+                        channels: self.channels,
+                        taps: &grid.taps,
+                        weight_step,
+                    };
+                    let out = PixelOutput {
+                        y: self.out,
+                        at: place(grid, channels, row, col, first),
+                        lanes,
+                        add: self.block > 0,
+                    };
+                    match [self.width, height] {
+                        [1, _] => narrow(simd, wide, input, w0, out),
+                        [_, 1] => flat(simd, wide, input, [w0, w1], out),
+                        _ => square(simd, wide, input, [w0, w1], out),
+                    }
+                    col += wide;
+                }
+                row += height;
+            }
+        }
+    }
+}
+
+/// Element of a grid pixel's lane, and the steps from row to row and column to column.
+#[inline(always)]
+fn place(grid: &Grid, channels: usize, row: usize, col: usize, lane: usize) -> [usize; 3] {
+    let [base, down, right] = grid.place;
+    [
+        (base + row * down + col * right) * channels + lane,
+        down * channels,
+        right * channels,
+    ]
+}
+
+macro_rules! by_width {
+    ($v:literal, $r:literal, $wide:expr, [$($q:literal)*], $args:tt) => {
+        match $wide {
+            $($q => pixels::<S, $v, $r, $q> $args,)*
+            _ => unreachable!("wider than the widest tile"),
+        }
+    };
+}
+
+#[inline(always)]
+fn narrow<S: Simd>(simd: S, wide: usize, x: PixelInput<'_>, w: &[Block], y: PixelOutput<'_>) {
+    by_width!(1, 1, wide, [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16], (simd, x, [w], y));
+}
+
+#[inline(always)]
+fn flat<S: Simd>(simd: S, wide: usize, x: PixelInput<'_>, w: [&[Block]; 2], y: PixelOutput<'_>) {
+    by_width!(2, 1, wide, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], (simd, x, w, y));
+}
+
+#[inline(always)]
+fn square<S: Simd>(simd: S, wide: usize, x: PixelInput<'_>, w: [&[Block]; 2], y: PixelOutput<'_>) {
+    by_width!(2, 2, wide, [1 2 3 4 5 6 7], (simd, x, w, y));
+}

@@ -1,0 +1,210 @@
+//! Drives backward-weight: parts of the batch in parallel, their sums added in order.
+//!
+//! ```text
+//! for a part of the batch (parallel; the number of parts depends on the shape alone)
+//!   for a group of images, a strip of rows
+//!     copy their activations and output gradients into scratch
+//!     for a pair of lane blocks, a channel block, a chunk of rows that stays in cache, a tap
+//!       for each tile of channels: multiply and add over the chunk's pixels
+//! dw = Σ parts
+//! ```
+
+use rayon::prelude::*;
+
+use super::geometry::{InputLayout, Pass};
+use super::pack::pack_rows;
+use super::tile::{WeightInput, weights};
+use crate::dispatch::Isa;
+use crate::train::arch::{LANES, Simd, Task, dispatch};
+use crate::train::scratch::{Block, with_blocks};
+
+/// The most parts of a batch.
+const MOST_PARTS: usize = 16;
+
+/// Blocks that the sums of all parts may take together, if more than two: 16 MiB.
+const PARTS_BLOCKS: usize = 256 * 1024;
+
+/// Images are grouped until a group has this many output pixels, to load and store sums rarely.
+const GROUP_PIXELS: usize = 256;
+
+/// Pixels of a chunk of rows: their gradients and activations stay in the first-level cache while
+/// every tap reads them.
+const CHUNK_PIXELS: usize = 128;
+
+/// `dw = Σ x · dy`; `pass` is the forward pass, and no argument is empty.
+pub(super) fn run(isa: Isa, pass: &Pass, batch: usize, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    let map = &pass.weights;
+    let partial = map.panel_blocks() * map.panels();
+    let parts = (PARTS_BLOCKS / partial).clamp(2, MOST_PARTS).min(batch);
+    let per_part = batch.div_ceil(parts);
+    let parts = batch.div_ceil(per_part);
+    let (x_len, dy_len) = (x.len() / batch, dy.len() / batch);
+    with_blocks(parts * partial, |partials| {
+        partials
+            .par_chunks_mut(partial)
+            .enumerate()
+            .for_each(|(part, dw)| {
+                dw.fill(Block::ZERO);
+                let images = per_part.min(batch - part * per_part);
+                let x = &x[part * per_part * x_len..][..images * x_len];
+                let dy = &dy[part * per_part * dy_len..][..images * dy_len];
+                part_sums(isa, pass, images, x, dy, dw);
+            });
+        let partials = &*partials;
+        dw.par_chunks_mut(LANES * map.lane_step)
+            .enumerate()
+            .for_each(|(i, dw)| map.unpack_panel(i, partials, dw));
+    });
+}
+
+/// Adds the images of one part to `dw`, in packed layout.
+fn part_sums(isa: Isa, pass: &Pass, images: usize, x: &[f32], dy: &[f32], dw: &mut [Block]) {
+    let [rows, cols] = pass.grids[0].size;
+    let (x_len, dy_len) = (x.len() / images, dy.len() / images);
+    let group = GROUP_PIXELS.div_ceil(pass.out_pixels).min(images);
+    let strip = pass.input.strip(rows);
+    let gradient = InputLayout {
+        image: [rows, cols, pass.out_channels],
+        origin: [0, 0],
+        phases: 1,
+        cols,
+        fold: None,
+        row_step: 1,
+        reach: 1,
+    };
+    let x_blocks = group * pass.input.blocks(strip);
+    let dy_blocks = group * gradient.blocks(strip);
+    with_blocks(x_blocks + dy_blocks, |scratch| {
+        let (x_scratch, dy_scratch) = scratch.split_at_mut(x_blocks);
+        for (x, dy) in x.chunks(group * x_len).zip(dy.chunks(group * dy_len)) {
+            for start in (0..rows).step_by(strip) {
+                let group = Group {
+                    pass,
+                    gradient: &gradient,
+                    images: x.len() / x_len,
+                    rows: [start, strip.min(rows - start)],
+                    x,
+                    dy,
+                    x_scratch,
+                    dy_scratch,
+                    dw,
+                };
+                dispatch(isa, group);
+            }
+        }
+    });
+}
+
+/// One strip of rows of a group of images.
+struct Group<'a> {
+    pass: &'a Pass,
+    gradient: &'a InputLayout,
+    images: usize,
+    rows: [usize; 2],
+    x: &'a [f32],
+    dy: &'a [f32],
+    x_scratch: &'a mut [Block],
+    dy_scratch: &'a mut [Block],
+    dw: &'a mut [Block],
+}
+
+impl Task for Group<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Group {
+            pass,
+            gradient,
+            images,
+            rows,
+            x,
+            dy,
+            x_scratch,
+            dy_scratch,
+            dw,
+        } = self;
+        let layout = &pass.input;
+        let [x_image, dy_image] = [layout, gradient].map(|l| l.blocks(rows[1]));
+        let (x_len, dy_len) = (x.len() / images, dy.len() / images);
+        let mut places = [[0; 2]; CHUNK_PIXELS];
+        for i in 0..images {
+            let to = &mut x_scratch[i * x_image..][..x_image];
+            pack_rows(layout, &x[i * x_len..][..x_len], rows[0], rows[1], to);
+            let to = &mut dy_scratch[i * dy_image..][..dy_image];
+            pack_rows(gradient, &dy[i * dy_len..][..dy_len], rows[0], rows[1], to);
+        }
+        let cols = gradient.cols;
+        let [x_step, dy_step] = [layout, gradient].map(|l| l.rows(rows[1]) * l.row_blocks());
+        let (panel, lane_blocks) = (pass.weights.panel_blocks(), pass.weights.panels());
+        let taps = &pass.grids[0].taps;
+        let pair = if S::ACCUMULATORS >= 16 { 2 } else { 1 };
+        let per_chunk = (CHUNK_PIXELS / cols).clamp(1, CHUNK_PIXELS);
+        let all = images * rows[1];
+        let mut lane_block = 0;
+        while lane_block < lane_blocks {
+            let width = pair.min(lane_blocks - lane_block);
+            let (w0, w1) = dw[lane_block * panel..][..width * panel].split_at_mut(panel);
+            for block in 0..layout.channel_blocks() {
+                let channels = (layout.channels() - block * LANES).min(LANES);
+                let limit = (S::ACCUMULATORS / width).min(if width == 2 { 8 } else { 16 });
+                let step = channels.div_ceil(channels.div_ceil(limit));
+                let mut row = 0;
+                while row < all {
+                    let count = per_chunk.min(all - row);
+                    for (i, place) in places[..count].iter_mut().enumerate() {
+                        let (image, line) = ((row + i) / rows[1], (row + i) % rows[1]);
+                        *place = [
+                            image * x_image + line * layout.row_step * layout.row_blocks(),
+                            image * dy_image + line * cols,
+                        ];
+                    }
+                    for tap in taps {
+                        let at = (block * taps.len() + tap.weight) * LANES;
+                        let mut channel = 0;
+                        while channel < channels {
+                            let wide = step.min(channels - channel);
+                            let input = WeightInput {
+                                x: x_scratch,
+                                dy: dy_scratch,
+                                rows: &places[..count],
+                                cols,
+                                x_offset: block * x_step
+                                    + tap.at[0] * layout.row_blocks()
+                                    + tap.at[1],
+                                dy_offset: [lane_block * dy_step, (lane_block + 1) * dy_step],
+                                channel,
+                            };
+                            let w0 = &mut w0[at..][..LANES];
+                            if width == 2 {
+                                both(simd, wide, input, [w0, &mut w1[at..][..LANES]]);
+                            } else {
+                                single(simd, wide, input, w0);
+                            }
+                            channel += wide;
+                        }
+                    }
+                    row += count;
+                }
+            }
+            lane_block += width;
+        }
+    }
+}
+
+macro_rules! by_width {
+    ($v:literal, $wide:expr, [$($c:literal)*], $args:tt) => {
+        match $wide {
+            $($c => weights::<S, $v, $c> $args,)*
+            _ => unreachable!("wider than the widest tile"),
+        }
+    };
+}
+
+#[inline(always)]
+fn single<S: Simd>(simd: S, wide: usize, input: WeightInput<'_>, dw: &mut [Block]) {
+    by_width!(1, wide, [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16], (simd, input, [dw]));
+}
+
+#[inline(always)]
+fn both<S: Simd>(simd: S, wide: usize, input: WeightInput<'_>, dw: [&mut [Block]; 2]) {
+    by_width!(2, wide, [1 2 3 4 5 6 7 8], (simd, input, dw));
+}

@@ -1,0 +1,242 @@
+//! Convolution and its gradients against the f64 definition, for every instruction set.
+
+use proptest::prelude::*;
+
+use super::oracle;
+use crate::train::conv::{backward_input_on, backward_weight_on, forward_on};
+use crate::{ConvShape, Error, Isa};
+
+/// Allowed error, as a share of the sum of the products' magnitudes. A sum of n f32 products in any
+/// order errs by at most about n·2^-24 of it; no case below sums more than 4096 products, and
+/// rounding errors mostly cancel.
+const TOLERANCE: f64 = 4096.0 / (1 << 24) as f64 / 8.0;
+
+/// Values in -1..1 with all mantissa bits in use: xorshift64*.
+fn values(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        (state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn assert_close(got: &[f32], expected: &[[f64; 2]], what: &str) {
+    for (i, (&got, &[value, magnitude])) in got.iter().zip(expected).enumerate() {
+        let error = (f64::from(got) - value).abs();
+        assert!(
+            error <= TOLERANCE * magnitude,
+            "{what}[{i}]: {got} instead of {value}"
+        );
+    }
+}
+
+type Outputs = [Vec<f32>; 3];
+
+/// The three passes; outputs start as NaN, so that an element left unwritten shows.
+fn passes(isa: Isa, shape: &ConvShape, x: &[f32], w: &[f32], dy: &[f32]) -> Outputs {
+    let [mut y, mut dx, mut dw] = [dy.len(), x.len(), w.len()].map(|len| vec![f32::NAN; len]);
+    forward_on(isa, shape, x, w, &mut y).unwrap();
+    backward_input_on(isa, shape, dy, w, &mut dx).unwrap();
+    backward_weight_on(isa, shape, x, dy, &mut dw).unwrap();
+    [y, dx, dw]
+}
+
+fn data(shape: &ConvShape) -> [Vec<f32>; 3] {
+    let lens = [shape.input_len(), shape.weight_len(), shape.output_len()];
+    [1, 2, 3].map(|seed| values(lens[seed - 1].clone().unwrap(), seed as u64))
+}
+
+fn check(shape: &ConvShape) {
+    let [x, w, dy] = data(shape);
+    let y_ref = oracle::conv(shape, |x, w, y| [x, w, y], &x, &w, dy.len());
+    let dx_ref = oracle::conv(shape, |x, w, y| [y, w, x], &dy, &w, x.len());
+    let dw_ref = oracle::conv(shape, |x, w, y| [x, y, w], &x, &dy, w.len());
+    for isa in Isa::available() {
+        let [y, dx, dw] = passes(isa, shape, &x, &w, &dy);
+        assert_close(&y, &y_ref, &format!("{isa:?} y {shape:?}"));
+        assert_close(&dx, &dx_ref, &format!("{isa:?} dx {shape:?}"));
+        assert_close(&dw, &dw_ref, &format!("{isa:?} dw {shape:?}"));
+    }
+}
+
+fn shape(
+    [batch, height, width]: [usize; 3],
+    [in_channels, out_channels]: [usize; 2],
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+) -> ConvShape {
+    ConvShape {
+        batch,
+        height,
+        width,
+        in_channels,
+        out_channels,
+        kernel_h: kernel,
+        kernel_w: kernel,
+        stride,
+        padding,
+        ..ConvShape::default()
+    }
+}
+
+#[test]
+fn layers_of_resnet_match_the_definition() {
+    check(&shape([2, 32, 32], [3, 16], 3, 1, 1));
+    check(&shape([2, 32, 32], [16, 16], 3, 1, 1));
+    check(&shape([2, 32, 32], [16, 32], 3, 2, 1));
+    check(&shape([2, 32, 32], [16, 32], 1, 2, 0));
+    check(&shape([3, 16, 16], [32, 32], 3, 1, 1));
+    check(&shape([2, 8, 8], [64, 64], 3, 1, 1));
+    check(&shape([5, 7, 7], [96, 80], 3, 1, 1));
+    check(&shape([1, 33, 45], [3, 64], 7, 2, 3));
+    check(&shape([1, 14, 14], [64, 48], 1, 1, 0));
+}
+
+#[test]
+fn tile_and_block_boundaries_match_the_definition() {
+    for channels in [1, 2, 7, 8, 15, 16, 17, 31, 32, 33] {
+        check(&shape([1, 3, 5], [channels, 17], 3, 1, 1));
+        check(&shape([1, 5, 3], [9, channels], 3, 2, 1));
+    }
+    for width in 1..36 {
+        check(&shape([2, 3, width], [9, 33], 3, 1, 1));
+        check(&shape([1, 2, width], [3, 5], 3, 2, 1));
+    }
+}
+
+#[test]
+fn one_pixel_images_and_padding_beyond_the_kernel_match_the_definition() {
+    for kernel in [1, 3, 5, 7] {
+        for stride in [1, 2, 3] {
+            for padding in [kernel / 2, kernel, kernel + 2] {
+                check(&shape([3, 1, 1], [5, 6], kernel, stride, padding));
+                check(&shape([1, 4, 6], [20, 18], kernel, stride, padding));
+                check(&shape([2, 9, 7], [2, 3], kernel, stride, padding));
+            }
+        }
+    }
+}
+
+/// Larger than one strip of scratch, in rows and in images.
+#[test]
+fn images_that_take_several_strips_match_the_definition() {
+    check(&shape([1, 160, 150], [3, 4], 5, 2, 2));
+    check(&shape([1, 150, 160], [17, 3], 3, 1, 1));
+}
+
+#[test]
+fn empty_operands_give_zeros_or_nothing() {
+    for isa in Isa::available() {
+        let none = shape([0, 4, 4], [3, 5], 3, 1, 1);
+        let [x, w, dy] = data(&none);
+        let [y, dx, dw] = passes(isa, &none, &x, &w, &dy);
+        assert!(y.is_empty() && dx.is_empty() && dw.iter().all(|&g| g == 0.0));
+        let blind = shape([2, 4, 4], [0, 5], 3, 1, 1);
+        let [x, w, dy] = data(&blind);
+        let [y, _, _] = passes(isa, &blind, &x, &w, &dy);
+        assert!(y.len() == 160 && y.iter().all(|&v| v == 0.0));
+        let mute = shape([2, 4, 4], [5, 0], 3, 1, 1);
+        let [x, w, dy] = data(&mute);
+        let [_, dx, _] = passes(isa, &mute, &x, &w, &dy);
+        assert!(dx.len() == 160 && dx.iter().all(|&v| v == 0.0));
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bytes() {
+    let shapes = [
+        shape([19, 9, 9], [17, 33], 3, 2, 1),
+        shape([40, 5, 4], [16, 16], 3, 1, 1),
+        shape([3, 40, 40], [3, 20], 7, 2, 3),
+    ];
+    for shape in shapes {
+        let [x, w, dy] = data(&shape);
+        for isa in Isa::available() {
+            let [one, two, three] = [1, 2, 3].map(|threads| {
+                let pool = rayon::ThreadPoolBuilder::new()
+                    .num_threads(threads)
+                    .build()
+                    .unwrap();
+                let outputs = pool.install(|| passes(isa, &shape, &x, &w, &dy));
+                outputs.map(|v| v.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+            });
+            assert!(one == two && two == three, "{isa:?} {shape:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_served_is_an_error_that_names_the_field() {
+    let unsupported = |what, got| {
+        Err(Error::Unsupported {
+            what,
+            expected: "1",
+            got,
+        })
+    };
+    let grouped = ConvShape {
+        groups: 2,
+        in_channels: 2,
+        out_channels: 2,
+        ..Default::default()
+    };
+    let dilated = ConvShape {
+        dilation: 2,
+        ..Default::default()
+    };
+    let isa = Isa::Scalar;
+    assert_eq!(
+        forward_on(isa, &grouped, &[], &[], &mut []),
+        unsupported("groups", 2)
+    );
+    assert_eq!(
+        backward_input_on(isa, &dilated, &[], &[], &mut []),
+        unsupported("dilation", 2)
+    );
+    let one = ConvShape::default();
+    let length = |what, got| {
+        Err(Error::Length {
+            what,
+            expected: 1,
+            got,
+        })
+    };
+    assert_eq!(
+        forward_on(isa, &one, &[1.0; 2], &[1.0], &mut [0.0]),
+        length("x", 2)
+    );
+    assert_eq!(
+        backward_input_on(isa, &one, &[1.0], &[], &mut [0.0]),
+        length("w", 0)
+    );
+    assert_eq!(
+        backward_weight_on(isa, &one, &[1.0], &[], &mut [0.0]),
+        length("dy", 0)
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn any_shape_matches_the_definition(
+        size in prop::array::uniform3(1usize..12),
+        channels in prop::array::uniform2(1usize..40),
+        kernel in prop::array::uniform2(1usize..8),
+        stride in 1usize..4,
+        padding in 0usize..9,
+    ) {
+        let size = [size[0].min(3), size[1], size[2]];
+        let shape = ConvShape {
+            kernel_h: kernel[0],
+            kernel_w: kernel[1],
+            ..shape(size, channels, 1, stride, padding)
+        };
+        prop_assume!(shape.output_len().is_ok());
+        check(&shape);
+    }
+}

@@ -1,0 +1,4 @@
+//! One battery, run on every instruction set of this CPU.
+
+mod conv;
+mod oracle;
