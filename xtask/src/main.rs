@@ -1,2 +1,129 @@
-//! The project commands.
-fn main() {}
+//! The project's commands: `cargo xtask --help` lists them.
+//!
+//! | command | what it does |
+//! | --- | --- |
+//! | `ci` | the one test command: formatting, lints, tests, documentation, arrows |
+//! | `deps` | checks the crates' arrows and the invariants that sources show |
+//! | `data fetch`, `data verify` | gets the public data sets, checks what is there |
+//! | `demo`, `train`, `eval`, `list`, `summary` | builds the `s3` binary and becomes it |
+//!
+//! This package is glue: it links no crate of the workspace, so that it builds in seconds and a
+//! command that only forwards does not wait for the tensor library twice. What a verb of `s3`
+//! means, with its arguments and its help, is known to `s3` alone.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line talks to its user; the libraries do not"
+)]
+
+mod cargo;
+mod ci;
+mod data;
+mod deps;
+mod s3;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The project's commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs every check of the project; the one test command
+    Ci(ci::Options),
+    /// Checks the crates' arrows and the invariants that sources show
+    Deps,
+    /// Gets the public data sets, or checks what is there
+    #[command(subcommand)]
+    Data(data::Command),
+    /// Trains a small network on generated data (forwarded to s3)
+    Demo(Forwarded),
+    /// Trains what a TOML file describes: EXPERIMENT.toml [--set KEY=VALUE]... (forwarded to s3)
+    Train(Forwarded),
+    /// Evaluates the network of a run folder: RUN (forwarded to s3)
+    Eval(Forwarded),
+    /// Lists methods, models and experiments (forwarded to s3)
+    List(Forwarded),
+    /// Counts the operations and bytes of a network (forwarded to s3)
+    Summary(Forwarded),
+}
+
+/// Arguments that `s3` alone understands, `--help` included.
+#[derive(Args)]
+#[command(disable_help_flag = true)]
+struct Forwarded {
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGUMENTS"
+    )]
+    arguments: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    let forward = |verb: &str, forwarded: &Forwarded| s3::run(verb, &forwarded.arguments);
+    let result = match Cli::parse().command {
+        Command::Ci(options) => ci::run(&options),
+        Command::Deps => deps::run(),
+        Command::Data(command) => data::run(&command),
+        Command::Demo(forwarded) => forward("demo", &forwarded),
+        Command::Train(forwarded) => forward("train", &forwarded),
+        Command::Eval(forwarded) => forward("eval", &forwarded),
+        Command::List(forwarded) => forward("list", &forwarded),
+        Command::Summary(forwarded) => forward("summary", &forwarded),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments_of(line: &[&str]) -> Vec<OsString> {
+        match Cli::try_parse_from(line).expect("parses").command {
+            Command::Train(forwarded) => forwarded.arguments,
+            _ => panic!("not train: {line:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_are_forwarded_verbatim() {
+        let given = [
+            "a b.toml",
+            "--set",
+            "x=-1",
+            "--resume",
+            "-h",
+            "--help",
+            "--version",
+            "-q=3",
+        ];
+        let line = [&["xtask", "train"], &given[..]].concat();
+        assert_eq!(arguments_of(&line), given);
+        // An option may come first, and a separator is the binary's business too.
+        assert_eq!(arguments_of(&["xtask", "train", "--help"]), ["--help"]);
+        assert_eq!(
+            arguments_of(&["xtask", "train", "-x", "--", "y"]),
+            ["-x", "--", "y"]
+        );
+        assert!(arguments_of(&["xtask", "train"]).is_empty());
+    }
+}

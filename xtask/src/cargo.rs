@@ -1,0 +1,51 @@
+//! Calling the cargo that runs this command.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// The folder of the workspace.
+pub(crate) fn root() -> PathBuf {
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
+        .unwrap_or_else(|| OsString::from(env!("CARGO_MANIFEST_DIR")));
+    Path::new(&manifest)
+        .parent()
+        .unwrap_or(Path::new("."))
+        .to_owned()
+}
+
+/// A cargo command in the folder of the workspace.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Cargo sets these for this process; a build script of a dependency might take them for its own.
+    for inherited in [
+        "CARGO_MANIFEST_DIR",
+        "CARGO_MANIFEST_PATH",
+        "CARGO_PKG_NAME",
+    ] {
+        command.env_remove(inherited);
+    }
+    command.current_dir(root());
+    command
+}
+
+/// What `cargo metadata` says of the workspace and of all it depends on.
+pub(crate) fn metadata() -> Result<Value> {
+    let output = cargo()
+        .args(["metadata", "--format-version", "1"])
+        .output()
+        .context("cannot run cargo metadata")?;
+    if !output.status.success() {
+        let reason = String::from_utf8_lossy(&output.stderr);
+        let reason: Vec<&str> = reason
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.is_empty())
+            .collect();
+        bail!("cargo metadata failed: {}", reason.join(" "));
+    }
+    serde_json::from_slice(&output.stdout).context("cargo metadata wrote something else than JSON")
+}

@@ -1,0 +1,268 @@
+//! `cargo xtask ci`: every check of the project, in the order in which they fail fastest.
+//!
+//! Everything builds in the release profile, so that the tensor library is compiled once for the
+//! tests and checked once for the lints and the documentation. The first step that fails ends the
+//! run with the command that failed.
+
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cargo::cargo;
+use crate::deps;
+
+/// Options of `ci`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Runs only these steps, named as in the table of a full run
+    #[arg(long, value_name = "STEP", num_args = 1..)]
+    only: Vec<String>,
+}
+
+/// One check: a cargo command, or the arrows.
+struct Step {
+    name: String,
+    /// Arguments of cargo; empty for the check of this package's own.
+    arguments: Vec<&'static str>,
+    environment: Vec<(&'static str, String)>,
+}
+
+enum Outcome {
+    Passed,
+    Skipped(&'static str),
+}
+
+/// Runs the steps; fails with the first that fails.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let mut steps = steps();
+    for wanted in &options.only {
+        if !steps.iter().any(|step| step.name == *wanted) {
+            let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
+            bail!("no step `{wanted}`, expected one of {}", names.join(", "));
+        }
+    }
+    if !options.only.is_empty() {
+        steps.retain(|step| options.only.contains(&step.name));
+    }
+
+    let start = Instant::now();
+    let mut table: Vec<(String, Duration, String)> = Vec::new();
+    let mut failure = None;
+    for step in &steps {
+        println!("ci: {}: {}", step.name, step.command_line());
+        let begun = Instant::now();
+        let outcome = step.run();
+        let time = begun.elapsed();
+        let word = match &outcome {
+            Ok(Outcome::Passed) => "ok".to_owned(),
+            Ok(Outcome::Skipped(reason)) => format!("skipped: {reason}"),
+            Err(_) => "FAILED".to_owned(),
+        };
+        println!("ci: {}: {word} ({})\n", step.name, seconds(time));
+        table.push((step.name.clone(), time, word));
+        if let Err(error) = outcome {
+            failure = Some(error.context(format!("ci stopped at step `{}`", step.name)));
+            break;
+        }
+    }
+    let width = table
+        .iter()
+        .map(|row| row.0.len())
+        .max()
+        .unwrap_or(0)
+        .max("total".len());
+    for (name, time, word) in &table {
+        println!("{name:width$}  {:>8}  {word}", seconds(*time));
+    }
+    println!("{:width$}  {:>8}", "total", seconds(start.elapsed()));
+    failure.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+impl Step {
+    fn new(name: impl Into<String>, arguments: &[&'static str]) -> Self {
+        Self {
+            name: name.into(),
+            arguments: arguments.to_vec(),
+            environment: Vec::new(),
+        }
+    }
+
+    fn with(mut self, variable: &'static str, value: &str) -> Self {
+        self.environment.push((variable, value.to_owned()));
+        self
+    }
+
+    /// What a person would type to run the step alone.
+    fn command_line(&self) -> String {
+        if self.arguments.is_empty() {
+            return format!("cargo xtask {}", self.name);
+        }
+        let mut words: Vec<String> = Vec::new();
+        for (variable, value) in &self.environment {
+            let quote = if value.contains(' ') { "'" } else { "" };
+            words.push(format!("{variable}={quote}{value}{quote}"));
+        }
+        words.push("cargo".to_owned());
+        words.extend(self.arguments.iter().map(|&word| word.to_owned()));
+        words.join(" ")
+    }
+
+    fn run(&self) -> Result<Outcome> {
+        if self.arguments.is_empty() {
+            return match deps::run()? {
+                ExitCode::SUCCESS => Ok(Outcome::Passed),
+                _ => bail!("failed: {}", self.command_line()),
+            };
+        }
+        if self.arguments[0] == "deny" && !is_installed("deny") {
+            return Ok(Outcome::Skipped("cargo-deny is not installed"));
+        }
+        let status = cargo()
+            .args(&self.arguments)
+            .envs(
+                self.environment
+                    .iter()
+                    .map(|(variable, value)| (variable, value)),
+            )
+            .status()
+            .with_context(|| format!("cannot run {}", self.command_line()))?;
+        if !status.success() {
+            bail!("failed ({status}): {}", self.command_line());
+        }
+        Ok(Outcome::Passed)
+    }
+}
+
+fn steps() -> Vec<Step> {
+    let mut steps = vec![
+        Step::new("fmt", &["fmt", "--all", "--check"]),
+        Step::new("deps", &[]),
+        Step::new(
+            "clippy",
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--release",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+        Step::new(
+            "kernels-no-std",
+            &[
+                "build",
+                "--release",
+                "--package",
+                "s3-kernels",
+                "--no-default-features",
+            ],
+        ),
+        Step::new("test", &["test", "--release", "--workspace"]),
+    ];
+    // The workspace's tests have run the kernels on the widest instruction set, in the features
+    // that the other crates ask for; here each instruction set runs with every feature.
+    for isa in instruction_sets() {
+        let arguments = [
+            "test",
+            "--release",
+            "--package",
+            "s3-kernels",
+            "--all-features",
+        ];
+        let step = Step::new(format!("kernels-{isa}"), &arguments);
+        steps.push(step.with("S3_KERNELS_ISA", isa));
+    }
+    steps.push(
+        Step::new("doc", &["doc", "--release", "--workspace", "--no-deps"])
+            .with("RUSTDOCFLAGS", "-D warnings"),
+    );
+    steps.push(Step::new(
+        "bench-build",
+        &["bench", "--workspace", "--benches", "--no-run"],
+    ));
+    // Not the advisories: they need a network.
+    steps.push(Step::new(
+        "deny",
+        &["deny", "check", "licenses", "bans", "sources"],
+    ));
+    steps
+}
+
+/// What `S3_KERNELS_ISA` accepts on this CPU, narrowest first.
+fn instruction_sets() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::is_x86_feature_detected as has;
+        let avx2 = has!("avx2") && has!("fma");
+        let avx512 =
+            avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
+        let sets = [("scalar", true), ("avx2", avx2), ("avx512", avx512)];
+        sets.into_iter()
+            .filter(|set| set.1)
+            .map(|set| set.0)
+            .collect()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        vec!["scalar"]
+    }
+}
+
+fn is_installed(subcommand: &str) -> bool {
+    let mut command: Command = cargo();
+    command.args([subcommand, "--version"]);
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_of_a_step_can_be_typed() {
+        let lines: Vec<String> = steps().iter().map(Step::command_line).collect();
+        assert!(lines.contains(&"cargo fmt --all --check".to_owned()));
+        assert!(lines.contains(&"cargo xtask deps".to_owned()));
+        assert!(
+            lines.contains(
+                &"S3_KERNELS_ISA=scalar cargo test --release --package s3-kernels --all-features"
+                    .into()
+            )
+        );
+        assert!(lines.contains(
+            &"RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps".into()
+        ));
+    }
+
+    #[test]
+    fn a_step_that_does_not_exist_is_named() {
+        let options = Options {
+            only: vec!["lint".into()],
+        };
+        let error = run(&options).expect_err("no such step").to_string();
+        assert!(
+            error.starts_with("no step `lint`, expected one of fmt, deps, clippy,"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_failed_step_is_an_error_with_its_command() {
+        let error = Step::new("x", &["no-such-subcommand-of-cargo"])
+            .run()
+            .err()
+            .expect("fails");
+        let error = error.to_string();
+        assert!(
+            error.ends_with(": cargo no-such-subcommand-of-cargo"),
+            "{error}"
+        );
+    }
+}

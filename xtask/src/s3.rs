@@ -1,0 +1,97 @@
+//! Building the `s3` binary and becoming it.
+//!
+//! The binary is built in the release profile, the one that the tests use, so that the tensor
+//! library is compiled once. On Unix this process is then *replaced* by it: a signal, Ctrl-C or a
+//! `kill` of the command reaches `s3` itself, its exit status is ours, and nothing can be orphaned.
+//! Elsewhere it is a child that is waited for, and this process leaves Ctrl-C to it.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::cargo::cargo;
+
+/// Runs `s3 VERB ARGUMENTS`; returns only where it cannot be started, or its exit status.
+pub(crate) fn run(verb: &str, arguments: &[OsString]) -> Result<ExitCode> {
+    let binary = build()?;
+    let mut command = Command::new(&binary);
+    command.arg(verb).args(arguments);
+    become_process(command).with_context(|| format!("cannot run {}", binary.display()))
+}
+
+/// Builds `s3` and returns its path, wherever the target folder is.
+fn build() -> Result<PathBuf> {
+    let mut child = cargo()
+        .args(["build", "--release", "--package", "s3-train", "--bin", "s3"])
+        .args(["--message-format", "json-render-diagnostics"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo build")?;
+    let messages = child.stdout.take().context("cargo build has no output")?;
+    let mut binary = None;
+    for line in BufReader::new(messages).lines() {
+        let line = line.context("reading the messages of cargo build")?;
+        binary = executable(&line).or(binary);
+    }
+    let status = child.wait().context("waiting for cargo build")?;
+    if !status.success() {
+        bail!("s3 does not build ({status})");
+    }
+    binary.context("cargo build did not say where it put s3")
+}
+
+/// The path of the binary `s3`, if this message of cargo announces it.
+fn executable(message: &str) -> Option<PathBuf> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    if message["reason"] != "compiler-artifact" || message["target"]["name"] != "s3" {
+        return None;
+    }
+    message["executable"].as_str().map(PathBuf::from)
+}
+
+#[cfg(unix)]
+fn become_process(mut command: Command) -> Result<ExitCode> {
+    use std::os::unix::process::CommandExt;
+    Err(command.exec().into()) // returns only where it failed
+}
+
+#[cfg(not(unix))]
+fn become_process(mut command: Command) -> Result<ExitCode> {
+    // Ctrl-C reaches every process of the console; the child decides what to do about it.
+    ctrlc::set_handler(|| {})?;
+    let status = command.status()?;
+    Ok(ExitCode::from(
+        status
+            .code()
+            .and_then(|code| u8::try_from(code).ok())
+            .unwrap_or(1),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_artifact_of_the_binary_names_it() {
+        let path = |message| executable(message);
+        assert_eq!(
+            path(r#"{"reason":"compiler-artifact","target":{"name":"s3"},"executable":"/t/s3"}"#),
+            Some(PathBuf::from("/t/s3"))
+        );
+        assert_eq!(
+            path(r#"{"reason":"compiler-artifact","target":{"name":"s3"},"executable":null}"#),
+            None
+        );
+        assert_eq!(
+            path(r#"{"reason":"compiler-artifact","target":{"name":"s3_core"},"executable":null}"#),
+            None
+        );
+        assert_eq!(path(r#"{"reason":"build-finished","success":true}"#), None);
+        assert_eq!(path("not JSON"), None);
+    }
+}
