@@ -41,6 +41,11 @@ impl BatchNorm {
         })
     }
 
+    /// The layer's path, `layer1.0.bn1`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Normalises `x`, adds `residual` where there is one, and applies a ReLU where `relu` is set.
     ///
     /// # Errors

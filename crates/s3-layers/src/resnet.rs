@@ -116,7 +116,9 @@ impl ConvBn {
     ) -> Result<Tensor> {
         let y = self.conv.forward(x, mode)?;
         trace(&self.conv.layer.spec.name, &y)?;
-        self.bn.forward(&y, residual, relu, mode)
+        let y = self.bn.forward(&y, residual, relu, mode)?;
+        trace(self.bn.name(), &y)?;
+        Ok(y)
     }
 }
 
@@ -294,8 +296,8 @@ impl ResNet {
         self.forward_traced(x, mode, &mut |_, _| Ok(()))
     }
 
-    /// [`forward`](Self::forward), showing `trace` the output of each convolution and of the
-    /// classifier.
+    /// [`forward`](Self::forward), showing `trace` the output of each convolution, each batch norm
+    /// (with what is fused into it) and the classifier.
     ///
     /// # Errors
     /// As [`forward`](Self::forward), and whatever `trace` returns.

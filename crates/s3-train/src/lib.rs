@@ -1,1 +1,21 @@
-//! Data sets, optimizers, schedules, the training loop, exact checkpoints and the s3 command.
+//! Training low-bit shift networks: data sets, optimizers, schedules, the loop and exact
+//! checkpoints; and the `s3` command on top of them.
+//!
+//! An experiment is a TOML file ([`config`]). [`train::train`] runs it into a run folder ([`run`])
+//! and can go on from the folder's last checkpoint ([`checkpoint`]) such that the finished files are
+//! the bytes of a run that was never interrupted.
+#![forbid(unsafe_code)]
+
+pub mod checkpoint;
+pub mod config;
+pub mod data;
+pub mod dynamics;
+pub mod eval;
+pub mod files;
+pub mod loss;
+pub mod observe;
+pub mod optim;
+pub mod run;
+pub mod schedule;
+pub mod summary;
+pub mod train;

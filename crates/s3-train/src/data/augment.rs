@@ -19,7 +19,8 @@
 use rand_chacha::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Dataset, below, keyed_rng};
+use super::Dataset;
+use super::random::{below, keyed_rng};
 
 /// Which random changes training images undergo. The default is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +141,227 @@ impl Normalizer {
                     *out = self.value(channel, pixel.map_or(0, |pixel| pixel[channel]));
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::dataset::channel_statistics;
+    use super::*;
+
+    /// `len` images of random bytes.
+    fn noise(len: usize, height: usize, width: usize, channels: usize) -> Dataset {
+        let mut images = vec![0; len * height * width * channels];
+        keyed_rng(*b"testing.", 0, 0, 0).fill_bytes(&mut images);
+        let (mean, std) = channel_statistics(&images, channels);
+        Dataset {
+            name: "noise".to_owned(),
+            height,
+            width,
+            channels,
+            images,
+            labels: vec![0; len],
+            class_names: vec!["noise".to_owned()],
+            mean,
+            std,
+        }
+    }
+
+    fn placed(dataset: &Dataset, index: usize, placement: Placement) -> Vec<f32> {
+        let mut out = vec![f32::NAN; dataset.image_len()];
+        Normalizer::new(&dataset.mean, &dataset.std).write(dataset, index, placement, &mut out);
+        out
+    }
+
+    /// What the module's documentation says, step by step: pad, crop, mirror, normalise.
+    fn reference(dataset: &Dataset, index: usize, pad: usize, placement: Placement) -> Vec<f32> {
+        let Dataset {
+            height,
+            width,
+            channels,
+            ref mean,
+            ref std,
+            ..
+        } = *dataset;
+        let mut padded = vec![vec![vec![0u8; channels]; width + 2 * pad]; height + 2 * pad];
+        for (at, &value) in dataset.image(index).iter().enumerate() {
+            let (y, x, c) = (at / channels / width, at / channels % width, at % channels);
+            padded[y + pad][x + pad][c] = value;
+        }
+        let top = (pad as isize + placement.down) as usize;
+        let left = (pad as isize + placement.right) as usize;
+        let mut rows: Vec<Vec<Vec<u8>>> = padded[top..][..height]
+            .iter()
+            .map(|row| row[left..][..width].to_vec())
+            .collect();
+        if placement.flip {
+            rows.iter_mut().for_each(|row| row.reverse());
+        }
+        let values = rows.into_iter().flatten().flatten().enumerate();
+        values
+            .map(|(at, x)| (f32::from(x) / 255.0 - mean[at % channels]) / std[at % channels])
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn placing_is_padding_then_cropping_then_mirroring_then_normalising(
+            (height, width, channels) in (1usize..9, 1usize..9, 1usize..4),
+            (pad, flip) in (0usize..6, any::<bool>()),
+            (seed, epoch) in (any::<u64>(), any::<u64>()),
+        ) {
+            let dataset = noise(3, height, width, channels);
+            for index in 0..3 {
+                let placement = Placement::draw(AugmentConfig { pad, flip }, seed, epoch, index);
+                let expected = reference(&dataset, index, pad, placement);
+                prop_assert_eq!(placed(&dataset, index, placement), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn pixels_outside_of_the_image_are_black_before_normalising() {
+        let dataset = noise(1, 8, 8, 3);
+        let out = placed(
+            &dataset,
+            0,
+            Placement {
+                down: -4,
+                right: 3,
+                flip: false,
+            },
+        );
+        let inside = placed(&dataset, 0, Placement::CENTRED);
+        for (y, x, c) in (0..8 * 8 * 3).map(|at| (at / 24, at / 3 % 8, at % 3)) {
+            let expected = if y < 4 || x >= 5 {
+                -dataset.mean[c] / dataset.std[c]
+            } else {
+                inside[((y - 4) * 8 + x + 3) * 3 + c]
+            };
+            assert_eq!(out[(y * 8 + x) * 3 + c], expected, "{y} {x} {c}");
+        }
+    }
+
+    #[test]
+    fn normalised_values_have_mean_0_and_deviation_1() {
+        let dataset = noise(50, 8, 8, 2);
+        let values: Vec<f32> = (0..50)
+            .flat_map(|i| placed(&dataset, i, Placement::CENTRED))
+            .collect();
+        for channel in 0..2 {
+            let of_channel = values
+                .iter()
+                .skip(channel)
+                .step_by(2)
+                .map(|&x| f64::from(x));
+            let mean = of_channel.clone().sum::<f64>() / 3200.0;
+            let square = of_channel.map(|x| x * x).sum::<f64>() / 3200.0;
+            assert!(
+                mean.abs() < 1e-5 && (square - 1.0).abs() < 1e-5,
+                "{mean} {square}"
+            );
+        }
+        let normalizer = Normalizer::new(&[0.5, 0.25], &[0.5, 2.0]);
+        assert_eq!([0, 255].map(|x| normalizer.value(0, x)), [-1.0, 1.0]);
+        assert_eq!([0, 255].map(|x| normalizer.value(1, x)), [-0.125, 0.375]);
+    }
+
+    #[test]
+    fn mirroring_twice_is_the_identity() {
+        let dataset = noise(1, 5, 7, 3);
+        let mut mirrored = dataset.clone();
+        let flip = Placement {
+            flip: true,
+            ..Placement::CENTRED
+        };
+        for (row, source) in mirrored
+            .images
+            .chunks_mut(21)
+            .zip(dataset.images.chunks(21))
+        {
+            let pixels: Vec<u8> = source.chunks(3).rev().flatten().copied().collect();
+            row.copy_from_slice(&pixels);
+        }
+        assert_ne!(
+            placed(&dataset, 0, flip),
+            placed(&dataset, 0, Placement::CENTRED)
+        );
+        assert_eq!(
+            placed(&mirrored, 0, flip),
+            placed(&dataset, 0, Placement::CENTRED)
+        );
+    }
+
+    #[test]
+    fn a_placement_is_a_function_of_seed_epoch_and_sample() {
+        let config = AugmentConfig { pad: 4, flip: true };
+        let draws = |seed, epoch, first| -> Vec<Placement> {
+            (first..first + 50)
+                .map(|sample| Placement::draw(config, seed, epoch, sample))
+                .collect()
+        };
+        let base = draws(1, 2, 3);
+        assert_eq!(draws(1, 2, 3), base);
+        assert_eq!(draws(1, 2, 4)[..49], base[1..]);
+        for other in [draws(2, 2, 3), draws(1, 3, 3), draws(1, 2, 1000)] {
+            let equal = other.iter().zip(&base).filter(|(a, b)| a == b).count();
+            assert!(equal < 10, "{equal} of 50 placements coincide");
+        }
+        // Another value would break the resume of older runs.
+        let first = Placement::draw(config, 1, 0, 0);
+        assert_eq!(
+            first,
+            Placement {
+                down: -3,
+                right: 4,
+                flip: false
+            }
+        );
+    }
+
+    #[test]
+    fn offsets_and_mirroring_are_uniform() {
+        let config = AugmentConfig { pad: 2, flip: true };
+        let (mut down, mut right, mut flips) = ([0; 5], [0; 5], 0);
+        for sample in 0..5000 {
+            let placement = Placement::draw(config, 7, 1, sample);
+            down[(placement.down + 2) as usize] += 1;
+            right[(placement.right + 2) as usize] += 1;
+            flips += usize::from(placement.flip);
+        }
+        // Each count is binomial with mean 1000 and deviation 28; the flips' is 35 around 2500.
+        assert!(
+            down.iter()
+                .chain(&right)
+                .all(|count| (850..1150).contains(count)),
+            "{down:?} {right:?}"
+        );
+        assert!((2325..2675).contains(&flips), "{flips}");
+    }
+
+    #[test]
+    fn switching_mirroring_leaves_the_crop() {
+        for sample in 0..20 {
+            let with = Placement::draw(AugmentConfig { pad: 4, flip: true }, 1, 0, sample);
+            let without = Placement::draw(
+                AugmentConfig {
+                    pad: 4,
+                    flip: false,
+                },
+                1,
+                0,
+                sample,
+            );
+            assert_eq!(
+                Placement {
+                    flip: false,
+                    ..with
+                },
+                without
+            );
         }
     }
 }

@@ -18,9 +18,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use super::Dataset;
 use super::augment::{AugmentConfig, Normalizer, Placement};
 use super::error::DataError;
-use super::{Dataset, below, keyed_rng};
+use super::random::{below, keyed_rng};
 
 /// How a [`Loader`] cuts a data set into batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,11 +229,23 @@ impl Loader {
             order,
             normalizer: Normalizer::new(&dataset.mean, &dataset.std),
         };
-        let (sender, receiver) = sync_channel(config.prefetch);
+        Self::spawn(start_step..steps, config.prefetch, move |step| {
+            plan.batch(step)
+        })
+    }
+
+    /// The batches that `make` gives for `steps`, made on a new thread.
+    fn spawn(
+        steps: Range<usize>,
+        prefetch: usize,
+        mut make: impl FnMut(usize) -> Batch + Send + 'static,
+    ) -> Result<Self, DataError> {
+        let (sender, receiver) = sync_channel(prefetch);
+        let to_make = steps.clone();
         let work = move || {
-            for step in start_step..steps {
+            for step in to_make {
                 // The loader was dropped: nobody waits for the rest.
-                if sender.send(plan.batch(step)).is_err() {
+                if sender.send(make(step)).is_err() {
                     return;
                 }
             }
@@ -242,7 +255,7 @@ impl Loader {
             .spawn(work)
             .map_err(|source| DataError::io("(thread of the data loader)".as_ref(), source))?;
         Ok(Self {
-            steps: start_step..steps,
+            steps,
             batches: Some(receiver),
             thread: Some(thread),
         })
@@ -279,5 +292,237 @@ impl Drop for Loader {
             // A panic was either passed on by `next` or concerns batches that nobody asked for.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
+
+    use super::super::shapes;
+    use super::*;
+
+    const AUGMENT: AugmentConfig = AugmentConfig { pad: 4, flip: true };
+
+    fn dataset() -> Arc<Dataset> {
+        Arc::new(shapes::generate(Some(103), Some(1)).0)
+    }
+
+    fn batches(config: &LoaderConfig, epoch: u64, start: usize) -> Vec<Batch> {
+        Loader::new(&dataset(), config, epoch, start)
+            .unwrap()
+            .collect()
+    }
+
+    /// The batches as the module's documentation defines them, in one thread.
+    fn serial(dataset: &Dataset, config: &LoaderConfig, epoch: u64) -> Vec<Batch> {
+        let normalizer = Normalizer::new(&dataset.mean, &dataset.std);
+        let order = epoch_order(dataset.len(), config.seed, epoch);
+        let one = |indices: &[u32]| {
+            let mut images = Vec::new();
+            for &index in indices {
+                let index = index as usize;
+                let placement = Placement::draw(config.augment, config.seed, epoch, index);
+                let mut image = vec![0.0; dataset.image_len()];
+                normalizer.write(dataset, index, placement, &mut image);
+                images.extend(image);
+            }
+            let labels = indices
+                .iter()
+                .map(|&i| u32::from(dataset.labels[i as usize]))
+                .collect();
+            Batch {
+                images,
+                labels,
+                indices: indices.to_vec(),
+            }
+        };
+        order.chunks(config.batch_size).map(one).collect()
+    }
+
+    #[test]
+    fn batches_equal_those_computed_serially() {
+        for (batch_size, prefetch) in [(1, 2), (16, 0), (16, 7), (103, 1), (500, 2)] {
+            let config = LoaderConfig {
+                prefetch,
+                ..LoaderConfig::train(batch_size, 5, AUGMENT)
+            };
+            for epoch in 0..2 {
+                assert_eq!(
+                    batches(&config, epoch, 0),
+                    serial(&dataset(), &config, epoch)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn starting_at_a_step_gives_the_tail() {
+        let config = LoaderConfig::train(16, 5, AUGMENT);
+        let whole = batches(&config, 3, 0);
+        assert_eq!(whole.len(), 7);
+        for start in 0..=7 {
+            assert_eq!(batches(&config, 3, start), whole[start..]);
+        }
+    }
+
+    #[test]
+    fn an_epoch_visits_every_image_once_and_the_next_in_another_order() {
+        let config = LoaderConfig::train(10, 5, AUGMENT);
+        let visited = |epoch| -> Vec<u32> {
+            batches(&config, epoch, 0)
+                .into_iter()
+                .flat_map(|batch| batch.indices)
+                .collect()
+        };
+        let (first, second) = (visited(0), visited(1));
+        assert_ne!(first, second);
+        for mut order in [first, second] {
+            order.sort_unstable();
+            assert!(order.into_iter().eq(0..103));
+        }
+    }
+
+    #[test]
+    fn evaluation_is_the_data_set_in_order_and_untouched() {
+        let dataset = dataset();
+        let normalizer = Normalizer::new(&dataset.mean, &dataset.std);
+        let all: Vec<Batch> = Loader::new(&dataset, &LoaderConfig::eval(40), 9, 0)
+            .unwrap()
+            .collect();
+        assert_eq!(all.iter().map(Batch::len).collect::<Vec<_>>(), [40, 40, 23]);
+        let values = all.iter().flat_map(|batch| &batch.images);
+        let expected = dataset.images.iter().enumerate();
+        assert!(
+            values
+                .copied()
+                .eq(expected.map(|(at, &byte)| normalizer.value(at % 3, byte)))
+        );
+        let labels = all.iter().flat_map(|batch| batch.labels.iter().copied());
+        assert!(labels.eq(dataset.labels.iter().map(|&label| u32::from(label))));
+    }
+
+    #[test]
+    fn dropping_the_last_short_batch_drops_only_that() {
+        let keep = LoaderConfig::train(16, 5, AUGMENT);
+        let drop = LoaderConfig {
+            drop_last: true,
+            ..keep.clone()
+        };
+        assert_eq!(batches(&drop, 0, 0), batches(&keep, 0, 0)[..6]);
+        assert_eq!(
+            batches(
+                &LoaderConfig {
+                    batch_size: 104,
+                    ..drop
+                },
+                0,
+                0
+            ),
+            []
+        );
+    }
+
+    #[test]
+    fn the_length_counts_down() {
+        let mut loader = Loader::new(&dataset(), &LoaderConfig::eval(40), 0, 1).unwrap();
+        assert_eq!(loader.len(), 2);
+        assert!(loader.next().is_some());
+        assert_eq!(loader.len(), 1);
+        assert!(loader.next().is_some() && loader.next().is_none() && loader.next().is_none());
+    }
+
+    #[test]
+    fn dropping_the_loader_ends_its_thread() {
+        let dataset = dataset();
+        for taken in 0..3 {
+            let mut loader = Loader::new(&dataset, &LoaderConfig::eval(1), 0, 0).unwrap();
+            assert_eq!(loader.by_ref().take(taken).count(), taken);
+            drop(loader);
+            // The thread held the only other reference.
+            assert_eq!(Arc::strong_count(&dataset), 1);
+        }
+    }
+
+    /// An image-free batch that says which step it is.
+    fn marker(step: usize) -> Batch {
+        Batch {
+            images: Vec::new(),
+            labels: Vec::new(),
+            indices: vec![step as u32],
+        }
+    }
+
+    #[test]
+    fn batches_are_made_ahead_but_not_more_than_asked() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&made);
+        let make = move |step| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            marker(step)
+        };
+        let mut loader = Loader::spawn(0..100, 3, make).unwrap();
+        for taken in 0..3 {
+            // Three lie in the channel and one waits to be put there.
+            let ahead = taken + 3 + 1;
+            let start = Instant::now();
+            while made.load(Ordering::SeqCst) < ahead && start.elapsed() < Duration::from_secs(30) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            thread::sleep(Duration::from_millis(20));
+            assert_eq!(made.load(Ordering::SeqCst), ahead);
+            assert_eq!(loader.next(), Some(marker(taken)));
+        }
+    }
+
+    #[test]
+    fn a_panic_of_the_thread_reaches_the_caller() {
+        let make = |step| {
+            if step == 2 {
+                panic!("no batch 2")
+            } else {
+                marker(step)
+            }
+        };
+        let mut loader = Loader::spawn(0..5, 2, make).unwrap();
+        assert_eq!(loader.by_ref().take(2).count(), 2);
+        let next = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| loader.next()));
+        assert_eq!(next.unwrap_err().downcast_ref(), Some(&"no batch 2"));
+    }
+
+    #[test]
+    fn arguments_that_make_no_sense_are_errors() {
+        let dataset = dataset();
+        let message = |config: &LoaderConfig, start| {
+            Loader::new(&dataset, config, 0, start)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(message(&LoaderConfig::eval(0), 0).contains("batch size is 0"));
+        assert!(message(&LoaderConfig::eval(50), 4).contains("step 4 lies behind the 3 steps"));
+        let mut broken = Dataset::clone(&dataset);
+        broken.images.pop();
+        assert!(Loader::new(&Arc::new(broken), &LoaderConfig::eval(50), 0, 0).is_err());
+    }
+
+    #[test]
+    fn the_order_of_an_epoch_does_not_change_between_versions() {
+        assert_eq!(epoch_order(8, 1, 0), [5, 0, 3, 4, 1, 2, 6, 7]);
+        assert_eq!(epoch_order(0, 1, 0), []);
+        assert_eq!(epoch_order(1, 1, 0), [0]);
+    }
+
+    #[test]
+    fn shuffling_is_uniform() {
+        // Each of the 6 orders of 3 images: binomial with mean 1000 and deviation 29.
+        let mut counts = std::collections::BTreeMap::new();
+        for epoch in 0..6000 {
+            *counts.entry(epoch_order(3, 1, epoch)).or_insert(0) += 1;
+        }
+        assert!(
+            counts.len() == 6 && counts.values().all(|n| (850..1150).contains(n)),
+            "{counts:?}"
+        );
     }
 }

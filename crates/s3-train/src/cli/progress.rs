@@ -1,0 +1,112 @@
+//! A run as its user sees it: a bar on a terminal, plain lines elsewhere.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use s3_train::observe::{Event, Observer};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// Between two plain lines within an epoch.
+const QUIET: Duration = Duration::from_secs(20);
+
+/// Shows events.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    epochs: usize,
+    steps: usize,
+    spoke: Instant,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {msg} eta {eta}");
+        let bar = match style {
+            Ok(style) if std::io::stderr().is_terminal() => {
+                Some(ProgressBar::no_length().with_style(style))
+            }
+            _ => None,
+        };
+        Self {
+            bar,
+            epochs: 0,
+            steps: 0,
+            spoke: Instant::now(),
+        }
+    }
+
+    /// One line that stays.
+    fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| println!("{line}")),
+            None => println!("{line}"),
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Start {
+                folder,
+                experiment,
+                epochs,
+                steps_per_epoch,
+                epochs_done,
+                steps_done,
+            } => {
+                (self.epochs, self.steps) = (epochs, steps_per_epoch);
+                let from = match (epochs_done, steps_done) {
+                    (0, 0) => String::new(),
+                    (e, s) => format!(", going on after epoch {e}, step {s}"),
+                };
+                self.say(&format!(
+                    "{experiment}: {epochs} epochs of {steps_per_epoch} steps{from}; {}",
+                    folder.display()
+                ));
+            }
+            Event::Step {
+                epoch,
+                done,
+                loss,
+                top1,
+            } => {
+                let text = format!("loss {loss:.4} top-1 {:.2} %", 100.0 * top1);
+                if let Some(bar) = &self.bar {
+                    if done == 1 {
+                        bar.reset();
+                        bar.set_length(self.steps as u64);
+                    }
+                    bar.set_prefix(format!("epoch {}/{}", epoch + 1, self.epochs));
+                    bar.set_message(text);
+                    bar.set_position(done as u64);
+                } else if self.spoke.elapsed() >= QUIET {
+                    self.spoke = Instant::now();
+                    self.say(&format!(
+                        "  epoch {} step {done}/{}: {text}",
+                        epoch + 1,
+                        self.steps
+                    ));
+                }
+            }
+            Event::Epoch {
+                record: r,
+                timing: t,
+            } => {
+                self.spoke = Instant::now();
+                let sparsity = r
+                    .sparsity
+                    .map_or(String::new(), |s| format!(", zeros {:.1} %", 100.0 * s));
+                self.say(&format!(
+                    "epoch {:>3}/{}: lr {:.4}, train loss {:.4} top-1 {:.2} %, test loss {:.4} top-1 {:.2} %{sparsity}, {:.0} images/s",
+                    r.epoch,
+                    self.epochs,
+                    r.lr,
+                    r.train_loss,
+                    100.0 * r.train_top1,
+                    r.test_loss.unwrap_or(f64::NAN),
+                    100.0 * r.test_top1.unwrap_or(f64::NAN),
+                    t.images_per_second,
+                ));
+            }
+        }
+    }
+}

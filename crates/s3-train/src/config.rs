@@ -1,0 +1,396 @@
+//! An experiment as data: a TOML file, overrides from the command line, every default filled in.
+
+use crate::data::DataConfig;
+use crate::optim::OptimizerConfig;
+use crate::schedule::Schedule;
+use anyhow::{Context, Result, bail};
+use s3_core::Role;
+use s3_layers::{Architecture, ResNetConfig, Shortcut};
+use s3_quant::ByRole;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// An experiment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The experiment's name; by default its path below a folder `experiments`.
+    #[serde(default)]
+    pub experiment: String,
+    /// Seed of the initial weights, the order of the images and their augmentation.
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images a step.
+    pub batch_size: usize,
+    /// Images an evaluation step; changes no result.
+    #[serde(default = "eval_batch_size")]
+    pub eval_batch_size: usize,
+    /// Whether the last, short batch of an epoch is left out.
+    #[serde(default)]
+    pub drop_last: bool,
+    /// The mass that label smoothing spreads over all classes.
+    #[serde(default)]
+    pub label_smoothing: f64,
+    /// Where the tensors live: `cpu`, or `cuda:N` in a build with the feature `cuda`.
+    #[serde(default = "cpu")]
+    pub device: String,
+    /// The last images of the training set that are held out, and on which the best checkpoint is
+    /// chosen; 0: no best checkpoint (the test set never chooses one).
+    #[serde(default)]
+    pub validation_images: usize,
+    /// A snapshot of the weights (WSVR, WLVR, level counts) is taken every so many epochs.
+    #[serde(default = "ten")]
+    pub snapshot_epochs: usize,
+    /// The data set.
+    pub data: DataConfig,
+    /// The network.
+    pub model: ModelConfig,
+    /// The method: `name` and its own settings.
+    pub method: Table,
+    /// Which layers the method leaves in full precision.
+    #[serde(default)]
+    pub layers: LayersConfig,
+    /// The optimizer.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate.
+    pub lr: Schedule,
+    /// The coefficient of the dense-weight penalty (eq. 7).
+    #[serde(default = "no_alpha")]
+    pub alpha: Schedule,
+}
+
+/// The network of an experiment; its image shape and classes come from the data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// `resnet8`, `resnet20`, `resnet18` or `resnet50`.
+    pub name: String,
+    /// `A` (no parameters) or `B` (1x1 convolution); by default A for the small networks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shortcut: Option<String>,
+}
+
+/// Which layers stay in full precision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayersConfig {
+    /// The roles that do: any of `first`, `hidden`, `shortcut`, `last`.
+    pub full_precision: Vec<Role>,
+}
+
+impl Default for LayersConfig {
+    fn default() -> Self {
+        Self {
+            full_precision: vec![Role::First, Role::Last],
+        }
+    }
+}
+
+fn one() -> u64 {
+    1
+}
+fn ten() -> usize {
+    10
+}
+fn cpu() -> String {
+    "cpu".into()
+}
+fn eval_batch_size() -> usize {
+    250
+}
+fn no_alpha() -> Schedule {
+    Schedule::constant(0.0)
+}
+
+impl Config {
+    /// Reads `path`, applies `overrides` (`key=value`, dotted keys, TOML values), fills in every
+    /// default and checks what can be checked without the data.
+    ///
+    /// # Errors
+    /// A file that cannot be read or parsed; an unknown, missing or mistyped key, named with its
+    /// path; a value out of range.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        Self::parse(&text, overrides, &experiment_name(path))
+            .with_context(|| path.display().to_string())
+    }
+
+    /// [`load`](Self::load) from a text; `name` serves where the text names no experiment.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn parse(text: &str, overrides: &[String], name: &str) -> Result<Self> {
+        let mut table: Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| one_line(&e.to_string()))?;
+        for o in overrides {
+            set(&mut table, o)?;
+        }
+        let mut config: Self = serde_path_to_error::deserialize(Value::Table(table))
+            .map_err(|e| one_line(&format!("{}: {}", e.path(), e.inner())))?;
+        if config.experiment.is_empty() {
+            config.experiment = name.to_string();
+        }
+        config.method = s3_quant::build(&config.method)?.resolved;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<()> {
+        let positive = [
+            ("epochs", self.epochs),
+            ("batch_size", self.batch_size),
+            ("eval_batch_size", self.eval_batch_size),
+            ("snapshot_epochs", self.snapshot_epochs),
+        ];
+        for (key, v) in positive {
+            if v == 0 {
+                bail!("{key}: expected a number > 0, got 0")
+            }
+        }
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            bail!(
+                "label_smoothing: expected 0 <= x < 1, got {}",
+                self.label_smoothing
+            )
+        }
+        let name = &self.experiment;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+        if !name.chars().all(plain) || name.split('/').any(|p| p.is_empty() || p.starts_with('.')) {
+            bail!(
+                "experiment: `{name}` cannot be a folder's name (letters, digits, - _ . and / only)"
+            )
+        }
+        self.lr.validate().map_err(|e| anyhow::anyhow!("lr.{e}"))?;
+        self.alpha
+            .validate()
+            .map_err(|e| anyhow::anyhow!("alpha.{e}"))?;
+        self.optimizer
+            .validate()
+            .map_err(|e| anyhow::anyhow!("optimizer.{e}"))?;
+        self.architecture()?;
+        self.shortcut()?;
+        Ok(())
+    }
+
+    fn architecture(&self) -> Result<Architecture> {
+        let found = Architecture::ALL
+            .iter()
+            .find(|(name, _)| *name == self.model.name);
+        match found {
+            Some((_, architecture)) => Ok(*architecture),
+            None => bail!(
+                "model.name: unknown network `{}`, expected one of {}",
+                self.model.name,
+                Architecture::ALL.map(|(name, _)| name).join(", ")
+            ),
+        }
+    }
+
+    fn shortcut(&self) -> Result<Option<Shortcut>> {
+        Ok(match self.model.shortcut.as_deref() {
+            None => None,
+            Some("A") => Some(Shortcut::A),
+            Some("B") => Some(Shortcut::B),
+            Some(other) => bail!("model.shortcut: expected \"A\" or \"B\", got \"{other}\""),
+        })
+    }
+
+    /// The network for images of `in_channels` and `classes`.
+    ///
+    /// # Errors
+    /// An unknown name.
+    pub fn resnet(&self, in_channels: usize, classes: usize) -> Result<ResNetConfig> {
+        let mut config = ResNetConfig::new(self.architecture()?, in_channels, classes);
+        if let Some(shortcut) = self.shortcut()? {
+            config.shortcut = shortcut;
+        }
+        Ok(config)
+    }
+
+    /// The method with its full-precision layers.
+    ///
+    /// # Errors
+    /// A bad `[method]` table.
+    pub fn method(&self) -> Result<ByRole> {
+        let full_precision = self.layers.full_precision.clone();
+        Ok(ByRole {
+            method: s3_quant::build(&self.method)?.method,
+            full_precision,
+        })
+    }
+
+    /// The resolved configuration as TOML.
+    ///
+    /// # Errors
+    /// None that a loaded configuration can meet.
+    pub fn to_toml(&self) -> Result<String> {
+        Ok(toml::to_string_pretty(self)?)
+    }
+
+    /// The run's folder name, `<experiment>-<8 hex of the resolved configuration>-s<seed>`; the
+    /// hash leaves out the seed, so that the seeds of one experiment share it.
+    ///
+    /// # Errors
+    /// As [`to_toml`](Self::to_toml).
+    pub fn run_name(&self) -> Result<PathBuf> {
+        let unseeded = Self {
+            seed: 0,
+            ..self.clone()
+        };
+        let hash = Sha256::digest(unseeded.to_toml()?.as_bytes());
+        let hex: String = hash.iter().take(4).map(|b| format!("{b:02x}")).collect();
+        Ok(PathBuf::from(format!(
+            "{}-{hex}-s{}",
+            self.experiment, self.seed
+        )))
+    }
+}
+
+/// The path of `file` below the last folder called `experiments`, or its stem.
+fn experiment_name(file: &Path) -> String {
+    let stem = file.with_extension("");
+    let parts: Vec<_> = stem
+        .iter()
+        .map(|p| p.to_string_lossy().into_owned())
+        .collect();
+    let start = parts
+        .iter()
+        .rposition(|p| p == "experiments")
+        .map_or(parts.len() - 1, |i| i + 1);
+    parts[start..].join("/")
+}
+
+/// `a.b=value` into the table; the value is TOML, or else a string.
+fn set(table: &mut Table, assignment: &str) -> Result<()> {
+    let Some((key, text)) = assignment.split_once('=') else {
+        bail!("--set {assignment}: expected key=value")
+    };
+    let (key, text) = (key.trim(), text.trim());
+    let value = format!("x = {text}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut t| t.remove("x"))
+        .unwrap_or_else(|| Value::String(text.to_string()));
+    let mut path: Vec<&str> = key.split('.').collect();
+    let last = path
+        .pop()
+        .filter(|k| !k.is_empty())
+        .with_context(|| format!("--set {assignment}: no key"))?;
+    let mut at = table;
+    for part in path {
+        at = at
+            .entry(part)
+            .or_insert_with(|| Value::Table(Table::new()))
+            .as_table_mut()
+            .with_context(|| format!("--set {assignment}: `{part}` is no table"))?;
+    }
+    at.insert(last.to_string(), value);
+    Ok(())
+}
+
+/// An error text of several lines as one.
+fn one_line(text: &str) -> anyhow::Error {
+    anyhow::anyhow!("{}", text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"
+        epochs = 3
+        batch_size = 128
+        data = { name = "shapes" }
+        model = { name = "resnet8" }
+        method = { name = "s3", bits = 3 }
+        optimizer = { name = "sgd", momentum = 0.9, weight_decay = 1e-4 }
+        lr = { schedule = "cosine", start = 0.1 }
+    "#;
+
+    fn error(text: &str, overrides: &[&str]) -> String {
+        let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
+        let e = Config::parse(text, &overrides, "x").expect_err("refused");
+        let message = format!("{e:#}");
+        assert!(!message.contains('\n'), "more than one line: {message}");
+        message
+    }
+
+    #[test]
+    fn a_resolved_configuration_resolves_to_itself() -> Result<()> {
+        let config = Config::parse(
+            TEXT,
+            &["seed=7".into(), "method.init=low_variance".into()],
+            "demo/x",
+        )?;
+        assert_eq!((config.seed, config.experiment.as_str()), (7, "demo/x"));
+        assert_eq!(config.method["init"].as_str(), Some("low_variance"));
+        let again = Config::parse(&config.to_toml()?, &[], "other")?;
+        assert_eq!(again, config);
+        assert_eq!(again.to_toml()?, config.to_toml()?);
+        Ok(())
+    }
+
+    #[test]
+    fn seeds_share_a_hash_and_settings_do_not() -> Result<()> {
+        let name = |o: &str| -> Result<String> {
+            Ok(Config::parse(TEXT, &[o.into()], "e")?
+                .run_name()?
+                .display()
+                .to_string())
+        };
+        let (a, b, c) = (name("seed=1")?, name("seed=2")?, name("epochs=4")?);
+        assert_eq!(a.strip_suffix("-s1"), b.strip_suffix("-s2"));
+        assert_ne!(a, c);
+        Ok(())
+    }
+
+    #[test]
+    fn bad_keys_are_named_with_their_path() {
+        for (overrides, words) in [
+            (vec!["epoch=3"], vec!["epoch"]),
+            (
+                vec!["optimizer.momentun=0.9"],
+                vec!["optimizer", "momentun"],
+            ),
+            (vec!["epochs=many"], vec!["epochs", "many"]),
+            (vec!["lr.start=\"fast\""], vec!["lr.start", "fast"]),
+            (vec!["data.name=svhn"], vec!["data.name", "svhn"]),
+            (vec!["model.name=vgg"], vec!["model.name", "vgg"]),
+            (vec!["method.name=s4"], vec!["method.name", "s4"]),
+            (vec!["method.bits=7"], vec!["bits", "7"]),
+            (vec!["batch_size=0"], vec!["batch_size"]),
+            (vec!["lr.start=-1"], vec!["lr.start", "-1"]),
+            (vec!["label_smoothing=1.0"], vec!["label_smoothing"]),
+            (
+                vec!["layers.full_precision=[\"frist\"]"],
+                vec!["layers.full_precision", "frist"],
+            ),
+            (vec!["experiment=../x"], vec!["experiment"]),
+            (vec!["nonsense"], vec!["nonsense", "key=value"]),
+        ] {
+            let message = error(TEXT, &overrides);
+            assert!(
+                words.iter().all(|w| message.contains(w)),
+                "{overrides:?}: {message}"
+            );
+        }
+        assert!(error("epochs = ", &[]).contains("line 1"));
+        assert!(error("epochs = 3", &[]).contains("batch_size"));
+    }
+
+    #[test]
+    fn experiments_are_named_by_their_path() {
+        let name = |p: &str| experiment_name(Path::new(p));
+        assert_eq!(
+            name("xtask/experiments/mnist/resnet8-fp32.toml"),
+            "mnist/resnet8-fp32"
+        );
+        assert_eq!(name("/tmp/mine.toml"), "mine");
+    }
+}

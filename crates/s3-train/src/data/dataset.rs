@@ -1,0 +1,230 @@
+//! Images and labels in memory, with their statistics and their fingerprint.
+
+use sha2::{Digest, Sha256};
+
+use super::error::DataError;
+
+/// Images and labels of one split, in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dataset {
+    /// Name of the data set and the split, such as `mnist/train`.
+    pub name: String,
+    /// Rows of an image.
+    pub height: usize,
+    /// Columns of an image.
+    pub width: usize,
+    /// Values of a pixel.
+    pub channels: usize,
+    /// `[len, height, width, channels]`, one byte a value.
+    pub images: Vec<u8>,
+    /// `[len]`, each below `class_names.len()`.
+    pub labels: Vec<u16>,
+    /// What the labels stand for.
+    pub class_names: Vec<String>,
+    /// Per channel, the mean of value / 255 over the whole official **training** split, in the
+    /// test split too and whatever the limits.
+    pub mean: Vec<f32>,
+    /// Per channel, the standard deviation that belongs to `mean` (1 where it would be 0).
+    pub std: Vec<f32>,
+}
+
+impl Dataset {
+    /// Number of images.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Number of classes.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.class_names.len()
+    }
+
+    /// Values of one image: `height * width * channels`.
+    #[must_use]
+    pub fn image_len(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// The bytes of image `index`, `[height, width, channels]`.
+    ///
+    /// # Panics
+    ///
+    /// If `index >= self.len()`.
+    #[must_use]
+    pub fn image(&self, index: usize) -> &[u8] {
+        let size = self.image_len();
+        &self.images[index * size..(index + 1) * size]
+    }
+
+    /// The first `limit` images, or all if there are fewer. The statistics stay.
+    #[must_use]
+    pub fn truncated(mut self, limit: usize) -> Self {
+        if limit < self.len() {
+            self.images.truncate(limit * self.image_len());
+            self.labels.truncate(limit);
+        }
+        self
+    }
+
+    /// A line for a log: name, count, shape and number of classes.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let Self {
+            name,
+            height,
+            width,
+            channels,
+            ..
+        } = self;
+        format!(
+            "{name}: {} images of {height}x{width}x{channels}, {} classes",
+            self.len(),
+            self.classes()
+        )
+    }
+
+    /// Checks what the public fields promise to each other.
+    pub(super) fn check(&self) -> Result<(), DataError> {
+        let fail = |problem: &str| Err(DataError::argument(&self.name, problem));
+        if self.images.len() != self.len() * self.image_len() {
+            return fail("the image bytes do not divide into one image a label");
+        }
+        if self.mean.len() != self.channels || self.std.len() != self.channels {
+            return fail("there is not one mean and one standard deviation a channel");
+        }
+        if !self.std.iter().all(|&std| std > 0.0) {
+            return fail("a standard deviation is not positive");
+        }
+        Ok(())
+    }
+}
+
+/// SHA-256 of the shape, the images and the labels, as 64 hexadecimal digits: what a run's
+/// manifest records to say which data it saw. Names and statistics do not count.
+#[must_use]
+pub fn fingerprint(dataset: &Dataset) -> String {
+    let Dataset {
+        height,
+        width,
+        channels,
+        ..
+    } = *dataset;
+    let mut hash = Sha256::new();
+    for size in [dataset.len(), height, width, channels] {
+        hash.update((size as u64).to_le_bytes());
+    }
+    hash.update(&dataset.images);
+    for label in &dataset.labels {
+        hash.update(label.to_le_bytes());
+    }
+    hex(&hash.finalize())
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Mean and standard deviation of value / 255 per channel of NHWC `images`.
+///
+/// Sums are exact integers, so the result does not depend on any order of summation. A channel
+/// that never varies gets the standard deviation 1, so that normalising it gives 0.
+pub(super) fn channel_statistics(images: &[u8], channels: usize) -> (Vec<f32>, Vec<f32>) {
+    let mut histogram = vec![[0u64; 256]; channels];
+    for pixel in images.chunks_exact(channels) {
+        for (counts, &value) in histogram.iter_mut().zip(pixel) {
+            counts[usize::from(value)] += 1;
+        }
+    }
+    let statistics = |counts: &[u64; 256]| {
+        let (mut count, mut sum, mut squares) = (0u64, 0u64, 0u64);
+        for (value, &times) in (0u64..).zip(counts) {
+            count += times;
+            sum += times * value;
+            squares += times * value * value;
+        }
+        let count = count.max(1) as f64;
+        let mean = sum as f64 / count;
+        let variance = squares as f64 / count - mean * mean;
+        let std = if variance > 0.0 {
+            variance.sqrt() / 255.0
+        } else {
+            1.0
+        };
+        ((mean / 255.0) as f32, std as f32)
+    };
+    histogram.iter().map(statistics).unzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `len` images of 2x3x2 whose values count upwards.
+    fn counting(len: usize) -> Dataset {
+        let images: Vec<u8> = (0..len * 12).map(|value| value as u8).collect();
+        let (mean, std) = channel_statistics(&images, 2);
+        Dataset {
+            name: "counting".to_owned(),
+            height: 2,
+            width: 3,
+            channels: 2,
+            images,
+            labels: (0..len).map(|index| (index % 3) as u16).collect(),
+            class_names: ["a", "b", "c"].map(String::from).to_vec(),
+            mean,
+            std,
+        }
+    }
+
+    #[test]
+    fn statistics_are_those_of_the_definition() {
+        let (mean, std) = channel_statistics(&[0, 10, 255, 10, 51, 10], 2);
+        let values = [0.0f64, 1.0, 0.2];
+        let expected = values.iter().sum::<f64>() / 3.0;
+        let variance = values.iter().map(|v| (v - expected).powi(2)).sum::<f64>() / 3.0;
+        assert!((f64::from(mean[0]) - expected).abs() < 1e-7);
+        assert!((f64::from(std[0]) - variance.sqrt()).abs() < 1e-7);
+        assert_eq!((mean[1], std[1]), (10.0 / 255.0, 1.0));
+    }
+
+    #[test]
+    fn truncating_keeps_the_first_images_and_the_statistics() {
+        let whole = counting(5);
+        let part = whole.clone().truncated(2);
+        assert_eq!(part.len(), 2);
+        assert_eq!(
+            (part.image(1), &part.labels[..]),
+            (whole.image(1), &whole.labels[..2])
+        );
+        assert_eq!((&part.mean, &part.std), (&whole.mean, &whole.std));
+        assert_eq!(whole.clone().truncated(9), whole);
+        part.check().unwrap();
+    }
+
+    #[test]
+    fn the_fingerprint_sees_shape_images_and_labels_only() {
+        let base = counting(4);
+        let print = fingerprint(&base);
+        assert_eq!(print.len(), 64);
+        assert_eq!(
+            fingerprint(&Dataset {
+                name: "other".to_owned(),
+                ..base.clone()
+            }),
+            print
+        );
+        let mut changed = [counting(4), counting(4), counting(4), counting(3)];
+        (changed[0].height, changed[0].width) = (3, 2);
+        changed[1].images[47] ^= 1;
+        changed[2].labels[3] ^= 1;
+        assert!(changed.iter().all(|dataset| fingerprint(dataset) != print));
+    }
+}

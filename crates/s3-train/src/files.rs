@@ -1,0 +1,55 @@
+//! Files that appear whole or not at all.
+
+use anyhow::{Context, Result};
+use std::io::Write;
+use std::path::Path;
+
+/// Writes `path` through a temporary file in its folder, which is synced and then renamed over it:
+/// a reader, a crash or a full disk never sees half of a file, and what stood there before stays
+/// until the new one is whole.
+///
+/// # Errors
+/// Those of the file system, naming `path`; the temporary file is removed.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .prefix(".")
+            .suffix(".tmp")
+            .tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("writing {} (what stood there is unchanged)", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("x");
+        write_atomically(&path, b"old")?;
+        write_atomically(&path, b"new")?;
+        assert_eq!(std::fs::read(&path)?, b"new");
+        let missing = dir.path().join("no/such/folder");
+        let message = format!(
+            "{:#}",
+            write_atomically(&missing, b"x").expect_err("no folder")
+        );
+        assert!(message.contains("no/such/folder"), "{message}");
+        assert_eq!(
+            std::fs::read_dir(dir.path())?.count(),
+            1,
+            "no temporary file stays"
+        );
+        Ok(())
+    }
+}

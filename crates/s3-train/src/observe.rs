@@ -1,0 +1,54 @@
+//! What a run tells whoever watches it; libraries do not print.
+
+use s3_metrics::record::{EpochRecord, TimingRecord};
+use std::path::Path;
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// The run starts, or goes on after `epochs_done` epochs and `steps_done` steps of the next.
+    Start {
+        /// The run's folder.
+        folder: &'a Path,
+        /// The experiment's name.
+        experiment: &'a str,
+        /// Epochs of the run.
+        epochs: usize,
+        /// Steps of an epoch.
+        steps_per_epoch: usize,
+        /// Whole epochs that a checkpoint brings.
+        epochs_done: usize,
+        /// Steps of the next epoch that it brings.
+        steps_done: usize,
+    },
+    /// A training step is done.
+    Step {
+        /// The epoch under way, from 0.
+        epoch: usize,
+        /// Steps of it that are done.
+        done: usize,
+        /// Mean loss of the epoch so far.
+        loss: f64,
+        /// Top-1 accuracy of the epoch so far, 0..=1.
+        top1: f64,
+    },
+    /// An epoch is evaluated and saved.
+    Epoch {
+        /// Its line of `epochs.jsonl`.
+        record: &'a EpochRecord,
+        /// Its line of `timing.jsonl`.
+        timing: &'a TimingRecord,
+    },
+}
+
+/// Whoever watches a run.
+pub trait Observer {
+    /// Called for each event, in order.
+    fn event(&mut self, event: Event<'_>);
+}
+
+impl<F: FnMut(Event<'_>)> Observer for F {
+    fn event(&mut self, event: Event<'_>) {
+        self(event);
+    }
+}

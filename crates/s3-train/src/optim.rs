@@ -1,0 +1,362 @@
+//! SGD with momentum and Nesterov, Adam and RAdam, with torch's semantics, and state that a
+//! checkpoint can hold.
+//!
+//! ```text
+//! g ← grad + weight_decay · p                     (kinds in `no_decay` excepted)
+//! SGD    v ← g at first, then momentum · v + g;   p ← p - lr · v      (nesterov: lr · (g + momentum · v))
+//! Adam   m ← β1 m + (1-β1) g;  u ← β2 u + (1-β2) g²;  p ← p - lr · m̂ / (√û + eps)
+//! RAdam  as Adam with the rectified step of Liu et al., 2020 (no adaptation while ρ_t <= 5)
+//! ```
+//!
+//! On the CPU one pass updates a state tensor and one pass the parameter, in place.
+
+use candle_core::backprop::GradStore;
+use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var};
+use rayon::prelude::*;
+use s3_core::params::Param;
+use s3_core::{ParamKind, host};
+use serde::{Deserialize, Serialize};
+
+/// The update rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// Stochastic gradient descent.
+    Sgd,
+    /// Adam (weight decay coupled, as in torch's `Adam`).
+    Adam,
+    /// Rectified Adam.
+    Radam,
+}
+
+/// Parameters that weight decay can leave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecayGroup {
+    /// Latents and plain weights.
+    Latent,
+    /// Batch-norm gains and biases.
+    Norm,
+    /// Biases.
+    Bias,
+}
+
+/// The settings of an optimizer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// `sgd`, `adam` or `radam`.
+    pub name: Rule,
+    /// SGD's momentum.
+    #[serde(default)]
+    pub momentum: f64,
+    /// SGD's Nesterov form.
+    #[serde(default)]
+    pub nesterov: bool,
+    /// Adam's and RAdam's decay rates.
+    #[serde(default = "betas")]
+    pub betas: [f64; 2],
+    /// Adam's and RAdam's eps.
+    #[serde(default = "eps")]
+    pub eps: f64,
+    /// L2 decay, the paper's lambda.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// Kinds of parameters without decay: any of `latent`, `norm`, `bias`. Running statistics are
+    /// no parameters and never decay.
+    #[serde(default)]
+    pub no_decay: Vec<DecayGroup>,
+}
+
+fn betas() -> [f64; 2] {
+    [0.9, 0.999]
+}
+fn eps() -> f64 {
+    1e-8
+}
+
+impl OptimizerConfig {
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// One line that names the key.
+    pub fn validate(&self) -> std::result::Result<(), String> {
+        let unit = |x: f64| (0.0..1.0).contains(&x);
+        if !unit(self.momentum) {
+            return Err(format!(
+                "momentum: expected 0 <= x < 1, got {}",
+                self.momentum
+            ));
+        }
+        if !self.betas.iter().all(|&b| unit(b)) {
+            return Err(format!("betas: expected 0 <= x < 1, got {:?}", self.betas));
+        }
+        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
+            return Err(format!(
+                "weight_decay: expected a number >= 0, got {}",
+                self.weight_decay
+            ));
+        }
+        if !(self.eps.is_finite() && self.eps > 0.0) {
+            return Err(format!("eps: expected a number > 0, got {}", self.eps));
+        }
+        if self.nesterov && self.momentum == 0.0 {
+            return Err("nesterov: needs a momentum > 0".into());
+        }
+        Ok(())
+    }
+
+    fn decay_of(&self, kind: ParamKind) -> f64 {
+        let group = match kind {
+            ParamKind::Latent => DecayGroup::Latent,
+            ParamKind::Norm => DecayGroup::Norm,
+            ParamKind::Bias => DecayGroup::Bias,
+            ParamKind::Buffer => return 0.0,
+        };
+        if self.no_decay.contains(&group) {
+            0.0
+        } else {
+            self.weight_decay
+        }
+    }
+
+    /// The names of the state tensors of each parameter.
+    fn slots(&self) -> &'static [&'static str] {
+        match self.name {
+            Rule::Sgd if self.momentum == 0.0 => &[],
+            Rule::Sgd => &["momentum"],
+            Rule::Adam | Rule::Radam => &["m", "u"],
+        }
+    }
+}
+
+struct Slot {
+    name: String,
+    var: Var,
+    decay: f32,
+    /// One tensor for each of [`OptimizerConfig::slots`].
+    state: Vec<Var>,
+}
+
+/// The parameters of a network with their optimizer state.
+pub struct Optimizer {
+    config: OptimizerConfig,
+    slots: Vec<Slot>,
+    /// Steps done; Adam's bias correction and the first momentum depend on it.
+    steps: u64,
+}
+
+impl Optimizer {
+    /// An optimizer of `params`, in their order, with zero state.
+    ///
+    /// # Errors
+    /// An allocation that fails.
+    pub fn new(config: &OptimizerConfig, params: Vec<(String, Param)>) -> Result<Self> {
+        let slots = params
+            .into_iter()
+            .map(|(name, p)| {
+                let zeros = || Var::zeros(p.var.shape(), DType::F32, p.var.device());
+                let state = config
+                    .slots()
+                    .iter()
+                    .map(|_| zeros())
+                    .collect::<Result<_>>()?;
+                Ok(Slot {
+                    name,
+                    decay: config.decay_of(p.kind) as f32,
+                    var: p.var,
+                    state,
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            config: config.clone(),
+            slots,
+            steps: 0,
+        })
+    }
+
+    /// Steps done so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Says how many steps the loaded state has seen.
+    pub fn set_steps(&mut self, steps: u64) {
+        self.steps = steps;
+    }
+
+    /// The state tensors as `(slot.parameter, tensor)`, in the parameters' order.
+    pub fn state(&self) -> Vec<(String, Var)> {
+        let names = self.config.slots();
+        self.slots
+            .iter()
+            .flat_map(|s| {
+                names
+                    .iter()
+                    .zip(&s.state)
+                    .map(|(n, v)| (format!("{n}.{}", s.name), v.clone()))
+            })
+            .collect()
+    }
+
+    /// One update of every parameter that has a gradient.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn step(&mut self, lr: f64, grads: &GradStore) -> Result<()> {
+        let first = self.steps == 0;
+        self.steps += 1;
+        for slot in &self.slots {
+            let Some(grad) = grads.get(&slot.var) else {
+                continue;
+            };
+            let grad = grad.contiguous()?;
+            let (p, decay) = (slot.var.as_tensor(), slot.decay);
+            match self.config.name {
+                Rule::Sgd => self.sgd(slot, p, &grad, lr as f32, decay, first)?,
+                Rule::Adam | Rule::Radam => self.adam(slot, p, &grad, lr, decay)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn sgd(
+        &self,
+        slot: &Slot,
+        p: &Tensor,
+        grad: &Tensor,
+        lr: f32,
+        decay: f32,
+        first: bool,
+    ) -> Result<()> {
+        let momentum = if first {
+            0.0
+        } else {
+            self.config.momentum as f32
+        };
+        let Some(v) = slot.state.first() else {
+            return p.inplace_op2(
+                grad,
+                &Update(move |p: f32, g: f32| p - lr * (g + decay * p)),
+            );
+        };
+        // v is updated from the old p; the new p then needs g + decay · p of the old p as well.
+        v.inplace_op3(
+            grad,
+            p,
+            &Update(move |v: f32, g: f32, p: f32| momentum * v + (g + decay * p)),
+        )?;
+        if self.config.nesterov {
+            let m = self.config.momentum as f32;
+            let f = move |p: f32, g: f32, v: f32| p - lr * ((g + decay * p) + m * v);
+            p.inplace_op3(grad, v, &Update(f))
+        } else {
+            p.inplace_op2(v, &Update(move |p: f32, v: f32| p - lr * v))
+        }
+    }
+
+    fn adam(&self, slot: &Slot, p: &Tensor, grad: &Tensor, lr: f64, decay: f32) -> Result<()> {
+        let ([b1, b2], t) = (self.config.betas, self.steps as f64);
+        let (m, u) = (&slot.state[0], &slot.state[1]);
+        let (f1, f2) = (b1 as f32, b2 as f32);
+        let (r1, r2) = ((1.0 - b1) as f32, (1.0 - b2) as f32);
+        m.inplace_op3(
+            grad,
+            p,
+            &Update(move |m: f32, g: f32, p: f32| f1 * m + r1 * (g + decay * p)),
+        )?;
+        u.inplace_op3(
+            grad,
+            p,
+            &Update(move |u: f32, g: f32, p: f32| {
+                let g = g + decay * p;
+                f2 * u + r2 * (g * g)
+            }),
+        )?;
+        let (c1, c2) = (1.0 - b1.powf(t), 1.0 - b2.powf(t));
+        let eps = self.config.eps as f32;
+        let root = c2.sqrt() as f32;
+        let adapted = |step: f64| {
+            let step = step as f32;
+            p.inplace_op3(
+                m,
+                u,
+                &Update(move |p: f32, m: f32, u: f32| p - step * m / (u.sqrt() / root + eps)),
+            )
+        };
+        match self.config.name {
+            Rule::Radam => {
+                let rho_inf = 2.0 / (1.0 - b2) - 1.0;
+                let rho = rho_inf - 2.0 * t * b2.powf(t) / c2;
+                if rho > 5.0 {
+                    let rect = ((rho - 4.0) * (rho - 2.0) * rho_inf
+                        / ((rho_inf - 4.0) * (rho_inf - 2.0) * rho))
+                        .sqrt();
+                    adapted(lr * rect / c1)
+                } else {
+                    let step = (lr / c1) as f32;
+                    p.inplace_op2(m, &Update(move |p: f32, m: f32| p - step * m))
+                }
+            }
+            _ => adapted(lr / c1),
+        }
+    }
+}
+
+/// An elementwise update of the first tensor from itself and one or two others.
+struct Update<F>(F);
+
+/// Elements that one task handles.
+const CHUNK: usize = 32 * 1024;
+
+fn target<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    let (Some((start, end)), CpuStorage::F32(v)) = (layout.contiguous_offsets(), storage) else {
+        candle_core::bail!("an optimizer updates contiguous f32 tensors")
+    };
+    Ok(&mut v[start..end])
+}
+
+impl<F: Fn(f32, f32) -> f32 + Sync> InplaceOp2 for Update<F> {
+    fn name(&self) -> &'static str {
+        "optimizer-update"
+    }
+
+    fn cpu_fwd(&self, p: &mut CpuStorage, lp: &Layout, a: &CpuStorage, la: &Layout) -> Result<()> {
+        let (p, a) = (target(p, lp)?, host::slice(a, la)?);
+        p.par_chunks_mut(CHUNK)
+            .zip(a.par_chunks(CHUNK))
+            .for_each(|(p, a)| {
+                p.iter_mut().zip(a).for_each(|(p, &a)| *p = (self.0)(*p, a));
+            });
+        Ok(())
+    }
+}
+
+impl<F: Fn(f32, f32, f32) -> f32 + Sync> InplaceOp3 for Update<F> {
+    fn name(&self) -> &'static str {
+        "optimizer-update"
+    }
+
+    fn cpu_fwd(
+        &self,
+        p: &mut CpuStorage,
+        lp: &Layout,
+        a: &CpuStorage,
+        la: &Layout,
+        b: &CpuStorage,
+        lb: &Layout,
+    ) -> Result<()> {
+        let (p, a, b) = (target(p, lp)?, host::slice(a, la)?, host::slice(b, lb)?);
+        p.par_chunks_mut(CHUNK)
+            .zip(a.par_chunks(CHUNK))
+            .zip(b.par_chunks(CHUNK))
+            .for_each(|((p, a), b)| {
+                p.iter_mut()
+                    .zip(a)
+                    .zip(b)
+                    .for_each(|((p, &a), &b)| *p = (self.0)(*p, a, b));
+            });
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! A run's folder: what is in it, and that it belongs to this run.
+//!
+//! `config.toml` (resolved), `manifest.json`, `model.json` (cost), `epochs.jsonl`,
+//! `dynamics.jsonl`, `timing.jsonl`, `last.safetensors`, `best.safetensors` (with a validation
+//! split only), `summary.json`.
+
+use crate::config::Config;
+use crate::files::write_atomically;
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// The paths of a run's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFolder {
+    root: PathBuf,
+}
+
+impl RunFolder {
+    /// The folder of `config` below `out`; nothing is created.
+    ///
+    /// # Errors
+    /// None that a loaded configuration can meet.
+    pub fn of(config: &Config, out: &Path) -> Result<Self> {
+        Ok(Self {
+            root: out.join(config.run_name()?),
+        })
+    }
+
+    /// An existing run's folder.
+    ///
+    /// # Errors
+    /// The folder holds no `config.toml`.
+    pub fn open(root: &Path) -> Result<Self> {
+        let this = Self {
+            root: root.to_path_buf(),
+        };
+        if !this.config().is_file() {
+            bail!(
+                "{}: not a run's folder (no config.toml in it)",
+                root.display()
+            )
+        }
+        Ok(this)
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `config.toml`.
+    pub fn config(&self) -> PathBuf {
+        self.root.join("config.toml")
+    }
+
+    /// Any file in the folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// `last.safetensors`.
+    pub fn last(&self) -> PathBuf {
+        self.file("last.safetensors")
+    }
+
+    /// `best.safetensors`.
+    pub fn best(&self) -> PathBuf {
+        self.file("best.safetensors")
+    }
+
+    /// Makes the folder for `config`, or takes it up again.
+    ///
+    /// Returns whether there is a checkpoint to go on from.
+    ///
+    /// # Errors
+    /// The folder holds this run already and `resume` is not set; it holds something else; or it
+    /// cannot be written.
+    pub fn claim(&self, config: &Config, resume: bool) -> Result<bool> {
+        let text = config.to_toml()?;
+        let name = self.root.display();
+        if self.config().is_file() {
+            let found = std::fs::read_to_string(self.config())
+                .with_context(|| format!("reading {}", self.config().display()))?;
+            if found != text {
+                bail!("{name}: the folder holds another run (its config.toml differs)")
+            }
+            if !resume {
+                bail!(
+                    "{name}: this run exists already; --resume goes on with it, --out DIR or --set seed=N starts another"
+                )
+            }
+            return Ok(self.last().is_file());
+        }
+        let occupied = std::fs::read_dir(&self.root).is_ok_and(|mut d| d.next().is_some());
+        if occupied {
+            bail!("{name}: the folder holds files of something else (no config.toml in it)")
+        }
+        std::fs::create_dir_all(&self.root).with_context(|| format!("creating {name}"))?;
+        write_atomically(&self.config(), text.as_bytes())?;
+        Ok(false)
+    }
+
+    /// Writes a JSON file of the folder, indented.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn write_json(&self, name: &str, value: &impl serde::Serialize) -> Result<()> {
+        let mut text = serde_json::to_vec_pretty(value)?;
+        text.push(b'\n');
+        write_atomically(&self.file(name), &text)
+    }
+}
+
+/// Where and with what a run is made: revision, lock file, processor, threads, data, command line.
+pub fn manifest(data: Value, command: &[String]) -> Value {
+    json!({
+        "program": format!("s3 {}", env!("CARGO_PKG_VERSION")),
+        "git_revision": git(&["rev-parse", "HEAD"]),
+        "git_dirty": git(&["status", "--porcelain", "--untracked-files=no"]).map(|s| !s.is_empty()),
+        "lock_sha256": std::fs::read("Cargo.lock").ok().map(|b| hex(&b)),
+        "cpu": cpu_name(),
+        "threads": rayon::current_num_threads(),
+        "command": command,
+        "data": data,
+    })
+}
+
+fn git(args: &[&str]) -> Option<String> {
+    let out = std::process::Command::new("git").args(args).output().ok()?;
+    out.status
+        .success()
+        .then(|| String::from_utf8_lossy(&out.stdout).trim().to_string())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
+}
+
+fn cpu_name() -> String {
+    std::fs::read_to_string("/proc/cpuinfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|l| l.starts_with("model name"))?;
+            Some(line.split_once(':')?.1.trim().to_string())
+        })
+        .unwrap_or_else(|| std::env::consts::ARCH.to_string())
+}

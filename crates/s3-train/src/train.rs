@@ -1,0 +1,499 @@
+//! The training loop.
+
+use crate::checkpoint::{self, Header, Position, Tensors, VERSION};
+use crate::config::Config;
+use crate::data::{self, Dataset, Loader, LoaderConfig, Splits, steps_per_epoch};
+use crate::dynamics;
+use crate::eval::{evaluate, tensors};
+use crate::loss::cross_entropy;
+use crate::observe::{Event, Observer};
+use crate::optim::Optimizer;
+use crate::run::{RunFolder, manifest};
+use crate::summary::model_cost;
+use anyhow::{Context, Result, bail};
+use candle_core::{Device, Tensor};
+use s3_core::penalty::objective;
+use s3_core::{Params, Progress};
+use s3_layers::{Mode, ResNet};
+use s3_metrics::accuracy::Accuracy;
+use s3_metrics::record::{EpochRecord, TimingRecord, append_jsonl, drop_records_after, read_jsonl};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Where a run reads and writes, and how it is stopped; none of it changes a result.
+#[derive(Clone, Debug)]
+pub struct Places<'a> {
+    /// Where the data sets' files are.
+    pub data_dir: Option<PathBuf>,
+    /// Where run folders are made.
+    pub out: PathBuf,
+    /// Go on with a run that exists.
+    pub resume: bool,
+    /// A checkpoint is written after this long besides those at the ends of epochs.
+    pub checkpoint_every: Duration,
+    /// Set to end the run after the step under way, with a checkpoint.
+    pub stop: &'a AtomicBool,
+    /// The command line, for the manifest.
+    pub command: Vec<String>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// All epochs are done.
+    Finished {
+        /// The run's folder.
+        folder: PathBuf,
+        /// The last epoch's record.
+        last: EpochRecord,
+    },
+    /// Stopped on request; `--resume` goes on.
+    Stopped {
+        /// The run's folder.
+        folder: PathBuf,
+        /// Steps done.
+        step: u64,
+    },
+}
+
+/// Trains the experiment `config`, from its start or from its last checkpoint.
+///
+/// # Errors
+/// Bad input before any work starts; a loss that is not finite, with the layer and the step; those
+/// of the file system. The last checkpoint stays whole in every case.
+pub fn train(config: &Config, places: &Places<'_>, observer: &mut dyn Observer) -> Result<Outcome> {
+    let device = device(config)?;
+    let splits = data::load(&config.data, places.data_dir.as_deref())?;
+    let folder = RunFolder::of(config, &places.out)?;
+    let has_checkpoint = folder.claim(config, places.resume)?;
+    let mut session = Session::new(config, splits, folder, device)?;
+    if has_checkpoint {
+        session.resume()?;
+    } else {
+        session.start(&places.command)?;
+    }
+    session.run(places, observer)
+}
+
+/// The device of `config`.
+///
+/// # Errors
+/// Anything but `cpu`: training on a GPU is not built yet.
+pub fn device(config: &Config) -> Result<Device> {
+    match config.device.as_str() {
+        "cpu" => Ok(Device::Cpu),
+        other => bail!("device: `{other}` is not available, this program trains on `cpu`"),
+    }
+}
+
+/// The network of `config` with freshly drawn parameters.
+///
+/// # Errors
+/// A bad configuration.
+pub fn build(config: &Config, data: &Dataset, device: &Device) -> Result<(ResNet, Params)> {
+    let params = Params::new(config.seed, device);
+    let resnet = config.resnet(data.channels, data.classes())?;
+    Ok((ResNet::new(&resnet, &config.method()?, &params)?, params))
+}
+
+/// Loads a checkpoint's parameters and buffers into `params`.
+///
+/// # Errors
+/// A tensor that is missing or has another shape; the message names file and tensor.
+pub fn load_params(params: &Params, tensors: &Tensors, path: &Path) -> Result<()> {
+    for (name, p) in params.all() {
+        set(&p.var, tensors, &name, path)?;
+    }
+    Ok(())
+}
+
+fn set(var: &candle_core::Var, tensors: &Tensors, name: &str, path: &Path) -> Result<()> {
+    let Some(t) = tensors.get(name) else {
+        bail!("{}: no tensor {name}", path.display())
+    };
+    if t.dims() != var.dims() {
+        let (got, want) = (t.dims(), var.dims());
+        bail!(
+            "{}: tensor {name} has shape {got:?}, expected {want:?}",
+            path.display()
+        )
+    }
+    Ok(var.set(t)?)
+}
+
+const OPTIMIZER: &str = "optimizer/";
+
+struct Session<'a> {
+    config: &'a Config,
+    folder: RunFolder,
+    device: Device,
+    train: Arc<Dataset>,
+    validation: Option<Arc<Dataset>>,
+    test: Arc<Dataset>,
+    loader: LoaderConfig,
+    net: ResNet,
+    params: Params,
+    optimizer: Optimizer,
+    position: Position,
+    snapshot: Tensors,
+}
+
+impl<'a> Session<'a> {
+    fn new(config: &'a Config, splits: Splits, folder: RunFolder, device: Device) -> Result<Self> {
+        let (net, params) = build(config, &splits.train, &device)?;
+        let optimizer = Optimizer::new(&config.optimizer, params.trainable())?;
+        let (train, validation) = hold_out(splits.train, config.validation_images)?;
+        let mut loader = LoaderConfig::train(config.batch_size, config.seed, config.data.augment);
+        loader.drop_last = config.drop_last;
+        if steps_per_epoch(train.len(), &loader) == 0 {
+            bail!(
+                "batch_size: {} is more than the {} training images",
+                config.batch_size,
+                train.len()
+            )
+        }
+        Ok(Self {
+            config,
+            folder,
+            device,
+            train,
+            validation,
+            test: splits.test,
+            loader,
+            net,
+            params,
+            optimizer,
+            position: Position::default(),
+            snapshot: Tensors::new(),
+        })
+    }
+
+    fn per_epoch(&self) -> u64 {
+        steps_per_epoch(self.train.len(), &self.loader) as u64
+    }
+
+    /// Writes what a run's folder holds from the start, and the snapshot of the initial weights.
+    fn start(&mut self, command: &[String]) -> Result<()> {
+        let data = json!({
+            "name": self.train.name,
+            "train_images": self.train.len(),
+            "test_images": self.test.len(),
+            "train_sha256": data::fingerprint(&self.train),
+            "test_sha256": data::fingerprint(&self.test),
+        });
+        self.folder
+            .write_json("manifest.json", &manifest(data, command))?;
+        let image = [self.train.height, self.train.width, self.train.channels];
+        self.folder
+            .write_json("model.json", &model_cost(&self.net, image, &self.device)?)?;
+        for lines in ["epochs.jsonl", "dynamics.jsonl", "timing.jsonl"] {
+            crate::files::write_atomically(&self.folder.file(lines), b"")?;
+        }
+        self.take_snapshot()
+    }
+
+    /// Takes up the last checkpoint and forgets the lines that came after it.
+    fn resume(&mut self) -> Result<()> {
+        let path = self.folder.last();
+        let (header, mut tensors) = checkpoint::load(&path, &self.device)?;
+        let run = self.config.run_name()?.display().to_string();
+        header.check(
+            &path,
+            &self.config.model.name,
+            self.method_name(),
+            Some(&run),
+        )?;
+        load_params(&self.params, &tensors, &path)?;
+        for (name, var) in self.optimizer.state() {
+            set(&var, &tensors, &format!("{OPTIMIZER}{name}"), &path)?;
+        }
+        tensors.retain(|name, _| name.starts_with(dynamics::PREFIX));
+        self.snapshot = tensors;
+        self.optimizer.set_steps(header.position.step);
+        self.position = header.position;
+        let epoch = u32::try_from(self.position.epoch)?;
+        for lines in ["epochs.jsonl", "dynamics.jsonl", "timing.jsonl"] {
+            drop_records_after(&self.folder.file(lines), epoch)?;
+        }
+        Ok(())
+    }
+
+    fn method_name(&self) -> &str {
+        self.config
+            .method
+            .get("name")
+            .and_then(toml::Value::as_str)
+            .unwrap_or_default()
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        let mut tensors: Tensors = self.snapshot.clone();
+        for (name, p) in self.params.all() {
+            tensors.insert(name, p.var.as_detached_tensor());
+        }
+        for (name, var) in self.optimizer.state() {
+            tensors.insert(format!("{OPTIMIZER}{name}"), var.as_detached_tensor());
+        }
+        let header = Header {
+            version: VERSION,
+            model: self.config.model.name.clone(),
+            method: self.method_name().to_string(),
+            run: self.config.run_name()?.display().to_string(),
+            position: self.position.clone(),
+        };
+        checkpoint::save(path, &header, &tensors)
+    }
+
+    fn take_snapshot(&mut self) -> Result<()> {
+        let epoch = u32::try_from(self.position.epoch)?;
+        let (records, snapshot) = dynamics::snapshot(&self.net, epoch, &self.snapshot)?;
+        append_jsonl(&self.folder.file("dynamics.jsonl"), &records)?;
+        self.snapshot = snapshot;
+        Ok(())
+    }
+
+    fn run(mut self, places: &Places<'_>, observer: &mut dyn Observer) -> Result<Outcome> {
+        let per_epoch = self.per_epoch();
+        observer.event(Event::Start {
+            folder: self.folder.root(),
+            experiment: &self.config.experiment,
+            epochs: self.config.epochs,
+            steps_per_epoch: per_epoch as usize,
+            epochs_done: self.position.epoch,
+            steps_done: self.position.step_in_epoch,
+        });
+        let mut saved = Instant::now();
+        while self.position.epoch < self.config.epochs {
+            let clock = Instant::now();
+            let (epoch, first) = (self.position.epoch, self.position.step_in_epoch);
+            for batch in Loader::new(&self.train, &self.loader, epoch as u64, first)? {
+                self.step(batch)?;
+                let sums = &self.position.sums;
+                observer.event(Event::Step {
+                    epoch,
+                    done: self.position.step_in_epoch,
+                    loss: sums.mean_loss().unwrap_or(f64::NAN),
+                    top1: sums.top1().unwrap_or(0.0),
+                });
+                if places.stop.load(Ordering::Relaxed) {
+                    self.save(&self.folder.last())?;
+                    let folder = self.folder.root().to_path_buf();
+                    return Ok(Outcome::Stopped {
+                        folder,
+                        step: self.position.step,
+                    });
+                }
+                if saved.elapsed() >= places.checkpoint_every {
+                    self.save(&self.folder.last())?;
+                    saved = Instant::now();
+                }
+            }
+            let steps = self.position.step_in_epoch - first;
+            let (record, timing) = self.end_epoch(clock, steps)?;
+            saved = Instant::now();
+            observer.event(Event::Epoch {
+                record: &record,
+                timing: &timing,
+            });
+        }
+        self.finish()
+    }
+
+    fn step(&mut self, batch: data::Batch) -> Result<()> {
+        let (step, per_epoch) = (self.position.step, self.per_epoch());
+        let (epoch, epochs) = (self.position.epoch, self.config.epochs);
+        let steps = per_epoch * epochs as u64;
+        self.net.advance(Progress {
+            step,
+            steps,
+            epoch,
+            epochs,
+            seed: self.config.seed,
+        })?;
+
+        let labels = batch.labels.clone();
+        let (images, targets) = tensors(batch, &self.train, &self.device)?;
+        let logits = self.net.forward(&images, Mode::Train)?;
+        let loss = cross_entropy(&logits, &targets, self.config.label_smoothing)?;
+        let value = f64::from(loss.to_scalar::<f32>()?);
+        if !value.is_finite() {
+            bail!(self.divergence(value, &images))
+        }
+        let penalties = self.net.penalties()?;
+        let alpha = self.config.alpha.at(step, steps, per_epoch);
+        let grads = objective(&loss, alpha, &penalties)?.backward()?;
+        self.optimizer
+            .step(self.config.lr.at(step, steps, per_epoch), &grads)?;
+
+        let penalty = penalties.iter().try_fold(0f64, |sum, p| {
+            Ok::<_, candle_core::Error>(sum + f64::from(p.to_scalar::<f32>()?))
+        })?;
+        let position = &mut self.position;
+        let scores = logits.flatten_all()?.to_vec1::<f32>()?;
+        position.sums.add_batch(
+            value * labels.len() as f64,
+            &scores,
+            logits.dim(1)?,
+            &labels,
+        )?;
+        position.penalty_bits = (f64::from_bits(position.penalty_bits) + penalty).to_bits();
+        position.step += 1;
+        position.step_in_epoch += 1;
+        Ok(())
+    }
+
+    /// One line that names the step and the first layer whose output is not finite.
+    fn divergence(&self, loss: f64, images: &Tensor) -> String {
+        let mut culprit = None;
+        let mut see = |name: &str, y: &Tensor| -> candle_core::Result<()> {
+            let finite = y
+                .flatten_all()?
+                .to_vec1::<f32>()?
+                .iter()
+                .all(|v| v.is_finite());
+            if culprit.is_none() && !finite {
+                culprit = Some(name.to_string());
+            }
+            Ok(())
+        };
+        let traced = self.net.forward_traced(images, Mode::Train, &mut see);
+        let layer = match (traced, culprit) {
+            (_, Some(name)) => {
+                format!("the output of layer {name} is the first that is not finite")
+            }
+            (Err(e), None) => format!("and the network cannot be traced: {e}"),
+            (Ok(_), None) => "every layer's output is finite, the loss itself overflowed".into(),
+        };
+        format!(
+            "training diverged at epoch {} step {} (step {} of the run): the loss is {loss}; {layer}; the last checkpoint in {} is whole",
+            self.position.epoch + 1,
+            self.position.step_in_epoch + 1,
+            self.position.step + 1,
+            self.folder.root().display(),
+        )
+    }
+
+    /// Evaluates, writes the epoch's lines, then the checkpoint: killed in between, the run goes on
+    /// from the checkpoint before and writes the same lines again.
+    fn end_epoch(&mut self, clock: Instant, steps: usize) -> Result<(EpochRecord, TimingRecord)> {
+        let train_seconds = clock.elapsed().as_secs_f64();
+        let clock = Instant::now();
+        let batch = self.config.eval_batch_size;
+        let test = evaluate(&self.net, &self.test, batch, &self.device)?;
+        let validation = match &self.validation {
+            Some(data) => evaluate(&self.net, data, batch, &self.device)?.top1(),
+            None => None,
+        };
+        let test_seconds = clock.elapsed().as_secs_f64();
+
+        let (per_epoch, done) = (
+            self.per_epoch(),
+            std::mem::take(&mut self.position.step_in_epoch),
+        );
+        let steps_of_run = per_epoch * self.config.epochs as u64;
+        let last = self.position.step - 1;
+        let sums: Accuracy = std::mem::take(&mut self.position.sums);
+        let penalty = f64::from_bits(std::mem::take(&mut self.position.penalty_bits));
+        self.position.epoch += 1;
+        let epoch = u32::try_from(self.position.epoch)?;
+        let record = EpochRecord {
+            epoch,
+            step: self.position.step,
+            lr: self.config.lr.at(last, steps_of_run, per_epoch),
+            alpha: self.config.alpha.at(last, steps_of_run, per_epoch),
+            train_loss: sums.mean_loss().unwrap_or(f64::NAN),
+            train_penalty: penalty / done as f64,
+            train_top1: sums.top1().unwrap_or(0.0),
+            test_loss: test.mean_loss(),
+            test_top1: test.top1(),
+            test_top5: test.top5(),
+            sparsity: dynamics::sparsity(&self.net)?,
+        };
+        let images = steps * self.config.batch_size;
+        let timing = TimingRecord {
+            epoch,
+            train_seconds,
+            test_seconds: Some(test_seconds),
+            images_per_second: images.min(self.train.len()) as f64 / train_seconds,
+        };
+        append_jsonl(
+            &self.folder.file("epochs.jsonl"),
+            std::slice::from_ref(&record),
+        )?;
+        append_jsonl(
+            &self.folder.file("timing.jsonl"),
+            std::slice::from_ref(&timing),
+        )?;
+        let whole = self.position.epoch == self.config.epochs;
+        if self
+            .position
+            .epoch
+            .is_multiple_of(self.config.snapshot_epochs)
+            || whole
+        {
+            self.take_snapshot()?;
+        }
+        if let Some(top1) = validation
+            && self.position.best.is_none_or(|(best, _)| top1 > best)
+        {
+            self.position.best = Some((top1, self.position.epoch));
+            self.save(&self.folder.best())?;
+        }
+        self.save(&self.folder.last())?;
+        Ok((record, timing))
+    }
+
+    fn finish(self) -> Result<Outcome> {
+        let epochs: Vec<EpochRecord> = read_jsonl(&self.folder.file("epochs.jsonl"))?;
+        let timing: Vec<TimingRecord> = read_jsonl(&self.folder.file("timing.jsonl"))?;
+        let last = epochs.last().context("a finished run has epochs")?.clone();
+        let image = [self.train.height, self.train.width, self.train.channels];
+        let cost = model_cost(&self.net, image, &self.device)?;
+        self.folder.write_json("model.json", &cost)?;
+        let best = self
+            .position
+            .best
+            .map(|(top1, epoch)| json!({"validation_top1": top1, "epoch": epoch}));
+        self.folder.write_json(
+            "summary.json",
+            &json!({
+                "experiment": self.config.experiment,
+                "model": self.config.model.name,
+                "method": self.config.method,
+                "seed": self.config.seed,
+                "last": last,
+                "best": best,
+                "parameters": cost.total.parameters,
+                "bytes": cost.total.bytes,
+                "compression": cost.compression,
+                "train_seconds": timing.iter().map(|t| t.train_seconds).sum::<f64>(),
+                "test_seconds": timing.iter().filter_map(|t| t.test_seconds).sum::<f64>(),
+            }),
+        )?;
+        Ok(Outcome::Finished {
+            folder: self.folder.root().to_path_buf(),
+            last,
+        })
+    }
+}
+
+/// Splits the last `n` images off the training set.
+fn hold_out(train: Arc<Dataset>, n: usize) -> Result<(Arc<Dataset>, Option<Arc<Dataset>>)> {
+    if n == 0 {
+        return Ok((train, None));
+    }
+    let Some(keep) = train.len().checked_sub(n).filter(|&k| k > 0) else {
+        bail!(
+            "validation_images: {n} of {} training images leaves none to train on",
+            train.len()
+        )
+    };
+    let mut held = (*train).clone();
+    held.images.drain(..keep * train.image_len());
+    held.labels.drain(..keep);
+    let kept = (*train).clone().truncated(keep);
+    Ok((Arc::new(kept), Some(Arc::new(held))))
+}
