@@ -4,6 +4,7 @@
 //! `cargo run --release -p s3-kernels --features train --example train_speed [name filter]`
 #![allow(clippy::print_stdout, reason = "an example that prints")]
 
+use std::hint::black_box;
 use std::time::Instant;
 
 use s3_kernels::train::{
@@ -97,7 +98,7 @@ fn norms(filter: &str) -> Result<(), s3_kernels::Error> {
         return Ok(());
     }
     let mut copy = (ramp(1 << 23), ramp(1 << 23));
-    let seconds = median_seconds(|| copy.1.copy_from_slice(&copy.0));
+    let seconds = median_seconds(|| black_box(&mut copy.1).copy_from_slice(&copy.0));
     println!(
         "copy of 32 MiB {:.1} GB/s (read + written)",
         8.0 * copy.0.len() as f64 / seconds / 1e9
@@ -167,13 +168,14 @@ fn timed(mut f: impl FnMut() -> Result<(), s3_kernels::Error>) -> Result<f64, s3
     Ok(median_seconds(|| f().expect("the warm-up succeeded")))
 }
 
-/// The median of enough runs to fill 0.15 s, at least 5.
+/// The median of at least 5 runs and at least 0.15 s of them.
 fn median_seconds(mut f: impl FnMut()) -> f64 {
-    let mut times = Vec::new();
-    while times.len() < 5 || times.iter().sum::<f64>() < 0.15 {
+    let (mut times, mut total) = (Vec::new(), 0.0);
+    while times.len() < 5 || total < 0.15 {
         let start = Instant::now();
         f();
         times.push(start.elapsed().as_secs_f64());
+        total += times[times.len() - 1];
     }
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]

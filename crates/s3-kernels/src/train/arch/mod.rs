@@ -35,8 +35,40 @@ pub(super) trait Simd: Copy + Send + Sync {
     /// Lane `i` to `y[i]`.
     fn store(self, x: Self::F, y: &mut [f32; LANES]);
 
+    /// Lane `i` from `x[i]` for `i < lanes`, 0 in the others. `lanes` is at most 16.
+    fn load_first(self, x: &[f32], lanes: usize) -> Self::F;
+
+    /// Lane `i` to `y[i]` for `i < lanes`. `lanes` is at most 16.
+    fn store_first(self, x: Self::F, y: &mut [f32], lanes: usize);
+
     /// `a·b + c`, rounded once where the instruction set fuses and twice where it does not.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+}
+
+/// `load_first` by way of a full load.
+#[inline(always)]
+fn load_by_copy<S: Simd>(simd: S, x: &[f32], lanes: usize) -> S::F {
+    match x.first_chunk() {
+        Some(full) if lanes == LANES => simd.load(full),
+        _ => {
+            let mut part = [0.0; LANES];
+            part[..lanes].copy_from_slice(&x[..lanes]);
+            simd.load(&part)
+        }
+    }
+}
+
+/// `store_first` by way of a full store.
+#[inline(always)]
+fn store_by_copy<S: Simd>(simd: S, x: S::F, y: &mut [f32], lanes: usize) {
+    match y.first_chunk_mut() {
+        Some(full) if lanes == LANES => simd.store(x, full),
+        _ => {
+            let mut part = [0.0; LANES];
+            simd.store(x, &mut part);
+            y[..lanes].copy_from_slice(&part[..lanes]);
+        }
+    }
 }
 
 /// A kernel that runs on any instruction set.

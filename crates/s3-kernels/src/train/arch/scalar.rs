@@ -1,6 +1,6 @@
 //! Sixteen lanes as an array: plain Rust, which the compiler vectorizes for the baseline target.
 
-use super::{LANES, Simd};
+use super::{LANES, Simd, load_by_copy, store_by_copy};
 
 /// No instruction set beyond the target's baseline.
 #[derive(Clone, Copy)]
@@ -25,6 +25,16 @@ impl Simd for Scalar {
     #[inline(always)]
     fn store(self, x: Self::F, y: &mut [f32; LANES]) {
         *y = x;
+    }
+
+    #[inline(always)]
+    fn load_first(self, x: &[f32], lanes: usize) -> Self::F {
+        load_by_copy(self, x, lanes)
+    }
+
+    #[inline(always)]
+    fn store_first(self, x: Self::F, y: &mut [f32], lanes: usize) {
+        store_by_copy(self, x, y, lanes);
     }
 
     #[inline(always)]

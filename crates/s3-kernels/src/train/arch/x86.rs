@@ -6,10 +6,11 @@
 
 use core::arch::x86_64::{
     __m256, __m512, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps,
+    _mm512_storeu_ps,
 };
 
-use super::{LANES, Simd, Task};
+use super::{LANES, Simd, Task, load_by_copy, store_by_copy};
 use crate::dispatch::Isa;
 
 /// Proof that the CPU has AVX2 and FMA.
@@ -63,6 +64,16 @@ impl Simd for Avx2 {
         unsafe { _mm256_storeu_ps(low.as_mut_ptr(), x[0]) };
         // SAFETY: the CPU has AVX2 (`self`); `high` is a slice of 8 floats.
         unsafe { _mm256_storeu_ps(high.as_mut_ptr(), x[1]) };
+    }
+
+    #[inline(always)]
+    fn load_first(self, x: &[f32], lanes: usize) -> Self::F {
+        load_by_copy(self, x, lanes)
+    }
+
+    #[inline(always)]
+    fn store_first(self, x: Self::F, y: &mut [f32], lanes: usize) {
+        store_by_copy(self, x, y, lanes);
     }
 
     #[inline(always)]
@@ -121,8 +132,34 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn load_first(self, x: &[f32], lanes: usize) -> Self::F {
+        let x = x[..lanes].as_ptr();
+        // SAFETY: the CPU has AVX-512 F (`self`); `x` begins a slice of `lanes` floats, and the mask
+        // selects no lane from `lanes` on.
+        unsafe { _mm512_maskz_loadu_ps(first_bits(lanes), x) }
+    }
+
+    #[inline(always)]
+    fn store_first(self, x: Self::F, y: &mut [f32], lanes: usize) {
+        let y = y[..lanes].as_mut_ptr();
+        // SAFETY: the CPU has AVX-512 F (`self`); `y` begins a slice of `lanes` floats, and the mask
+        // selects no lane from `lanes` on.
+        unsafe { _mm512_mask_storeu_ps(y, first_bits(lanes), x) }
+    }
+
+    #[inline(always)]
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
         // SAFETY: `self` exists only where the CPU has AVX-512 F.
         unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+}
+
+/// Bits `0..lanes`.
+#[inline(always)]
+fn first_bits(lanes: usize) -> u16 {
+    if lanes >= 16 {
+        u16::MAX
+    } else {
+        (1 << lanes) - 1
     }
 }

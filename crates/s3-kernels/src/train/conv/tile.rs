@@ -67,7 +67,7 @@ pub(super) fn pixels<S: Simd, const V: usize, const R: usize, const Q: usize>(
             for q in 0..Q {
                 for v in 0..V {
                     let y = &y[at[0] + r * at[1] + q * at[2] + v * LANES..];
-                    acc[r][q][v] = load_lanes(simd, y, if v + 1 == V { lanes } else { LANES });
+                    acc[r][q][v] = simd.load_first(y, if v + 1 == V { lanes } else { LANES });
                 }
             }
         }
@@ -109,12 +109,7 @@ pub(super) fn pixels<S: Simd, const V: usize, const R: usize, const Q: usize>(
         for q in 0..Q {
             for v in 0..V {
                 let y = &mut y[at[0] + r * at[1] + q * at[2] + v * LANES..];
-                store_lanes(
-                    simd,
-                    acc[r][q][v],
-                    y,
-                    if v + 1 == V { lanes } else { LANES },
-                );
+                simd.store_first(acc[r][q][v], y, if v + 1 == V { lanes } else { LANES });
             }
         }
     }
@@ -177,32 +172,6 @@ pub(super) fn weights<S: Simd, const V: usize, const C: usize>(
     for (v, dw) in dw.into_iter().enumerate() {
         for c in 0..C {
             simd.store(acc[c][v], &mut dw[input.channel + c].0);
-        }
-    }
-}
-
-/// The first `lanes` of 16 from `y`, zeros after them.
-#[inline(always)]
-fn load_lanes<S: Simd>(simd: S, y: &[f32], lanes: usize) -> S::F {
-    match y.first_chunk::<LANES>() {
-        Some(full) if lanes == LANES => simd.load(full),
-        _ => {
-            let mut part = [0.0; LANES];
-            part[..lanes].copy_from_slice(&y[..lanes]);
-            simd.load(&part)
-        }
-    }
-}
-
-/// The first `lanes` of 16 to `y`.
-#[inline(always)]
-fn store_lanes<S: Simd>(simd: S, x: S::F, y: &mut [f32], lanes: usize) {
-    match y.first_chunk_mut::<LANES>() {
-        Some(full) if lanes == LANES => simd.store(x, full),
-        _ => {
-            let mut part = [0.0; LANES];
-            simd.store(x, &mut part);
-            y[..lanes].copy_from_slice(&part[..lanes]);
         }
     }
 }

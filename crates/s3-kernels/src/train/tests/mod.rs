@@ -1,4 +1,5 @@
 //! One battery, run on every instruction set of this CPU.
 
+mod batch_norm;
 mod conv;
 mod oracle;

@@ -16,13 +16,14 @@
 //! `R` counts rows: batch × height × width. The variance is the biased one; a running average of
 //! the unbiased one multiplies it by `R / (R - 1)`.
 
+mod rows;
+
 use rayon::prelude::*;
 
+use self::rows::{Apply, GradApply, GradSums, Moments, repeat};
+use super::arch::dispatch;
+use crate::dispatch::Isa;
 use crate::error::{Error, check_len};
-
-/// Rows whose sums form one partial; fixed, so that the order of additions does not depend on the
-/// number of threads.
-const ROWS_PER_PARTIAL: usize = 1024;
 
 /// Per-channel statistics of one batch, each of length `channels`; outputs of [`batch_norm_forward`].
 #[derive(Debug)]
@@ -72,8 +73,8 @@ pub struct BatchNormGrads<'a> {
 ///
 /// # Exactness
 ///
-/// f32, partial sums of a fixed number of rows; the variance is taken around a shift, not as a
-/// difference of large squares.
+/// f32 within chunks of a fixed number of rows, f64 between them; the variance is never a difference
+/// of large squares. The same bytes on every instruction set and any number of threads.
 ///
 /// # Errors
 ///
@@ -99,6 +100,33 @@ pub fn batch_norm_forward(
     y: &mut [f32],
     stats: BatchStats<'_>,
 ) -> Result<(), Error> {
+    batch_norm_forward_on(
+        Isa::detect(),
+        x,
+        residual,
+        [gamma, beta],
+        eps,
+        relu,
+        y,
+        stats,
+    )
+}
+
+/// [`batch_norm_forward`] on one instruction set.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "those of the public function, and the ISA"
+)]
+pub(super) fn batch_norm_forward_on(
+    isa: Isa,
+    x: &[f32],
+    residual: Option<&[f32]>,
+    [gamma, beta]: [&[f32]; 2],
+    eps: f32,
+    relu: bool,
+    y: &mut [f32],
+    stats: BatchStats<'_>,
+) -> Result<(), Error> {
     let channels = check_rows(x, gamma)?;
     check_len("beta", channels, beta.len())?;
     check_len("mean", channels, stats.mean.len())?;
@@ -107,32 +135,85 @@ pub fn batch_norm_forward(
     check_len("y", x.len(), y.len())?;
     check_len("residual", x.len(), residual.map_or(x.len(), <[f32]>::len))?;
 
-    let rows = x.len() / channels;
-    let scale = if rows == 0 { 0.0 } else { 1.0 / rows as f32 };
-    let sums = sum_rows(rows, channels, |r, acc| {
-        acc.iter_mut()
-            .zip(&x[r * channels..])
-            .for_each(|(a, x)| *a += x);
-    });
-    stats
-        .mean
-        .iter_mut()
-        .zip(sums)
-        .for_each(|(m, s)| *m = s * scale);
-    let mean = &*stats.mean;
-    let squares = sum_rows(rows, channels, |r, acc| {
-        for ((a, x), m) in acc.iter_mut().zip(&x[r * channels..]).zip(mean) {
-            *a += (x - m) * (x - m);
-        }
-    });
+    moments(isa, x, channels, stats.mean, stats.var);
     let (mut a, mut b) = (vec![0.0; channels], vec![0.0; channels]);
     for c in 0..channels {
-        stats.var[c] = squares[c] * scale;
         stats.inv_std[c] = 1.0 / (stats.var[c] + eps).sqrt();
         a[c] = gamma[c] * stats.inv_std[c];
-        b[c] = beta[c] - a[c] * mean[c];
+        b[c] = beta[c] - a[c] * stats.mean[c];
     }
-    scale_shift(x, residual, (&a, &b), relu, y)
+    apply(isa, x, residual, [&a, &b], relu, y);
+    Ok(())
+}
+
+/// Mean and biased variance. Each chunk takes its own mean first, so that a mean far from zero
+/// costs no digits; the chunks are merged in order, in f64, by
+///
+/// ```text
+/// n = n₁ + n₂      δ = mean₂ - mean₁      mean = mean₁ + δ·n₂/n      M = M₁ + M₂ + δ²·n₁·n₂/n
+/// ```
+fn moments(isa: Isa, x: &[f32], channels: usize, mean: &mut [f32], var: &mut [f32]) {
+    let chunks: Vec<[Vec<f32>; 2]> = x
+        .par_chunks(rows::chunk(channels))
+        .map(|x| {
+            let [mut mean, mut deviation] = [Vec::new(), Vec::new()];
+            dispatch(
+                isa,
+                Moments {
+                    x,
+                    channels,
+                    mean: &mut mean,
+                    deviation: &mut deviation,
+                },
+            );
+            [mean, deviation]
+        })
+        .collect();
+    let sizes = || {
+        x.chunks(rows::chunk(channels))
+            .map(|x| (x.len() / channels) as f64)
+    };
+    for c in 0..channels {
+        let (mut n, mut merged, mut deviation) = (0.0, 0.0, 0.0);
+        for (more, [m, d]) in sizes().zip(&chunks) {
+            let delta = f64::from(m[c]) - merged;
+            merged += delta * more / (n + more);
+            deviation += f64::from(d[c]) + delta * delta * n * more / (n + more);
+            n += more;
+        }
+        mean[c] = merged as f32;
+        var[c] = if n > 0.0 { (deviation / n) as f32 } else { 0.0 };
+    }
+}
+
+/// `y = act(x·scale + shift + residual)`.
+fn apply(
+    isa: Isa,
+    x: &[f32],
+    residual: Option<&[f32]>,
+    [scale, shift]: [&[f32]; 2],
+    relu: bool,
+    y: &mut [f32],
+) {
+    let chunk = rows::chunk(scale.len());
+    let (scale, shift) = (&*repeat(scale), &*repeat(shift));
+    y.par_chunks_mut(chunk)
+        .zip(x.par_chunks(chunk))
+        .enumerate()
+        .for_each(|(i, (y, x))| {
+            let residual = residual.map(|r| &r[i * chunk..][..x.len()]);
+            dispatch(
+                isa,
+                Apply {
+                    x,
+                    residual,
+                    scale,
+                    shift,
+                    relu,
+                    y,
+                },
+            );
+        });
 }
 
 /// `y = act(scale·x + shift + residual)` per channel: batch norm in inference, where
@@ -161,20 +242,23 @@ pub fn scale_shift(
     relu: bool,
     y: &mut [f32],
 ) -> Result<(), Error> {
+    scale_shift_on(Isa::detect(), x, residual, [scale, shift], relu, y)
+}
+
+/// [`scale_shift`] on one instruction set.
+pub(super) fn scale_shift_on(
+    isa: Isa,
+    x: &[f32],
+    residual: Option<&[f32]>,
+    [scale, shift]: [&[f32]; 2],
+    relu: bool,
+    y: &mut [f32],
+) -> Result<(), Error> {
     let channels = check_rows(x, scale)?;
     check_len("shift", channels, shift.len())?;
     check_len("y", x.len(), y.len())?;
     check_len("residual", x.len(), residual.map_or(x.len(), <[f32]>::len))?;
-    y.par_chunks_mut(channels * ROWS_PER_PARTIAL)
-        .enumerate()
-        .for_each(|(i, y)| {
-            let start = i * channels * ROWS_PER_PARTIAL;
-            for (j, y) in y.iter_mut().enumerate() {
-                let c = j % channels;
-                let v = x[start + j] * scale[c] + shift[c] + residual.map_or(0.0, |r| r[start + j]);
-                *y = if relu && v < 0.0 { 0.0 } else { v };
-            }
-        });
+    apply(isa, x, residual, [scale, shift], relu, y);
     Ok(())
 }
 
@@ -205,6 +289,16 @@ pub fn batch_norm_backward(
     dy: &[f32],
     grads: BatchNormGrads<'_>,
 ) -> Result<(), Error> {
+    batch_norm_backward_on(Isa::detect(), saved, dy, grads)
+}
+
+/// [`batch_norm_backward`] on one instruction set.
+pub(super) fn batch_norm_backward_on(
+    isa: Isa,
+    saved: BatchNormSaved<'_>,
+    dy: &[f32],
+    grads: BatchNormGrads<'_>,
+) -> Result<(), Error> {
     let BatchNormSaved {
         x,
         y,
@@ -223,56 +317,92 @@ pub fn batch_norm_backward(
     let dresidual_len = grads.dresidual.as_ref().map_or(x.len(), |d| d.len());
     check_len("dresidual", x.len(), dresidual_len)?;
 
-    let rows = x.len() / channels;
-    let g = |i: usize| {
-        if y.is_none_or(|y| y[i] > 0.0) {
-            dy[i]
-        } else {
-            0.0
-        }
-    };
-    let sums = sum_rows(rows, 2 * channels, |r, acc| {
-        for c in 0..channels {
-            let i = r * channels + c;
-            acc[c] += g(i);
-            acc[channels + c] += g(i) * ((x[i] - mean[c]) * inv_std[c]);
-        }
-    });
-    grads.dbeta.copy_from_slice(&sums[..channels]);
-    grads.dgamma.copy_from_slice(&sums[channels..]);
-    if let Some(dresidual) = grads.dresidual {
-        dresidual
-            .par_iter_mut()
-            .enumerate()
-            .for_each(|(i, d)| *d = g(i));
+    let [sum, product] = grad_sums(isa, saved, dy);
+    let per_row = 1.0 / (x.len() / channels).max(1) as f64;
+    let [mut scale, mut offset, mut slope] = [(); 3].map(|()| vec![0.0; channels]);
+    for c in 0..channels {
+        let inv_std = f64::from(inv_std[c]);
+        let k = f64::from(gamma[c]) * inv_std;
+        grads.dbeta[c] = sum[c] as f32;
+        grads.dgamma[c] = (product[c] * inv_std) as f32;
+        scale[c] = k as f32;
+        offset[c] = (k * sum[c] * per_row) as f32;
+        slope[c] = (k * product[c] * inv_std * inv_std * per_row) as f32;
     }
-    let scale = if rows == 0 { 0.0 } else { 1.0 / rows as f32 };
-    let (dbeta, dgamma) = (&*grads.dbeta, &*grads.dgamma);
-    grads.dx.par_iter_mut().enumerate().for_each(|(i, dx)| {
-        let c = i % channels;
-        let x_hat = (x[i] - mean[c]) * inv_std[c];
-        *dx = gamma[c] * inv_std[c] * (g(i) - dbeta[c] * scale - x_hat * dgamma[c] * scale);
-    });
+    let [scale, offset, slope, mean] = [&*scale, &*offset, &*slope, mean].map(repeat);
+    let (scale, offset, slope, mean) = (&*scale, &*offset, &*slope, &*mean);
+    let chunk = rows::chunk(channels);
+    let mut dresidual: Vec<Option<&mut [f32]>> = match grads.dresidual {
+        Some(d) => d.chunks_mut(chunk).map(Some).collect(),
+        None => x.chunks(chunk).map(|_| None).collect(),
+    };
+    grads
+        .dx
+        .par_chunks_mut(chunk)
+        .zip(dresidual.par_iter_mut())
+        .enumerate()
+        .for_each(|(i, (dx, dresidual))| {
+            let range = i * chunk..i * chunk + dx.len();
+            let (x, dy) = (&x[range.clone()], &dy[range.clone()]);
+            let y = y.map(|y| &y[range]);
+            let dresidual = dresidual.take();
+            dispatch(
+                isa,
+                GradApply {
+                    x,
+                    y,
+                    dy,
+                    mean,
+                    scale,
+                    offset,
+                    slope,
+                    dx,
+                    dresidual,
+                },
+            );
+        });
     Ok(())
 }
 
-/// Sums of `width` columns over the rows: partials of fixed size, added in order.
-fn sum_rows(rows: usize, width: usize, add: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
-    let partials: Vec<Vec<f32>> = (0..rows.div_ceil(ROWS_PER_PARTIAL))
-        .into_par_iter()
-        .map(|p| {
-            let mut acc = vec![0.0; width];
-            for r in p * ROWS_PER_PARTIAL..rows.min((p + 1) * ROWS_PER_PARTIAL) {
-                add(r, &mut acc);
-            }
-            acc
+/// `Σ g` and `Σ g·(x - mean)`: chunks summed in f32, and in order in f64.
+fn grad_sums(isa: Isa, saved: BatchNormSaved<'_>, dy: &[f32]) -> [Vec<f64>; 2] {
+    let BatchNormSaved { x, y, mean, .. } = saved;
+    let channels = mean.len();
+    let chunk = rows::chunk(channels);
+    let mean = &*repeat(mean);
+    let chunks: Vec<[Vec<f32>; 2]> = x
+        .par_chunks(chunk)
+        .zip(dy.par_chunks(chunk))
+        .enumerate()
+        .map(|(i, (x, dy))| {
+            let y = y.map(|y| &y[i * chunk..][..x.len()]);
+            let [mut sum, mut product] = [Vec::new(), Vec::new()];
+            let (sums, products) = (&mut sum, &mut product);
+            dispatch(
+                isa,
+                GradSums {
+                    x,
+                    y,
+                    dy,
+                    mean,
+                    channels,
+                    sum: sums,
+                    product: products,
+                },
+            );
+            [sum, product]
         })
         .collect();
-    let mut total = vec![0.0; width];
-    for partial in partials {
-        total.iter_mut().zip(partial).for_each(|(t, p)| *t += p);
-    }
-    total
+    [0, 1].map(|which| {
+        let mut total = vec![0.0; channels];
+        for chunk in &chunks {
+            total
+                .iter_mut()
+                .zip(&chunk[which])
+                .for_each(|(t, s)| *t += f64::from(*s));
+        }
+        total
+    })
 }
 
 /// The number of channels, which must divide the length of `x`.

@@ -1,0 +1,250 @@
+//! The loops of batch norm over channels-last rows.
+//!
+//! Rows are read in *spans*: runs of whole rows whose length is a multiple of the vector and long
+//! enough that neighbouring additions do not wait for each other. Per-channel values are repeated
+//! over a span, so that every loop is a plain element-by-element one, which the compiler turns into
+//! the vectors of the instruction set it runs on. No instruction set rounds differently: nothing is
+//! fused and every sum has one accumulator per place in the span.
+
+use crate::train::arch::{LANES, Simd, Task};
+
+/// Elements of a span, at least.
+const SPAN: usize = 8 * LANES;
+
+/// Beyond this length, whole vectors are not worth a longer span.
+const LONGEST_SPAN: usize = 4096;
+
+/// Elements of a chunk, about: what one task reads, twice, from cache.
+const CHUNK: usize = 16 * 1024;
+
+/// Elements of a span for this many channels.
+pub(super) fn span(channels: usize) -> usize {
+    let common = channels * LANES / gcd(channels, LANES);
+    let least = if common <= LONGEST_SPAN {
+        common
+    } else {
+        channels
+    };
+    least * SPAN.div_ceil(least)
+}
+
+/// Elements of a chunk: whole spans. Chunks are fixed by the number of channels alone.
+pub(super) fn chunk(channels: usize) -> usize {
+    let span = span(channels);
+    span * (CHUNK / span).max(1)
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// `values` repeated to a span.
+pub(super) fn repeat(values: &[f32]) -> Vec<f32> {
+    let mut repeated = values.to_vec();
+    repeated.resize(span(values.len()), 0.0);
+    for i in values.len()..repeated.len() {
+        repeated[i] = repeated[i - values.len()];
+    }
+    repeated
+}
+
+/// Adds up the places of a span that belong to one channel.
+fn fold(places: &[f32], channels: usize) -> Vec<f32> {
+    let mut sums = places[..channels].to_vec();
+    for places in places[channels..].chunks(channels) {
+        sums.iter_mut().zip(places).for_each(|(s, p)| *s += p);
+    }
+    sums
+}
+
+/// Mean and sum of squared deviations of a chunk.
+pub(super) struct Moments<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) channels: usize,
+    pub(super) mean: &'a mut Vec<f32>,
+    pub(super) deviation: &'a mut Vec<f32>,
+}
+
+impl Task for Moments<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let span = span(self.channels);
+        let mut sums = vec![0.0f32; span];
+        for x in self.x.chunks(span) {
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum += x;
+            }
+        }
+        let scale = self.channels as f32 / self.x.len() as f32;
+        *self.mean = fold(&sums, self.channels);
+        for mean in self.mean.iter_mut() {
+            *mean *= scale;
+        }
+        let mean = repeat(self.mean);
+        sums.fill(0.0);
+        for x in self.x.chunks(span) {
+            for ((sum, x), mean) in sums.iter_mut().zip(x).zip(&mean) {
+                *sum += (x - mean) * (x - mean);
+            }
+        }
+        *self.deviation = fold(&sums, self.channels);
+    }
+}
+
+/// `y = act(x·scale + shift + residual)`; `scale` and `shift` fill a span.
+pub(super) struct Apply<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) residual: Option<&'a [f32]>,
+    pub(super) scale: &'a [f32],
+    pub(super) shift: &'a [f32],
+    pub(super) relu: bool,
+    pub(super) y: &'a mut [f32],
+}
+
+impl Task for Apply<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        match (self.residual, self.relu) {
+            (None, false) => self.plain::<false>(),
+            (None, true) => self.plain::<true>(),
+            (Some(residual), false) => self.with_residual::<false>(residual),
+            (Some(residual), true) => self.with_residual::<true>(residual),
+        }
+    }
+}
+
+impl Apply<'_> {
+    #[inline(always)]
+    fn plain<const RELU: bool>(self) {
+        let span = self.scale.len();
+        for (y, x) in self.y.chunks_mut(span).zip(self.x.chunks(span)) {
+            for (((y, x), a), b) in y.iter_mut().zip(x).zip(self.scale).zip(self.shift) {
+                *y = relu::<RELU>(x * a + b);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn with_residual<const RELU: bool>(self, residual: &[f32]) {
+        let span = self.scale.len();
+        let inputs = self.x.chunks(span).zip(residual.chunks(span));
+        for (y, (x, r)) in self.y.chunks_mut(span).zip(inputs) {
+            for ((((y, x), r), a), b) in y.iter_mut().zip(x).zip(r).zip(self.scale).zip(self.shift)
+            {
+                *y = relu::<RELU>(x * a + b + r);
+            }
+        }
+    }
+}
+
+/// 0 for negative values where `RELU`; a NaN stays.
+#[inline(always)]
+fn relu<const RELU: bool>(v: f32) -> f32 {
+    if RELU && v < 0.0 { 0.0 } else { v }
+}
+
+/// The gradient that passes the ReLU: `dy`, but 0 where `MASK` and `y <= 0`.
+#[inline(always)]
+fn masked<const MASK: bool>(dy: f32, y: f32) -> f32 {
+    if MASK && y <= 0.0 { 0.0 } else { dy }
+}
+
+/// `Σ g` and `Σ g·(x - mean)` of a chunk; `mean` fills a span.
+pub(super) struct GradSums<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) y: Option<&'a [f32]>,
+    pub(super) dy: &'a [f32],
+    pub(super) mean: &'a [f32],
+    pub(super) channels: usize,
+    pub(super) sum: &'a mut Vec<f32>,
+    pub(super) product: &'a mut Vec<f32>,
+}
+
+impl Task for GradSums<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { y, dy, .. } = self;
+        match y {
+            None => self.sums::<false>(dy),
+            Some(y) => self.sums::<true>(y),
+        }
+    }
+}
+
+impl GradSums<'_> {
+    #[inline(always)]
+    fn sums<const MASK: bool>(self, y: &[f32]) {
+        let span = self.mean.len();
+        let (mut sums, mut products) = (vec![0.0f32; span], vec![0.0f32; span]);
+        let inputs = self
+            .x
+            .chunks(span)
+            .zip(y.chunks(span))
+            .zip(self.dy.chunks(span));
+        for ((x, y), dy) in inputs {
+            let places = sums.iter_mut().zip(products.iter_mut()).zip(self.mean);
+            for ((((sum, product), mean), x), (y, dy)) in places.zip(x).zip(y.iter().zip(dy)) {
+                let g = masked::<MASK>(*dy, *y);
+                *sum += g;
+                *product += g * (x - mean);
+            }
+        }
+        *self.sum = fold(&sums, self.channels);
+        *self.product = fold(&products, self.channels);
+    }
+}
+
+/// `dx = scale·g - offset - slope·(x - mean)` and `dresidual = g`; the coefficients fill a span.
+pub(super) struct GradApply<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) y: Option<&'a [f32]>,
+    pub(super) dy: &'a [f32],
+    pub(super) mean: &'a [f32],
+    pub(super) scale: &'a [f32],
+    pub(super) offset: &'a [f32],
+    pub(super) slope: &'a [f32],
+    pub(super) dx: &'a mut [f32],
+    pub(super) dresidual: Option<&'a mut [f32]>,
+}
+
+impl Task for GradApply<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { y, dy, .. } = self;
+        match y {
+            None => self.apply::<false>(dy),
+            Some(y) => self.apply::<true>(y),
+        }
+    }
+}
+
+impl GradApply<'_> {
+    #[inline(always)]
+    fn apply<const MASK: bool>(self, y: &[f32]) {
+        let span = self.mean.len();
+        if let Some(dresidual) = self.dresidual {
+            for ((d, y), dy) in dresidual.iter_mut().zip(y).zip(self.dy) {
+                *d = masked::<MASK>(*dy, *y);
+            }
+        }
+        let inputs = self
+            .x
+            .chunks(span)
+            .zip(y.chunks(span))
+            .zip(self.dy.chunks(span));
+        for (dx, ((x, y), dy)) in self.dx.chunks_mut(span).zip(inputs) {
+            let coefficients = self
+                .scale
+                .iter()
+                .zip(self.offset)
+                .zip(self.slope)
+                .zip(self.mean);
+            let inputs = x.iter().zip(y).zip(dy);
+            for ((dx, ((x, y), dy)), (((scale, offset), slope), mean)) in
+                dx.iter_mut().zip(inputs).zip(coefficients)
+            {
+                *dx = scale * masked::<MASK>(*dy, *y) - offset - slope * (x - mean);
+            }
+        }
+    }
+}
