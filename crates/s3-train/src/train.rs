@@ -68,9 +68,8 @@ pub fn train(config: &Config, places: &Places<'_>, observer: &mut dyn Observer) 
     let device = device(config)?;
     let splits = data::load(&config.data, places.data_dir.as_deref())?;
     let folder = RunFolder::of(config, &places.out)?;
-    let has_checkpoint = folder.claim(config, places.resume)?;
     let mut session = Session::new(config, splits, folder, device)?;
-    if has_checkpoint {
+    if session.folder.claim(config, places.resume)? {
         session.resume()?;
     } else {
         session.start(&places.command)?;
