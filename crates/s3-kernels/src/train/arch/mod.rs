@@ -26,6 +26,9 @@ pub(super) trait Simd: Copy + Send + Sync {
     /// How many `F` a kernel may accumulate into and still keep everything in registers.
     const ACCUMULATORS: usize;
 
+    /// The same where three weight vectors, or three pairs, must stay in registers besides.
+    const GROUPED_ACCUMULATORS: usize;
+
     /// `x` in every lane.
     fn splat(self, x: f32) -> Self::F;
 

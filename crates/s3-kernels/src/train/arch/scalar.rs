@@ -11,6 +11,7 @@ impl Simd for Scalar {
 
     // Eight of SSE2's sixteen registers, or of NEON's thirty-two.
     const ACCUMULATORS: usize = 2;
+    const GROUPED_ACCUMULATORS: usize = 2;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {

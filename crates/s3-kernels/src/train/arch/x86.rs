@@ -39,6 +39,7 @@ impl Simd for Avx2 {
 
     // Twelve of sixteen registers: two hold the weight, one the broadcast activation.
     const ACCUMULATORS: usize = 6;
+    const GROUPED_ACCUMULATORS: usize = 4;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -112,6 +113,7 @@ impl Simd for Avx512 {
 
     // Twenty-eight of thirty-two registers: two hold weights, one a broadcast activation.
     const ACCUMULATORS: usize = 28;
+    const GROUPED_ACCUMULATORS: usize = 20;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {

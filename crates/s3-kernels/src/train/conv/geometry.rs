@@ -85,6 +85,44 @@ pub(super) struct Tap {
     pub(super) weight: usize,
 }
 
+/// Taps that a tile applies together, because they read neighbouring blocks: a broadcast input
+/// then serves as many outputs as there are taps.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TapGroup {
+    /// A tap on its own.
+    One(Tap),
+    /// Three taps at `at`, `at + 1`, `at + 2`, and their weight matrices.
+    Three { at: [usize; 2], weights: [usize; 3] },
+}
+
+/// Groups taps in threes where they are neighbours, in reading order.
+fn group(taps: &[Tap]) -> Vec<TapGroup> {
+    let mut taps = taps.to_vec();
+    taps.sort_by_key(|tap| tap.at);
+    let mut rest = taps.as_slice();
+    let mut groups = Vec::new();
+    while let [first, tail @ ..] = rest {
+        let [row, col] = first.at;
+        match tail {
+            [second, third, tail @ ..]
+                if second.at == [row, col + 1] && third.at == [row, col + 2] =>
+            {
+                let weights = [first.weight, second.weight, third.weight];
+                groups.push(TapGroup::Three {
+                    at: first.at,
+                    weights,
+                });
+                rest = tail;
+            }
+            _ => {
+                groups.push(TapGroup::One(*first));
+                rest = tail;
+            }
+        }
+    }
+    groups
+}
+
 /// Output pixels that share their taps.
 #[derive(Clone, Debug)]
 pub(super) struct Grid {
@@ -94,6 +132,8 @@ pub(super) struct Grid {
     pub(super) place: [usize; 3],
     /// Its taps; without any, its outputs are zeros.
     pub(super) taps: Vec<Tap>,
+    /// The same taps, grouped.
+    pub(super) groups: Vec<TapGroup>,
 }
 
 /// Forward or backward-input.
@@ -138,7 +178,7 @@ pub(super) fn forward(shape: &ConvShape) -> Result<Pass, Error> {
         reach: kh,
     };
     let (taps, weights) = if folded {
-        let taps = (0..kh)
+        let taps: Vec<Tap> = (0..kh)
             .map(|k| Tap {
                 at: [k, 0],
                 weight: k,
@@ -147,7 +187,7 @@ pub(super) fn forward(shape: &ConvShape) -> Result<Pass, Error> {
         let depth = (0..kw * c_in).map(|d| d % c_in * area + d / c_in).collect();
         (taps, (depth, (0..kh).map(|k| k * kw).collect()))
     } else {
-        let taps = (0..area)
+        let taps: Vec<Tap> = (0..area)
             .map(|t| {
                 let (row, col) = (t / kw, t % kw);
                 Tap {
@@ -166,6 +206,7 @@ pub(super) fn forward(shape: &ConvShape) -> Result<Pass, Error> {
         grids: vec![Grid {
             size: [rows, cols],
             place: [0, cols, 1],
+            groups: group(&taps),
             taps,
         }],
         out_pixels: rows * cols,
@@ -220,6 +261,7 @@ pub(super) fn backward_input(shape: &ConvShape) -> Result<Pass, Error> {
                     shape.stride * shape.width,
                     shape.stride,
                 ],
+                groups: group(&taps),
                 taps,
             });
         }

@@ -5,7 +5,7 @@
 //! weights      [lane block][depth block][tap][16 depths][16 lanes]
 //! ```
 //!
-//! What lies outside the image, and channels past the last, are zeros.
+//! What lies outside the image is zeros; channels past the last are unspecified and never read.
 
 use super::geometry::{InputLayout, WeightMap};
 use crate::train::arch::LANES;
@@ -82,6 +82,14 @@ fn pack_folded(layout: &InputLayout, line: &[f32], block: usize, step: usize, to
     for (i, to) in to.iter_mut().enumerate() {
         let from =
             (layout.origin[1] + (i * step) as isize) * channels as isize + (block * LANES) as isize;
+        // Lanes past the last channel are never read, so whole vectors may be copied.
+        let whole = usize::try_from(from)
+            .ok()
+            .and_then(|from| line.get(from..)?.first_chunk());
+        if let Some(whole) = whole {
+            to.0 = *whole;
+            continue;
+        }
         to.0 = [0.0; LANES];
         let skip = (-from).clamp(0, lanes as isize) as usize;
         let end = (line.len() as isize - from).clamp(skip as isize, lanes as isize) as usize;

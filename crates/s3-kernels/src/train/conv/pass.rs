@@ -13,7 +13,7 @@
 
 use rayon::prelude::*;
 
-use super::geometry::{Grid, Pass};
+use super::geometry::{Pass, TapGroup};
 use super::pack::pack_rows;
 use super::tile::{PixelInput, PixelOutput, pixels};
 use crate::dispatch::Isa;
@@ -168,74 +168,66 @@ impl Piece<'_> {
                 self.rows[0],
                 (self.rows[0] + self.rows[1]).min(grid.size[0]),
             ];
-            let limit = (S::ACCUMULATORS / self.width).min(16);
-            let pieces = grid.size[1].div_ceil(limit);
-            let cols = grid.size[1].div_ceil(pieces.max(1));
-            let tall = if self.width == 2 && cols <= 7 { 2 } else { 1 };
+            let grouped = grid
+                .groups
+                .iter()
+                .any(|g| matches!(g, TapGroup::Three { .. }));
+            let registers = if grouped {
+                S::GROUPED_ACCUMULATORS
+            } else {
+                S::ACCUMULATORS
+            };
+            let limit = (registers / self.width).min(if grouped { 12 } else { 16 });
+            let cols = grid.size[1].div_ceil(grid.size[1].div_ceil(limit).max(1));
             while row < end {
-                let height = tall.min(end - row);
                 let mut col = 0;
                 while col < grid.size[1] {
                     let wide = cols.min(grid.size[1] - col);
                     let from = (row - self.rows[0]) * layout.row_step * row_blocks + col;
+                    let [base, down, right] = grid.place;
+                    let pixel = base + row * down + col * right;
                     let input = PixelInput {
                         x: &x[from..],
-                        row_step: [layout.row_step * row_blocks, row_blocks],
+                        row_step: row_blocks,
                         depth_step,
                         channels: self.channels,
-                        taps: &grid.taps,
+                        taps: &grid.groups,
                         weight_step,
                     };
                     let out = PixelOutput {
                         y: self.out,
-                        at: place(grid, channels, row, col, first),
+                        at: [pixel * channels + first, right * channels],
                         lanes,
                         add: self.block > 0,
                     };
-                    match [self.width, height] {
-                        [1, _] => narrow(simd, wide, input, w0, out),
-                        [_, 1] => flat(simd, wide, input, [w0, w1], out),
-                        _ => square(simd, wide, input, [w0, w1], out),
+                    if self.width == 1 {
+                        single(simd, wide, input, w0, out);
+                    } else {
+                        pair(simd, wide, input, [w0, w1], out);
                     }
                     col += wide;
                 }
-                row += height;
+                row += 1;
             }
         }
     }
 }
 
-/// Element of a grid pixel's lane, and the steps from row to row and column to column.
-#[inline(always)]
-fn place(grid: &Grid, channels: usize, row: usize, col: usize, lane: usize) -> [usize; 3] {
-    let [base, down, right] = grid.place;
-    [
-        (base + row * down + col * right) * channels + lane,
-        down * channels,
-        right * channels,
-    ]
-}
-
 macro_rules! by_width {
-    ($v:literal, $r:literal, $wide:expr, [$($q:literal)*], $args:tt) => {
+    ($v:literal, $wide:expr, [$($q:literal)*], $args:tt) => {
         match $wide {
-            $($q => pixels::<S, $v, $r, $q> $args,)*
+            $($q => pixels::<S, $v, $q> $args,)*
             _ => unreachable!("wider than the widest tile"),
         }
     };
 }
 
 #[inline(always)]
-fn narrow<S: Simd>(simd: S, wide: usize, x: PixelInput<'_>, w: &[Block], y: PixelOutput<'_>) {
-    by_width!(1, 1, wide, [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16], (simd, x, [w], y));
+fn single<S: Simd>(simd: S, wide: usize, x: PixelInput<'_>, w: &[Block], y: PixelOutput<'_>) {
+    by_width!(1, wide, [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16], (simd, x, [w], y));
 }
 
 #[inline(always)]
-fn flat<S: Simd>(simd: S, wide: usize, x: PixelInput<'_>, w: [&[Block]; 2], y: PixelOutput<'_>) {
-    by_width!(2, 1, wide, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], (simd, x, w, y));
-}
-
-#[inline(always)]
-fn square<S: Simd>(simd: S, wide: usize, x: PixelInput<'_>, w: [&[Block]; 2], y: PixelOutput<'_>) {
-    by_width!(2, 2, wide, [1 2 3 4 5 6 7], (simd, x, w, y));
+fn pair<S: Simd>(simd: S, wide: usize, x: PixelInput<'_>, w: [&[Block]; 2], y: PixelOutput<'_>) {
+    by_width!(2, wide, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], (simd, x, w, y));
 }

@@ -4,35 +4,34 @@
 //! vectors per step:
 //!
 //! ```text
-//! pixels:   acc[v][r][q] += x[row r, pixel q][c] · w[v][c]        over taps and channels c
-//! weights:  acc[v][c]    += x[pixel][c] · dy[v][pixel]            over pixels
+//! pixels:   acc[q][v] += x[pixel q + k][c] · w[k][v][c]       over taps k and channels c
+//! weights:  acc[c][v] += x[pixel][c] · dy[v][pixel]           over pixels
 //! ```
 //!
-//! A step of `V·P` multiply-adds needs `V + P` loads. CPUs that start two multiply-adds a cycle
-//! also start two loads, so tiles near `V = 2`, `P = 14` are bound by arithmetic, and `V = 1` tiles
-//! stay within `P / (P + 1)` of it.
-
+//! A CPU that starts two multiply-adds a cycle starts two loads at best, so a multiply-add must
+//! cost much less than a load. `V` lane blocks share a broadcast; so do the `K` taps that read the
+//! same pixel for neighbouring outputs.
 #![allow(
     clippy::needless_range_loop,
     reason = "one index walks several arrays; iterator adaptors might not inline into the tile"
 )]
 
-use super::geometry::Tap;
+use super::geometry::{Tap, TapGroup};
 use crate::train::arch::{LANES, Simd};
 use crate::train::scratch::Block;
 
-/// The inputs of a pixel tile: `depth` channel blocks of one image.
+/// The inputs of a pixel tile: some channel blocks of one image.
 #[derive(Clone, Copy)]
 pub(super) struct PixelInput<'a> {
     /// Scratch from the tile's first pixel on, in the first channel block.
     pub(super) x: &'a [Block],
-    /// Blocks from a grid row to the next, and from a scratch row to the next.
-    pub(super) row_step: [usize; 2],
+    /// Blocks from a scratch row to the next.
+    pub(super) row_step: usize,
     /// Blocks from a channel block to the next.
     pub(super) depth_step: usize,
     /// Channels to sum over, all channel blocks together.
     pub(super) channels: usize,
-    pub(super) taps: &'a [Tap],
+    pub(super) taps: &'a [TapGroup],
     /// Weight blocks of one depth block, all taps.
     pub(super) weight_step: usize,
 }
@@ -41,34 +40,32 @@ pub(super) struct PixelInput<'a> {
 pub(super) struct PixelOutput<'a> {
     /// The output image.
     pub(super) y: &'a mut [f32],
-    /// Element of the first pixel's first lane; steps from row to row and pixel to pixel.
-    pub(super) at: [usize; 3],
+    /// Element of the first pixel's first lane, and the step from pixel to pixel.
+    pub(super) at: [usize; 2],
     /// Lanes of the last vector that exist.
     pub(super) lanes: usize,
     /// Whether to add to what `y` holds.
     pub(super) add: bool,
 }
 
-/// `V` lane blocks × `R` rows × `Q` pixels.
+/// `V` lane blocks × `Q` pixels of a row.
 #[inline(always)]
-pub(super) fn pixels<S: Simd, const V: usize, const R: usize, const Q: usize>(
+pub(super) fn pixels<S: Simd, const V: usize, const Q: usize>(
     simd: S,
     input: PixelInput<'_>,
     w: [&[Block]; V],
     out: PixelOutput<'_>,
 ) {
-    if V * R * Q > S::ACCUMULATORS {
+    if V * Q > S::ACCUMULATORS {
         unreachable!("a tile beyond the instruction set's registers");
     }
-    let mut acc = [[[simd.splat(0.0); V]; Q]; R];
+    let mut acc = [[simd.splat(0.0); V]; Q];
     let PixelOutput { y, at, lanes, add } = out;
     if add {
-        for r in 0..R {
-            for q in 0..Q {
-                for v in 0..V {
-                    let y = &y[at[0] + r * at[1] + q * at[2] + v * LANES..];
-                    acc[r][q][v] = simd.load_first(y, if v + 1 == V { lanes } else { LANES });
-                }
+        for q in 0..Q {
+            for v in 0..V {
+                let y = &y[at[0] + q * at[1] + v * LANES..];
+                acc[q][v] = simd.load_first(y, if v + 1 == V { lanes } else { LANES });
             }
         }
     }
@@ -77,39 +74,68 @@ pub(super) fn pixels<S: Simd, const V: usize, const R: usize, const Q: usize>(
     while left > 0 {
         let channels = left.min(LANES);
         let x = &input.x[block * input.depth_step..];
-        for tap in input.taps {
-            let offset = tap.at[0] * input.row_step[1] + tap.at[1];
-            let mut xs: [&[Block]; R] = [&[]; R];
-            for r in 0..R {
-                xs[r] = &x[offset + r * input.row_step[0]..][..Q];
-            }
-            let mut ws: [&[Block]; V] = [&[]; V];
-            for v in 0..V {
-                ws[v] = &w[v][block * input.weight_step + tap.weight * LANES..][..LANES];
-            }
-            for c in 0..channels {
-                let mut wv = [simd.splat(0.0); V];
-                for v in 0..V {
-                    wv[v] = simd.load(&ws[v][c].0);
+        let mut w_block: [&[Block]; V] = [&[]; V];
+        for v in 0..V {
+            w_block[v] = &w[v][block * input.weight_step..];
+        }
+        for taps in input.taps {
+            match *taps {
+                TapGroup::One(Tap { at, weight }) => {
+                    let x = &x[at[0] * input.row_step + at[1]..];
+                    taps_of::<S, V, Q, 1>(simd, &mut acc, x, w_block, [weight], channels);
                 }
-                for r in 0..R {
-                    for q in 0..Q {
-                        let x = simd.splat(xs[r][q].0[c]);
-                        for v in 0..V {
-                            acc[r][q][v] = simd.mul_add(wv[v], x, acc[r][q][v]);
-                        }
-                    }
+                TapGroup::Three { at, weights } => {
+                    let x = &x[at[0] * input.row_step + at[1]..];
+                    taps_of::<S, V, Q, 3>(simd, &mut acc, x, w_block, weights, channels);
                 }
             }
         }
         left -= channels;
         block += 1;
     }
-    for r in 0..R {
-        for q in 0..Q {
+    for q in 0..Q {
+        for v in 0..V {
+            let y = &mut y[at[0] + q * at[1] + v * LANES..];
+            simd.store_first(acc[q][v], y, if v + 1 == V { lanes } else { LANES });
+        }
+    }
+}
+
+/// `acc[q] += Σ_k x[q + k] · w[weights[k]]` over `channels` channels of one block.
+#[inline(always)]
+fn taps_of<S: Simd, const V: usize, const Q: usize, const K: usize>(
+    simd: S,
+    acc: &mut [[S::F; V]; Q],
+    x: &[Block],
+    w: [&[Block]; V],
+    weights: [usize; K],
+    channels: usize,
+) {
+    if K > 1 && V * Q > S::GROUPED_ACCUMULATORS {
+        unreachable!("a tile beyond the instruction set's registers");
+    }
+    let x = &x[..Q + K - 1];
+    let mut ws: [[&[Block]; V]; K] = [[&[]; V]; K];
+    for k in 0..K {
+        for v in 0..V {
+            ws[k][v] = &w[v][weights[k] * LANES..][..LANES];
+        }
+    }
+    for c in 0..channels {
+        let mut wv = [[simd.splat(0.0); V]; K];
+        for k in 0..K {
             for v in 0..V {
-                let y = &mut y[at[0] + r * at[1] + q * at[2] + v * LANES..];
-                simd.store_first(acc[r][q][v], y, if v + 1 == V { lanes } else { LANES });
+                wv[k][v] = simd.load(&ws[k][v][c].0);
+            }
+        }
+        for i in 0..Q + K - 1 {
+            let x = simd.splat(x[i].0[c]);
+            for k in 0..K {
+                if i >= k && i - k < Q {
+                    for v in 0..V {
+                        acc[i - k][v] = simd.mul_add(wv[k][v], x, acc[i - k][v]);
+                    }
+                }
             }
         }
     }
@@ -131,9 +157,11 @@ pub(super) struct WeightInput<'a> {
     pub(super) dy_offset: [usize; 2],
     /// The first of the tile's channels within its block.
     pub(super) channel: usize,
+    /// Whether to add to what `dw` holds.
+    pub(super) add: bool,
 }
 
-/// `V` lane blocks × `C` channels; adds to `dw[v][channel..channel + C]`.
+/// `V` lane blocks × `C` channels; sets or adds to `dw[v][channel..channel + C]`.
 #[inline(always)]
 pub(super) fn weights<S: Simd, const V: usize, const C: usize>(
     simd: S,
@@ -144,9 +172,11 @@ pub(super) fn weights<S: Simd, const V: usize, const C: usize>(
         unreachable!("a tile beyond the instruction set's registers");
     }
     let mut acc = [[simd.splat(0.0); V]; C];
-    for v in 0..V {
-        for c in 0..C {
-            acc[c][v] = simd.load(&dw[v][input.channel + c].0);
+    if input.add {
+        for v in 0..V {
+            for c in 0..C {
+                acc[c][v] = simd.load(&dw[v][input.channel + c].0);
+            }
         }
     }
     for row in input.rows {

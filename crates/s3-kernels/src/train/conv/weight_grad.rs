@@ -44,7 +44,6 @@ pub(super) fn run(isa: Isa, pass: &Pass, batch: usize, x: &[f32], dy: &[f32], dw
             .par_chunks_mut(partial)
             .enumerate()
             .for_each(|(part, dw)| {
-                dw.fill(Block::ZERO);
                 let images = per_part.min(batch - part * per_part);
                 let x = &x[part * per_part * x_len..][..images * x_len];
                 let dy = &dy[part * per_part * dy_len..][..images * dy_len];
@@ -57,11 +56,12 @@ pub(super) fn run(isa: Isa, pass: &Pass, batch: usize, x: &[f32], dy: &[f32], dw
     });
 }
 
-/// Adds the images of one part to `dw`, in packed layout.
+/// The sums over one part, in packed layout.
 fn part_sums(isa: Isa, pass: &Pass, images: usize, x: &[f32], dy: &[f32], dw: &mut [Block]) {
     let [rows, cols] = pass.grids[0].size;
     let (x_len, dy_len) = (x.len() / images, dy.len() / images);
     let group = GROUP_PIXELS.div_ceil(pass.out_pixels).min(images);
+    let group = images.div_ceil(images.div_ceil(group));
     let strip = pass.input.strip(rows);
     let gradient = InputLayout {
         image: [rows, cols, pass.out_channels],
@@ -76,6 +76,7 @@ fn part_sums(isa: Isa, pass: &Pass, images: usize, x: &[f32], dy: &[f32], dw: &m
     let dy_blocks = group * gradient.blocks(strip);
     with_blocks(x_blocks + dy_blocks, |scratch| {
         let (x_scratch, dy_scratch) = scratch.split_at_mut(x_blocks);
+        let mut add = false;
         for (x, dy) in x.chunks(group * x_len).zip(dy.chunks(group * dy_len)) {
             for start in (0..rows).step_by(strip) {
                 let group = Group {
@@ -88,8 +89,10 @@ fn part_sums(isa: Isa, pass: &Pass, images: usize, x: &[f32], dy: &[f32], dw: &m
                     x_scratch,
                     dy_scratch,
                     dw,
+                    add,
                 };
                 dispatch(isa, group);
+                add = true;
             }
         }
     });
@@ -106,6 +109,8 @@ struct Group<'a> {
     x_scratch: &'a mut [Block],
     dy_scratch: &'a mut [Block],
     dw: &'a mut [Block],
+    /// Whether to add to what `dw` holds.
+    add: bool,
 }
 
 impl Task for Group<'_> {
@@ -121,6 +126,7 @@ impl Task for Group<'_> {
             x_scratch,
             dy_scratch,
             dw,
+            add,
         } = self;
         let layout = &pass.input;
         let [x_image, dy_image] = [layout, gradient].map(|l| l.blocks(rows[1]));
@@ -172,6 +178,7 @@ impl Task for Group<'_> {
                                     + tap.at[1],
                                 dy_offset: [lane_block * dy_step, (lane_block + 1) * dy_step],
                                 channel,
+                                add: add || row > 0,
                             };
                             let w0 = &mut w0[at..][..LANES];
                             if width == 2 {
