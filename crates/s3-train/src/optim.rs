@@ -360,3 +360,134 @@ impl<F: Fn(f32, f32, f32) -> f32 + Sync> InplaceOp3 for Update<F> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    fn config(name: Rule) -> OptimizerConfig {
+        OptimizerConfig {
+            name,
+            momentum: 0.0,
+            nesterov: false,
+            betas: betas(),
+            eps: eps(),
+            weight_decay: 0.01,
+            no_decay: Vec::new(),
+        }
+    }
+
+    fn param(kind: ParamKind) -> Result<(Var, Vec<(String, Param)>)> {
+        let var = Var::new(&[0.5f32, -1.0, 2.0], &Device::Cpu)?;
+        Ok((var.clone(), vec![("p".into(), Param { var, kind })]))
+    }
+
+    /// Twelve steps at 0.1 on the gradient `[0.1(t+1), -0.3, 0.05·(-1)^t] + 0.2 p`.
+    fn descend(optimizer: &mut Optimizer, p: &Var, steps: std::ops::Range<u32>) -> Result<()> {
+        for t in steps {
+            let sign = if t % 2 == 0 { 1.0 } else { -1.0 };
+            let linear = Tensor::new(&[0.1 * (t + 1) as f32, -0.3, 0.05 * sign], &Device::Cpu)?;
+            let loss = ((p.as_tensor() * linear)?.sum_all()? + (p.sqr()?.sum_all()? * 0.1)?)?;
+            optimizer.step(0.1, &loss.backward()?)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn twelve_steps_equal_torchs() -> Result<()> {
+        // PyTorch 2.15.0: torch.optim.{SGD, Adam, RAdam} on the same gradients, f32.
+        let nesterov = OptimizerConfig {
+            momentum: 0.9,
+            nesterov: true,
+            ..config(Rule::Sgd)
+        };
+        for (name, config, want) in [
+            (
+                "plain",
+                config(Rule::Sgd),
+                [-0.335_396_4, -0.453_964_02, 1.550_891_3f32],
+            ),
+            (
+                "momentum",
+                OptimizerConfig {
+                    momentum: 0.9,
+                    ..config(Rule::Sgd)
+                },
+                [-2.338_094_5, 1.172_520_2, 0.202_485_74],
+            ),
+            (
+                "nesterov",
+                nesterov,
+                [-2.611_775_2, 1.224_293_4, 0.163_687_02],
+            ),
+            (
+                "adam",
+                config(Rule::Adam),
+                [-0.718_882_56, 0.167_108_03, 0.858_299_26],
+            ),
+            (
+                "radam",
+                config(Rule::Radam),
+                [0.314_780_03, -0.720_940_35, 1.758_43],
+            ),
+        ] {
+            let (p, params) = param(ParamKind::Latent)?;
+            descend(&mut Optimizer::new(&config, params)?, &p, 0..12)?;
+            for (got, want) in p.to_vec1::<f32>()?.iter().zip(want) {
+                // Twelve steps of f32 arithmetic in another order.
+                assert!((got - want).abs() < 1e-5, "{name}: {got} instead of {want}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn decay_leaves_out_the_kinds_it_is_told_to() -> Result<()> {
+        for (kind, moves) in [
+            (ParamKind::Latent, true),
+            (ParamKind::Norm, false),
+            (ParamKind::Bias, true),
+        ] {
+            let config = OptimizerConfig {
+                no_decay: vec![DecayGroup::Norm],
+                ..config(Rule::Sgd)
+            };
+            let (p, params) = param(kind)?;
+            let before = p.to_vec1::<f32>()?;
+            let zero = (p.as_tensor() * &p.zeros_like()?)?.sum_all()?;
+            let grads = zero.backward()?;
+            Optimizer::new(&config, params)?.step(0.1, &grads)?;
+            assert_eq!(p.to_vec1::<f32>()? != before, moves, "{kind:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn state_that_is_carried_over_continues_the_run() -> Result<()> {
+        for config in [
+            OptimizerConfig {
+                momentum: 0.9,
+                ..config(Rule::Sgd)
+            },
+            config(Rule::Radam),
+        ] {
+            let (whole, params) = param(ParamKind::Latent)?;
+            descend(&mut Optimizer::new(&config, params)?, &whole, 0..12)?;
+
+            let (first, params) = param(ParamKind::Latent)?;
+            let mut a = Optimizer::new(&config, params)?;
+            descend(&mut a, &first, 0..7)?;
+            let (second, params) = param(ParamKind::Latent)?;
+            let mut b = Optimizer::new(&config, params)?;
+            second.set(&first.as_tensor().copy()?)?;
+            for ((_, to), (_, from)) in b.state().iter().zip(a.state()) {
+                to.set(&from.as_tensor().copy()?)?;
+            }
+            b.set_steps(a.steps());
+            descend(&mut b, &second, 7..12)?;
+            assert_eq!(second.to_vec1::<f32>()?, whole.to_vec1::<f32>()?);
+        }
+        Ok(())
+    }
+}

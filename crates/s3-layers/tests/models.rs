@@ -1,0 +1,205 @@
+//! The networks against the literature's parameter counts and torch's names, and batch norm against
+//! torch's semantics.
+
+use candle_core::{Device, Result, Tensor};
+use s3_core::s3::S3;
+use s3_core::{Codes, Init, LayerSpec, Method, ParamKind, Params, Quantizer, WeightForm};
+use s3_layers::{Architecture, BatchNorm, Mode, ResNet, ResNetConfig, Shortcut};
+
+/// Plain weights, so that parameters are counted as the literature does.
+struct Plain;
+
+struct PlainWeight(candle_core::Var);
+
+impl Method for Plain {
+    fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
+        let init = Init::weight(&layer.shape);
+        Ok(Box::new(PlainWeight(params.get(
+            "",
+            layer.shape.as_slice(),
+            init,
+            ParamKind::Latent,
+        )?)))
+    }
+}
+
+impl Quantizer for PlainWeight {
+    fn weight(&self) -> Result<Tensor> {
+        Ok(self.0.as_tensor().clone())
+    }
+    fn codes(&self) -> Result<Option<Codes>> {
+        Ok(None)
+    }
+    fn form(&self) -> WeightForm {
+        WeightForm::Float
+    }
+}
+
+fn build(config: &ResNetConfig) -> Result<(ResNet, Params)> {
+    let params = Params::new(1, &Device::Cpu);
+    Ok((ResNet::new(config, &Plain, &params)?, params))
+}
+
+fn count(config: &ResNetConfig) -> Result<usize> {
+    let (_, params) = build(config)?;
+    Ok(params
+        .trainable()
+        .iter()
+        .map(|(_, p)| p.var.elem_count())
+        .sum())
+}
+
+#[test]
+fn parameter_counts_are_those_of_the_literature() -> Result<()> {
+    // ResNet-18 and -50: torchvision's models (11,689,512 and 25,557,032 parameters).
+    // ResNet-20, option A: 0.27 M in He et al., 269,722 with the classifier and batch norm.
+    for (architecture, channels, classes, want) in [
+        (Architecture::ResNet20, 3, 10, 269_722),
+        (Architecture::ResNet8, 3, 10, 75_290),
+        (Architecture::ResNet18, 3, 1000, 11_689_512),
+        (Architecture::ResNet50, 3, 1000, 25_557_032),
+    ] {
+        let config = ResNetConfig::new(architecture, channels, classes);
+        assert_eq!(count(&config)?, want, "{}", architecture.name());
+    }
+    // Option B adds two 1x1 convolutions with their batch norms.
+    let mut b = ResNetConfig::new(Architecture::ResNet20, 3, 10);
+    b.shortcut = Shortcut::B;
+    assert_eq!(count(&b)?, 269_722 + (16 * 32 + 64) + (32 * 64 + 128));
+    Ok(())
+}
+
+#[test]
+fn names_are_torchs() -> Result<()> {
+    let (_, params) = build(&ResNetConfig::new(Architecture::ResNet18, 3, 1000))?;
+    let all = params.all();
+    for name in [
+        "conv1.weight",
+        "bn1.weight",
+        "bn1.bias",
+        "bn1.running_mean",
+        "bn1.running_var",
+        "layer1.0.conv1.weight",
+        "layer2.0.downsample.0.weight",
+        "layer2.0.downsample.1.running_var",
+        "layer4.1.bn2.bias",
+        "fc.weight",
+        "fc.bias",
+    ] {
+        assert!(all.contains_key(name), "{name}");
+    }
+    // torchvision's state dict has 122 entries, 20 of them `num_batches_tracked`.
+    assert_eq!(all.len(), 102);
+    let (_, params) = build(&ResNetConfig::new(Architecture::ResNet50, 3, 1000))?;
+    // 320 entries, 53 of them `num_batches_tracked`.
+    assert_eq!(params.all().len(), 267);
+    assert!(params.all().contains_key("layer1.0.downsample.0.weight"));
+    Ok(())
+}
+
+#[test]
+fn latents_have_the_names_of_the_paper() -> Result<()> {
+    let params = Params::new(1, &Device::Cpu);
+    ResNet::new(
+        &ResNetConfig::new(Architecture::ResNet8, 1, 10),
+        &S3::new(3),
+        &params,
+    )?;
+    for latent in ["w_sign", "w_sparse", "w_1", "w_2"] {
+        assert!(
+            params
+                .all()
+                .contains_key(&format!("layer1.0.conv1.weight.{latent}")),
+            "{latent}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn every_network_runs_on_its_images() -> Result<()> {
+    for (architecture, size, channels) in [
+        (Architecture::ResNet8, 28, 1),
+        (Architecture::ResNet20, 32, 3),
+        (Architecture::ResNet18, 64, 3),
+        (Architecture::ResNet50, 64, 3),
+    ] {
+        let (net, params) = build(&ResNetConfig::new(architecture, channels, 7))?;
+        let x = Tensor::ones(
+            (2, size, size, channels),
+            candle_core::DType::F32,
+            &Device::Cpu,
+        )?;
+        assert_eq!(net.forward(&x, Mode::Eval)?.dims(), [2, 7]);
+        let grads = net.forward(&x, Mode::Train)?.sqr()?.sum_all()?.backward()?;
+        for (name, p) in params.trainable() {
+            assert!(
+                grads.get(&p.var).is_some(),
+                "{}: no gradient for {name}",
+                architecture.name()
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_whole_resnet_with_option_a_refuses_bottlenecks() {
+    let mut config = ResNetConfig::new(Architecture::ResNet50, 3, 10);
+    config.shortcut = Shortcut::A;
+    assert!(
+        build(&config)
+            .err()
+            .expect("refused")
+            .to_string()
+            .contains("resnet50")
+    );
+}
+
+#[test]
+fn errors_name_the_layer() -> Result<()> {
+    let (net, _) = build(&ResNetConfig::new(Architecture::ResNet8, 3, 10))?;
+    let x = Tensor::ones((1, 32, 32, 1), candle_core::DType::F32, &Device::Cpu)?;
+    let message = format!("{}", net.forward(&x, Mode::Eval).expect_err("channels"));
+    assert!(message.contains("conv1"), "{message}");
+    Ok(())
+}
+
+/// torch.nn.BatchNorm2d by hand: x = [1, 2, 3, 6] has mean 3, biased variance 3.5, unbiased 14/3.
+#[test]
+fn running_statistics_move_by_a_tenth_with_the_unbiased_variance() -> Result<()> {
+    let params = Params::new(1, &Device::Cpu);
+    let bn = BatchNorm::new(1, &params.pp("bn"))?;
+    let x = Tensor::new(&[[[[1f32], [2.]], [[3.], [6.]]]], &Device::Cpu)?;
+    let y = bn
+        .forward(&x, None, false, Mode::Train)?
+        .flatten_all()?
+        .to_vec1::<f32>()?;
+    // f32 evaluation of numbers of size 1.
+    const TOLERANCE: f32 = 1e-6;
+    for (got, x) in y.iter().zip([1f32, 2., 3., 6.]) {
+        let want = (x - 3.0) / (3.5f32 + 1e-5).sqrt();
+        assert!((got - want).abs() < TOLERANCE, "{got} {want}");
+    }
+    let buffer = |name: &str| params.all()[name].var.to_vec1::<f32>().map(|v| v[0]);
+    let (mean, var) = (buffer("bn.running_mean")?, buffer("bn.running_var")?);
+    assert!((mean - 0.3).abs() < TOLERANCE && (var - (0.9 + 0.1 * 14.0 / 3.0)).abs() < TOLERANCE);
+    let y = bn
+        .forward(&x, None, false, Mode::Eval)?
+        .flatten_all()?
+        .to_vec1::<f32>()?;
+    for (got, x) in y.iter().zip([1f32, 2., 3., 6.]) {
+        assert!((got - (x - mean) / (var + 1e-5).sqrt()).abs() < TOLERANCE);
+    }
+    assert_eq!(buffer("bn.running_mean")?, mean, "evaluation moves nothing");
+    let one = Tensor::new(&[[[[1f32]]]], &Device::Cpu)?;
+    let message = bn
+        .forward(&one, None, false, Mode::Train)
+        .expect_err("one value")
+        .to_string();
+    assert!(
+        message.contains("bn") && message.contains("at least 2"),
+        "{message}"
+    );
+    Ok(())
+}
