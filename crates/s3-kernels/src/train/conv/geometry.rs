@@ -123,6 +123,28 @@ fn group(taps: &[Tap]) -> Vec<TapGroup> {
     groups
 }
 
+/// The same taps, each on its own.
+pub(super) fn ungroup(groups: &[TapGroup]) -> Vec<TapGroup> {
+    let mut taps = Vec::new();
+    for group in groups {
+        match *group {
+            TapGroup::One(_) => taps.push(*group),
+            TapGroup::Three {
+                at: [row, col],
+                weights,
+            } => {
+                taps.extend([0, 1, 2].map(|k| {
+                    TapGroup::One(Tap {
+                        at: [row, col + k],
+                        weight: weights[k],
+                    })
+                }));
+            }
+        }
+    }
+    taps
+}
+
 /// Output pixels that share their taps.
 #[derive(Clone, Debug)]
 pub(super) struct Grid {
@@ -131,8 +153,6 @@ pub(super) struct Grid {
     /// Offset of pixel (0, 0), and steps from row to row and column to column, in pixels.
     pub(super) place: [usize; 3],
     /// Its taps; without any, its outputs are zeros.
-    pub(super) taps: Vec<Tap>,
-    /// The same taps, grouped.
     pub(super) groups: Vec<TapGroup>,
 }
 
@@ -207,7 +227,6 @@ pub(super) fn forward(shape: &ConvShape) -> Result<Pass, Error> {
             size: [rows, cols],
             place: [0, cols, 1],
             groups: group(&taps),
-            taps,
         }],
         out_pixels: rows * cols,
         out_channels: shape.out_channels,
@@ -262,7 +281,6 @@ pub(super) fn backward_input(shape: &ConvShape) -> Result<Pass, Error> {
                     shape.stride,
                 ],
                 groups: group(&taps),
-                taps,
             });
         }
     }

@@ -161,47 +161,75 @@ pub(super) struct WeightInput<'a> {
     pub(super) add: bool,
 }
 
-/// `V` lane blocks × `C` channels; sets or adds to `dw[v][channel..channel + C]`.
+/// `V` lane blocks × `C` channels × `K` neighbouring taps, which read pixels `i..i + K` for output
+/// pixel `i`; sets or adds to `dw[k][v][channel..channel + C]`.
+///
+/// An input pixel `j` meets the gradients of pixels `j, j - 1, .., j - K + 1`, which stay in
+/// registers from pixel to pixel.
 #[inline(always)]
-pub(super) fn weights<S: Simd, const V: usize, const C: usize>(
+pub(super) fn weights<S: Simd, const V: usize, const C: usize, const K: usize>(
     simd: S,
     input: WeightInput<'_>,
-    dw: [&mut [Block]; V],
+    dw: &mut [&mut [Block]; V],
+    taps: [usize; K],
 ) {
-    if V * C > S::ACCUMULATORS {
+    if V * C * K > S::ACCUMULATORS {
         unreachable!("a tile beyond the instruction set's registers");
     }
-    let mut acc = [[simd.splat(0.0); V]; C];
+    let mut acc = [[[simd.splat(0.0); V]; C]; K];
     if input.add {
-        for v in 0..V {
-            for c in 0..C {
-                acc[c][v] = simd.load(&dw[v][input.channel + c].0);
-            }
-        }
-    }
-    for row in input.rows {
-        let x = &input.x[row[0] + input.x_offset..][..input.cols];
-        let mut dy: [&[Block]; V] = [&[]; V];
-        for v in 0..V {
-            dy[v] = &input.dy[row[1] + input.dy_offset[v]..][..input.cols];
-        }
-        for i in 0..input.cols {
-            let mut g = [simd.splat(0.0); V];
+        for k in 0..K {
             for v in 0..V {
-                g[v] = simd.load(&dy[v][i].0);
-            }
-            let x = &x[i].0[input.channel..][..C];
-            for c in 0..C {
-                let x = simd.splat(x[c]);
-                for v in 0..V {
-                    acc[c][v] = simd.mul_add(g[v], x, acc[c][v]);
+                let dw = &dw[v][taps[k] + input.channel..][..C];
+                for c in 0..C {
+                    acc[k][c][v] = simd.load(&dw[c].0);
                 }
             }
         }
     }
-    for (v, dw) in dw.into_iter().enumerate() {
-        for c in 0..C {
-            simd.store(acc[c][v], &mut dw[input.channel + c].0);
+    for row in input.rows {
+        let x = &input.x[row[0] + input.x_offset..][..input.cols + K - 1];
+        let mut dy: [&[Block]; V] = [&[]; V];
+        for v in 0..V {
+            dy[v] = &input.dy[row[1] + input.dy_offset[v]..][..input.cols];
+        }
+        // g[k] is the gradient of pixel j - k, 0 outside the row.
+        let mut g = [[simd.splat(0.0); V]; K];
+        for j in 0..input.cols {
+            for k in (1..K).rev() {
+                g[k] = g[k - 1];
+            }
+            for v in 0..V {
+                g[0][v] = simd.load(&dy[v][j].0);
+            }
+            let x = &x[j].0[input.channel..][..C];
+            for c in 0..C {
+                let x = simd.splat(x[c]);
+                for k in 0..K {
+                    for v in 0..V {
+                        acc[k][c][v] = simd.mul_add(g[k][v], x, acc[k][c][v]);
+                    }
+                }
+            }
+        }
+        for beyond in 1..K {
+            let x = &x[input.cols + beyond - 1].0[input.channel..][..C];
+            for c in 0..C {
+                let x = simd.splat(x[c]);
+                for k in beyond..K {
+                    for v in 0..V {
+                        acc[k][c][v] = simd.mul_add(g[k - beyond][v], x, acc[k][c][v]);
+                    }
+                }
+            }
+        }
+    }
+    for k in 0..K {
+        for v in 0..V {
+            let dw = &mut dw[v][taps[k] + input.channel..][..C];
+            for c in 0..C {
+                simd.store(acc[k][c][v], &mut dw[c].0);
+            }
         }
     }
 }

@@ -11,7 +11,7 @@
 
 use rayon::prelude::*;
 
-use super::geometry::{InputLayout, Pass};
+use super::geometry::{InputLayout, Pass, TapGroup, ungroup};
 use super::pack::pack_rows;
 use super::tile::{WeightInput, weights};
 use crate::dispatch::Isa;
@@ -141,18 +141,23 @@ impl Task for Group<'_> {
         let cols = gradient.cols;
         let [x_step, dy_step] = [layout, gradient].map(|l| l.rows(rows[1]) * l.row_blocks());
         let (panel, lane_blocks) = (pass.weights.panel_blocks(), pass.weights.panels());
-        let taps = &pass.grids[0].taps;
-        let pair = if S::ACCUMULATORS >= 16 { 2 } else { 1 };
+        let weights = pass.weights.tap.len();
+        // Three taps together need three gradients, besides the sums, in registers.
+        let singles;
+        let mut taps = &pass.grids[0].groups;
+        if S::ACCUMULATORS < 24 {
+            singles = ungroup(taps);
+            taps = &singles;
+        }
+        let most = if S::ACCUMULATORS >= 16 { 2 } else { 1 };
         let per_chunk = (CHUNK_PIXELS / cols).clamp(1, CHUNK_PIXELS);
         let all = images * rows[1];
         let mut lane_block = 0;
         while lane_block < lane_blocks {
-            let width = pair.min(lane_blocks - lane_block);
+            let width = most.min(lane_blocks - lane_block);
             let (w0, w1) = dw[lane_block * panel..][..width * panel].split_at_mut(panel);
             for block in 0..layout.channel_blocks() {
                 let channels = (layout.channels() - block * LANES).min(LANES);
-                let limit = (S::ACCUMULATORS / width).min(if width == 2 { 8 } else { 16 });
-                let step = channels.div_ceil(channels.div_ceil(limit));
                 let mut row = 0;
                 while row < all {
                     let count = per_chunk.min(all - row);
@@ -164,7 +169,18 @@ impl Task for Group<'_> {
                         ];
                     }
                     for tap in taps {
-                        let at = (block * taps.len() + tap.weight) * LANES;
+                        let (at, together) = match tap {
+                            TapGroup::One(tap) => (tap.at, 1),
+                            TapGroup::Three { at, .. } => (*at, 3),
+                        };
+                        let most = match [width, together] {
+                            [1, 1] => 16,
+                            [2, 3] => 4,
+                            _ => 8,
+                        };
+                        let limit = most.min(S::ACCUMULATORS / (width * together)).max(1);
+                        let step = channels.div_ceil(channels.div_ceil(limit));
+                        let place = |tap: usize| (block * weights + tap) * LANES;
                         let mut channel = 0;
                         while channel < channels {
                             let wide = step.min(channels - channel);
@@ -173,18 +189,34 @@ impl Task for Group<'_> {
                                 dy: dy_scratch,
                                 rows: &places[..count],
                                 cols,
-                                x_offset: block * x_step
-                                    + tap.at[0] * layout.row_blocks()
-                                    + tap.at[1],
+                                x_offset: block * x_step + at[0] * layout.row_blocks() + at[1],
                                 dy_offset: [lane_block * dy_step, (lane_block + 1) * dy_step],
                                 channel,
                                 add: add || row > 0,
                             };
-                            let w0 = &mut w0[at..][..LANES];
-                            if width == 2 {
-                                both(simd, wide, input, [w0, &mut w1[at..][..LANES]]);
-                            } else {
-                                single(simd, wide, input, w0);
+                            match *tap {
+                                TapGroup::One(tap) => {
+                                    let tap = [place(tap.weight)];
+                                    if width == 1 {
+                                        single(simd, wide, input, [&mut *w0], tap);
+                                    } else {
+                                        pair(simd, wide, input, [&mut *w0, &mut *w1], tap);
+                                    }
+                                }
+                                TapGroup::Three { weights, .. } => {
+                                    let taps = weights.map(place);
+                                    if width == 1 {
+                                        single_of_three(simd, wide, input, [&mut *w0], taps);
+                                    } else {
+                                        pair_of_three(
+                                            simd,
+                                            wide,
+                                            input,
+                                            [&mut *w0, &mut *w1],
+                                            taps,
+                                        );
+                                    }
+                                }
                             }
                             channel += wide;
                         }
@@ -197,21 +229,26 @@ impl Task for Group<'_> {
     }
 }
 
+/// A function that calls the tile of a width known at run time.
 macro_rules! by_width {
-    ($v:literal, $wide:expr, [$($c:literal)*], $args:tt) => {
-        match $wide {
-            $($c => weights::<S, $v, $c> $args,)*
-            _ => unreachable!("wider than the widest tile"),
+    ($name:ident, $v:literal lane blocks, $k:literal taps, [$($c:literal)*]) => {
+        #[inline(always)]
+        fn $name<S: Simd>(
+            simd: S,
+            wide: usize,
+            input: WeightInput<'_>,
+            mut dw: [&mut [Block]; $v],
+            taps: [usize; $k],
+        ) {
+            match wide {
+                $($c => weights::<S, $v, $c, $k>(simd, input, &mut dw, taps),)*
+                _ => unreachable!("wider than the widest tile"),
+            }
         }
     };
 }
 
-#[inline(always)]
-fn single<S: Simd>(simd: S, wide: usize, input: WeightInput<'_>, dw: &mut [Block]) {
-    by_width!(1, wide, [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16], (simd, input, [dw]));
-}
-
-#[inline(always)]
-fn both<S: Simd>(simd: S, wide: usize, input: WeightInput<'_>, dw: [&mut [Block]; 2]) {
-    by_width!(2, wide, [1 2 3 4 5 6 7 8], (simd, input, dw));
-}
+by_width!(single, 1 lane blocks, 1 taps, [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]);
+by_width!(pair, 2 lane blocks, 1 taps, [1 2 3 4 5 6 7 8]);
+by_width!(single_of_three, 1 lane blocks, 3 taps, [1 2 3 4 5 6 7 8]);
+by_width!(pair_of_three, 2 lane blocks, 3 taps, [1 2 3 4]);
