@@ -35,7 +35,7 @@ pub struct Config {
     /// The mass that label smoothing spreads over all classes.
     #[serde(default)]
     pub label_smoothing: f64,
-    /// Where the tensors live: `cpu`, or `cuda:N` in a build with the feature `cuda`.
+    /// Where the tensors live: `cpu`, so far.
     #[serde(default = "cpu")]
     pub device: String,
     /// The last images of the training set that are held out, and on which the best checkpoint is
@@ -58,9 +58,10 @@ pub struct Config {
     pub optimizer: OptimizerConfig,
     /// The learning rate.
     pub lr: Schedule,
-    /// The coefficient of the dense-weight penalty (eq. 7).
-    #[serde(default = "no_alpha")]
-    pub alpha: Schedule,
+    /// The coefficient of the dense-weight penalty (eq. 7): needed where the method has one, with
+    /// `start = 0` to train without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<Schedule>,
 }
 
 /// The network of an experiment; its image shape and classes come from the data.
@@ -101,9 +102,6 @@ fn cpu() -> String {
 }
 fn eval_batch_size() -> usize {
     250
-}
-fn no_alpha() -> Schedule {
-    Schedule::constant(0.0)
 }
 
 impl Config {
@@ -167,9 +165,9 @@ impl Config {
             )
         }
         self.lr.validate().map_err(|e| anyhow::anyhow!("lr.{e}"))?;
-        self.alpha
-            .validate()
-            .map_err(|e| anyhow::anyhow!("alpha.{e}"))?;
+        if let Some(alpha) = &self.alpha {
+            alpha.validate().map_err(|e| anyhow::anyhow!("alpha.{e}"))?;
+        }
         self.optimizer
             .validate()
             .map_err(|e| anyhow::anyhow!("optimizer.{e}"))?;

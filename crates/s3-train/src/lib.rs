@@ -17,5 +17,6 @@ pub mod observe;
 pub mod optim;
 pub mod run;
 pub mod schedule;
+mod session;
 pub mod summary;
 pub mod train;

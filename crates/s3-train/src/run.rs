@@ -2,14 +2,16 @@
 //!
 //! `config.toml` (resolved), `manifest.json`, `model.json` (cost), `epochs.jsonl`,
 //! `dynamics.jsonl`, `timing.jsonl`, `last.safetensors`, `best.safetensors` (with a validation
-//! split only), `summary.json`.
+//! split only), `summary.json`, `lock`.
 
 use crate::config::Config;
 use crate::files::write_atomically;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The paths of a run's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,12 +74,13 @@ impl RunFolder {
 
     /// Makes the folder for `config`, or takes it up again.
     ///
-    /// Returns whether there is a checkpoint to go on from.
+    /// Returns a lock that keeps other processes out while it lives, and whether there is a
+    /// checkpoint to go on from.
     ///
     /// # Errors
-    /// The folder holds this run already and `resume` is not set; it holds something else; or it
-    /// cannot be written.
-    pub fn claim(&self, config: &Config, resume: bool) -> Result<bool> {
+    /// The folder holds this run already and `resume` is not set; it holds something else; another
+    /// process trains it; or it cannot be written.
+    pub fn claim(&self, config: &Config, resume: bool) -> Result<(File, bool)> {
         let text = config.to_toml()?;
         let name = self.root.display();
         if self.config().is_file() {
@@ -91,7 +94,7 @@ impl RunFolder {
                     "{name}: this run exists already; --resume goes on with it, --out DIR or --set seed=N starts another"
                 )
             }
-            return Ok(self.last().is_file());
+            return Ok((self.lock()?, self.last().is_file()));
         }
         let occupied = std::fs::read_dir(&self.root).is_ok_and(|mut d| d.next().is_some());
         if occupied {
@@ -99,7 +102,17 @@ impl RunFolder {
         }
         std::fs::create_dir_all(&self.root).with_context(|| format!("creating {name}"))?;
         write_atomically(&self.config(), text.as_bytes())?;
-        Ok(false)
+        Ok((self.lock()?, false))
+    }
+
+    /// The system drops the lock with the process, however that ends.
+    fn lock(&self) -> Result<File> {
+        let path = self.file("lock");
+        let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+        if file.try_lock().is_err() {
+            bail!("{}: another process trains this run", self.root.display())
+        }
+        Ok(file)
     }
 
     /// Writes a JSON file of the folder, indented.
@@ -113,18 +126,63 @@ impl RunFolder {
     }
 }
 
-/// Where and with what a run is made: revision, lock file, processor, threads, data, command line.
-pub fn manifest(data: Value, command: &[String]) -> Value {
-    json!({
-        "program": format!("s3 {}", env!("CARGO_PKG_VERSION")),
-        "git_revision": git(&["rev-parse", "HEAD"]),
-        "git_dirty": git(&["status", "--porcelain", "--untracked-files=no"]).map(|s| !s.is_empty()),
-        "lock_sha256": std::fs::read("Cargo.lock").ok().map(|b| hex(&b)),
-        "cpu": cpu_name(),
-        "threads": rayon::current_num_threads(),
-        "command": command,
-        "data": data,
-    })
+/// One sitting of a run in `manifest.json`: where, with what and for how long it was trained. A run
+/// that is stopped and resumed has several; one that was killed has no wall time.
+pub struct Sitting {
+    folder: RunFolder,
+    began: Instant,
+}
+
+impl Sitting {
+    /// Adds a sitting that begins at `step`.
+    ///
+    /// # Errors
+    /// `manifest.json` cannot be read or written.
+    pub fn begin(folder: &RunFolder, command: &[String], step: u64) -> Result<Self> {
+        let sitting = json!({
+            "program": format!("s3 {}", env!("CARGO_PKG_VERSION")),
+            "git_revision": git(&["rev-parse", "HEAD"]),
+            "git_dirty": git(&["status", "--porcelain", "--untracked-files=no"]).map(|s| !s.is_empty()),
+            "lock_sha256": std::fs::read("Cargo.lock").ok().map(|b| hex(&b)),
+            "cpu": cpu_name(),
+            "threads": rayon::current_num_threads(),
+            "command": command,
+            "from_step": step,
+            "began_unix": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+            "wall_seconds": null,
+        });
+        let this = Self {
+            folder: folder.clone(),
+            began: Instant::now(),
+        };
+        this.change(|sittings| sittings.push(sitting))?;
+        Ok(this)
+    }
+
+    /// Writes how long it took.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn end(self) -> Result<()> {
+        let seconds = self.began.elapsed().as_secs_f64();
+        self.change(|sittings| {
+            if let Some(last) = sittings.last_mut() {
+                last["wall_seconds"] = json!(seconds);
+            }
+        })
+    }
+
+    fn change(&self, f: impl FnOnce(&mut Vec<Value>)) -> Result<()> {
+        let path = self.folder.file("manifest.json");
+        let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let mut manifest: Value =
+            serde_json::from_slice(&bytes).with_context(|| path.display().to_string())?;
+        match manifest.get_mut("sittings").and_then(Value::as_array_mut) {
+            Some(sittings) => f(sittings),
+            None => bail!("{}: no `sittings` in it", path.display()),
+        }
+        self.folder.write_json("manifest.json", &manifest)
+    }
 }
 
 fn git(args: &[&str]) -> Option<String> {

@@ -1,25 +1,22 @@
 //! The training loop.
 
-use crate::checkpoint::{self, Header, Position, Tensors, VERSION};
+use crate::checkpoint::Tensors;
 use crate::config::Config;
-use crate::data::{self, Dataset, Loader, LoaderConfig, Splits, steps_per_epoch};
+use crate::data::{self, Dataset, Loader};
 use crate::dynamics;
 use crate::eval::{evaluate, tensors};
 use crate::loss::cross_entropy;
 use crate::observe::{Event, Observer};
-use crate::optim::Optimizer;
-use crate::run::{RunFolder, manifest};
-use crate::summary::model_cost;
-use anyhow::{Context, Result, bail};
+use crate::run::{RunFolder, Sitting};
+use crate::session::Session;
+use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 use s3_core::penalty::objective;
 use s3_core::{Params, Progress};
 use s3_layers::{Mode, ResNet};
 use s3_metrics::accuracy::Accuracy;
-use s3_metrics::record::{EpochRecord, TimingRecord, append_jsonl, drop_records_after, read_jsonl};
-use serde_json::json;
+use s3_metrics::record::{EpochRecord, TimingRecord, append_jsonl};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -69,12 +66,19 @@ pub fn train(config: &Config, places: &Places<'_>, observer: &mut dyn Observer) 
     let splits = data::load(&config.data, places.data_dir.as_deref())?;
     let folder = RunFolder::of(config, &places.out)?;
     let mut session = Session::new(config, splits, folder, device)?;
-    if session.folder.claim(config, places.resume)? {
+    let (_lock, has_checkpoint) = session.folder.claim(config, places.resume)?;
+    if has_checkpoint {
         session.resume()?;
     } else {
-        session.start(&places.command)?;
+        session.start()?;
     }
-    session.run(places, observer)
+    if session.position.epoch == config.epochs {
+        return session.finish();
+    }
+    let sitting = Sitting::begin(&session.folder, &places.command, session.position.step)?;
+    let outcome = session.run(places, observer);
+    sitting.end()?;
+    outcome
 }
 
 /// The device of `config`.
@@ -109,7 +113,12 @@ pub fn load_params(params: &Params, tensors: &Tensors, path: &Path) -> Result<()
     Ok(())
 }
 
-fn set(var: &candle_core::Var, tensors: &Tensors, name: &str, path: &Path) -> Result<()> {
+pub(crate) fn set(
+    var: &candle_core::Var,
+    tensors: &Tensors,
+    name: &str,
+    path: &Path,
+) -> Result<()> {
     let Some(t) = tensors.get(name) else {
         bail!("{}: no tensor {name}", path.display())
     };
@@ -123,137 +132,7 @@ fn set(var: &candle_core::Var, tensors: &Tensors, name: &str, path: &Path) -> Re
     Ok(var.set(t)?)
 }
 
-const OPTIMIZER: &str = "optimizer/";
-
-struct Session<'a> {
-    config: &'a Config,
-    folder: RunFolder,
-    device: Device,
-    train: Arc<Dataset>,
-    validation: Option<Arc<Dataset>>,
-    test: Arc<Dataset>,
-    loader: LoaderConfig,
-    net: ResNet,
-    params: Params,
-    optimizer: Optimizer,
-    position: Position,
-    snapshot: Tensors,
-}
-
-impl<'a> Session<'a> {
-    fn new(config: &'a Config, splits: Splits, folder: RunFolder, device: Device) -> Result<Self> {
-        let (net, params) = build(config, &splits.train, &device)?;
-        let optimizer = Optimizer::new(&config.optimizer, params.trainable())?;
-        let (train, validation) = hold_out(splits.train, config.validation_images)?;
-        let mut loader = LoaderConfig::train(config.batch_size, config.seed, config.data.augment);
-        loader.drop_last = config.drop_last;
-        if steps_per_epoch(train.len(), &loader) == 0 {
-            bail!(
-                "batch_size: {} is more than the {} training images",
-                config.batch_size,
-                train.len()
-            )
-        }
-        Ok(Self {
-            config,
-            folder,
-            device,
-            train,
-            validation,
-            test: splits.test,
-            loader,
-            net,
-            params,
-            optimizer,
-            position: Position::default(),
-            snapshot: Tensors::new(),
-        })
-    }
-
-    fn per_epoch(&self) -> u64 {
-        steps_per_epoch(self.train.len(), &self.loader) as u64
-    }
-
-    /// Writes what a run's folder holds from the start, and the snapshot of the initial weights.
-    fn start(&mut self, command: &[String]) -> Result<()> {
-        let data = json!({
-            "name": self.train.name,
-            "train_images": self.train.len(),
-            "test_images": self.test.len(),
-            "train_sha256": data::fingerprint(&self.train),
-            "test_sha256": data::fingerprint(&self.test),
-        });
-        self.folder
-            .write_json("manifest.json", &manifest(data, command))?;
-        let image = [self.train.height, self.train.width, self.train.channels];
-        self.folder
-            .write_json("model.json", &model_cost(&self.net, image, &self.device)?)?;
-        for lines in ["epochs.jsonl", "dynamics.jsonl", "timing.jsonl"] {
-            crate::files::write_atomically(&self.folder.file(lines), b"")?;
-        }
-        self.take_snapshot()
-    }
-
-    /// Takes up the last checkpoint and forgets the lines that came after it.
-    fn resume(&mut self) -> Result<()> {
-        let path = self.folder.last();
-        let (header, mut tensors) = checkpoint::load(&path, &self.device)?;
-        let run = self.config.run_name()?.display().to_string();
-        header.check(
-            &path,
-            &self.config.model.name,
-            self.method_name(),
-            Some(&run),
-        )?;
-        load_params(&self.params, &tensors, &path)?;
-        for (name, var) in self.optimizer.state() {
-            set(&var, &tensors, &format!("{OPTIMIZER}{name}"), &path)?;
-        }
-        tensors.retain(|name, _| name.starts_with(dynamics::PREFIX));
-        self.snapshot = tensors;
-        self.optimizer.set_steps(header.position.step);
-        self.position = header.position;
-        let epoch = u32::try_from(self.position.epoch)?;
-        for lines in ["epochs.jsonl", "dynamics.jsonl", "timing.jsonl"] {
-            drop_records_after(&self.folder.file(lines), epoch)?;
-        }
-        Ok(())
-    }
-
-    fn method_name(&self) -> &str {
-        self.config
-            .method
-            .get("name")
-            .and_then(toml::Value::as_str)
-            .unwrap_or_default()
-    }
-
-    fn save(&self, path: &Path) -> Result<()> {
-        let mut tensors: Tensors = self.snapshot.clone();
-        for (name, p) in self.params.all() {
-            tensors.insert(name, p.var.as_detached_tensor());
-        }
-        for (name, var) in self.optimizer.state() {
-            tensors.insert(format!("{OPTIMIZER}{name}"), var.as_detached_tensor());
-        }
-        let header = Header {
-            version: VERSION,
-            model: self.config.model.name.clone(),
-            method: self.method_name().to_string(),
-            run: self.config.run_name()?.display().to_string(),
-            position: self.position.clone(),
-        };
-        checkpoint::save(path, &header, &tensors)
-    }
-
-    fn take_snapshot(&mut self) -> Result<()> {
-        let epoch = u32::try_from(self.position.epoch)?;
-        let (records, snapshot) = dynamics::snapshot(&self.net, epoch, &self.snapshot)?;
-        append_jsonl(&self.folder.file("dynamics.jsonl"), &records)?;
-        self.snapshot = snapshot;
-        Ok(())
-    }
-
+impl Session<'_> {
     fn run(mut self, places: &Places<'_>, observer: &mut dyn Observer) -> Result<Outcome> {
         let per_epoch = self.per_epoch();
         observer.event(Event::Start {
@@ -268,6 +147,7 @@ impl<'a> Session<'a> {
         while self.position.epoch < self.config.epochs {
             let clock = Instant::now();
             let (epoch, first) = (self.position.epoch, self.position.step_in_epoch);
+            let before = self.position.sums.n;
             for batch in Loader::new(&self.train, &self.loader, epoch as u64, first)? {
                 self.step(batch)?;
                 let sums = &self.position.sums;
@@ -290,8 +170,8 @@ impl<'a> Session<'a> {
                     saved = Instant::now();
                 }
             }
-            let steps = self.position.step_in_epoch - first;
-            let (record, timing) = self.end_epoch(clock, steps)?;
+            let images = self.position.sums.n - before;
+            let (record, timing) = self.end_epoch(clock, images)?;
             saved = Instant::now();
             observer.event(Event::Epoch {
                 record: &record,
@@ -322,7 +202,7 @@ impl<'a> Session<'a> {
             bail!(self.divergence(value, &images))
         }
         let penalties = self.net.penalties()?;
-        let alpha = self.config.alpha.at(step, steps, per_epoch);
+        let alpha = self.alpha(step, steps, per_epoch);
         let grads = objective(&loss, alpha, &penalties)?.backward()?;
         self.optimizer
             .step(self.config.lr.at(step, steps, per_epoch), &grads)?;
@@ -377,7 +257,7 @@ impl<'a> Session<'a> {
 
     /// Evaluates, writes the epoch's lines, then the checkpoint: killed in between, the run goes on
     /// from the checkpoint before and writes the same lines again.
-    fn end_epoch(&mut self, clock: Instant, steps: usize) -> Result<(EpochRecord, TimingRecord)> {
+    fn end_epoch(&mut self, clock: Instant, images: u64) -> Result<(EpochRecord, TimingRecord)> {
         let train_seconds = clock.elapsed().as_secs_f64();
         let clock = Instant::now();
         let batch = self.config.eval_batch_size;
@@ -402,7 +282,7 @@ impl<'a> Session<'a> {
             epoch,
             step: self.position.step,
             lr: self.config.lr.at(last, steps_of_run, per_epoch),
-            alpha: self.config.alpha.at(last, steps_of_run, per_epoch),
+            alpha: self.alpha(last, steps_of_run, per_epoch),
             train_loss: sums.mean_loss().unwrap_or(f64::NAN),
             train_penalty: penalty / done as f64,
             train_top1: sums.top1().unwrap_or(0.0),
@@ -411,12 +291,11 @@ impl<'a> Session<'a> {
             test_top5: test.top5(),
             sparsity: dynamics::sparsity(&self.net)?,
         };
-        let images = steps * self.config.batch_size;
         let timing = TimingRecord {
             epoch,
             train_seconds,
             test_seconds: Some(test_seconds),
-            images_per_second: images.min(self.train.len()) as f64 / train_seconds,
+            images_per_second: images as f64 / train_seconds,
         };
         append_jsonl(
             &self.folder.file("epochs.jsonl"),
@@ -444,55 +323,4 @@ impl<'a> Session<'a> {
         self.save(&self.folder.last())?;
         Ok((record, timing))
     }
-
-    fn finish(self) -> Result<Outcome> {
-        let epochs: Vec<EpochRecord> = read_jsonl(&self.folder.file("epochs.jsonl"))?;
-        let timing: Vec<TimingRecord> = read_jsonl(&self.folder.file("timing.jsonl"))?;
-        let last = epochs.last().context("a finished run has epochs")?.clone();
-        let image = [self.train.height, self.train.width, self.train.channels];
-        let cost = model_cost(&self.net, image, &self.device)?;
-        self.folder.write_json("model.json", &cost)?;
-        let best = self
-            .position
-            .best
-            .map(|(top1, epoch)| json!({"validation_top1": top1, "epoch": epoch}));
-        self.folder.write_json(
-            "summary.json",
-            &json!({
-                "experiment": self.config.experiment,
-                "model": self.config.model.name,
-                "method": self.config.method,
-                "seed": self.config.seed,
-                "last": last,
-                "best": best,
-                "parameters": cost.total.parameters,
-                "bytes": cost.total.bytes,
-                "compression": cost.compression,
-                "train_seconds": timing.iter().map(|t| t.train_seconds).sum::<f64>(),
-                "test_seconds": timing.iter().filter_map(|t| t.test_seconds).sum::<f64>(),
-            }),
-        )?;
-        Ok(Outcome::Finished {
-            folder: self.folder.root().to_path_buf(),
-            last,
-        })
-    }
-}
-
-/// Splits the last `n` images off the training set.
-fn hold_out(train: Arc<Dataset>, n: usize) -> Result<(Arc<Dataset>, Option<Arc<Dataset>>)> {
-    if n == 0 {
-        return Ok((train, None));
-    }
-    let Some(keep) = train.len().checked_sub(n).filter(|&k| k > 0) else {
-        bail!(
-            "validation_images: {n} of {} training images leaves none to train on",
-            train.len()
-        )
-    };
-    let mut held = (*train).clone();
-    held.images.drain(..keep * train.image_len());
-    held.labels.drain(..keep);
-    let kept = (*train).clone().truncated(keep);
-    Ok((Arc::new(kept), Some(Arc::new(held))))
 }

@@ -9,6 +9,12 @@ use std::path::Path;
 fn settings_and_files_are_named() {
     let bench = Bench::new();
     std::fs::write(bench.path("broken.toml"), "epochs = [").expect("broken.toml");
+    let no_alpha: String = common::TINY
+        .lines()
+        .filter(|l| !l.contains("alpha ="))
+        .collect::<Vec<_>>()
+        .join("\n");
+    std::fs::write(bench.path("no-alpha.toml"), no_alpha).expect("no-alpha.toml");
     for (args, words) in [
         (vec!["train", "missing.toml"], vec!["missing.toml"]),
         (vec!["train", "broken.toml"], vec!["broken.toml", "line 1"]),

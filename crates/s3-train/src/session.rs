@@ -1,0 +1,219 @@
+//! A run's state: the network, its optimizer and where training stands; how it starts, is saved and
+//! is taken up again.
+
+use crate::checkpoint::{self, Header, Position, Tensors, VERSION};
+use crate::config::Config;
+use crate::data::{self, Dataset, LoaderConfig, Splits, steps_per_epoch};
+use crate::dynamics;
+use crate::optim::Optimizer;
+use crate::run::RunFolder;
+use crate::summary::model_cost;
+use crate::train::{Outcome, build, load_params, set};
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use s3_core::Params;
+use s3_layers::ResNet;
+use s3_metrics::record::{EpochRecord, TimingRecord, append_jsonl, drop_records_after, read_jsonl};
+use serde_json::json;
+use std::path::Path;
+use std::sync::Arc;
+
+const OPTIMIZER: &str = "optimizer/";
+
+pub(crate) struct Session<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) folder: RunFolder,
+    pub(crate) device: Device,
+    pub(crate) train: Arc<Dataset>,
+    pub(crate) validation: Option<Arc<Dataset>>,
+    pub(crate) test: Arc<Dataset>,
+    pub(crate) loader: LoaderConfig,
+    pub(crate) net: ResNet,
+    pub(crate) params: Params,
+    pub(crate) optimizer: Optimizer,
+    pub(crate) position: Position,
+    pub(crate) snapshot: Tensors,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(
+        config: &'a Config,
+        splits: Splits,
+        folder: RunFolder,
+        device: Device,
+    ) -> Result<Self> {
+        let (net, params) = build(config, &splits.train, &device)?;
+        if config.alpha.is_none() && !net.penalties()?.is_empty() {
+            bail!(
+                "alpha: this method has a dense-weight penalty; give its schedule (start = 0 trains without)"
+            )
+        }
+        let optimizer = Optimizer::new(&config.optimizer, params.trainable())?;
+        let (train, validation) = hold_out(splits.train, config.validation_images)?;
+        let mut loader = LoaderConfig::train(config.batch_size, config.seed, config.data.augment);
+        loader.drop_last = config.drop_last;
+        if steps_per_epoch(train.len(), &loader) == 0 {
+            bail!(
+                "batch_size: {} is more than the {} training images",
+                config.batch_size,
+                train.len()
+            )
+        }
+        Ok(Self {
+            config,
+            folder,
+            device,
+            train,
+            validation,
+            test: splits.test,
+            loader,
+            net,
+            params,
+            optimizer,
+            position: Position::default(),
+            snapshot: Tensors::new(),
+        })
+    }
+
+    pub(crate) fn alpha(&self, step: u64, steps: u64, per_epoch: u64) -> f64 {
+        self.config
+            .alpha
+            .as_ref()
+            .map_or(0.0, |a| a.at(step, steps, per_epoch))
+    }
+
+    pub(crate) fn per_epoch(&self) -> u64 {
+        steps_per_epoch(self.train.len(), &self.loader) as u64
+    }
+
+    /// Writes what a run's folder holds from the start, and the snapshot of the initial weights.
+    pub(crate) fn start(&mut self) -> Result<()> {
+        let data = json!({
+            "name": self.train.name,
+            "train_images": self.train.len(),
+            "test_images": self.test.len(),
+            "train_sha256": data::fingerprint(&self.train),
+            "test_sha256": data::fingerprint(&self.test),
+        });
+        self.folder
+            .write_json("manifest.json", &json!({ "data": data, "sittings": [] }))?;
+        let image = [self.train.height, self.train.width, self.train.channels];
+        self.folder
+            .write_json("model.json", &model_cost(&self.net, image, &self.device)?)?;
+        for lines in ["epochs.jsonl", "dynamics.jsonl", "timing.jsonl"] {
+            crate::files::write_atomically(&self.folder.file(lines), b"")?;
+        }
+        self.take_snapshot()
+    }
+
+    /// Takes up the last checkpoint and forgets the lines that came after it.
+    pub(crate) fn resume(&mut self) -> Result<()> {
+        let path = self.folder.last();
+        let (header, mut tensors) = checkpoint::load(&path, &self.device)?;
+        let run = self.config.run_name()?.display().to_string();
+        header.check(
+            &path,
+            &self.config.model.name,
+            self.method_name(),
+            Some(&run),
+        )?;
+        load_params(&self.params, &tensors, &path)?;
+        for (name, var) in self.optimizer.state() {
+            set(&var, &tensors, &format!("{OPTIMIZER}{name}"), &path)?;
+        }
+        tensors.retain(|name, _| name.starts_with(dynamics::PREFIX));
+        self.snapshot = tensors;
+        self.optimizer.set_steps(header.position.step);
+        self.position = header.position;
+        let epoch = u32::try_from(self.position.epoch)?;
+        for lines in ["epochs.jsonl", "dynamics.jsonl", "timing.jsonl"] {
+            drop_records_after(&self.folder.file(lines), epoch)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn method_name(&self) -> &str {
+        self.config
+            .method
+            .get("name")
+            .and_then(toml::Value::as_str)
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn save(&self, path: &Path) -> Result<()> {
+        let mut tensors: Tensors = self.snapshot.clone();
+        for (name, p) in self.params.all() {
+            tensors.insert(name, p.var.as_detached_tensor());
+        }
+        for (name, var) in self.optimizer.state() {
+            tensors.insert(format!("{OPTIMIZER}{name}"), var.as_detached_tensor());
+        }
+        let header = Header {
+            version: VERSION,
+            model: self.config.model.name.clone(),
+            method: self.method_name().to_string(),
+            run: self.config.run_name()?.display().to_string(),
+            position: self.position.clone(),
+        };
+        checkpoint::save(path, &header, &tensors)
+    }
+
+    pub(crate) fn take_snapshot(&mut self) -> Result<()> {
+        let epoch = u32::try_from(self.position.epoch)?;
+        let (records, snapshot) = dynamics::snapshot(&self.net, epoch, &self.snapshot)?;
+        append_jsonl(&self.folder.file("dynamics.jsonl"), &records)?;
+        self.snapshot = snapshot;
+        Ok(())
+    }
+
+    pub(crate) fn finish(self) -> Result<Outcome> {
+        let epochs: Vec<EpochRecord> = read_jsonl(&self.folder.file("epochs.jsonl"))?;
+        let timing: Vec<TimingRecord> = read_jsonl(&self.folder.file("timing.jsonl"))?;
+        let last = epochs.last().context("a finished run has epochs")?.clone();
+        let image = [self.train.height, self.train.width, self.train.channels];
+        let cost = model_cost(&self.net, image, &self.device)?;
+        self.folder.write_json("model.json", &cost)?;
+        let best = self
+            .position
+            .best
+            .map(|(top1, epoch)| json!({"validation_top1": top1, "epoch": epoch}));
+        self.folder.write_json(
+            "summary.json",
+            &json!({
+                "experiment": self.config.experiment,
+                "model": self.config.model.name,
+                "method": self.config.method,
+                "seed": self.config.seed,
+                "last": last,
+                "best": best,
+                "parameters": cost.total.parameters,
+                "bytes": cost.total.bytes,
+                "compression": cost.compression,
+                "train_seconds": timing.iter().map(|t| t.train_seconds).sum::<f64>(),
+                "test_seconds": timing.iter().filter_map(|t| t.test_seconds).sum::<f64>(),
+            }),
+        )?;
+        Ok(Outcome::Finished {
+            folder: self.folder.root().to_path_buf(),
+            last,
+        })
+    }
+}
+
+/// Splits the last `n` images off the training set.
+fn hold_out(train: Arc<Dataset>, n: usize) -> Result<(Arc<Dataset>, Option<Arc<Dataset>>)> {
+    if n == 0 {
+        return Ok((train, None));
+    }
+    let Some(keep) = train.len().checked_sub(n).filter(|&k| k > 0) else {
+        bail!(
+            "validation_images: {n} of {} training images leaves none to train on",
+            train.len()
+        )
+    };
+    let mut held = (*train).clone();
+    held.images.drain(..keep * train.image_len());
+    held.labels.drain(..keep);
+    let kept = (*train).clone().truncated(keep);
+    Ok((Arc::new(kept), Some(Arc::new(held))))
+}
