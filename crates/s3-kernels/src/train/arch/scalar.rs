@@ -39,6 +39,9 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn prefetch(self, _: &[f32]) {}
+
+    #[inline(always)]
     fn mul_add(self, a: Self::F, b: Self::F, mut c: Self::F) -> Self::F {
         // Not f32::mul_add: without an FMA unit that is a library call.
         for i in 0..LANES {

@@ -5,9 +5,9 @@
 )]
 
 use core::arch::x86_64::{
-    __m256, __m512, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps,
-    _mm512_storeu_ps,
+    __m256, __m512, _MM_HINT_T1, _mm_prefetch, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps,
+    _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
 };
 
 use super::{LANES, Simd, Task, load_by_copy, store_by_copy};
@@ -75,6 +75,11 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn store_first(self, x: Self::F, y: &mut [f32], lanes: usize) {
         store_by_copy(self, x, y, lanes);
+    }
+
+    #[inline(always)]
+    fn prefetch(self, x: &[f32]) {
+        prefetch(x);
     }
 
     #[inline(always)]
@@ -150,10 +155,23 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch(self, x: &[f32]) {
+        prefetch(x);
+    }
+
+    #[inline(always)]
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
         // SAFETY: `self` exists only where the CPU has AVX-512 F.
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
+}
+
+/// Asks for the line of `x[0]`, into the second-level cache.
+#[inline(always)]
+fn prefetch(x: &[f32]) {
+    // SAFETY: every x86-64 CPU has the instruction, and it accesses no memory that the program sees,
+    // whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(x.as_ptr().cast()) }
 }
 
 /// Bits `0..lanes`.

@@ -17,7 +17,7 @@ use super::geometry::{Pass, TapGroup};
 use super::pack::pack_rows;
 use super::tile::{PixelInput, PixelOutput, pixels};
 use crate::dispatch::Isa;
-use crate::train::arch::{LANES, Simd, Task, dispatch};
+use crate::train::arch::{Ahead, LANES, Simd, Task, dispatch};
 use crate::train::scratch::{Block, with_blocks};
 
 /// Images are grouped until a group has this many output pixels: below it, reading the weights
@@ -43,7 +43,8 @@ pub(super) fn run(isa: Isa, pass: &Pass, batch: usize, input: &[f32], w: &[f32],
             .enumerate()
             .for_each(|(i, out)| {
                 let images = out.len() / out_len;
-                let input = &input[i * group * in_len..][..images * in_len];
+                let (input, next) = input[i * group * in_len..].split_at(images * in_len);
+                let next = &next[..next.len().min(input.len())];
                 let rows = pass
                     .grids
                     .iter()
@@ -53,6 +54,8 @@ pub(super) fn run(isa: Isa, pass: &Pass, batch: usize, input: &[f32], w: &[f32],
                 let strip = pass.input.strip(rows);
                 with_blocks(images * pass.input.blocks(strip), |scratch| {
                     for start in (0..rows).step_by(strip) {
+                        let last = start + strip >= rows;
+                        let next = if last { next } else { &[] };
                         let rows = [start, strip.min(rows - start)];
                         dispatch(
                             isa,
@@ -62,6 +65,7 @@ pub(super) fn run(isa: Isa, pass: &Pass, batch: usize, input: &[f32], w: &[f32],
                                 images,
                                 rows,
                                 input,
+                                next,
                                 out,
                                 scratch,
                             },
@@ -80,6 +84,8 @@ struct Strip<'a> {
     /// First grid row and number of grid rows.
     rows: [usize; 2],
     input: &'a [f32],
+    /// What will be packed after this strip, if that is known.
+    next: &'a [f32],
     out: &'a mut [f32],
     scratch: &'a mut [Block],
 }
@@ -93,6 +99,7 @@ impl Task for Strip<'_> {
             images,
             rows,
             input,
+            next,
             out,
             scratch,
         } = self;
@@ -107,6 +114,12 @@ impl Task for Strip<'_> {
         let lane_blocks = pass.weights.panels();
         let taps = pass.weights.tap.len();
         let pair = if S::ACCUMULATORS >= 16 { 2 } else { 1 };
+        let grid_rows: usize = pass
+            .grids
+            .iter()
+            .map(|grid| grid.size[0].min(rows[1]))
+            .sum();
+        let mut ahead = Ahead::new([next, &[]], images * grid_rows);
         let mut lane_block = 0;
         while lane_block < lane_blocks {
             let width = pair.min(lane_blocks - lane_block);
@@ -127,7 +140,7 @@ impl Task for Strip<'_> {
                         width,
                         out: &mut out[i * out_len..][..out_len],
                     };
-                    piece.run(simd);
+                    piece.run(simd, &mut ahead);
                 }
                 block += depth;
             }
@@ -151,7 +164,7 @@ struct Piece<'a> {
 
 impl Piece<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Simd>(self, simd: S, ahead: &mut Ahead<'_>) {
         let layout = &self.pass.input;
         let row_blocks = layout.row_blocks();
         let depth_step = layout.rows(self.rows[1]) * row_blocks;
@@ -180,6 +193,7 @@ impl Piece<'_> {
             let limit = (registers / self.width).min(if grouped { 12 } else { 16 });
             let cols = grid.size[1].div_ceil(grid.size[1].div_ceil(limit).max(1));
             while row < end {
+                ahead.fetch(simd);
                 let mut col = 0;
                 while col < grid.size[1] {
                     let wide = cols.min(grid.size[1] - col);

@@ -15,7 +15,7 @@ use super::geometry::{InputLayout, Pass, TapGroup, ungroup};
 use super::pack::pack_rows;
 use super::tile::{WeightInput, weights};
 use crate::dispatch::Isa;
-use crate::train::arch::{LANES, Simd, Task, dispatch};
+use crate::train::arch::{Ahead, LANES, Simd, Task, dispatch};
 use crate::train::scratch::{Block, with_blocks};
 
 /// The most parts of a batch.
@@ -77,15 +77,28 @@ fn part_sums(isa: Isa, pass: &Pass, images: usize, x: &[f32], dy: &[f32], dw: &m
     with_blocks(x_blocks + dy_blocks, |scratch| {
         let (x_scratch, dy_scratch) = scratch.split_at_mut(x_blocks);
         let mut add = false;
-        for (x, dy) in x.chunks(group * x_len).zip(dy.chunks(group * dy_len)) {
+        let (mut x_rest, mut dy_rest) = (x, dy);
+        while !x_rest.is_empty() {
+            let count = group.min(x_rest.len() / x_len);
+            let (x, dy);
+            (x, x_rest) = x_rest.split_at(count * x_len);
+            (dy, dy_rest) = dy_rest.split_at(count * dy_len);
             for start in (0..rows).step_by(strip) {
                 let group = Group {
                     pass,
                     gradient: &gradient,
-                    images: x.len() / x_len,
+                    images: count,
                     rows: [start, strip.min(rows - start)],
                     x,
                     dy,
+                    next: if start + strip < rows {
+                        [&[], &[]]
+                    } else {
+                        [
+                            &x_rest[..x.len().min(x_rest.len())],
+                            &dy_rest[..dy.len().min(dy_rest.len())],
+                        ]
+                    },
                     x_scratch,
                     dy_scratch,
                     dw,
@@ -106,6 +119,8 @@ struct Group<'a> {
     rows: [usize; 2],
     x: &'a [f32],
     dy: &'a [f32],
+    /// The inputs that will be packed after these, if there are any.
+    next: [&'a [f32]; 2],
     x_scratch: &'a mut [Block],
     dy_scratch: &'a mut [Block],
     dw: &'a mut [Block],
@@ -123,6 +138,7 @@ impl Task for Group<'_> {
             rows,
             x,
             dy,
+            next,
             x_scratch,
             dy_scratch,
             dw,
@@ -152,6 +168,7 @@ impl Task for Group<'_> {
         let most = if S::ACCUMULATORS >= 16 { 2 } else { 1 };
         let per_chunk = (CHUNK_PIXELS / cols).clamp(1, CHUNK_PIXELS);
         let all = images * rows[1];
+        let mut ahead = Ahead::new(next, all.div_ceil(per_chunk) * taps.len());
         let mut lane_block = 0;
         while lane_block < lane_blocks {
             let width = most.min(lane_blocks - lane_block);
@@ -169,6 +186,7 @@ impl Task for Group<'_> {
                         ];
                     }
                     for tap in taps {
+                        ahead.fetch(simd);
                         let (at, together) = match tap {
                             TapGroup::One(tap) => (tap.at, 1),
                             TapGroup::Three { at, .. } => (*at, 3),
