@@ -91,11 +91,13 @@ pub(super) struct Tap {
 pub(super) enum TapGroup {
     /// A tap on its own.
     One(Tap),
+    /// Two taps at `at`, `at + 1`, and their weight matrices.
+    Two { at: [usize; 2], weights: [usize; 2] },
     /// Three taps at `at`, `at + 1`, `at + 2`, and their weight matrices.
     Three { at: [usize; 2], weights: [usize; 3] },
 }
 
-/// Groups taps in threes where they are neighbours, in reading order.
+/// Groups taps in threes and twos where they are neighbours, in reading order.
 fn group(taps: &[Tap]) -> Vec<TapGroup> {
     let mut taps = taps.to_vec();
     taps.sort_by_key(|tap| tap.at);
@@ -114,6 +116,14 @@ fn group(taps: &[Tap]) -> Vec<TapGroup> {
                 });
                 rest = tail;
             }
+            [second, tail @ ..] if second.at == [row, col + 1] => {
+                let weights = [first.weight, second.weight];
+                groups.push(TapGroup::Two {
+                    at: first.at,
+                    weights,
+                });
+                rest = tail;
+            }
             _ => {
                 groups.push(TapGroup::One(*first));
                 rest = tail;
@@ -123,23 +133,24 @@ fn group(taps: &[Tap]) -> Vec<TapGroup> {
     groups
 }
 
-/// The same taps, each on its own.
-pub(super) fn ungroup(groups: &[TapGroup]) -> Vec<TapGroup> {
+/// The same taps, each on its own, but for threes where `threes`.
+pub(super) fn ungroup(groups: &[TapGroup], threes: bool) -> Vec<TapGroup> {
     let mut taps = Vec::new();
     for group in groups {
-        match *group {
-            TapGroup::One(_) => taps.push(*group),
-            TapGroup::Three {
-                at: [row, col],
-                weights,
-            } => {
-                taps.extend([0, 1, 2].map(|k| {
-                    TapGroup::One(Tap {
-                        at: [row, col + k],
-                        weight: weights[k],
-                    })
-                }));
+        let ([row, col], weights): (_, &[usize]) = match group {
+            TapGroup::One(tap) => (tap.at, &[tap.weight]),
+            TapGroup::Two { at, weights } => (*at, weights),
+            TapGroup::Three { .. } if threes => {
+                taps.push(*group);
+                continue;
             }
+            TapGroup::Three { at, weights } => (*at, weights),
+        };
+        for (k, &weight) in weights.iter().enumerate() {
+            taps.push(TapGroup::One(Tap {
+                at: [row, col + k],
+                weight,
+            }));
         }
     }
     taps

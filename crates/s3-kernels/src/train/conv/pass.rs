@@ -181,10 +181,7 @@ impl Piece<'_> {
                 self.rows[0],
                 (self.rows[0] + self.rows[1]).min(grid.size[0]),
             ];
-            let grouped = grid
-                .groups
-                .iter()
-                .any(|g| matches!(g, TapGroup::Three { .. }));
+            let grouped = !grid.groups.iter().all(|g| matches!(g, TapGroup::One(_)));
             let registers = if grouped {
                 S::GROUPED_ACCUMULATORS
             } else {

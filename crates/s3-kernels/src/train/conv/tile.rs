@@ -84,6 +84,10 @@ pub(super) fn pixels<S: Simd, const V: usize, const Q: usize>(
                     let x = &x[at[0] * input.row_step + at[1]..];
                     taps_of::<S, V, Q, 1>(simd, &mut acc, x, w_block, [weight], channels);
                 }
+                TapGroup::Two { at, weights } => {
+                    let x = &x[at[0] * input.row_step + at[1]..];
+                    taps_of::<S, V, Q, 2>(simd, &mut acc, x, w_block, weights, channels);
+                }
                 TapGroup::Three { at, weights } => {
                     let x = &x[at[0] * input.row_step + at[1]..];
                     taps_of::<S, V, Q, 3>(simd, &mut acc, x, w_block, weights, channels);

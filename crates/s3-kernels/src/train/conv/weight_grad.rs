@@ -159,12 +159,7 @@ impl Task for Group<'_> {
         let (panel, lane_blocks) = (pass.weights.panel_blocks(), pass.weights.panels());
         let weights = pass.weights.tap.len();
         // Three taps together need three gradients, besides the sums, in registers.
-        let singles;
-        let mut taps = &pass.grids[0].groups;
-        if S::ACCUMULATORS < 24 {
-            singles = ungroup(taps);
-            taps = &singles;
-        }
+        let taps = &*ungroup(&pass.grids[0].groups, S::ACCUMULATORS >= 24);
         let most = if S::ACCUMULATORS >= 16 { 2 } else { 1 };
         let per_chunk = (CHUNK_PIXELS / cols).clamp(1, CHUNK_PIXELS);
         let all = images * rows[1];
@@ -190,6 +185,7 @@ impl Task for Group<'_> {
                         let (at, together) = match tap {
                             TapGroup::One(tap) => (tap.at, 1),
                             TapGroup::Three { at, .. } => (*at, 3),
+                            TapGroup::Two { .. } => unreachable!("twos were taken apart"),
                         };
                         let most = match [width, together] {
                             [1, 1] => 16,
@@ -221,6 +217,7 @@ impl Task for Group<'_> {
                                         pair(simd, wide, input, [&mut *w0, &mut *w1], tap);
                                     }
                                 }
+                                TapGroup::Two { .. } => unreachable!("twos were taken apart"),
                                 TapGroup::Three { weights, .. } => {
                                     let taps = weights.map(place);
                                     if width == 1 {
