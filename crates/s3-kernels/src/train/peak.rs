@@ -38,7 +38,7 @@ impl Task for Rounds<'_> {
         let chains = match S::ACCUMULATORS {
             24.. => chains::<S, 24>(simd, self.rounds),
             6.. => chains::<S, 6>(simd, self.rounds),
-            _ => chains::<S, 2>(simd, self.rounds),
+            _ => chains::<S, 3>(simd, self.rounds),
         };
         *self.flops = 2 * LANES as u64 * chains as u64 * self.rounds;
     }

@@ -3,3 +3,4 @@
 mod batch_norm;
 mod conv;
 mod oracle;
+mod pool;
