@@ -1,1 +1,2 @@
-//! Benchmarks of the workspace.
+//! Benchmarks of the workspace: `cargo xtask bench NAME`, and criterion benches of single kernels.
+#![forbid(unsafe_code)]

@@ -90,13 +90,13 @@ fn every_gate_state_has_the_derivatives_of_eqs_8_and_9() -> Result<()> {
             };
             let (w, grads) = run(&latents, &vec![1.0; n], surrogate, shift_weight_with)?;
             for i in 0..n {
-                for k in 0..t + 2 {
+                for (k, grad) in grads.iter().enumerate() {
                     let dual: Vec<Dual> = (0..t + 2)
                         .map(|j| Dual(latents[j][i].into(), if j == k { 1.0 } else { 0.0 }))
                         .collect();
                     let want = dual_weight(dual[0], dual[1], &dual[2..], sign_slope.into());
                     assert_eq!(f64::from(w[i]), want.0, "t {t} state {i:b}");
-                    let got = f64::from(grads[k][i]);
+                    let got = f64::from(grad[i]);
                     assert!(
                         (got - want.1).abs() <= REL * want.1.abs(),
                         "t {t} state {i:b} latent {k}: {got} instead of {}",
@@ -119,21 +119,19 @@ fn finite_difference_gradients_are_the_change_that_a_flip_makes() -> Result<()> 
             shift: ShiftGradient::FiniteDifference,
         };
         let (w, grads) = run(&latents, &vec![1.0; n], surrogate, shift_weight_with)?;
-        for i in 0..n {
-            for k in 2..t + 2 {
-                let flipped = i ^ (1 << k);
-                let (open, closed) = if i >> k & 1 == 1 {
-                    (i, flipped)
-                } else {
-                    (flipped, i)
-                };
-                assert_eq!(
-                    grads[k][i],
-                    w[open] - w[closed],
-                    "t {t} state {i:b} w_{}",
-                    k - 1
-                );
-            }
+        for (i, k) in (0..n).flat_map(|i| (2..t + 2).map(move |k| (i, k))) {
+            let flipped = i ^ (1 << k);
+            let (open, closed) = if i >> k & 1 == 1 {
+                (i, flipped)
+            } else {
+                (flipped, i)
+            };
+            assert_eq!(
+                grads[k][i],
+                w[open] - w[closed],
+                "t {t} state {i:b} w_{}",
+                k - 1
+            );
         }
     }
     Ok(())

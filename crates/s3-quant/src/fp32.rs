@@ -22,7 +22,8 @@ impl MethodConfig for Fp32 {
 impl Method for Fp32 {
     fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
         let init = Init::weight(&layer.shape);
-        Ok(Box::new(Weight(params.get("",
+        Ok(Box::new(Weight(params.get(
+            "",
             layer.shape.as_slice(),
             init,
             ParamKind::Latent,

@@ -1,0 +1,140 @@
+//! Images a second of one whole training step: forward, cross-entropy, penalty, backward, SGD with
+//! momentum 0.9 and weight decay 1e-4, on one synthetic batch, no data loading.
+//!
+//! Prints one JSON line (`{"bench":"train_step",..}`); the number of threads is `RAYON_NUM_THREADS`.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its line")]
+
+use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
+use clap::Parser;
+use s3_core::penalty::objective;
+use s3_core::{Params, Role};
+use s3_layers::{Architecture, Mode, ResNet, ResNetConfig};
+use s3_quant::ByRole;
+use s3_train::loss::cross_entropy;
+use s3_train::optim::{Optimizer, OptimizerConfig};
+use std::time::Instant;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// One measurement.
+#[derive(Parser)]
+struct Args {
+    /// resnet8, resnet20, resnet18 or resnet50.
+    #[arg(long, default_value = "resnet20")]
+    model: String,
+    /// fp32, s3 or twn.
+    #[arg(long, default_value = "s3")]
+    method: String,
+    /// Bits of s3.
+    #[arg(long, default_value_t = 3)]
+    bits: i64,
+    /// Images a step.
+    #[arg(long, default_value_t = 128)]
+    batch: usize,
+    /// Steps that are timed.
+    #[arg(long, default_value_t = 12)]
+    steps: usize,
+    /// Steps before them.
+    #[arg(long, default_value_t = 3)]
+    warmup: usize,
+    /// Also prints where the step's time goes.
+    #[arg(long)]
+    phases: bool,
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let found = Architecture::ALL
+        .iter()
+        .find(|(name, _)| *name == args.model);
+    let architecture = found.context("--model: unknown network")?.1;
+    let large = matches!(
+        architecture,
+        Architecture::ResNet18 | Architecture::ResNet50
+    );
+    let (size, classes) = if large { (224, 1000) } else { (32, 10) };
+
+    let mut table = toml::Table::new();
+    table.insert("name".into(), args.method.clone().into());
+    if args.method == s3_quant::METHODS[1].name {
+        table.insert("bits".into(), args.bits.into());
+    }
+    let method = ByRole {
+        method: s3_quant::build(&table)?.method,
+        full_precision: vec![Role::First, Role::Last],
+    };
+    let device = Device::Cpu;
+    let params = Params::new(1, &device);
+    let net = ResNet::new(
+        &ResNetConfig::new(architecture, 3, classes),
+        &method,
+        &params,
+    )?;
+    let config: OptimizerConfig =
+        toml::toml! { name = "sgd" momentum = 0.9 weight_decay = 1e-4 }.try_into()?;
+    let mut optimizer = Optimizer::new(&config, params.trainable())?;
+
+    let n = args.batch * size * size * 3;
+    let pixels: Vec<f32> = (0..n)
+        .map(|i| ((i * 7919 % 1009) as f32) / 504.0 - 1.0)
+        .collect();
+    let images = Tensor::from_vec(pixels, (args.batch, size, size, 3), &device)?;
+    let labels: Vec<u32> = (0..args.batch).map(|i| (i * 31 % classes) as u32).collect();
+    let labels = Tensor::from_vec(labels, args.batch, &device)?;
+
+    let mut seconds: [Vec<f64>; 4] = Default::default();
+    for step in 0..args.warmup + args.steps {
+        let clock = Instant::now();
+        let logits = net.forward(&images, Mode::Train)?;
+        let loss = cross_entropy(&logits, &labels, 0.0)?;
+        let total = objective(&loss, 1e-5, &net.penalties()?)?;
+        let forward = clock.elapsed().as_secs_f64();
+        let grads = total.backward()?;
+        let backward = clock.elapsed().as_secs_f64();
+        optimizer.step(0.01, &grads)?;
+        drop((logits, loss, total, grads));
+        let whole = clock.elapsed().as_secs_f64();
+        if step >= args.warmup {
+            let parts = [whole, forward, backward - forward, whole - backward];
+            seconds
+                .iter_mut()
+                .zip(parts)
+                .for_each(|(all, part)| all.push(part));
+        }
+    }
+    let [whole, forward, backward, update] = &mut seconds;
+    let best = whole.iter().copied().fold(f64::INFINITY, f64::min);
+    let step = median(whole);
+    let threads = std::env::var("RAYON_NUM_THREADS")
+        .ok()
+        .and_then(|t| t.parse::<u32>().ok());
+    let mut line = serde_json::json!({
+        "bench": "train_step",
+        "peer": "s3",
+        "model": args.model,
+        "method": args.method,
+        "bits": if args.method == s3_quant::METHODS[1].name { args.bits } else { 32 },
+        "batch": args.batch,
+        "threads": threads,
+        "dtype": "f32",
+        "images_per_s": args.batch as f64 / step,
+        "best_images_per_s": args.batch as f64 / best,
+        "step_ms": step * 1e3,
+        "steps": args.steps,
+    });
+    if args.phases {
+        line["forward_ms"] = (median(forward) * 1e3).into();
+        line["backward_ms"] = (median(backward) * 1e3).into();
+        line["update_ms"] = (median(update) * 1e3).into();
+    }
+    println!("{line}");
+    Ok(())
+}
