@@ -1,6 +1,6 @@
 //! Every training method of this project behind one registration list.
 //!
-//! A method is one file with a serde struct that implements [`MethodConfig`], and one line in
+//! A method is one file with a serde struct that implements [`MethodConfig`](s3_core::MethodConfig), and one line in
 //! [`METHODS`]: the configuration files, the command line, the loop, the tables and the contract
 //! tests then know it.
 //!
