@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod conv;
+mod fused;
 mod linear;
 mod norm;
 pub mod ops;

@@ -8,7 +8,7 @@ use s3_core::{Init, ParamKind, Params};
 /// torch's default: running = 0.9 · running + 0.1 · batch.
 const MOMENTUM: f64 = 0.1;
 /// torch's default.
-const EPS: f64 = 1e-5;
+pub(crate) const EPS: f64 = 1e-5;
 
 /// `y = act(weight · (x - mean) / √(var + 1e-5) + bias + residual)` over the last dimension.
 ///
@@ -66,16 +66,30 @@ impl BatchNorm {
 
     fn train(&self, x: &Tensor, residual: Option<&Tensor>, relu: bool) -> Result<Tensor> {
         let rows = x.elem_count() / x.dims().last().copied().unwrap_or(1).max(1);
-        if rows < 2 {
-            bail!("batch norm needs at least 2 values a channel to train, got {rows}")
-        }
         let (y, mean, var) = ops::batch_norm(x, (&self.weight, &self.bias), residual, relu, EPS)?;
+        self.update(mean, var, rows)?;
+        Ok(y)
+    }
+
+    /// Gain and bias.
+    pub(crate) fn affine(&self) -> [&Tensor; 2] {
+        [self.weight.as_tensor(), self.bias.as_tensor()]
+    }
+
+    /// Moves the running statistics a tenth towards a batch's mean and biased variance.
+    pub(crate) fn update(&self, mean: Tensor, var: Tensor, rows: usize) -> Result<()> {
+        if rows < 2 {
+            bail!(
+                "layer {}: batch norm needs at least 2 values a channel to train, got {rows}",
+                self.name
+            )
+        }
         let unbiased = (var * (rows as f64 / (rows - 1) as f64))?;
         for (running, batch) in [(&self.running_mean, mean), (&self.running_var, unbiased)] {
             let old = running.as_detached_tensor();
             running.set(&((old * (1.0 - MOMENTUM))? + (batch * MOMENTUM)?)?)?;
         }
-        Ok(y)
+        Ok(())
     }
 
     fn eval(&self, x: &Tensor, residual: Option<&Tensor>, relu: bool) -> Result<Tensor> {

@@ -4,12 +4,17 @@
 //! `fc.bias`), so that checkpoints of other frameworks keep their keys.
 
 use crate::conv::QuantConv2d;
+use crate::fused::block::{BlockSpec, ResidualSpec};
+use crate::fused::conv_bn::ConvBnSpec;
+use crate::fused::scratch::Scratch;
+use crate::fused::{self, TrunkSpec};
 use crate::linear::QuantLinear;
-use crate::norm::BatchNorm;
-use crate::ops;
+use crate::norm::{BatchNorm, EPS};
+use crate::ops::{self, SubsampleAndPad};
 use crate::quantized::{Mode, QuantLayer};
 use candle_core::{Result, Tensor, bail};
 use s3_core::{Method, Params, Progress, Role};
+use std::sync::Arc;
 
 /// A network of He et al., 2015.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +111,17 @@ struct ConvBn {
 pub type Trace<'a> = &'a mut dyn FnMut(&str, &Tensor) -> Result<()>;
 
 impl ConvBn {
+    fn spec(&self) -> ConvBnSpec {
+        let (shape, (stride, padding)) = (&self.conv.layer.spec.shape, self.conv.geometry());
+        ConvBnSpec {
+            c_in: shape[1],
+            c_out: shape[0],
+            kernel: shape[2],
+            stride,
+            padding,
+        }
+    }
+
     fn forward(
         &self,
         x: &Tensor,
@@ -152,6 +168,19 @@ impl Block {
         Ok(y)
     }
 
+    fn spec(&self) -> BlockSpec {
+        BlockSpec {
+            main: self.main.iter().map(ConvBn::spec).collect(),
+            residual: match &self.residual {
+                Residual::Identity => ResidualSpec::Identity,
+                &Residual::SubsampleAndPad { stride, channels } => {
+                    ResidualSpec::SubsampleAndPad(SubsampleAndPad { stride, channels })
+                }
+                Residual::Project(conv) => ResidualSpec::Project(conv.spec()),
+            },
+        }
+    }
+
     fn convs(&self) -> impl Iterator<Item = &ConvBn> {
         let projection = match &self.residual {
             Residual::Project(conv) => Some(conv),
@@ -175,6 +204,9 @@ pub struct ResNet {
     max_pool: bool,
     blocks: Vec<Block>,
     fc: QuantLinear,
+    /// The same geometry for the fused op, and its buffers.
+    trunk: Arc<TrunkSpec>,
+    scratch: Arc<Scratch>,
 }
 
 /// Makes a convolution with its batch norm under torch's names.
@@ -277,11 +309,19 @@ impl ResNet {
             }
         }
         let fc = QuantLinear::new(c, classes, Role::Last, method, &params.pp("fc"))?;
+        let trunk = TrunkSpec {
+            stem: stem.spec(),
+            max_pool: large,
+            blocks: blocks.iter().map(Block::spec).collect(),
+            eps: EPS as f32,
+        };
         Ok(Self {
             stem,
             max_pool: large,
             blocks,
             fc,
+            trunk: Arc::new(trunk),
+            scratch: Arc::default(),
         })
     }
 
@@ -293,7 +333,31 @@ impl ResNet {
     /// # Errors
     /// A shape that does not fit; the message names the layer.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        if mode == Mode::Train && x.device().is_cpu() {
+            return self.fc.forward(&self.fused_trunk(x)?, mode);
+        }
         self.forward_traced(x, mode, &mut |_, _| Ok(()))
+    }
+
+    /// The pooled features of `x`, in training, as one op.
+    fn fused_trunk(&self, x: &Tensor) -> Result<Tensor> {
+        let mut parameters = Vec::new();
+        for c in self.convs() {
+            parameters.push(c.conv.layer.weight(Mode::Train)?.flatten_all()?);
+            parameters.extend(c.bn.affine().map(Tensor::clone));
+        }
+        let parameters = Tensor::cat(&parameters, 0)?;
+        let (features, moments) = fused::trunk(x, &parameters, &self.trunk, &self.scratch)?;
+        for (c, m) in self.convs().zip(moments) {
+            let tensor = |v| Tensor::from_vec(v, m.mean.len(), x.device());
+            c.bn.update(tensor(m.mean.clone())?, tensor(m.var)?, m.rows)?;
+        }
+        Ok(features)
+    }
+
+    /// Every convolution with its batch norm, front to end.
+    fn convs(&self) -> impl Iterator<Item = &ConvBn> {
+        std::iter::once(&self.stem).chain(self.blocks.iter().flat_map(Block::convs))
     }
 
     /// [`forward`](Self::forward), showing `trace` the output of each convolution, each batch norm
@@ -316,8 +380,7 @@ impl ResNet {
 
     /// Every layer with a quantizer, front to end.
     pub fn layers(&self) -> Vec<&QuantLayer> {
-        let convs = std::iter::once(&self.stem).chain(self.blocks.iter().flat_map(Block::convs));
-        convs
+        self.convs()
             .map(|c| &c.conv.layer)
             .chain([&self.fc.layer])
             .collect()

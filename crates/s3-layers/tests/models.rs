@@ -203,3 +203,64 @@ fn running_statistics_move_by_a_tenth_with_the_unbiased_variance() -> Result<()>
     );
     Ok(())
 }
+
+/// Logits, gradients and buffers of one training step, by the fused trunk or layer by layer.
+fn step(config: &ResNetConfig, fused: bool) -> Result<Vec<(String, Tensor)>> {
+    let (net, params) = build(config)?;
+    let n = 3 * 40 * 40 * config.in_channels;
+    let pixels: Vec<f32> = (0..n)
+        .map(|i| ((i * 7919 % 1009) as f32) / 504.0 - 1.0)
+        .collect();
+    let x = Tensor::from_vec(pixels, (3, 40, 40, config.in_channels), &Device::Cpu)?;
+    let logits = if fused {
+        net.forward(&x, Mode::Train)?
+    } else {
+        net.forward_traced(&x, Mode::Train, &mut |_, _| Ok(()))?
+    };
+    let grads = logits.sqr()?.sum_all()?.backward()?;
+    let mut out = vec![("logits".to_string(), logits.detach())];
+    for (name, p) in params.all() {
+        match grads.get(&p.var) {
+            Some(g) => out.push((format!("gradient of {name}"), g.clone())),
+            None => out.push((name, p.var.as_detached_tensor())),
+        }
+    }
+    Ok(out)
+}
+
+#[test]
+fn the_fused_trunk_equals_the_layers_one_by_one() -> Result<()> {
+    // The same kernels in the same order; only the order in which two gradients of a block's input
+    // are added may differ, which later layers' weight gradients see as rounding.
+    const TOLERANCE: f64 = 1e-5;
+    for (architecture, shortcut) in [
+        (Architecture::ResNet8, Shortcut::A),
+        (Architecture::ResNet20, Shortcut::B),
+        (Architecture::ResNet18, Shortcut::B),
+        (Architecture::ResNet50, Shortcut::B),
+    ] {
+        let mut config = ResNetConfig::new(architecture, 3, 7);
+        config.shortcut = shortcut;
+        for ((name, a), (_, b)) in step(&config, true)?.into_iter().zip(step(&config, false)?) {
+            let size = f64::from(b.abs()?.max_all()?.to_scalar::<f32>()?);
+            let apart = f64::from((a - b)?.abs()?.max_all()?.to_scalar::<f32>()?);
+            assert!(
+                apart <= TOLERANCE * size,
+                "{}: {name} {apart} apart, largest {size}",
+                architecture.name()
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_fused_step_refuses_a_second_backward_pass() -> Result<()> {
+    let (net, _) = build(&ResNetConfig::new(Architecture::ResNet8, 3, 10))?;
+    let x = Tensor::ones((2, 16, 16, 3), candle_core::DType::F32, &Device::Cpu)?;
+    let loss = net.forward(&x, Mode::Train)?.sum_all()?;
+    loss.backward()?;
+    let message = loss.backward().err().expect("refused").to_string();
+    assert!(message.contains("one backward pass"), "{message}");
+    Ok(())
+}

@@ -13,11 +13,12 @@ pub use conv::conv2d;
 pub use norm::{batch_norm, scale_shift};
 pub use pool::{global_avg_pool, max_pool2d};
 pub use relu::relu;
+pub(crate) use shortcut::SubsampleAndPad;
 pub use shortcut::subsample_and_pad;
 
 use candle_core::Error;
 
 /// A kernel's refusal as a candle error.
-fn kernel_error(e: s3_kernels::Error) -> Error {
+pub(crate) fn kernel_error(e: s3_kernels::Error) -> Error {
     Error::Msg(e.to_string())
 }

@@ -40,14 +40,16 @@ fn composed(x: &Tensor, stride: usize, channels: usize) -> Result<Tensor> {
         .pad_with_zeros(3, before, channels - c - before)
 }
 
-struct SubsampleAndPad {
-    stride: usize,
-    channels: usize,
+/// The op on plain slices.
+#[derive(Clone, Debug)]
+pub(crate) struct SubsampleAndPad {
+    pub(crate) stride: usize,
+    pub(crate) channels: usize,
 }
 
 impl SubsampleAndPad {
-    /// Calls `f(offset in x, offset in y)` for each run of `c` channels that the two share.
-    fn for_each_pixel(&self, dims: &[usize], mut f: impl FnMut(usize, usize)) -> Result<Shape> {
+    /// The shape of the result for an `x` of `dims`.
+    pub(crate) fn out_shape(&self, dims: &[usize]) -> Result<Shape> {
         let &[n, h, w, c] = dims else {
             bail!("subsample_and_pad: x has shape {dims:?}, expected [n, h, w, c]")
         };
@@ -57,18 +59,49 @@ impl SubsampleAndPad {
                 self.channels
             )
         }
-        let before = (self.channels - c) / 2;
-        let (out_h, out_w) = (h.div_ceil(self.stride), w.div_ceil(self.stride));
+        Ok(Shape::from((
+            n,
+            h.div_ceil(self.stride),
+            w.div_ceil(self.stride),
+            self.channels,
+        )))
+    }
+
+    /// Calls `f(start in x, start in y)` for each run of channels that the two share.
+    fn for_each_pixel(&self, dims: &[usize], mut f: impl FnMut(usize, usize)) -> Result<()> {
+        let (n, out_h, out_w, channels) = self.out_shape(dims)?.dims4()?;
+        let (h, w, c) = (dims[1], dims[2], dims[3]);
+        let before = (channels - c) / 2;
         for i in 0..n * out_h {
             let row = (i / out_h) * h + (i % out_h) * self.stride;
             for j in 0..out_w {
                 f(
                     (row * w + j * self.stride) * c,
-                    (i * out_w + j) * self.channels + before,
+                    (i * out_w + j) * channels + before,
                 );
             }
         }
-        Ok(Shape::from((n, out_h, out_w, self.channels)))
+        Ok(())
+    }
+
+    /// Writes every value of `y`.
+    pub(crate) fn forward(&self, x: &[f32], dims: &[usize], y: &mut [f32]) -> Result<()> {
+        y.fill(0.0);
+        let c = dims[3];
+        self.for_each_pixel(dims, |from, to| {
+            y[to..to + c].copy_from_slice(&x[from..from + c])
+        })
+    }
+
+    /// Adds the gradient of `x` to `dx`.
+    pub(crate) fn add_gradient(&self, dy: &[f32], dims: &[usize], dx: &mut [f32]) -> Result<()> {
+        let c = dims[3];
+        self.for_each_pixel(dims, |to, from| {
+            dx[to..to + c]
+                .iter_mut()
+                .zip(&dy[from..from + c])
+                .for_each(|(a, b)| *a += b);
+        })
     }
 }
 
@@ -78,22 +111,16 @@ impl CustomOp1 for SubsampleAndPad {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (x, dims) = (slice(x, layout)?, layout.dims());
-        let out = self.for_each_pixel(dims, |_, _| ())?;
-        let (mut y, c) = (vec![0f32; out.elem_count()], dims[3]);
-        self.for_each_pixel(dims, |from, to| {
-            y[to..to + c].copy_from_slice(&x[from..from + c])
-        })?;
+        let out = self.out_shape(layout.dims())?;
+        let mut y = vec![0f32; out.elem_count()];
+        self.forward(slice(x, layout)?, layout.dims(), &mut y)?;
         Ok((CpuStorage::F32(y), out))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let dy = dy.contiguous()?;
-        let dy = Host::new(&dy)?;
-        let (mut dx, c) = (vec![0f32; x.elem_count()], x.dims()[3]);
-        self.for_each_pixel(x.dims(), |to, from| {
-            dx[to..to + c].copy_from_slice(&dy[from..from + c])
-        })?;
+        let mut dx = vec![0f32; x.elem_count()];
+        self.add_gradient(&Host::new(&dy)?, x.dims(), &mut dx)?;
         Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
     }
 }

@@ -1,0 +1,161 @@
+//! A convolution, its batch norm, the residual sum and the ReLU: forward, and backward from what
+//! the forward pass kept.
+
+use super::scratch::{Buffer, Scratch};
+use crate::ops::kernel_error;
+use candle_core::Result;
+use s3_kernels::{ConvShape, train};
+use std::sync::Arc;
+
+/// The geometry of one convolution with its batch norm.
+#[derive(Clone, Debug)]
+pub(crate) struct ConvBnSpec {
+    pub(crate) c_in: usize,
+    pub(crate) c_out: usize,
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) padding: usize,
+}
+
+impl ConvBnSpec {
+    fn weights(&self) -> usize {
+        self.c_out * self.c_in * self.kernel * self.kernel
+    }
+
+    /// Parameters: weight, gain, bias, in this order.
+    pub(crate) fn parameters(&self) -> usize {
+        self.weights() + 2 * self.c_out
+    }
+
+    fn shape(&self, [batch, height, width]: [usize; 3]) -> ConvShape {
+        ConvShape {
+            batch,
+            height,
+            width,
+            in_channels: self.c_in,
+            out_channels: self.c_out,
+            kernel_h: self.kernel,
+            kernel_w: self.kernel,
+            stride: self.stride,
+            padding: self.padding,
+            ..ConvShape::default()
+        }
+    }
+
+    /// `(weight, gain, bias)` of this layer's parameters.
+    fn split<'a>(&self, parameters: &'a [f32]) -> (&'a [f32], &'a [f32], &'a [f32]) {
+        let (weight, affine) = parameters.split_at(self.weights());
+        let (gamma, beta) = affine.split_at(self.c_out);
+        (weight, gamma, beta)
+    }
+}
+
+/// A batch's mean and biased variance per channel, over `rows` values each.
+#[derive(Clone, Debug)]
+pub(crate) struct Moments {
+    pub(crate) mean: Vec<f32>,
+    pub(crate) var: Vec<f32>,
+    pub(crate) rows: usize,
+}
+
+/// What the backward pass needs of the forward pass.
+pub(crate) struct Kept {
+    shape: ConvShape,
+    conv: Buffer,
+    pub(crate) y: Buffer,
+    inv_std: Vec<f32>,
+    pub(crate) moments: Moments,
+    relu: bool,
+}
+
+impl Kept {
+    /// `[batch, height, width]` of the output.
+    pub(crate) fn size(&self) -> Result<[usize; 3]> {
+        let (h, w) = (self.shape.out_height(), self.shape.out_width());
+        Ok([
+            self.shape.batch,
+            h.map_err(kernel_error)?,
+            w.map_err(kernel_error)?,
+        ])
+    }
+}
+
+/// `act(bn(conv(x)) + residual)`.
+pub(crate) fn forward(
+    spec: &ConvBnSpec,
+    parameters: &[f32],
+    (x, size): (&[f32], [usize; 3]),
+    residual: Option<&[f32]>,
+    (relu, eps): (bool, f32),
+    scratch: &Arc<Scratch>,
+) -> Result<Kept> {
+    let shape = spec.shape(size);
+    let (weight, gamma, beta) = spec.split(parameters);
+    let len = shape.output_len().map_err(kernel_error)?;
+    let (mut conv, mut y) = (scratch.take(len), scratch.take(len));
+    train::conv2d_forward(&shape, x, weight, &mut conv).map_err(kernel_error)?;
+    let channel = || vec![0f32; spec.c_out];
+    let (mut mean, mut var, mut inv_std) = (channel(), channel(), channel());
+    let stats = train::BatchStats {
+        mean: &mut mean,
+        var: &mut var,
+        inv_std: &mut inv_std,
+    };
+    train::batch_norm_forward(&conv, residual, (gamma, beta), eps, relu, &mut y, stats)
+        .map_err(kernel_error)?;
+    let moments = Moments {
+        mean,
+        var,
+        rows: len / spec.c_out.max(1),
+    };
+    Ok(Kept {
+        shape,
+        conv,
+        y,
+        inv_std,
+        moments,
+        relu,
+    })
+}
+
+/// Where gradients go: `parameters` is overwritten; `None` for an input that wants none.
+pub(crate) struct Grads<'a> {
+    pub(crate) parameters: &'a mut [f32],
+    pub(crate) x: Option<&'a mut [f32]>,
+    pub(crate) residual: Option<&'a mut [f32]>,
+}
+
+/// The gradients of [`forward`] given that of its result.
+pub(crate) fn backward(
+    spec: &ConvBnSpec,
+    parameters: &[f32],
+    x: &[f32],
+    kept: &Kept,
+    dy: &[f32],
+    grads: Grads<'_>,
+    scratch: &Arc<Scratch>,
+) -> Result<()> {
+    let (weight, gamma, _) = spec.split(parameters);
+    let (dw, affine) = grads.parameters.split_at_mut(spec.weights());
+    let (dgamma, dbeta) = affine.split_at_mut(spec.c_out);
+    let mut d_conv = scratch.take(kept.conv.len());
+    let saved = train::BatchNormSaved {
+        x: &kept.conv,
+        y: kept.relu.then_some(&*kept.y),
+        gamma,
+        mean: &kept.moments.mean,
+        inv_std: &kept.inv_std,
+    };
+    let out = train::BatchNormGrads {
+        dx: &mut d_conv,
+        dresidual: grads.residual,
+        dgamma,
+        dbeta,
+    };
+    train::batch_norm_backward(saved, dy, out).map_err(kernel_error)?;
+    train::conv2d_backward_weight(&kept.shape, x, &d_conv, dw).map_err(kernel_error)?;
+    if let Some(dx) = grads.x {
+        train::conv2d_backward_input(&kept.shape, &d_conv, weight, dx).map_err(kernel_error)?;
+    }
+    Ok(())
+}

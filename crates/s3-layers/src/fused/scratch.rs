@@ -1,0 +1,84 @@
+//! Buffers that outlive a step: the next step's activations go where this step's were, without a
+//! page fault or a memset.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A store of buffers that are not in use.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    free: Mutex<Vec<Vec<f32>>>,
+}
+
+impl Scratch {
+    /// A buffer of `len` values, **whatever they are**: the caller writes all of them.
+    pub(crate) fn take(self: &Arc<Self>, len: usize) -> Buffer {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        // The smallest that is large enough, so that a small request does not hold a large buffer.
+        let fit = free
+            .iter()
+            .enumerate()
+            .filter(|(_, b)| b.len() >= len)
+            .min_by_key(|(_, b)| b.len())
+            .map(|(i, _)| i);
+        let values = match fit {
+            Some(i) if free[i].len() <= 2 * len => free.swap_remove(i),
+            _ => vec![0.0; len],
+        };
+        Buffer {
+            values,
+            len,
+            home: self.clone(),
+        }
+    }
+}
+
+/// A buffer that goes back to its [`Scratch`] when dropped.
+pub(crate) struct Buffer {
+    values: Vec<f32>,
+    len: usize,
+    home: Arc<Scratch>,
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.values[..self.len]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.values[..self.len]
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let values = std::mem::take(&mut self.values);
+        self.home
+            .free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(values);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_used_again_and_never_much_too_large() {
+        let scratch = Arc::new(Scratch::default());
+        let a = scratch.take(100);
+        let place = a.as_ptr();
+        drop(a);
+        let b = scratch.take(60);
+        assert_eq!((b.as_ptr(), b.len()), (place, 60));
+        drop(b);
+        assert_ne!(scratch.take(10).as_ptr(), place);
+        assert_eq!(scratch.take(100).as_ptr(), place);
+    }
+}
