@@ -52,6 +52,11 @@ fn median(values: &mut [f64]) -> f64 {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    // As the training loop does: on a worker, so that a parallel loop needs no hand-over.
+    rayon::scope(|_| measure(&args))
+}
+
+fn measure(args: &Args) -> Result<()> {
     let found = Architecture::ALL
         .iter()
         .find(|(name, _)| *name == args.model);

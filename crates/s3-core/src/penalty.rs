@@ -3,7 +3,7 @@
 //! A weight whose `w_sparse` is negative is zero, and then its sign and shifts get no gradient.
 //! The penalty pushes `w_sparse` up until the loss itself wants the weight to be zero.
 
-use crate::host::slice;
+use crate::host::{Host, slice};
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -85,8 +85,12 @@ impl CustomOp1 for DenseWeightPenalty {
     }
 
     fn bwd(&self, arg: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let below = arg.lt(0.0)?.to_dtype(DType::F32)?;
-        Ok(Some(below.broadcast_mul(&grad.neg()?)?))
+        let slope = -grad.to_scalar::<f32>()?;
+        let d: Vec<f32> = Host::new(arg)?
+            .iter()
+            .map(|&w| if w < 0.0 { slope } else { 0.0 })
+            .collect();
+        Tensor::from_vec(d, arg.shape(), arg.device()).map(Some)
     }
 }
 

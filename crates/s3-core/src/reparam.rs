@@ -138,11 +138,15 @@ pub fn shift_weight_with(
     surrogate: Surrogate,
 ) -> Result<Tensor> {
     check(sign, sparse, shifts)?;
-    if !sign.device().is_cpu() {
+    if !sign.device().is_cpu() || sign.rank() == 0 {
         return shift_weight_composed(sign, sparse, shifts, surrogate);
     }
     let latents: Vec<&Tensor> = [sign, sparse].into_iter().chain(shifts).collect();
-    Tensor::stack(&latents, 0)?.apply_op1(Fused { surrogate })
+    let stack = Tensor::cat(&latents, 0)?;
+    stack.apply_op1(Fused {
+        surrogate,
+        shape: sign.shape().clone(),
+    })
 }
 
 /// Eq. 9 from candle's own ops: the same values and gradients as [`shift_weight_with`] on any
@@ -221,14 +225,10 @@ fn check(sign: &Tensor, sparse: &Tensor, shifts: &[Tensor]) -> Result<()> {
     Ok(())
 }
 
-/// The fused op over the stacked latents `[t + 2, ..]`: sign, sparse, w_1..w_t.
+/// The fused op over the latents one after the other: sign, sparse, w_1..w_t, each of `shape`.
 struct Fused {
     surrogate: Surrogate,
-}
-
-/// The latents of one chunk: `row(k)` is latent `k` of the stack.
-fn rows<'a>(stack: &'a [f32], n: usize, start: usize, len: usize) -> impl Fn(usize) -> &'a [f32] {
-    move |k| &stack[k * n + start..k * n + start + len]
+    shape: Shape,
 }
 
 /// `2^s` by its exponent bits; exact for `s` in `0..=127`.
@@ -236,19 +236,35 @@ fn power(s: u32) -> f32 {
     f32::from_bits((127 + s) << 23)
 }
 
+fn gate(w: f32) -> f32 {
+    if w > 0.0 { 1.0 } else { 0.0 }
+}
+
+/// `S_j` from `S_{j-1}` and the gate's latent.
+fn next_exponent(before: u32, w: f32) -> u32 {
+    if w > 0.0 { before + 1 } else { 0 }
+}
+
 impl Fused {
-    fn forward(&self, stack: &[f32], shifts: usize, out: &mut [f32]) {
+    fn forward(&self, stack: &[f32], out: &mut [f32]) {
         let n = out.len();
+        if n == 0 {
+            return;
+        }
         out.par_chunks_mut(CHUNK).enumerate().for_each(|(c, out)| {
-            let row = rows(stack, n, c * CHUNK, out.len());
+            let rows: Vec<&[f32]> = stack
+                .chunks_exact(n)
+                .map(|row| &row[c * CHUNK..][..out.len()])
+                .collect();
+            let (sign, sparse, shifts) = (rows[0], rows[1], &rows[2..]);
             let mut exponent = [0u32; CHUNK];
-            for k in 0..shifts {
-                for (s, &w) in exponent.iter_mut().zip(row(2 + k)) {
-                    *s = if w > 0.0 { *s + 1 } else { 0 };
-                }
+            for latent in shifts {
+                exponent
+                    .iter_mut()
+                    .zip(*latent)
+                    .for_each(|(s, &w)| *s = next_exponent(*s, w));
             }
-            for (((y, &sign), &sparse), &s) in out.iter_mut().zip(row(0)).zip(row(1)).zip(&exponent)
-            {
+            for (((y, &sign), &sparse), &s) in out.iter_mut().zip(sign).zip(sparse).zip(&exponent) {
                 let magnitude = if sparse > 0.0 { power(s) } else { 0.0 };
                 *y = if sign > 0.0 {
                     magnitude
@@ -259,72 +275,79 @@ impl Fused {
         });
     }
 
-    fn backward(&self, stack: &[f32], shifts: usize, grad: &[f32]) -> Vec<f32> {
-        let n = grad.len();
-        let per_chunk: Vec<Vec<f32>> = grad
-            .par_chunks(CHUNK)
-            .enumerate()
-            .map(|(c, g)| self.backward_chunk(rows(stack, n, c * CHUNK, g.len()), shifts, g))
+    /// The gradients of the latents, in their order.
+    fn backward(&self, stack: &[f32], grad: &[f32]) -> Vec<f32> {
+        let (n, mut out) = (grad.len(), vec![0f32; stack.len()]);
+        if n == 0 {
+            return out;
+        }
+        // One task a chunk: its part of every latent and of every gradient.
+        let mut rows: Vec<_> = out
+            .chunks_exact_mut(n)
+            .map(|row| row.chunks_mut(CHUNK))
             .collect();
-        let mut out = vec![0f32; stack.len()];
-        out.par_chunks_mut(n).enumerate().for_each(|(k, row)| {
-            for (chunk, dst) in per_chunk.iter().zip(row.chunks_mut(CHUNK)) {
-                dst.copy_from_slice(&chunk[k * dst.len()..(k + 1) * dst.len()]);
-            }
-        });
+        let tasks: Vec<Vec<&mut [f32]>> = (0..n.div_ceil(CHUNK))
+            .map(|_| rows.iter_mut().filter_map(Iterator::next).collect())
+            .collect();
+        tasks
+            .into_par_iter()
+            .zip(grad.par_chunks(CHUNK))
+            .enumerate()
+            .for_each(|(c, (out, g))| {
+                let rows: Vec<&[f32]> = stack
+                    .chunks_exact(n)
+                    .map(|row| &row[c * CHUNK..][..g.len()])
+                    .collect();
+                self.backward_chunk(&rows, g, out);
+            });
         out
     }
 
-    /// The gradients of one chunk, `[t + 2, len]`.
-    fn backward_chunk<'a>(
-        &self,
-        row: impl Fn(usize) -> &'a [f32],
-        shifts: usize,
-        g: &[f32],
-    ) -> Vec<f32> {
+    /// One chunk: the latents' values, the gradient of the weight, the latents' gradients.
+    fn backward_chunk(&self, latents: &[&[f32]], g: &[f32], mut out: Vec<&mut [f32]>) {
         let len = g.len();
-        // exponents[j * len + i] = S_j of element i
-        let mut exponents = vec![0u32; (shifts + 1) * len];
-        for j in 0..shifts {
+        let (sign, sparse, shifts) = (latents[0], latents[1], &latents[2..]);
+        // S_0..S_t, one row each.
+        let mut exponents = vec![0u32; (shifts.len() + 1) * len];
+        for (j, latent) in shifts.iter().enumerate() {
             let (before, after) = exponents[j * len..].split_at_mut(len);
-            for ((s, &prev), &w) in after.iter_mut().zip(&*before).zip(row(2 + j)) {
-                *s = if w > 0.0 { prev + 1 } else { 0 };
+            for ((s, &prev), &w) in after.iter_mut().zip(&*before).zip(*latent) {
+                *s = next_exponent(prev, w);
             }
         }
-        let last = &exponents[shifts * len..];
-        let mut out = vec![0f32; (shifts + 2) * len];
-        let (d_sign, rest) = out.split_at_mut(len);
-        let (d_sparse, d_shift) = rest.split_at_mut(len);
-        for i in 0..len {
-            let p = power(last[i]);
-            let m = if row(1)[i] > 0.0 { 1.0 } else { 0.0 };
-            let s = if row(0)[i] > 0.0 { 1.0 } else { -1.0 };
-            d_sign[i] = g[i] * (m * p * self.surrogate.sign_slope);
-            d_sparse[i] = g[i] * (s * p);
-        }
+        let last = &exponents[shifts.len() * len..];
+        // s · m of each weight, and the product of the gates above the one at hand.
+        let mut scale = vec![0f32; len];
         let mut open_above = vec![1f32; len];
-        for j in (0..shifts).rev() {
-            let before = &exponents[j * len..(j + 1) * len];
-            let (sign, sparse, gate) = (row(0), row(1), row(2 + j));
-            let (d, growth) = (
-                &mut d_shift[j * len..(j + 1) * len],
-                match self.surrogate.shift {
-                    ShiftGradient::Analytic => 1.0,
-                    ShiftGradient::FiniteDifference => 2.0,
-                },
-            );
-            for i in 0..len {
-                let slope = match self.surrogate.shift {
-                    ShiftGradient::Analytic => (before[i] + 1) as f32 * LN2 * power(last[i]),
-                    ShiftGradient::FiniteDifference => 2.0 * power(before[i]) - 1.0,
-                };
-                let m = if sparse[i] > 0.0 { 1.0 } else { 0.0 };
-                let s = if sign[i] > 0.0 { 1.0 } else { -1.0 };
-                d[i] = g[i] * (slope * open_above[i] * (s * m));
-                open_above[i] *= if gate[i] > 0.0 { growth } else { 0.0 };
+        let (d_sign, d_rest) = out.split_at_mut(1);
+        let (d_sparse, d_shifts) = d_rest.split_at_mut(1);
+        for i in 0..len {
+            let (m, s) = (gate(sparse[i]), if sign[i] > 0.0 { 1.0 } else { -1.0 });
+            let p = power(last[i]);
+            d_sign[0][i] = g[i] * (m * p * self.surrogate.sign_slope);
+            d_sparse[0][i] = g[i] * (s * p);
+            scale[i] = s * m;
+        }
+        for j in (0..shifts.len()).rev() {
+            let (before, latent) = (&exponents[j * len..][..len], &shifts[j][..len]);
+            let d = &mut d_shifts[j][..len];
+            match self.surrogate.shift {
+                ShiftGradient::Analytic => {
+                    for i in 0..len {
+                        let slope = (before[i] + 1) as f32 * LN2 * power(last[i]);
+                        d[i] = g[i] * (slope * open_above[i] * scale[i]);
+                        open_above[i] *= gate(latent[i]);
+                    }
+                }
+                ShiftGradient::FiniteDifference => {
+                    for i in 0..len {
+                        let slope = 2.0 * power(before[i]) - 1.0;
+                        d[i] = g[i] * (slope * open_above[i] * scale[i]);
+                        open_above[i] *= 2.0 * gate(latent[i]);
+                    }
+                }
             }
         }
-        out
     }
 }
 
@@ -334,15 +357,14 @@ impl CustomOp1 for Fused {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (latents, shape) = (layout.dims()[0], Shape::from(&layout.dims()[1..]));
-        let mut out = vec![0f32; shape.elem_count()];
-        self.forward(slice(storage, layout)?, latents - 2, &mut out);
-        Ok((CpuStorage::F32(out), shape))
+        let mut out = vec![0f32; self.shape.elem_count()];
+        self.forward(slice(storage, layout)?, &mut out);
+        Ok((CpuStorage::F32(out), self.shape.clone()))
     }
 
     fn bwd(&self, stack: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
-        let out = self.backward(&Host::new(stack)?, stack.dim(0)? - 2, &Host::new(&grad)?);
+        let out = self.backward(&Host::new(stack)?, &Host::new(&grad)?);
         Tensor::from_vec(out, stack.shape(), stack.device()).map(Some)
     }
 }

@@ -42,12 +42,12 @@ pub enum Event<'a> {
 }
 
 /// Whoever watches a run.
-pub trait Observer {
+pub trait Observer: Send {
     /// Called for each event, in order.
     fn event(&mut self, event: Event<'_>);
 }
 
-impl<F: FnMut(Event<'_>)> Observer for F {
+impl<F: FnMut(Event<'_>) + Send> Observer for F {
     fn event(&mut self, event: Event<'_>) {
         self(event);
     }

@@ -62,6 +62,16 @@ pub enum Outcome {
 /// Bad input before any work starts; a loss that is not finite, with the layer and the step; those
 /// of the file system. The last checkpoint stays whole in every case.
 pub fn train(config: &Config, places: &Places<'_>, observer: &mut dyn Observer) -> Result<Outcome> {
+    // On a worker of the pool: each of a step's many parallel loops then starts without a hand-over
+    // from this thread.
+    rayon::scope(|_| train_here(config, places, observer))
+}
+
+fn train_here(
+    config: &Config,
+    places: &Places<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
     let device = device(config)?;
     let splits = data::load(&config.data, places.data_dir.as_deref())?;
     let folder = RunFolder::of(config, &places.out)?;
