@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `ci` | the one test command: formatting, lints, tests, documentation, arrows |
 //! | `deps` | checks the crates' arrows and the invariants that sources show |
+//! | `bench NAME` | measures; `--report FILE` writes what was measured as a page |
 //! | `data fetch`, `data verify` | gets the public data sets, checks what is there |
 //! | `demo`, `train`, `eval`, `list`, `summary` | builds the `s3` binary and becomes it |
 //!
@@ -17,6 +18,7 @@
     reason = "a command line talks to its user; the libraries do not"
 )]
 
+mod bench;
 mod cargo;
 mod ci;
 mod data;
@@ -42,6 +44,8 @@ enum Command {
     Ci(ci::Options),
     /// Checks the crates' arrows and the invariants that sources show
     Deps,
+    /// Measures the training step, beside PyTorch's where there is one
+    Bench(bench::Options),
     /// Gets the public data sets, or checks what is there
     #[command(subcommand)]
     Data(data::Command),
@@ -51,7 +55,7 @@ enum Command {
     Train(Forwarded),
     /// Evaluates the network of a run folder: RUN (forwarded to s3)
     Eval(Forwarded),
-    /// Lists methods, models and experiments (forwarded to s3)
+    /// Lists methods and experiments (forwarded to s3)
     List(Forwarded),
     /// Counts the operations and bytes of a network (forwarded to s3)
     Summary(Forwarded),
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Ci(options) => ci::run(&options),
         Command::Deps => deps::run(),
+        Command::Bench(options) => bench::run(&options),
         Command::Data(command) => data::run(&command),
         Command::Demo(forwarded) => forward("demo", &forwarded),
         Command::Train(forwarded) => forward("train", &forwarded),

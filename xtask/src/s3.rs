@@ -17,16 +17,16 @@ use crate::cargo::cargo;
 
 /// Runs `s3 VERB ARGUMENTS`; returns only where it cannot be started, or its exit status.
 pub(crate) fn run(verb: &str, arguments: &[OsString]) -> Result<ExitCode> {
-    let binary = build()?;
+    let binary = build("s3-train", "s3")?;
     let mut command = Command::new(&binary);
     command.arg(verb).args(arguments);
     become_process(command).with_context(|| format!("cannot run {}", binary.display()))
 }
 
-/// Builds `s3` and returns its path, wherever the target folder is.
-fn build() -> Result<PathBuf> {
+/// Builds a binary in the release profile and returns its path, wherever the target folder is.
+pub(crate) fn build(package: &str, name: &str) -> Result<PathBuf> {
     let mut child = cargo()
-        .args(["build", "--release", "--package", "s3-train", "--bin", "s3"])
+        .args(["build", "--release", "--package", package, "--bin", name])
         .args(["--message-format", "json-render-diagnostics"])
         .stdout(Stdio::piped())
         .spawn()
@@ -35,19 +35,19 @@ fn build() -> Result<PathBuf> {
     let mut binary = None;
     for line in BufReader::new(messages).lines() {
         let line = line.context("reading the messages of cargo build")?;
-        binary = executable(&line).or(binary);
+        binary = executable(&line, name).or(binary);
     }
     let status = child.wait().context("waiting for cargo build")?;
     if !status.success() {
-        bail!("s3 does not build ({status})");
+        bail!("{name} does not build ({status})");
     }
-    binary.context("cargo build did not say where it put s3")
+    binary.with_context(|| format!("cargo build did not say where it put {name}"))
 }
 
-/// The path of the binary `s3`, if this message of cargo announces it.
-fn executable(message: &str) -> Option<PathBuf> {
+/// The path of the binary `name`, if this message of cargo announces it.
+fn executable(message: &str, name: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(message).ok()?;
-    if message["reason"] != "compiler-artifact" || message["target"]["name"] != "s3" {
+    if message["reason"] != "compiler-artifact" || message["target"]["name"] != name {
         return None;
     }
     message["executable"].as_str().map(PathBuf::from)
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn only_the_artifact_of_the_binary_names_it() {
-        let path = |message| executable(message);
+        let path = |message| executable(message, "s3");
         assert_eq!(
             path(r#"{"reason":"compiler-artifact","target":{"name":"s3"},"executable":"/t/s3"}"#),
             Some(PathBuf::from("/t/s3"))
