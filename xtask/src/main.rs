@@ -6,7 +6,7 @@
 //! | `deps` | checks the crates' arrows and the invariants that sources show |
 //! | `bench NAME` | measures; `--report FILE` writes what was measured as a page |
 //! | `data fetch`, `data verify` | gets the public data sets, checks what is there |
-//! | `demo`, `train`, `eval`, `list`, `summary` | builds the `s3` binary and becomes it |
+//! | `demo`, `train`, `eval`, `compare`, `list`, `summary` | builds the `s3` binary and becomes it |
 //!
 //! This package is glue: it links no crate of the workspace, so that it builds in seconds and a
 //! command that only forwards does not wait for the tensor library twice. What a verb of `s3`
@@ -57,6 +57,8 @@ enum Command {
     Eval(Forwarded),
     /// Lists methods and experiments (forwarded to s3)
     List(Forwarded),
+    /// Compares finished runs: RUN... (forwarded to s3)
+    Compare(Forwarded),
     /// Counts the operations and bytes of a network (forwarded to s3)
     Summary(Forwarded),
 }
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
         Command::Train(forwarded) => forward("train", &forwarded),
         Command::Eval(forwarded) => forward("eval", &forwarded),
         Command::List(forwarded) => forward("list", &forwarded),
+        Command::Compare(forwarded) => forward("compare", &forwarded),
         Command::Summary(forwarded) => forward("summary", &forwarded),
     };
     result.unwrap_or_else(|error| {

@@ -3,6 +3,7 @@
 use crate::ops;
 use crate::quantized::{Mode, QuantLayer};
 use candle_core::{Context, Result, Tensor};
+use candle_nn::ModuleT;
 use s3_core::{LayerSpec, Method, Params, Role};
 
 /// `y[n,i,j,o] = Σ_{a,b,c} x[n, i·stride + a - padding, j·stride + b - padding, c] · w[o,c,a,b]`,
@@ -55,5 +56,11 @@ impl QuantConv2d {
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         ops::conv2d(x, &self.layer.weight(mode)?, self.stride, self.padding)
             .with_context(|| format!("layer {}", self.layer.spec.name))
+    }
+}
+
+impl ModuleT for QuantConv2d {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        self.forward(xs, Mode::of(train))
     }
 }

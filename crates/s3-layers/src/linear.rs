@@ -2,6 +2,7 @@
 
 use crate::quantized::{Mode, QuantLayer};
 use candle_core::{Context, Result, Tensor, Var};
+use candle_nn::ModuleT;
 use s3_core::{Init, LayerSpec, Method, ParamKind, Params, Role};
 
 /// `y = x wᵀ + b`.
@@ -54,5 +55,11 @@ impl QuantLinear {
         x.matmul(&self.layer.weight(mode)?.t()?)
             .and_then(|y| y.broadcast_add(&bias))
             .with_context(|| format!("layer {}", self.layer.spec.name))
+    }
+}
+
+impl ModuleT for QuantLinear {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        self.forward(xs, Mode::of(train))
     }
 }

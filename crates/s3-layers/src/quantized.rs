@@ -12,6 +12,13 @@ pub enum Mode {
     Eval,
 }
 
+impl Mode {
+    /// The mode of candle's `ModuleT::forward_t`.
+    pub fn of(train: bool) -> Self {
+        if train { Self::Train } else { Self::Eval }
+    }
+}
+
 /// A layer's name, shape and role with the quantizer that holds its latents.
 pub struct QuantLayer {
     /// Name, weight shape and role.

@@ -13,6 +13,7 @@ use crate::norm::{BatchNorm, EPS};
 use crate::ops::{self, SubsampleAndPad};
 use crate::quantized::{Mode, QuantLayer};
 use candle_core::{Result, Tensor, bail};
+use candle_nn::ModuleT;
 use s3_core::{Method, Params, Progress, Role};
 use std::sync::Arc;
 
@@ -410,5 +411,11 @@ impl ResNet {
             .into_iter()
             .flatten()
             .collect())
+    }
+}
+
+impl ModuleT for ResNet {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        self.forward(xs, Mode::of(train))
     }
 }

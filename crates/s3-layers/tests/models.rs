@@ -260,7 +260,7 @@ fn a_fused_step_refuses_a_second_backward_pass() -> Result<()> {
     let x = Tensor::ones((2, 16, 16, 3), candle_core::DType::F32, &Device::Cpu)?;
     let loss = net.forward(&x, Mode::Train)?.sum_all()?;
     loss.backward()?;
-    let message = loss.backward().err().expect("refused").to_string();
+    let message = loss.backward().expect_err("refused").to_string();
     assert!(message.contains("one backward pass"), "{message}");
     Ok(())
 }

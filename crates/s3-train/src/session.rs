@@ -125,6 +125,7 @@ impl<'a> Session<'a> {
         self.snapshot = tensors;
         self.optimizer.set_steps(header.position.step);
         self.position = header.position;
+        tracing::info!(path = %path.display(), step = self.position.step, "resumed");
         let epoch = u32::try_from(self.position.epoch)?;
         for lines in ["epochs.jsonl", "dynamics.jsonl", "timing.jsonl"] {
             drop_records_after(&self.folder.file(lines), epoch)?;
@@ -155,7 +156,9 @@ impl<'a> Session<'a> {
             run: self.config.run_name()?.display().to_string(),
             position: self.position.clone(),
         };
-        checkpoint::save(path, &header, &tensors)
+        checkpoint::save(path, &header, &tensors)?;
+        tracing::debug!(path = %path.display(), step = self.position.step, "checkpoint");
+        Ok(())
     }
 
     pub(crate) fn take_snapshot(&mut self) -> Result<()> {

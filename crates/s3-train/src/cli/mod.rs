@@ -1,5 +1,6 @@
 //! The command line: one struct a verb, one function that runs it.
 
+mod compare;
 mod demo;
 mod list;
 mod progress;
@@ -39,6 +40,8 @@ enum Verb {
     Train(TrainArgs),
     /// Evaluate a run's checkpoint on its test set.
     Eval(EvalArgs),
+    /// Compare finished runs in one table.
+    Compare(compare::CompareArgs),
     /// Show the layers of an experiment's network: parameters, operations, bytes.
     Summary(SummaryArgs),
     /// List the methods and the experiments.
@@ -116,6 +119,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         }
         Verb::Train(args) => train(&args),
         Verb::Eval(args) => evaluate(&args),
+        Verb::Compare(args) => compare::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Summary(args) => show_summary(&args),
         Verb::List(args) => list::run(&args).map(|()| ExitCode::SUCCESS),
     }
