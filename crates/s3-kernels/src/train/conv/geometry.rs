@@ -68,6 +68,30 @@ impl InputLayout {
         self.rows(grid_rows) * self.row_blocks() * self.channel_blocks()
     }
 
+    /// The tap rows, from and to, at which grid row `row` reads the image; at others are zeros.
+    pub(super) fn inside_rows(&self, row: usize) -> [usize; 2] {
+        let first = self.origin[0] + (row * self.row_step) as isize;
+        [0, self.image[0] as isize].map(|edge| (edge - first).max(0) as usize)
+    }
+
+    /// The columns, from and to, of remainder `phase` that hold image columns.
+    pub(super) fn phase_cols(&self, phase: usize) -> [usize; 2] {
+        let (first, step) = (self.origin[1] + phase as isize, self.phases as isize);
+        let count = |limit: isize| ((limit - first + step - 1).max(0) / step) as usize;
+        let end = count(self.image[1] as isize).min(self.cols);
+        [count(0).min(end), end]
+    }
+
+    /// The blocks of a scratch row, from and to, that hold image columns, among those of the same
+    /// remainder as block `at`.
+    fn inside_cols(&self, at: usize) -> [usize; 2] {
+        let phase = at / self.cols;
+        match self.fold {
+            None => self.phase_cols(phase).map(|col| phase * self.cols + col),
+            Some(_) => [0, self.cols],
+        }
+    }
+
     /// The most grid rows, of `of`, whose scratch stays in cache.
     pub(super) fn strip(&self, of: usize) -> usize {
         let row = (self.row_blocks() * self.channel_blocks()).max(1);
@@ -85,49 +109,41 @@ pub(super) struct Tap {
     pub(super) weight: usize,
 }
 
-/// Taps that a tile applies together, because they read neighbouring blocks: a broadcast input
-/// then serves as many outputs as there are taps.
+/// Up to three taps that a tile applies together, because they read neighbouring blocks: a
+/// broadcast input then serves as many outputs as there are taps.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum TapGroup {
-    /// A tap on its own.
-    One(Tap),
-    /// Two taps at `at`, `at + 1`, and their weight matrices.
-    Two { at: [usize; 2], weights: [usize; 2] },
-    /// Three taps at `at`, `at + 1`, `at + 2`, and their weight matrices.
-    Three { at: [usize; 2], weights: [usize; 3] },
+pub(super) struct TapGroup {
+    /// Scratch row and block within the row of the first tap; the others follow block by block.
+    pub(super) at: [usize; 2],
+    /// Blocks of a scratch row, from and to, that hold image columns; around them are zeros.
+    pub(super) inside: [usize; 2],
+    /// Their number, and their weight matrices.
+    pub(super) count: usize,
+    pub(super) weights: [usize; 3],
 }
 
 /// Groups taps in threes and twos where they are neighbours, in reading order.
-fn group(taps: &[Tap]) -> Vec<TapGroup> {
+fn group(taps: &[Tap], input: &InputLayout) -> Vec<TapGroup> {
     let mut taps = taps.to_vec();
     taps.sort_by_key(|tap| tap.at);
-    let mut rest = taps.as_slice();
-    let mut groups = Vec::new();
-    while let [first, tail @ ..] = rest {
-        let [row, col] = first.at;
-        match tail {
-            [second, third, tail @ ..]
-                if second.at == [row, col + 1] && third.at == [row, col + 2] =>
+    let mut groups: Vec<TapGroup> = Vec::new();
+    for Tap { at, weight } in taps {
+        let phase = at[1] / input.cols;
+        match groups.last_mut() {
+            Some(last)
+                if last.count < 3
+                    && at == [last.at[0], last.at[1] + last.count]
+                    && phase == last.at[1] / input.cols =>
             {
-                let weights = [first.weight, second.weight, third.weight];
-                groups.push(TapGroup::Three {
-                    at: first.at,
-                    weights,
-                });
-                rest = tail;
+                last.weights[last.count] = weight;
+                last.count += 1;
             }
-            [second, tail @ ..] if second.at == [row, col + 1] => {
-                let weights = [first.weight, second.weight];
-                groups.push(TapGroup::Two {
-                    at: first.at,
-                    weights,
-                });
-                rest = tail;
-            }
-            _ => {
-                groups.push(TapGroup::One(*first));
-                rest = tail;
-            }
+            _ => groups.push(TapGroup {
+                at,
+                inside: input.inside_cols(at[1]),
+                count: 1,
+                weights: [weight; 3],
+            }),
         }
     }
     groups
@@ -136,21 +152,18 @@ fn group(taps: &[Tap]) -> Vec<TapGroup> {
 /// The same taps, each on its own, but for threes where `threes`.
 pub(super) fn ungroup(groups: &[TapGroup], threes: bool) -> Vec<TapGroup> {
     let mut taps = Vec::new();
-    for group in groups {
-        let ([row, col], weights): (_, &[usize]) = match group {
-            TapGroup::One(tap) => (tap.at, &[tap.weight]),
-            TapGroup::Two { at, weights } => (*at, weights),
-            TapGroup::Three { .. } if threes => {
-                taps.push(*group);
-                continue;
-            }
-            TapGroup::Three { at, weights } => (*at, weights),
-        };
-        for (k, &weight) in weights.iter().enumerate() {
-            taps.push(TapGroup::One(Tap {
-                at: [row, col + k],
-                weight,
-            }));
+    for &group in groups {
+        if threes && group.count == 3 {
+            taps.push(group);
+            continue;
+        }
+        for (k, &weight) in group.weights[..group.count].iter().enumerate() {
+            taps.push(TapGroup {
+                at: [group.at[0], group.at[1] + k],
+                count: 1,
+                weights: [weight; 3],
+                ..group
+            });
         }
     }
     taps
@@ -232,12 +245,13 @@ pub(super) fn forward(shape: &ConvShape) -> Result<Pass, Error> {
             ((0..c_in).map(|c| c * area).collect(), (0..area).collect()),
         )
     };
+    let groups = group(&taps, &input);
     Ok(Pass {
         input,
         grids: vec![Grid {
             size: [rows, cols],
             place: [0, cols, 1],
-            groups: group(&taps),
+            groups,
         }],
         out_pixels: rows * cols,
         out_channels: shape.out_channels,
@@ -291,7 +305,7 @@ pub(super) fn backward_input(shape: &ConvShape) -> Result<Pass, Error> {
                     shape.stride * shape.width,
                     shape.stride,
                 ],
-                groups: group(&taps),
+                groups: group(&taps, &input),
             });
         }
     }

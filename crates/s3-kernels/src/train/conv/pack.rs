@@ -5,7 +5,7 @@
 //! weights      [lane block][depth block][tap][16 depths][16 lanes]
 //! ```
 //!
-//! What lies outside the image is zeros; channels past the last are unspecified and never read.
+//! Columns outside the image are zeros; rows outside it are unspecified and never read, and channels past the last are unspecified and never read.
 
 use super::geometry::{InputLayout, WeightMap};
 use crate::train::arch::LANES;
@@ -24,13 +24,11 @@ pub(super) fn pack_rows(
     let (rows, row_blocks) = (layout.rows(grid_rows), layout.row_blocks());
     for row in 0..rows {
         let from = layout.origin[0] + (start * layout.row_step + row) as isize;
-        let inside = from >= 0 && (from as usize) < height;
+        if from < 0 || from as usize >= height {
+            continue;
+        }
         for block in 0..layout.channel_blocks() {
             let to = &mut scratch[(block * rows + row) * row_blocks..][..row_blocks];
-            if !inside {
-                to.fill(Block::ZERO);
-                continue;
-            }
             let line = &image[from as usize * width * channels..][..width * channels];
             match layout.fold {
                 None => {
@@ -47,19 +45,15 @@ pub(super) fn pack_rows(
 /// One row, one channel block, the columns of one remainder.
 #[inline(always)]
 fn pack_line(layout: &InputLayout, line: &[f32], block: usize, phase: usize, to: &mut [Block]) {
-    let [_, width, channels] = layout.image;
-    let step = layout.phases as isize;
-    // Column `i` is image column first + i·step; inside for i in begin..end.
-    let first = layout.origin[1] + phase as isize;
-    let count = |limit: isize| ((limit - first + step - 1).max(0) / step) as usize;
-    let end = count(width as isize).min(to.len());
-    let begin = count(0).min(end);
+    let channels = layout.image[2];
+    let [begin, end] = layout.phase_cols(phase);
     to[..begin].fill(Block::ZERO);
     to[end..].fill(Block::ZERO);
     if begin == end {
         return;
     }
-    let at = (first + begin as isize * step) as usize * channels + block * LANES;
+    let first = layout.origin[1] + (phase + begin * layout.phases) as isize;
+    let at = first as usize * channels + block * LANES;
     let lanes = (channels - block * LANES).min(LANES);
     let pixels = line[at..].chunks(layout.phases * channels);
     for (to, pixel) in to[begin..end].iter_mut().zip(pixels) {

@@ -13,7 +13,7 @@
 
 use rayon::prelude::*;
 
-use super::geometry::{Pass, TapGroup};
+use super::geometry::Pass;
 use super::pack::pack_rows;
 use super::tile::{PixelInput, PixelOutput, pixels};
 use crate::dispatch::Isa;
@@ -181,7 +181,7 @@ impl Piece<'_> {
                 self.rows[0],
                 (self.rows[0] + self.rows[1]).min(grid.size[0]),
             ];
-            let grouped = !grid.groups.iter().all(|g| matches!(g, TapGroup::One(_)));
+            let grouped = grid.groups.iter().any(|g| g.count > 1);
             let registers = if grouped {
                 S::GROUPED_ACCUMULATORS
             } else {
@@ -191,6 +191,9 @@ impl Piece<'_> {
             let cols = grid.size[1].div_ceil(grid.size[1].div_ceil(limit).max(1));
             while row < end {
                 ahead.fetch(simd);
+                let [above, below] = layout
+                    .inside_rows(row)
+                    .map(|line| grid.groups.iter().take_while(|g| g.at[0] < line).count());
                 let mut col = 0;
                 while col < grid.size[1] {
                     let wide = cols.min(grid.size[1] - col);
@@ -199,10 +202,11 @@ impl Piece<'_> {
                     let pixel = base + row * down + col * right;
                     let input = PixelInput {
                         x: &x[from..],
+                        col,
                         row_step: row_blocks,
                         depth_step,
                         channels: self.channels,
-                        taps: &grid.groups,
+                        taps: &grid.groups[above..below],
                         weight_step,
                     };
                     let out = PixelOutput {

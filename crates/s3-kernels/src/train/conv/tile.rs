@@ -16,7 +16,7 @@
     reason = "one index walks several arrays; iterator adaptors might not inline into the tile"
 )]
 
-use super::geometry::{Tap, TapGroup};
+use super::geometry::TapGroup;
 use crate::train::arch::{LANES, Simd};
 use crate::train::scratch::Block;
 
@@ -25,6 +25,8 @@ use crate::train::scratch::Block;
 pub(super) struct PixelInput<'a> {
     /// Scratch from the tile's first pixel on, in the first channel block.
     pub(super) x: &'a [Block],
+    /// The tile's first pixel in its row.
+    pub(super) col: usize,
     /// Blocks from a scratch row to the next.
     pub(super) row_step: usize,
     /// Blocks from a channel block to the next.
@@ -79,18 +81,18 @@ pub(super) fn pixels<S: Simd, const V: usize, const Q: usize>(
             w_block[v] = &w[v][block * input.weight_step..];
         }
         for taps in input.taps {
-            match *taps {
-                TapGroup::One(Tap { at, weight }) => {
-                    let x = &x[at[0] * input.row_step + at[1]..];
-                    taps_of::<S, V, Q, 1>(simd, &mut acc, x, w_block, [weight], channels);
-                }
-                TapGroup::Two { at, weights } => {
-                    let x = &x[at[0] * input.row_step + at[1]..];
-                    taps_of::<S, V, Q, 2>(simd, &mut acc, x, w_block, weights, channels);
-                }
-                TapGroup::Three { at, weights } => {
-                    let x = &x[at[0] * input.row_step + at[1]..];
-                    taps_of::<S, V, Q, 3>(simd, &mut acc, x, w_block, weights, channels);
+            let x = &x[taps.at[0] * input.row_step + taps.at[1]..];
+            let first = input.col + taps.at[1];
+            let zero = [
+                first < taps.inside[0],
+                first + Q + taps.count - 1 > taps.inside[1],
+            ];
+            let [t0, t1, t2] = taps.weights;
+            match taps.count {
+                1 => taps_of::<S, V, Q, 1>(simd, &mut acc, x, zero, w_block, [t0], channels),
+                2 => taps_of::<S, V, Q, 2>(simd, &mut acc, x, zero, w_block, [t0, t1], channels),
+                _ => {
+                    taps_of::<S, V, Q, 3>(simd, &mut acc, x, zero, w_block, [t0, t1, t2], channels)
                 }
             }
         }
@@ -105,12 +107,14 @@ pub(super) fn pixels<S: Simd, const V: usize, const Q: usize>(
     }
 }
 
-/// `acc[q] += Σ_k x[q + k] · w[weights[k]]` over `channels` channels of one block.
+/// `acc[q] += Σ_k x[q + k] · w[weights[k]]` over `channels` channels of one block, where the first
+/// and the last of `x` are left out if `zero`.
 #[inline(always)]
 fn taps_of<S: Simd, const V: usize, const Q: usize, const K: usize>(
     simd: S,
     acc: &mut [[S::F; V]; Q],
     x: &[Block],
+    zero: [bool; 2],
     w: [&[Block]; V],
     weights: [usize; K],
     channels: usize,
@@ -133,6 +137,9 @@ fn taps_of<S: Simd, const V: usize, const Q: usize, const K: usize>(
             }
         }
         for i in 0..Q + K - 1 {
+            if (i == 0 && zero[0]) || (i + 2 == Q + K && zero[1]) {
+                continue;
+            }
             let x = simd.splat(x[i].0[c]);
             for k in 0..K {
                 if i >= k && i - k < Q {
@@ -155,6 +162,8 @@ pub(super) struct WeightInput<'a> {
     pub(super) rows: &'a [[usize; 2]],
     /// Pixels of a row.
     pub(super) cols: usize,
+    /// Of the `cols + K - 1` activations of a row, those that are not padding: from and to.
+    pub(super) inside: [usize; 2],
     /// Added to each row's place in `x`: the tap and the channel block.
     pub(super) x_offset: usize,
     /// Added to each row's place in `dy`, one for each lane block.
@@ -199,7 +208,17 @@ pub(super) fn weights<S: Simd, const V: usize, const C: usize, const K: usize>(
         }
         // g[k] is the gradient of pixel j - k, 0 outside the row.
         let mut g = [[simd.splat(0.0); V]; K];
-        for j in 0..input.cols {
+        // Gradients that meet no activation yet.
+        let begin = input.inside[0].min(input.cols);
+        for j in begin.saturating_sub(K - 1)..begin {
+            for k in (1..K).rev() {
+                g[k] = g[k - 1];
+            }
+            for v in 0..V {
+                g[0][v] = simd.load(&dy[v][j].0);
+            }
+        }
+        for j in begin..input.cols.min(input.inside[1]) {
             for k in (1..K).rev() {
                 g[k] = g[k - 1];
             }
@@ -217,6 +236,9 @@ pub(super) fn weights<S: Simd, const V: usize, const C: usize, const K: usize>(
             }
         }
         for beyond in 1..K {
+            if input.cols + beyond > input.inside[1] {
+                break;
+            }
             let x = &x[input.cols + beyond - 1].0[input.channel..][..C];
             for c in 0..C {
                 let x = simd.splat(x[c]);

@@ -11,7 +11,7 @@
 
 use rayon::prelude::*;
 
-use super::geometry::{InputLayout, Pass, TapGroup, ungroup};
+use super::geometry::{InputLayout, Pass, ungroup};
 use super::pack::pack_rows;
 use super::tile::{WeightInput, weights};
 use crate::dispatch::Isa;
@@ -173,26 +173,28 @@ impl Task for Group<'_> {
                 let mut row = 0;
                 while row < all {
                     let count = per_chunk.min(all - row);
-                    for (i, place) in places[..count].iter_mut().enumerate() {
-                        let (image, line) = ((row + i) / rows[1], (row + i) % rows[1]);
-                        *place = [
-                            image * x_image + line * layout.row_step * layout.row_blocks(),
-                            image * dy_image + line * cols,
-                        ];
-                    }
                     for tap in taps {
                         ahead.fetch(simd);
-                        let (at, together) = match tap {
-                            TapGroup::One(tap) => (tap.at, 1),
-                            TapGroup::Three { at, .. } => (*at, 3),
-                            TapGroup::Two { .. } => unreachable!("twos were taken apart"),
-                        };
-                        let most = match [width, together] {
+                        // Rows at which the tap reads padding add nothing.
+                        let mut inside = 0;
+                        for i in row..row + count {
+                            let (image, line) = (i / rows[1], i % rows[1]);
+                            let [above, below] = layout.inside_rows(rows[0] + line);
+                            if (above..below).contains(&tap.at[0]) {
+                                places[inside] = [
+                                    image * x_image + line * layout.row_step * layout.row_blocks(),
+                                    image * dy_image + line * cols,
+                                ];
+                                inside += 1;
+                            }
+                        }
+                        let at = tap.at;
+                        let most = match [width, tap.count] {
                             [1, 1] => 16,
                             [2, 3] => 4,
                             _ => 8,
                         };
-                        let limit = most.min(S::ACCUMULATORS / (width * together)).max(1);
+                        let limit = most.min(S::ACCUMULATORS / (width * tap.count)).max(1);
                         let step = channels.div_ceil(channels.div_ceil(limit));
                         let place = |tap: usize| (block * weights + tap) * LANES;
                         let mut channel = 0;
@@ -201,37 +203,28 @@ impl Task for Group<'_> {
                             let input = WeightInput {
                                 x: x_scratch,
                                 dy: dy_scratch,
-                                rows: &places[..count],
+                                rows: &places[..inside],
                                 cols,
+                                inside: tap.inside.map(|block| block.saturating_sub(at[1])),
                                 x_offset: block * x_step + at[0] * layout.row_blocks() + at[1],
                                 dy_offset: [lane_block * dy_step, (lane_block + 1) * dy_step],
                                 channel,
                                 add: add || row > 0,
                             };
-                            match *tap {
-                                TapGroup::One(tap) => {
-                                    let tap = [place(tap.weight)];
-                                    if width == 1 {
-                                        single(simd, wide, input, [&mut *w0], tap);
-                                    } else {
-                                        pair(simd, wide, input, [&mut *w0, &mut *w1], tap);
-                                    }
+                            let [t0, t1, t2] = tap.weights.map(place);
+                            match [width, tap.count] {
+                                [1, 1] => single(simd, wide, input, [&mut *w0], [t0]),
+                                [1, _] => {
+                                    single_of_three(simd, wide, input, [&mut *w0], [t0, t1, t2]);
                                 }
-                                TapGroup::Two { .. } => unreachable!("twos were taken apart"),
-                                TapGroup::Three { weights, .. } => {
-                                    let taps = weights.map(place);
-                                    if width == 1 {
-                                        single_of_three(simd, wide, input, [&mut *w0], taps);
-                                    } else {
-                                        pair_of_three(
-                                            simd,
-                                            wide,
-                                            input,
-                                            [&mut *w0, &mut *w1],
-                                            taps,
-                                        );
-                                    }
-                                }
+                                [_, 1] => pair(simd, wide, input, [&mut *w0, &mut *w1], [t0]),
+                                _ => pair_of_three(
+                                    simd,
+                                    wide,
+                                    input,
+                                    [&mut *w0, &mut *w1],
+                                    [t0, t1, t2],
+                                ),
                             }
                             channel += wide;
                         }
