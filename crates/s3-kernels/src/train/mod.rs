@@ -18,6 +18,7 @@
 //! # Ok::<(), s3_kernels::Error>(())
 //! ```
 
+mod ahead;
 mod arch;
 mod batch_norm;
 mod conv;

@@ -47,6 +47,9 @@ pub(super) trait Simd: Copy + Send + Sync {
     /// Asks for the cache line of `x[0]`, where there is one; changes nothing.
     fn prefetch(self, x: &[f32]);
 
+    /// Lane `i` of vector `j` from lane `j` of vector `i`.
+    fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES];
+
     /// `a·b + c`, rounded once where the instruction set fuses and twice where it does not.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
 }
@@ -77,32 +80,22 @@ fn store_by_copy<S: Simd>(simd: S, x: S::F, y: &mut [f32], lanes: usize) {
     }
 }
 
-/// Input that will be packed next, fetched into cache a little at a time while arithmetic runs:
-/// a layer of few channels would otherwise wait for memory a fifth of its time.
-pub(super) struct Ahead<'a> {
-    rest: [&'a [f32]; 2],
-    step: [usize; 2],
-}
-
-impl<'a> Ahead<'a> {
-    /// Two inputs, to be fetched in `steps` steps.
-    #[inline(always)]
-    pub(super) fn new(inputs: [&'a [f32]; 2], steps: usize) -> Self {
-        let step = inputs.map(|x| x.len().div_ceil(steps.max(1)).next_multiple_of(LANES));
-        Ahead { rest: inputs, step }
+/// `transpose` by way of memory.
+#[inline(always)]
+fn transpose_by_copy<S: Simd>(simd: S, rows: [S::F; LANES]) -> [S::F; LANES] {
+    let mut from = [[0.0; LANES]; LANES];
+    for (from, row) in from.iter_mut().zip(rows) {
+        simd.store(row, from);
     }
-
-    /// Takes one step.
-    #[inline(always)]
-    pub(super) fn fetch<S: Simd>(&mut self, simd: S) {
-        for (rest, step) in self.rest.iter_mut().zip(self.step) {
-            let (now, later) = rest.split_at(step.min(rest.len()));
-            *rest = later;
-            for line in now.chunks(LANES) {
-                simd.prefetch(line);
-            }
+    let mut columns = rows;
+    for (i, column) in columns.iter_mut().enumerate() {
+        let mut to = [0.0; LANES];
+        for (to, from) in to.iter_mut().zip(&from) {
+            *to = from[i];
         }
+        *column = simd.load(&to);
     }
+    columns
 }
 
 /// A kernel that runs on any instruction set.

@@ -1,6 +1,6 @@
 //! Sixteen lanes as an array: plain Rust, which the compiler vectorizes for the baseline target.
 
-use super::{LANES, Simd, load_by_copy, store_by_copy};
+use super::{LANES, Simd, load_by_copy, store_by_copy, transpose_by_copy};
 
 /// No instruction set beyond the target's baseline.
 #[derive(Clone, Copy)]
@@ -40,6 +40,11 @@ impl Simd for Scalar {
 
     #[inline(always)]
     fn prefetch(self, _: &[f32]) {}
+
+    #[inline(always)]
+    fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES] {
+        transpose_by_copy(self, rows)
+    }
 
     #[inline(always)]
     fn mul_add(self, a: Self::F, b: Self::F, mut c: Self::F) -> Self::F {

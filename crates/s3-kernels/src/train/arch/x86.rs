@@ -6,11 +6,13 @@
 
 use core::arch::x86_64::{
     __m256, __m512, _MM_HINT_T1, _mm_prefetch, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps,
-    _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+    _mm256_storeu_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_shuffle_f32x4,
+    _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+    _mm512_unpacklo_ps,
 };
 
-use super::{LANES, Simd, Task, load_by_copy, store_by_copy};
+use super::{LANES, Simd, Task, load_by_copy, store_by_copy, transpose_by_copy};
 use crate::dispatch::Isa;
 
 /// Proof that the CPU has AVX2 and FMA.
@@ -80,6 +82,11 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn prefetch(self, x: &[f32]) {
         prefetch(x);
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES] {
+        transpose_by_copy(self, rows)
     }
 
     #[inline(always)]
@@ -160,6 +167,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES] {
+        // SAFETY: `self` exists only where the CPU has AVX-512 F.
+        unsafe { transpose_avx512(rows) }
+    }
+
+    #[inline(always)]
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
         // SAFETY: `self` exists only where the CPU has AVX-512 F.
         unsafe { _mm512_fmadd_ps(a, b, c) }
@@ -172,6 +185,40 @@ fn prefetch(x: &[f32]) {
     // SAFETY: every x86-64 CPU has the instruction, and it accesses no memory that the program sees,
     // whatever the address.
     unsafe { _mm_prefetch::<_MM_HINT_T1>(x.as_ptr().cast()) }
+}
+
+/// Pairs of rows, then fours, then the four 128-bit lanes of fours.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transpose_avx512(mut rows: [__m512; LANES]) -> [__m512; LANES] {
+    for fours in rows.chunks_exact_mut(4) {
+        let [a, b, c, d] = [fours[0], fours[1], fours[2], fours[3]];
+        let [low, more_low] = [_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d)];
+        let [high, more_high] = [_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d)];
+        for (i, [a, b]) in [[low, more_low], [high, more_high]].into_iter().enumerate() {
+            let [a, b] = [_mm512_castps_pd(a), _mm512_castps_pd(b)];
+            fours[2 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+            fours[2 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+        }
+    }
+    // Lane l of rows[4g + j] is now column 4l + j of rows 4g..4g + 4.
+    let mut columns = rows;
+    for j in 0..4 {
+        let [a, b, c, d] = [rows[j], rows[4 + j], rows[8 + j], rows[12 + j]];
+        let [ab, cd] = [
+            _mm512_shuffle_f32x4::<0x44>(a, b),
+            _mm512_shuffle_f32x4::<0x44>(c, d),
+        ];
+        columns[j] = _mm512_shuffle_f32x4::<0x88>(ab, cd);
+        columns[4 + j] = _mm512_shuffle_f32x4::<0xDD>(ab, cd);
+        let [ab, cd] = [
+            _mm512_shuffle_f32x4::<0xEE>(a, b),
+            _mm512_shuffle_f32x4::<0xEE>(c, d),
+        ];
+        columns[8 + j] = _mm512_shuffle_f32x4::<0x88>(ab, cd);
+        columns[12 + j] = _mm512_shuffle_f32x4::<0xDD>(ab, cd);
+    }
+    columns
 }
 
 /// Bits `0..lanes`.

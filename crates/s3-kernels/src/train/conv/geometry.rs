@@ -92,6 +92,19 @@ impl InputLayout {
         }
     }
 
+    /// What of `input`, whole images, is packed for `grid_rows` rows from `start` on, roughly: from
+    /// the last row on that is, it reaches into the next image.
+    pub(super) fn upcoming<'a>(
+        &self,
+        input: &'a [f32],
+        start: usize,
+        grid_rows: usize,
+    ) -> &'a [f32] {
+        let row = self.row_step * self.image[1] * self.image[2];
+        let rest = &input[(start * row).min(input.len())..];
+        &rest[..(grid_rows * row).min(rest.len())]
+    }
+
     /// The most grid rows, of `of`, whose scratch stays in cache.
     pub(super) fn strip(&self, of: usize) -> usize {
         let row = (self.row_blocks() * self.channel_blocks()).max(1);

@@ -8,7 +8,7 @@
 //! Columns outside the image are zeros; rows outside it are unspecified and never read, and channels past the last are unspecified and never read.
 
 use super::geometry::{InputLayout, WeightMap};
-use crate::train::arch::LANES;
+use crate::train::arch::{LANES, Simd, Task};
 use crate::train::scratch::Block;
 
 /// Copies the scratch rows of grid rows `start..start + grid_rows` out of one NHWC image.
@@ -104,46 +104,120 @@ impl WeightMap {
         self.lanes.div_ceil(LANES)
     }
 
-    /// Copies the weights of lane block `index` out of the OIHW weight.
-    pub(super) fn pack_panel(&self, index: usize, w: &[f32], panel: &mut [Block]) {
-        let first = index * LANES;
-        let lanes = (self.lanes - first).min(LANES);
+    /// The runs of the weights of `depths`, a chunk of `depth`, that lie one after another in the
+    /// OIHW weight of a lane, in order: where the first begins, and how many depths a run has. `None`
+    /// where not even the taps of one depth do.
+    fn runs(&self, depths: &[usize]) -> Option<usize> {
         let taps = self.tap.len();
-        for (depths, to) in self.depth.chunks(LANES).zip(panel.chunks_mut(taps * LANES)) {
-            for (d, &depth) in depths.iter().enumerate() {
-                for (t, &tap) in self.tap.iter().enumerate() {
-                    let to = &mut to[t * LANES + d].0;
-                    let from = &w[first * self.lane_step + depth + tap..];
-                    if lanes < LANES {
-                        to.fill(0.0);
+        let plain = self.tap.iter().enumerate().all(|(t, &tap)| t == tap);
+        let joined = depths.windows(2).all(|d| d[1] == d[0] + taps);
+        plain.then_some(if joined { depths.len() } else { 1 })
+    }
+}
+
+/// Copies the weights of lane block `index` out of the OIHW weight.
+pub(super) struct PackPanel<'a> {
+    pub(super) map: &'a WeightMap,
+    pub(super) index: usize,
+    pub(super) w: &'a [f32],
+    pub(super) panel: &'a mut [Block],
+}
+
+impl Task for PackPanel<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (map, taps) = (self.map, self.map.tap.len());
+        let w = &self.w[self.index * LANES * map.lane_step..];
+        let lanes = (map.lanes - self.index * LANES).min(LANES);
+        let pieces = self.panel.chunks_exact_mut(taps * LANES);
+        for (depths, to) in map.depth.chunks(LANES).zip(pieces) {
+            let Some(run) = map.runs(depths).filter(|_| lanes == LANES) else {
+                for (d, &depth) in depths.iter().enumerate() {
+                    for (to, &tap) in to[d..].iter_mut().step_by(LANES).zip(&map.tap) {
+                        to.0 = [0.0; LANES];
+                        for (lane, to) in to.0.iter_mut().enumerate().take(lanes) {
+                            *to = w[lane * map.lane_step + depth + tap];
+                        }
                     }
-                    for (lane, to) in to.iter_mut().enumerate().take(lanes) {
-                        *to = from[lane * self.lane_step];
+                }
+                continue;
+            };
+            for (d, depth) in depths.iter().enumerate().step_by(run) {
+                for first in (0..run * taps).step_by(LANES) {
+                    let count = (run * taps - first).min(LANES);
+                    let mut rows = [simd.splat(0.0); LANES];
+                    for (lane, row) in rows.iter_mut().enumerate() {
+                        let from = &w[lane * map.lane_step + depth + first..];
+                        *row = match from.first_chunk() {
+                            Some(full) => simd.load(full),
+                            None => simd.load_first(from, count),
+                        };
+                    }
+                    let columns = simd.transpose(rows);
+                    let (mut d, mut t) = (d + first / taps, first % taps);
+                    for column in columns.into_iter().take(count) {
+                        simd.store(column, &mut to[t * LANES + d].0);
+                        t += 1;
+                        if t == taps {
+                            (d, t) = (d + 1, 0);
+                        }
                     }
                 }
             }
         }
     }
+}
 
-    /// Adds the panels of lane block `index` of all partials in order, and writes the sum to
-    /// `dw`, which begins at the block's first lane: `pack_panel`'s inverse.
-    pub(super) fn unpack_panel(&self, index: usize, partials: &[Block], dw: &mut [f32]) {
-        let lanes = (self.lanes - index * LANES).min(LANES);
-        let taps = self.tap.len();
-        let panel = self.panel_blocks();
-        let partial = panel * self.panels();
-        for (block, depths) in self.depth.chunks(LANES).enumerate() {
-            for (d, &depth) in depths.iter().enumerate() {
-                for (t, &tap) in self.tap.iter().enumerate() {
-                    let at = index * panel + (block * taps + t) * LANES + d;
-                    let mut sum = partials[at].0;
-                    for more in partials[at..].iter().step_by(partial).skip(1) {
-                        for (sum, more) in sum.iter_mut().zip(more.0) {
-                            *sum += more;
+/// Writes the sum of the panels of lane block `index` to `dw`, which begins at the block's first
+/// lane: [`PackPanel`]'s inverse.
+pub(super) struct UnpackPanel<'a> {
+    pub(super) map: &'a WeightMap,
+    pub(super) index: usize,
+    /// Begins with the first panel.
+    pub(super) panels: &'a [Block],
+    /// Blocks from a panel to the next that is to be added.
+    pub(super) step: usize,
+    pub(super) dw: &'a mut [f32],
+}
+
+impl Task for UnpackPanel<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (map, taps) = (self.map, self.map.tap.len());
+        let lanes = (map.lanes - self.index * LANES).min(LANES);
+        let one = simd.splat(1.0);
+        for (block, depths) in map.depth.chunks(LANES).enumerate() {
+            // Without runs, one weight at a time is one.
+            let (run, length) = match map.runs(depths) {
+                Some(run) => (run, run * taps),
+                None => (1, 1),
+            };
+            for (d, depth) in depths.iter().enumerate().step_by(run) {
+                for first in (0..run * taps).step_by(LANES.min(length)) {
+                    let count = (run * taps - first).min(length).min(LANES);
+                    let mut columns = [simd.splat(0.0); LANES];
+                    let (mut d, mut t) = (d + first / taps, first % taps);
+                    let tap = map.tap[t];
+                    for column in columns.iter_mut().take(count) {
+                        let at = (block * taps + t) * LANES + d;
+                        *column = simd.load(&self.panels[at].0);
+                        for more in self.panels[at..].iter().step_by(self.step).skip(1) {
+                            *column = simd.mul_add(simd.load(&more.0), one, *column);
+                        }
+                        t += 1;
+                        if t == taps {
+                            (d, t) = (d + 1, 0);
                         }
                     }
-                    for (lane, sum) in sum.iter().enumerate().take(lanes) {
-                        dw[lane * self.lane_step + depth + tap] = *sum;
+                    let begin = if length == 1 {
+                        depth + tap
+                    } else {
+                        depth + first
+                    };
+                    let rows = simd.transpose(columns);
+                    for (lane, row) in rows.into_iter().enumerate().take(lanes) {
+                        let to = &mut self.dw[lane * map.lane_step + begin..];
+                        simd.store_first(row, to, count);
                     }
                 }
             }

@@ -14,10 +14,11 @@
 use rayon::prelude::*;
 
 use super::geometry::Pass;
-use super::pack::pack_rows;
+use super::pack::{PackPanel, pack_rows};
 use super::tile::{PixelInput, PixelOutput, pixels};
 use crate::dispatch::Isa;
-use crate::train::arch::{Ahead, LANES, Simd, Task, dispatch};
+use crate::train::ahead::Ahead;
+use crate::train::arch::{LANES, Simd, Task, dispatch};
 use crate::train::scratch::{Block, with_blocks};
 
 /// Images are grouped until a group has this many output pixels: below it, reading the weights
@@ -35,27 +36,38 @@ pub(super) fn run(isa: Isa, pass: &Pass, batch: usize, input: &[f32], w: &[f32],
         panels
             .par_chunks_mut(panel)
             .enumerate()
-            .for_each(|(i, to)| map.pack_panel(i, w, to));
+            .for_each(|(index, panel)| {
+                dispatch(
+                    isa,
+                    PackPanel {
+                        map,
+                        index,
+                        w,
+                        panel,
+                    },
+                )
+            });
         let panels = &*panels;
         let (in_len, out_len) = (input.len() / batch, out.len() / batch);
+        let rows = pass.grids.iter().map(|grid| grid.size[0]).max();
+        let rows = rows.unwrap_or(0);
         let group = GROUP_PIXELS.div_ceil(pass.out_pixels).min(batch);
+        let strip = pass.input.strip(rows);
         out.par_chunks_mut(group * out_len)
             .enumerate()
             .for_each(|(i, out)| {
                 let images = out.len() / out_len;
-                let (input, next) = input[i * group * in_len..].split_at(images * in_len);
-                let next = &next[..next.len().min(input.len())];
-                let rows = pass
-                    .grids
-                    .iter()
-                    .map(|grid| grid.size[0])
-                    .max()
-                    .unwrap_or(0);
-                let strip = pass.input.strip(rows);
+                let rest = &input[i * group * in_len..];
+                let (input, next) = rest.split_at(images * in_len);
                 with_blocks(images * pass.input.blocks(strip), |scratch| {
                     for start in (0..rows).step_by(strip) {
-                        let last = start + strip >= rows;
-                        let next = if last { next } else { &[] };
+                        let next = if images == 1 {
+                            pass.input.upcoming(rest, start + strip, strip)
+                        } else if start + strip >= rows {
+                            &next[..next.len().min(input.len())]
+                        } else {
+                            &[]
+                        };
                         let rows = [start, strip.min(rows - start)];
                         dispatch(
                             isa,
@@ -125,8 +137,21 @@ impl Task for Strip<'_> {
             let width = pair.min(lane_blocks - lane_block);
             let depth = (WEIGHT_BLOCKS / (taps * LANES * width)).max(1);
             let w = &panels[lane_block * panel..][..width * panel];
+            let step = taps * LANES;
             let mut block = 0;
             while block < layout.channel_blocks() {
+                // The weights after these, of this pair of lane blocks or of the next.
+                let later = (block + depth) * step;
+                let coming = if later < panel {
+                    &w[later..]
+                } else {
+                    &panels[lane_block * panel + w.len()..]
+                };
+                let weights = [0, (width - 1) * panel].map(|v| {
+                    let coming = &coming[v.min(coming.len())..];
+                    &coming[..(depth * step).min(coming.len())]
+                });
+                ahead.weights(weights, images * grid_rows);
                 for i in 0..images {
                     let out_len = out.len() / images;
                     let piece = Piece {

@@ -128,6 +128,15 @@ fn images_that_take_several_strips_match_the_definition() {
     check(&shape([1, 150, 160], [17, 3], 3, 1, 1));
 }
 
+/// So many weights that their gradient is summed lane block by lane block, in one group of images
+/// or two, in one strip or two.
+#[test]
+fn many_weights_match_the_definition() {
+    check(&shape([2, 3, 3], [176, 192], 3, 1, 1));
+    check(&shape([5, 3, 64], [1040, 256], 1, 1, 0));
+    check(&shape([1, 6, 64], [1040, 256], 1, 1, 0));
+}
+
 #[test]
 fn empty_operands_give_zeros_or_nothing() {
     for isa in Isa::available() {
@@ -152,6 +161,7 @@ fn any_number_of_threads_gives_the_same_bytes() {
         shape([19, 9, 9], [17, 33], 3, 2, 1),
         shape([40, 5, 4], [16, 16], 3, 1, 1),
         shape([3, 40, 40], [3, 20], 7, 2, 3),
+        shape([3, 3, 4], [176, 192], 3, 1, 1),
     ];
     for shape in shapes {
         let [x, w, dy] = data(&shape);

@@ -1,0 +1,54 @@
+//! What will be needed soon, fetched into cache a little at a time while arithmetic runs: a layer of
+//! few channels would otherwise wait for its input a fifth of its time, and one of many channels for
+//! its weights.
+
+use super::arch::{LANES, Simd};
+use super::scratch::Block;
+
+/// Input that will be packed next, and weights that will be used next.
+pub(super) struct Ahead<'a> {
+    rest: [&'a [f32]; 2],
+    step: [usize; 2],
+    weights: [&'a [Block]; 2],
+    weights_step: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// Two inputs, to be fetched in `steps` steps.
+    #[inline(always)]
+    pub(super) fn new(inputs: [&'a [f32]; 2], steps: usize) -> Self {
+        let step = inputs.map(|x| x.len().div_ceil(steps.max(1)).next_multiple_of(LANES));
+        Ahead {
+            rest: inputs,
+            step,
+            weights: [&[], &[]],
+            weights_step: 0,
+        }
+    }
+
+    /// Weights, to be fetched in `steps` steps, instead of those before.
+    #[inline(always)]
+    pub(super) fn weights(&mut self, weights: [&'a [Block]; 2], steps: usize) {
+        self.weights = weights;
+        self.weights_step = weights[0].len().div_ceil(steps.max(1));
+    }
+
+    /// Takes one step.
+    #[inline(always)]
+    pub(super) fn fetch<S: Simd>(&mut self, simd: S) {
+        for (rest, step) in self.rest.iter_mut().zip(self.step) {
+            let (now, later) = rest.split_at(step.min(rest.len()));
+            *rest = later;
+            for line in now.chunks(LANES) {
+                simd.prefetch(line);
+            }
+        }
+        for rest in &mut self.weights {
+            let (now, later) = rest.split_at(self.weights_step.min(rest.len()));
+            *rest = later;
+            for block in now {
+                simd.prefetch(&block.0);
+            }
+        }
+    }
+}
