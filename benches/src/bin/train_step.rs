@@ -69,7 +69,9 @@ fn measure(args: &Args) -> Result<()> {
 
     let mut table = toml::Table::new();
     table.insert("name".into(), args.method.clone().into());
-    if args.method == s3_quant::METHODS[1].name {
+    // A method that cannot be built without them wants the bits.
+    let has_bits = s3_quant::build(&table).is_err();
+    if has_bits {
         table.insert("bits".into(), args.bits.into());
     }
     let method = ByRole {
@@ -126,7 +128,7 @@ fn measure(args: &Args) -> Result<()> {
         "peer": "s3",
         "model": args.model,
         "method": args.method,
-        "bits": if args.method == s3_quant::METHODS[1].name { args.bits } else { 32 },
+        "bits": if has_bits { args.bits } else { 32 },
         "batch": args.batch,
         "threads": threads,
         "dtype": "f32",

@@ -118,7 +118,8 @@ impl Codes {
         let mut levels = Vec::with_capacity(values.len());
         for (i, &v) in values.iter().enumerate() {
             let level = v as i32;
-            if level as f32 != v || (level != 0 && !level.unsigned_abs().is_power_of_two()) {
+            let power = level.unsigned_abs();
+            if level as f32 != v || (level != 0 && !power.is_power_of_two()) || power > 1 << 30 {
                 candle_core::bail!("weight {i} is {v}, which is neither 0 nor ±2^p")
             }
             levels.push(level);

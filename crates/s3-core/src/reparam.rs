@@ -257,20 +257,29 @@ impl Fused {
                 .map(|row| &row[c * CHUNK..][..out.len()])
                 .collect();
             let (sign, sparse, shifts) = (rows[0], rows[1], &rows[2..]);
+            // Zero, unless a latent is NaN or infinite: then NaN, so that divergence is seen.
+            let mut poison = [0f32; CHUNK];
             let mut exponent = [0u32; CHUNK];
             for latent in shifts {
-                exponent
-                    .iter_mut()
-                    .zip(*latent)
-                    .for_each(|(s, &w)| *s = next_exponent(*s, w));
+                for ((s, z), &w) in exponent.iter_mut().zip(&mut poison).zip(*latent) {
+                    *s = next_exponent(*s, w);
+                    *z += w * 0.0;
+                }
             }
-            for (((y, &sign), &sparse), &s) in out.iter_mut().zip(sign).zip(sparse).zip(&exponent) {
+            for ((((y, &sign), &sparse), &s), &z) in out
+                .iter_mut()
+                .zip(sign)
+                .zip(sparse)
+                .zip(&exponent)
+                .zip(&poison)
+            {
                 let magnitude = if sparse > 0.0 { power(s) } else { 0.0 };
-                *y = if sign > 0.0 {
+                let value = if sign > 0.0 {
                     magnitude
                 } else {
                     0.0 - magnitude
                 };
+                *y = value + (z + (sign * 0.0 + sparse * 0.0) + 0.0);
             }
         });
     }

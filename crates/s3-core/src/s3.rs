@@ -12,7 +12,7 @@
 use crate::params::{Init, ParamKind, Params};
 use crate::penalty::dense_weight_penalty;
 use crate::quantizer::{Codes, KernelOp, LayerSpec, Method, MethodConfig, Quantizer, WeightForm};
-use crate::reparam::{MAX_SHIFTS, ShiftGradient, Surrogate, shift_weight_with};
+use crate::reparam::{ShiftGradient, Surrogate, shift_weight_with};
 use candle_core::{Result, Tensor, Var, bail};
 use s3_kernels::BitWidth;
 use serde::{Deserialize, Serialize};
@@ -78,20 +78,23 @@ impl S3 {
     /// The number of shift latents.
     ///
     /// # Errors
-    /// `bits` other than 2, 3, 4, or more than [`MAX_SHIFTS`] shifts.
+    /// `bits` other than 2, 3, 4, or more shifts than they hold.
     pub fn t(&self) -> std::result::Result<usize, String> {
-        let t = match (self.shifts, self.bits) {
-            (Some(t), _) => t,
-            (None, 2) => BitWidth::B2.t() as usize,
-            (None, 3) => BitWidth::B3.t() as usize,
-            (None, 4) => BitWidth::B4.t() as usize,
-            (None, bits) => return Err(format!("bits: expected 2, 3 or 4, got {bits}")),
+        let full = match self.bits {
+            2 => BitWidth::B2.t() as usize,
+            3 => BitWidth::B3.t() as usize,
+            4 => BitWidth::B4.t() as usize,
+            bits => return Err(format!("bits: expected 2, 3 or 4, got {bits}")),
         };
-        if t > MAX_SHIFTS {
-            Err(format!("shifts: at most {MAX_SHIFTS}, got {t}"))
-        } else {
-            Ok(t)
+        let t = self.shifts.unwrap_or(full);
+        if t > full {
+            let levels = 2 * (t as u64 + 1) + 1;
+            return Err(format!(
+                "shifts: {t} give {levels} levels, more than {} bits hold (at most {full} shifts)",
+                self.bits
+            ));
         }
+        Ok(t)
     }
 }
 

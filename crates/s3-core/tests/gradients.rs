@@ -273,6 +273,23 @@ fn latents_at_exactly_zero_close_their_gates() -> Result<()> {
 }
 
 #[test]
+fn a_latent_that_is_not_finite_shows_in_the_weight() -> Result<()> {
+    for bad in [f32::NAN, f32::INFINITY] {
+        for k in 0..4 {
+            let mut latents = vec![vec![-0.5f32]; 4];
+            latents[k] = vec![bad];
+            for build in [shift_weight_with as Build, shift_weight_composed] {
+                let vars = vars(&latents)?;
+                let ts = tensors(&vars);
+                let w = build(&ts[0], &ts[1], &ts[2..], Surrogate::default())?;
+                assert!(w.to_vec1::<f32>()?[0].is_nan(), "latent {k}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn mismatched_latents_are_named() -> Result<()> {
     let a = Tensor::zeros(3, candle_core::DType::F32, &Device::Cpu)?;
     let b = Tensor::zeros(4, candle_core::DType::F32, &Device::Cpu)?;

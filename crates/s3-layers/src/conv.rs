@@ -1,8 +1,8 @@
 //! A convolution whose weight is what a [`Quantizer`](s3_core::Quantizer) says.
 
 use crate::ops;
-use crate::quantized::{Mode, QuantLayer};
-use candle_core::{Context, Result, Tensor};
+use crate::quantized::{Mode, QuantLayer, in_layer};
+use candle_core::{Result, Tensor};
 use candle_nn::ModuleT;
 use s3_core::{LayerSpec, Method, Params, Role};
 
@@ -54,8 +54,8 @@ impl QuantConv2d {
     /// # Errors
     /// A shape that does not fit; the message names the layer.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        ops::conv2d(x, &self.layer.weight(mode)?, self.stride, self.padding)
-            .with_context(|| format!("layer {}", self.layer.spec.name))
+        let y = ops::conv2d(x, &self.layer.weight(mode)?, self.stride, self.padding);
+        in_layer(&self.layer.spec.name, y)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A linear layer whose weight is what a [`Quantizer`](s3_core::Quantizer) says.
 
-use crate::quantized::{Mode, QuantLayer};
-use candle_core::{Context, Result, Tensor, Var};
+use crate::quantized::{Mode, QuantLayer, in_layer};
+use candle_core::{Result, Tensor, Var};
 use candle_nn::ModuleT;
 use s3_core::{Init, LayerSpec, Method, ParamKind, Params, Role};
 
@@ -52,9 +52,11 @@ impl QuantLinear {
             Mode::Train => self.bias.as_tensor().clone(),
             Mode::Eval => self.bias.as_detached_tensor(),
         };
-        x.matmul(&self.layer.weight(mode)?.t()?)
-            .and_then(|y| y.broadcast_add(&bias))
-            .with_context(|| format!("layer {}", self.layer.spec.name))
+        let weight = self.layer.weight(mode)?.t()?;
+        in_layer(
+            &self.layer.spec.name,
+            x.matmul(&weight).and_then(|y| y.broadcast_add(&bias)),
+        )
     }
 }
 

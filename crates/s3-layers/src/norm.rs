@@ -1,8 +1,8 @@
 //! Batch norm with torch's semantics, fused with the residual sum and ReLU that follow it.
 
 use crate::ops;
-use crate::quantized::Mode;
-use candle_core::{Context, Result, Tensor, Var, bail};
+use crate::quantized::{Mode, in_layer};
+use candle_core::{Result, Tensor, Var, bail};
 use s3_core::{Init, ParamKind, Params};
 
 /// torch's default: running = 0.9 · running + 0.1 · batch.
@@ -57,11 +57,11 @@ impl BatchNorm {
         relu: bool,
         mode: Mode,
     ) -> Result<Tensor> {
-        match mode {
+        let y = match mode {
             Mode::Train => self.train(x, residual, relu),
             Mode::Eval => self.eval(x, residual, relu),
-        }
-        .with_context(|| format!("layer {}", self.name))
+        };
+        in_layer(&self.name, y)
     }
 
     fn train(&self, x: &Tensor, residual: Option<&Tensor>, relu: bool) -> Result<Tensor> {
@@ -79,10 +79,7 @@ impl BatchNorm {
     /// Moves the running statistics a tenth towards a batch's mean and biased variance.
     pub(crate) fn update(&self, mean: Tensor, var: Tensor, rows: usize) -> Result<()> {
         if rows < 2 {
-            bail!(
-                "layer {}: batch norm needs at least 2 values a channel to train, got {rows}",
-                self.name
-            )
+            bail!("batch norm needs at least 2 values a channel to train, got {rows}")
         }
         let unbiased = (var * (rows as f64 / (rows - 1) as f64))?;
         for (running, batch) in [(&self.running_mean, mean), (&self.running_var, unbiased)] {

@@ -1,6 +1,6 @@
 //! What a convolution and a linear layer have in common: a named quantizer.
 
-use candle_core::{Context, Result, Tensor};
+use candle_core::{Error, Result, Tensor};
 use s3_core::{LayerSpec, Method, Params, Quantizer};
 
 /// Whether a forward pass trains.
@@ -19,6 +19,17 @@ impl Mode {
     }
 }
 
+/// `result` with the layer's name before its error, as one line.
+pub(crate) fn in_layer<T>(name: &str, result: Result<T>) -> Result<T> {
+    result.map_err(|e| {
+        let e = match e {
+            Error::WithBacktrace { inner, .. } => *inner,
+            other => other,
+        };
+        Error::Msg(format!("layer {name}: {e}"))
+    })
+}
+
 /// A layer's name, shape and role with the quantizer that holds its latents.
 pub struct QuantLayer {
     /// Name, weight shape and role.
@@ -33,9 +44,7 @@ impl QuantLayer {
     /// # Errors
     /// Those of the method, with the layer's name.
     pub fn new(spec: LayerSpec, method: &dyn Method, params: &Params) -> Result<Self> {
-        let quantizer = method
-            .quantizer(&spec, params)
-            .with_context(|| format!("layer {}", spec.name))?;
+        let quantizer = in_layer(&spec.name, method.quantizer(&spec, params))?;
         Ok(Self { spec, quantizer })
     }
 
@@ -44,10 +53,7 @@ impl QuantLayer {
     /// # Errors
     /// Those of the quantizer, with the layer's name.
     pub fn weight(&self, mode: Mode) -> Result<Tensor> {
-        let w = self
-            .quantizer
-            .weight()
-            .with_context(|| format!("layer {}", self.spec.name))?;
+        let w = in_layer(&self.spec.name, self.quantizer.weight())?;
         Ok(if mode == Mode::Eval { w.detach() } else { w })
     }
 }

@@ -11,7 +11,7 @@ use crate::fused::{self, TrunkSpec};
 use crate::linear::QuantLinear;
 use crate::norm::{BatchNorm, EPS};
 use crate::ops::{self, SubsampleAndPad};
-use crate::quantized::{Mode, QuantLayer};
+use crate::quantized::{Mode, QuantLayer, in_layer};
 use candle_core::{Result, Tensor, bail};
 use candle_nn::ModuleT;
 use s3_core::{Method, Params, Progress, Role};
@@ -351,7 +351,8 @@ impl ResNet {
         let (features, moments) = fused::trunk(x, &parameters, &self.trunk, &self.scratch)?;
         for (c, m) in self.convs().zip(moments) {
             let tensor = |v| Tensor::from_vec(v, m.mean.len(), x.device());
-            c.bn.update(tensor(m.mean.clone())?, tensor(m.var)?, m.rows)?;
+            let moved = c.bn.update(tensor(m.mean.clone())?, tensor(m.var)?, m.rows);
+            in_layer(c.bn.name(), moved)?;
         }
         Ok(features)
     }

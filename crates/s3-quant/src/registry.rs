@@ -2,7 +2,7 @@
 
 use crate::METHODS;
 use s3_core::{KernelOp, Method, MethodConfig};
-use toml::Table;
+use toml::{Table, Value};
 
 /// What the registration list holds of a method.
 #[derive(Clone, Copy, Debug)]
@@ -83,9 +83,13 @@ pub(crate) const fn entry<M: MethodConfig>() -> Entry {
 
 fn build_as<M: MethodConfig>(settings: Table) -> Result<Built, String> {
     let one_line = |e: String| e.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-    let config: M = settings
-        .try_into()
-        .map_err(|e: toml::de::Error| one_line(e.message().into()))?;
+    let config: M = serde_path_to_error::deserialize(Value::Table(settings)).map_err(|e| {
+        // An unknown or missing key is in the message; a mistyped one is in the path.
+        match e.path().to_string().as_str() {
+            "." => one_line(e.inner().message().into()),
+            path => one_line(format!("{path}: {}", e.inner().message())),
+        }
+    })?;
     config.validate()?;
     let mut resolved = Table::new();
     resolved.insert("name".into(), M::NAME.into());
@@ -144,7 +148,9 @@ mod tests {
             message(toml::toml! { name = "twn" threshold_factor = -1.0 })
                 .contains("threshold_factor")
         );
-        assert!(message(toml::toml! { name = "s3" bits = "three" }).contains("string"));
+        assert!(message(toml::toml! { name = "s3" bits = "three" }).contains("bits: invalid type"));
+        let init = message(toml::toml! { name = "s3" bits = 3 init = "wide" });
+        assert!(init.contains("init: ") && init.contains("wide"), "{init}");
         assert!(!message(toml::toml! { name = "s3" bits = 3 slope = 1.0 }).contains('\n'));
     }
 

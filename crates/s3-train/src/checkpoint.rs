@@ -70,7 +70,7 @@ pub fn save(path: &Path, header: &Header, tensors: &Tensors) -> Result<()> {
         let values = Host::new(t).with_context(|| format!("checkpoint tensor {name}"))?;
         if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
             bail!(
-                "checkpoint tensor {name} holds {bad}; {} is left as it was",
+                "training diverged: {name} holds {bad}; {} is not written",
                 path.display()
             )
         }

@@ -114,7 +114,9 @@ impl Config {
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        Self::parse(&text, overrides, &experiment_name(path))
+        // The name must not depend on the folder from which the path is typed.
+        let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        Self::parse(&text, overrides, &experiment_name(&whole))
             .with_context(|| path.display().to_string())
     }
 
@@ -136,6 +138,11 @@ impl Config {
         }
         config.method = s3_quant::build(&config.method)?.resolved;
         config.validate()?;
+        let shortcut = match config.resnet(1, 1)?.shortcut {
+            Shortcut::A => "A",
+            Shortcut::B => "B",
+        };
+        config.model.shortcut = Some(shortcut.into());
         Ok(config)
     }
 
@@ -171,6 +178,15 @@ impl Config {
         self.optimizer
             .validate()
             .map_err(|e| anyhow::anyhow!("optimizer.{e}"))?;
+        let schedules = [("lr", Some(&self.lr)), ("alpha", self.alpha.as_ref())];
+        for (key, schedule) in schedules {
+            if schedule.is_some_and(|s| s.warmup_epochs > self.epochs as f64) {
+                bail!(
+                    "{key}.warmup_epochs: longer than the run's {} epochs",
+                    self.epochs
+                )
+            }
+        }
         self.architecture()?;
         self.shortcut()?;
         Ok(())

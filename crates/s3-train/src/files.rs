@@ -4,6 +4,15 @@ use anyhow::{Context, Result};
 use std::io::Write;
 use std::path::Path;
 
+/// How the names of unfinished files end.
+const TEMPORARY: &str = ".tmp";
+
+/// Whether `name` is an unfinished file of [`write_atomically`], as a kill leaves it.
+pub fn is_unfinished(name: &std::ffi::OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with('.') && name.ends_with(TEMPORARY)
+}
+
 /// Writes `path` through a temporary file in its folder, which is synced and then renamed over it:
 /// a reader, a crash or a full disk never sees half of a file, and what stood there before stays
 /// until the new one is whole.
@@ -16,10 +25,12 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
-        let mut file = tempfile::Builder::new()
-            .prefix(".")
-            .suffix(".tmp")
-            .tempfile_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".").suffix(TEMPORARY);
+        // Readable by whom the umask allows, as any other new file.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;

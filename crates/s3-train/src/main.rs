@@ -1,10 +1,15 @@
 //! The `s3` command: glue between the command line and the library.
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command talks to its user"
-)]
+#![expect(clippy::print_stderr, reason = "a command talks to its user")]
+
+/// A line on standard output. A reader that went away, or a full disk behind a redirection, ends
+/// no training.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
 
 mod cli;
 
@@ -23,7 +28,13 @@ fn main() -> ExitCode {
     match cli::run() {
         Ok(code) => code,
         Err(e) => {
-            eprintln!("error: {e:#}");
+            // One line: of each cause its first, which leaves out backtraces.
+            let first = |c: &(dyn std::error::Error + 'static)| {
+                c.to_string().lines().next().unwrap_or_default().to_string()
+            };
+            let mut causes: Vec<String> = e.chain().map(first).collect();
+            causes.dedup();
+            eprintln!("error: {}", causes.join(": "));
             ExitCode::FAILURE
         }
     }

@@ -5,7 +5,7 @@
 //! split only), `summary.json`, `lock`.
 
 use crate::config::Config;
-use crate::files::write_atomically;
+use crate::files::{is_unfinished, write_atomically};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -96,8 +96,10 @@ impl RunFolder {
             }
             return Ok((self.lock()?, self.last().is_file()));
         }
-        let occupied = std::fs::read_dir(&self.root).is_ok_and(|mut d| d.next().is_some());
-        if occupied {
+        let foreign = |e: std::io::Result<std::fs::DirEntry>| {
+            e.is_ok_and(|e| !is_unfinished(&e.file_name()) && e.file_name() != "lock")
+        };
+        if std::fs::read_dir(&self.root).is_ok_and(|mut d| d.any(foreign)) {
             bail!("{name}: the folder holds files of something else (no config.toml in it)")
         }
         std::fs::create_dir_all(&self.root).with_context(|| format!("creating {name}"))?;
@@ -112,7 +114,25 @@ impl RunFolder {
         if file.try_lock().is_err() {
             bail!("{}: another process trains this run", self.root.display())
         }
+        // With the lock held, what looks unfinished is what a kill left.
+        for entry in std::fs::read_dir(&self.root)?.flatten() {
+            if is_unfinished(&entry.file_name()) {
+                let path = entry.path();
+                std::fs::remove_file(&path)
+                    .with_context(|| format!("removing {}", path.display()))?;
+            }
+        }
         Ok(file)
+    }
+
+    /// Reads a JSON file of the folder.
+    ///
+    /// # Errors
+    /// It cannot be read or is no JSON; the message names it.
+    pub fn read_json(&self, name: &str) -> Result<Value> {
+        let path = self.file(name);
+        let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
     }
 
     /// Writes a JSON file of the folder, indented.
@@ -139,12 +159,14 @@ impl Sitting {
     /// # Errors
     /// `manifest.json` cannot be read or written.
     pub fn begin(folder: &RunFolder, command: &[String], step: u64) -> Result<Self> {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let sitting = json!({
             "program": format!("s3 {}", env!("CARGO_PKG_VERSION")),
             "git_revision": git(&["rev-parse", "HEAD"]),
             "git_dirty": git(&["status", "--porcelain", "--untracked-files=no"]).map(|s| !s.is_empty()),
-            "lock_sha256": std::fs::read("Cargo.lock").ok().map(|b| hex(&b)),
+            "lock_sha256": std::fs::read(here.join("../../Cargo.lock")).ok().map(|b| hex(&b)),
             "cpu": cpu_name(),
+            "isa": s3_layers::ops::instruction_set()?,
             "threads": rayon::current_num_threads(),
             "command": command,
             "from_step": step,
@@ -173,20 +195,25 @@ impl Sitting {
     }
 
     fn change(&self, f: impl FnOnce(&mut Vec<Value>)) -> Result<()> {
-        let path = self.folder.file("manifest.json");
-        let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        let mut manifest: Value =
-            serde_json::from_slice(&bytes).with_context(|| path.display().to_string())?;
+        let mut manifest = self.folder.read_json("manifest.json")?;
         match manifest.get_mut("sittings").and_then(Value::as_array_mut) {
             Some(sittings) => f(sittings),
-            None => bail!("{}: no `sittings` in it", path.display()),
+            None => bail!(
+                "{}: no sittings in manifest.json",
+                self.folder.root().display()
+            ),
         }
         self.folder.write_json("manifest.json", &manifest)
     }
 }
 
 fn git(args: &[&str]) -> Option<String> {
-    let out = std::process::Command::new("git").args(args).output().ok()?;
+    let out = std::process::Command::new("git")
+        .arg("-C")
+        .arg(env!("CARGO_MANIFEST_DIR"))
+        .args(args)
+        .output()
+        .ok()?;
     out.status
         .success()
         .then(|| String::from_utf8_lossy(&out.stdout).trim().to_string())

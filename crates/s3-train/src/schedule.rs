@@ -22,7 +22,7 @@ pub enum Shape {
     Step,
 }
 
-/// A value over the run; `x` below is the share of the run's steps that are done.
+/// A value over the run; `x` below is the share of the steps after the warm-up that are done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
@@ -95,7 +95,8 @@ impl Schedule {
     /// assert!((cosine.at(50, 100, 10) - 0.1).abs() < 1e-15);
     /// ```
     pub fn at(&self, step: u64, steps: u64, per_epoch: u64) -> f64 {
-        let x = step as f64 / steps.max(1) as f64;
+        let warmup = self.warmup_epochs * per_epoch as f64;
+        let x = (step as f64 - warmup).max(0.0) / (steps as f64 - warmup).max(1.0);
         let epoch = step as f64 / per_epoch.max(1) as f64;
         let value = match self.schedule {
             Shape::Constant => self.start,
@@ -108,9 +109,8 @@ impl Schedule {
                 self.start * self.factor.powi(passed as i32)
             }
         };
-        let warmup_steps = self.warmup_epochs * per_epoch as f64;
-        if (step as f64) < warmup_steps {
-            value * (step + 1) as f64 / warmup_steps.max(1.0)
+        if (step as f64) < warmup {
+            value * (step + 1) as f64 / warmup.max(1.0)
         } else {
             value
         }
@@ -162,6 +162,17 @@ mod tests {
         };
         let at: Vec<f64> = (0..7).map(|i| s.at(i, 100, 10)).collect();
         assert_eq!(at, [0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn a_cosine_begins_after_its_warmup() {
+        let s = Schedule {
+            schedule: Shape::Cosine,
+            warmup_epochs: 1.0,
+            ..Schedule::constant(0.1)
+        };
+        assert_eq!((s.at(9, 30, 10), s.at(10, 30, 10)), (0.1, 0.1));
+        assert!((s.at(20, 30, 10) - 0.05).abs() < 1e-15);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::checkpoint::{self, Header, Position, Tensors, VERSION};
 use crate::config::Config;
 use crate::data::{self, Dataset, LoaderConfig, Splits, steps_per_epoch};
 use crate::dynamics;
-use crate::optim::Optimizer;
+use crate::optim::{Optimizer, PREFIX as OPTIMIZER};
 use crate::run::RunFolder;
 use crate::summary::model_cost;
 use crate::train::{Outcome, build, load_params, set};
@@ -17,8 +17,6 @@ use s3_metrics::record::{EpochRecord, TimingRecord, append_jsonl, drop_records_a
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
-
-const OPTIMIZER: &str = "optimizer/";
 
 pub(crate) struct Session<'a> {
     pub(crate) config: &'a Config,
@@ -86,17 +84,21 @@ impl<'a> Session<'a> {
         steps_per_epoch(self.train.len(), &self.loader) as u64
     }
 
-    /// Writes what a run's folder holds from the start, and the snapshot of the initial weights.
-    pub(crate) fn start(&mut self) -> Result<()> {
-        let data = json!({
+    /// What the manifest says of the data.
+    fn data(&self) -> serde_json::Value {
+        json!({
             "name": self.train.name,
             "train_images": self.train.len(),
             "test_images": self.test.len(),
             "train_sha256": data::fingerprint(&self.train),
             "test_sha256": data::fingerprint(&self.test),
-        });
-        self.folder
-            .write_json("manifest.json", &json!({ "data": data, "sittings": [] }))?;
+        })
+    }
+
+    /// Writes what a run's folder holds from the start, and the snapshot of the initial weights.
+    pub(crate) fn start(&mut self) -> Result<()> {
+        let manifest = json!({ "data": self.data(), "sittings": [] });
+        self.folder.write_json("manifest.json", &manifest)?;
         let image = [self.train.height, self.train.width, self.train.channels];
         self.folder
             .write_json("model.json", &model_cost(&self.net, image, &self.device)?)?;
@@ -108,6 +110,11 @@ impl<'a> Session<'a> {
 
     /// Takes up the last checkpoint and forgets the lines that came after it.
     pub(crate) fn resume(&mut self) -> Result<()> {
+        let manifest = self.folder.read_json("manifest.json")?;
+        if manifest["data"] != self.data() {
+            let (folder, data) = (self.folder.root().display(), &self.train.name);
+            bail!("{folder}: the run was trained on other data ({data} differs from manifest.json)")
+        }
         let path = self.folder.last();
         let (header, mut tensors) = checkpoint::load(&path, &self.device)?;
         let run = self.config.run_name()?.display().to_string();
@@ -129,6 +136,15 @@ impl<'a> Session<'a> {
         let epoch = u32::try_from(self.position.epoch)?;
         for lines in ["epochs.jsonl", "dynamics.jsonl", "timing.jsonl"] {
             drop_records_after(&self.folder.file(lines), epoch)?;
+        }
+        let path = self.folder.file("epochs.jsonl");
+        let epochs: Vec<EpochRecord> = read_jsonl(&path)?;
+        if epochs.len() != self.position.epoch {
+            let (found, expected) = (epochs.len(), self.position.epoch);
+            bail!(
+                "{}: {found} epochs, the checkpoint stands after {expected}",
+                path.display()
+            )
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use crate::dynamics;
 use crate::eval::{evaluate, tensors};
 use crate::loss::cross_entropy;
 use crate::observe::{Event, Observer};
+use crate::optim::PREFIX as OPTIMIZER;
 use crate::run::{RunFolder, Sitting};
 use crate::session::Session;
 use anyhow::{Result, bail};
@@ -115,9 +116,21 @@ pub fn build(config: &Config, data: &Dataset, device: &Device) -> Result<(ResNet
 /// Loads a checkpoint's parameters and buffers into `params`.
 ///
 /// # Errors
-/// A tensor that is missing or has another shape; the message names file and tensor.
+/// A tensor that is missing, has another shape or belongs to no layer; the message names file and
+/// tensor.
 pub fn load_params(params: &Params, tensors: &Tensors, path: &Path) -> Result<()> {
-    for (name, p) in params.all() {
+    let params = params.all();
+    let other = |name: &str| name.starts_with(OPTIMIZER) || name.starts_with(dynamics::PREFIX);
+    if let Some(name) = tensors
+        .keys()
+        .find(|n| !params.contains_key(*n) && !other(n))
+    {
+        bail!(
+            "{}: tensor {name} is none of this network's",
+            path.display()
+        )
+    }
+    for (name, p) in params {
         set(&p.var, tensors, &name, path)?;
     }
     Ok(())
@@ -213,7 +226,12 @@ impl Session<'_> {
         }
         let penalties = self.net.penalties()?;
         let alpha = self.alpha(step, steps, per_epoch);
-        let grads = objective(&loss, alpha, &penalties)?.backward()?;
+        let total = objective(&loss, alpha, &penalties)?;
+        let objective = f64::from(total.to_scalar::<f32>()?);
+        if !objective.is_finite() {
+            bail!(self.divergence(objective, &images))
+        }
+        let grads = total.backward()?;
         self.optimizer
             .step(self.config.lr.at(step, steps, per_epoch), &grads)?;
 
@@ -254,14 +272,19 @@ impl Session<'_> {
                 format!("the output of layer {name} is the first that is not finite")
             }
             (Err(e), None) => format!("and the network cannot be traced: {e}"),
-            (Ok(_), None) => "every layer's output is finite, the loss itself overflowed".into(),
+            (Ok(_), None) => {
+                "every layer's output is finite, the loss or the penalty itself overflowed".into()
+            }
+        };
+        let saved = match self.folder.last() {
+            path if path.is_file() => format!("the last checkpoint, {}, is whole", path.display()),
+            _ => "no checkpoint had been written yet".into(),
         };
         format!(
-            "training diverged at epoch {} step {} (step {} of the run): the loss is {loss}; {layer}; the last checkpoint in {} is whole",
+            "training diverged at epoch {} step {} (step {} of the run): the loss is {loss}; {layer}; {saved}",
             self.position.epoch + 1,
             self.position.step_in_epoch + 1,
             self.position.step + 1,
-            self.folder.root().display(),
         )
     }
 

@@ -31,6 +31,31 @@ fn settings_and_files_are_named() {
             vec!["bits", "9"],
         ),
         (
+            vec!["train", "tiny.toml", "--set", "method.bits=three"],
+            vec!["bits", "three"],
+        ),
+        (
+            vec!["train", "tiny.toml", "--set", "method.init=wide"],
+            vec!["init", "wide"],
+        ),
+        (
+            vec!["train", "tiny.toml", "--set", "method.shifts=3"],
+            vec!["shifts", "3"],
+        ),
+        (
+            vec!["train", "tiny.toml", "--set", "lr.warmup_epochs=9"],
+            vec!["lr.warmup_epochs"],
+        ),
+        (
+            vec![
+                "summary",
+                "tiny.toml",
+                "--set",
+                "model={name=\"resnet50\", shortcut=\"A\"}",
+            ],
+            vec!["resnet50"],
+        ),
+        (
             vec!["train", "tiny.toml", "--set", "device=tpu"],
             vec!["device", "tpu"],
         ),
@@ -62,7 +87,7 @@ fn settings_and_files_are_named() {
         ),
         (vec!["eval", "nowhere"], vec!["nowhere"]),
     ] {
-        let message = refusal(&mut bench.s3(&args));
+        let message = refusal(bench.s3(&args).env("RUST_BACKTRACE", "1"));
         assert!(
             words.iter().all(|w| message.contains(w)),
             "{args:?}: {message}"
@@ -196,6 +221,8 @@ fn checkpoints_of_something_else_are_refused() {
     assert!(shown.contains("50 test images"), "{shown}");
     assert!(refusal(&mut eval(&a, &last(&b))).contains("model resnet20"));
     assert!(refusal(&mut eval(&a, &last(&c))).contains("method twn"));
+    succeed(&mut bench.train("d", &["--set", "epochs=1", "--set", "method.bits=2"]));
+    assert!(refusal(&mut eval(&bench.run("d"), &last(&a))).contains("a checkpoint of run"));
 
     let whole = std::fs::read(last(&a)).expect("a checkpoint");
     for len in [0, 5, 100, whole.len() / 2, whole.len() - 1] {
@@ -229,6 +256,67 @@ fn evaluation_repeats_what_training_reported() {
 }
 
 #[test]
+fn a_resumed_run_wants_the_data_it_began_with() {
+    let bench = Bench::new();
+    succeed(&mut bench.train("a", &["--set", "epochs=1"]));
+    let manifest = bench.run("a").join("manifest.json");
+    let text = std::fs::read_to_string(&manifest).expect("the manifest");
+    let sha = text.split("train_sha256\": \"").nth(1).expect("a hash")[..64].to_string();
+    std::fs::write(&manifest, text.replace(&sha, &"0".repeat(64))).expect("the manifest");
+    let message = refusal(&mut bench.train("a", &["--set", "epochs=1", "--resume"]));
+    assert!(message.contains("other data"), "{message}");
+}
+
+#[test]
+fn lost_lines_are_noticed() {
+    let bench = Bench::new();
+    succeed(&mut bench.train("a", &["--set", "epochs=1"]));
+    std::fs::write(bench.run("a").join("epochs.jsonl"), "").expect("epochs.jsonl");
+    let message = refusal(&mut bench.train("a", &["--set", "epochs=1", "--resume"]));
+    assert!(message.contains("epochs.jsonl: 0 epochs"), "{message}");
+}
+
+#[test]
+fn what_a_kill_leaves_is_cleaned_up() {
+    let bench = Bench::new();
+    succeed(&mut bench.train("a", &["--set", "epochs=1"]));
+    let run = bench.run("a");
+    // Killed while the first file was written, and in the middle of a checkpoint.
+    for file in std::fs::read_dir(&run).expect("the run") {
+        std::fs::remove_file(file.expect("an entry").path()).expect("removed");
+    }
+    std::fs::write(run.join(".x1y2.tmp"), "half").expect("a temporary file");
+    succeed(&mut bench.train("a", &["--set", "epochs=1", "--resume"]));
+    std::fs::write(run.join(".x1y2.tmp"), "half").expect("a temporary file");
+    succeed(&mut bench.train("a", &["--set", "epochs=1", "--resume"]));
+    assert!(!run.join(".x1y2.tmp").exists());
+}
+
+#[test]
+fn an_unknown_instruction_set_is_refused_before_anything_is_made() {
+    let bench = Bench::new();
+    let message = refusal(bench.train("a", &[]).env("S3_KERNELS_ISA", "avx9"));
+    assert!(
+        message.contains("avx9") && message.contains("scalar"),
+        "{message}"
+    );
+    assert!(!bench.path("a").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_ends_no_training() {
+    let bench = Bench::new();
+    let mut child = bench
+        .train("a", &[])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("s3 starts");
+    drop(child.stdout.take());
+    assert!(child.wait().expect("an end").success());
+}
+
+#[test]
 fn a_diverging_run_names_step_and_layer() {
     let bench = Bench::new();
     let message =
@@ -238,4 +326,6 @@ fn a_diverging_run_names_step_and_layer() {
         message.contains("layer ") && message.contains("not finite"),
         "{message}"
     );
+    let message = refusal(&mut bench.train("b", &["--set", "alpha.start=1e300"]));
+    assert!(message.contains("diverged at epoch 1 step"), "{message}");
 }

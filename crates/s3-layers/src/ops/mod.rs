@@ -16,7 +16,26 @@ pub use relu::relu;
 pub(crate) use shortcut::SubsampleAndPad;
 pub use shortcut::subsample_and_pad;
 
-use candle_core::Error;
+use candle_core::{Error, Result, bail};
+use s3_kernels::Isa;
+
+/// The instruction set that the CPU ops run on: the widest there is, or the one that
+/// `S3_KERNELS_ISA` names.
+///
+/// # Errors
+/// The variable names one that this CPU does not have.
+pub fn instruction_set() -> Result<&'static str> {
+    if let Ok(wanted) = std::env::var("S3_KERNELS_ISA") {
+        let available: Vec<&str> = Isa::available().map(Isa::name).collect();
+        if !wanted.is_empty() && !available.contains(&wanted.as_str()) {
+            bail!(
+                "S3_KERNELS_ISA: `{wanted}` is not available, expected one of {}",
+                available.join(", ")
+            )
+        }
+    }
+    Ok(Isa::detect().name())
+}
 
 /// A kernel's refusal as a candle error.
 pub(crate) fn kernel_error(e: s3_kernels::Error) -> Error {

@@ -23,7 +23,7 @@ pub(crate) struct CompareArgs {
 
 pub(crate) fn run(args: &CompareArgs) -> Result<()> {
     let table = table(&args.runs)?;
-    println!("{table}");
+    say!("{table}");
     if let Some(path) = &args.markdown {
         let page = format!("# {}\n\n{table}\n\n{}", args.title, origins(&args.runs)?);
         write_atomically(path, page.as_bytes())?;

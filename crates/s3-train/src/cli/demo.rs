@@ -26,14 +26,16 @@ pub(crate) fn run(folders: &Folders) -> Result<ExitCode> {
         // A demo that was stopped goes on, and one that was finished is shown again.
         match train(&config, &places(folders, true, 60), &mut Progress::new())? {
             Outcome::Finished { folder, .. } => runs.push(folder),
-            stopped @ Outcome::Stopped { .. } => return Ok(report(&stopped)),
+            stopped @ Outcome::Stopped { .. } => {
+                return Ok(report(&stopped, "the same command goes on"));
+            }
         }
     }
-    println!("\n{}", compare::table(&runs)?);
+    say!("\n{}", compare::table(&runs)?);
     for run in &runs {
-        println!("run folder: {}", run.display());
+        say!("run folder: {}", run.display());
     }
-    println!(
+    say!(
         "delete {} to train again",
         folders.out.join("demo").display()
     );

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &ListArgs) -> Result<()> {
         let bits: Vec<String> = m.bits.iter().map(ToString::to_string).collect();
         table.add_row([m.name, &bits.join(", "), &word(&m.operation), m.summary]);
     }
-    println!("{table}\n");
+    say!("{table}\n");
 
     let mut files = Vec::new();
     find(&args.experiments, &mut files)?;
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &ListArgs) -> Result<()> {
             c.epochs.to_string(),
         ]);
     }
-    println!("{table}");
+    say!("{table}");
     Ok(())
 }
 

@@ -5,7 +5,7 @@ mod demo;
 mod list;
 mod progress;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use progress::Progress;
 use s3_train::checkpoint;
@@ -51,9 +51,9 @@ enum Verb {
 /// Where data and runs are.
 #[derive(Args, Clone)]
 struct Folders {
-    /// Folder of the data sets' files.
-    #[arg(long, env = "S3_DATA_DIR", default_value = "data")]
-    data_dir: PathBuf,
+    /// Folder of the data sets' files [default: $S3_DATA_DIR, else data].
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
     /// Folder in which run folders are made.
     #[arg(long, default_value = "runs")]
     out: PathBuf,
@@ -89,9 +89,9 @@ struct EvalArgs {
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
-    /// Folder of the data sets' files.
-    #[arg(long, env = "S3_DATA_DIR", default_value = "data")]
-    data_dir: PathBuf,
+    /// Folder of the data sets' files [default: $S3_DATA_DIR, else data].
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -112,6 +112,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     if let Some(n) = cli.threads {
         use_threads(n)?;
     }
+    s3_layers::ops::instruction_set()?;
     match cli.verb {
         Verb::Demo(folders) => {
             stop_on_ctrl_c()?;
@@ -160,9 +161,17 @@ fn stop_on_ctrl_c() -> Result<()> {
     .context("installing the Ctrl-C handler")
 }
 
+/// The flag, else the environment (an empty variable is none), else `data`.
+fn data_dir(flag: Option<&PathBuf>) -> PathBuf {
+    let environment = || std::env::var_os("S3_DATA_DIR").filter(|v| !v.is_empty());
+    flag.cloned()
+        .or_else(|| environment().map(PathBuf::from))
+        .unwrap_or_else(|| "data".into())
+}
+
 fn places(folders: &Folders, resume: bool, checkpoint_seconds: u64) -> Places<'static> {
     Places {
-        data_dir: Some(folders.data_dir.clone()),
+        data_dir: Some(data_dir(folders.data_dir.as_ref())),
         out: folders.out.clone(),
         resume,
         checkpoint_every: Duration::from_secs(checkpoint_seconds),
@@ -177,15 +186,23 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
     let config = Config::load(&args.experiment, &overrides)?;
     stop_on_ctrl_c()?;
     let places = places(&args.folders, args.resume, args.checkpoint_seconds);
+    if args.resume
+        && !RunFolder::of(&config, &args.folders.out)?
+            .config()
+            .is_file()
+    {
+        let out = args.folders.out.display();
+        eprintln!("nothing to resume: no run of this configuration in {out}, starting it");
+    }
     let outcome = train::train(&config, &places, &mut Progress::new())?;
-    Ok(report(&outcome))
+    Ok(report(&outcome, "--resume goes on"))
 }
 
-fn report(outcome: &Outcome) -> ExitCode {
+fn report(outcome: &Outcome, hint: &str) -> ExitCode {
     match outcome {
         Outcome::Finished { folder, last } => {
             let top1 = 100.0 * last.test_top1.unwrap_or(f64::NAN);
-            println!(
+            say!(
                 "finished: test top-1 {top1:.2} % after {} epochs; {}",
                 last.epoch,
                 folder.display()
@@ -193,10 +210,7 @@ fn report(outcome: &Outcome) -> ExitCode {
             ExitCode::SUCCESS
         }
         Outcome::Stopped { folder, step } => {
-            println!(
-                "stopped after step {step}; --resume goes on; {}",
-                folder.display()
-            );
+            say!("stopped after step {step}; {hint}; {}", folder.display());
             ExitCode::from(130)
         }
     }
@@ -218,7 +232,17 @@ fn evaluate(args: &EvalArgs) -> Result<ExitCode> {
         .and_then(toml::Value::as_str)
         .unwrap_or_default();
     header.check(&path, &config.model.name, method, None)?;
-    let splits = data::load(&config.data, Some(&args.data_dir))?;
+    // Runs of one configuration differ in nothing but the seed, the name's last part.
+    let unseeded = |name: &str| name.rsplit_once("-s").map(|(n, _)| n.to_string());
+    let run = config.run_name()?.display().to_string();
+    if unseeded(&header.run) != unseeded(&run) {
+        bail!(
+            "{}: a checkpoint of run {}, expected one of {run}",
+            path.display(),
+            header.run
+        )
+    }
+    let splits = data::load(&config.data, Some(&data_dir(args.data_dir.as_ref())))?;
     let (net, params) = train::build(&config, &splits.test, &device)?;
     train::load_params(&params, &tensors, &path)?;
     let sums = eval::evaluate(&net, &splits.test, config.eval_batch_size, &device)?;
@@ -227,9 +251,9 @@ fn evaluate(args: &EvalArgs) -> Result<ExitCode> {
         let value = serde_json::json!({
             "checkpoint": path, "images": sums.n, "loss": loss, "top1": top1, "top5": top5,
         });
-        println!("{value}");
+        say!("{value}");
     } else {
-        println!(
+        say!(
             "{} test images: loss {:.4}, top-1 {:.2} %, top-5 {:.2} % ({})",
             sums.n,
             loss.unwrap_or(f64::NAN),
@@ -250,9 +274,9 @@ fn show_summary(args: &SummaryArgs) -> Result<ExitCode> {
     let net = s3_layers::ResNet::new(&resnet, &config.method()?, &params)?;
     let cost = summary::model_cost(&net, image, &device)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&cost)?);
+        say!("{}", serde_json::to_string_pretty(&cost)?);
     } else {
-        println!("{}", cost.table());
+        say!("{}", cost.table());
     }
     Ok(ExitCode::SUCCESS)
 }

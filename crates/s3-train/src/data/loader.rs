@@ -267,6 +267,7 @@ impl Iterator for Loader {
 
     fn next(&mut self) -> Option<Batch> {
         self.steps.next()?;
+        // This waits on a worker of the pool: the loader's thread must not need the pool itself.
         match self.batches.as_ref()?.recv() {
             Ok(batch) => Some(batch),
             // The thread ended before its last batch, so it panicked: an epoch must not end early
