@@ -1,6 +1,8 @@
 //! What will be needed soon, fetched into cache a little at a time while arithmetic runs: a layer of
 //! few channels would otherwise wait for its input a fifth of its time, and one of many channels for
 //! its weights.
+//!
+//! Steps must be small: a core waits for a dozen lines at once, and a prefetch beyond them stalls.
 
 use super::arch::{LANES, Simd};
 use super::scratch::Block;
@@ -36,6 +38,10 @@ impl<'a> Ahead<'a> {
     /// Takes one step.
     #[inline(always)]
     pub(super) fn fetch<S: Simd>(&mut self, simd: S) {
+        // Both of a pair end with the same step.
+        if self.rest[0].is_empty() && self.weights[0].is_empty() {
+            return;
+        }
         for (rest, step) in self.rest.iter_mut().zip(self.step) {
             let (now, later) = rest.split_at(step.min(rest.len()));
             *rest = later;

@@ -13,7 +13,7 @@
 
 use rayon::prelude::*;
 
-use super::geometry::Pass;
+use super::geometry::{Grid, Pass};
 use super::pack::{PackPanel, pack_rows};
 use super::tile::{PixelInput, PixelOutput, pixels};
 use crate::dispatch::Isa;
@@ -126,12 +126,19 @@ impl Task for Strip<'_> {
         let lane_blocks = pass.weights.panels();
         let taps = pass.weights.tap.len();
         let pair = if S::ACCUMULATORS >= 16 { 2 } else { 1 };
-        let grid_rows: usize = pass
+        let tiles: usize = pass
             .grids
             .iter()
-            .map(|grid| grid.size[0].min(rows[1]))
+            .map(|grid| {
+                let rows = grid.size[0].saturating_sub(rows[0]).min(rows[1]);
+                rows * grid.size[1].div_ceil(tile_cols(simd, grid, pair.min(lane_blocks)))
+            })
             .sum();
-        let mut ahead = Ahead::new([next, &[]], images * grid_rows);
+        let passes = lane_blocks.div_ceil(pair)
+            * layout
+                .channel_blocks()
+                .div_ceil((WEIGHT_BLOCKS / (taps * LANES * pair)).max(1));
+        let mut ahead = Ahead::new([next, &[]], images * tiles * passes);
         let mut lane_block = 0;
         while lane_block < lane_blocks {
             let width = pair.min(lane_blocks - lane_block);
@@ -151,7 +158,7 @@ impl Task for Strip<'_> {
                     let coming = &coming[v.min(coming.len())..];
                     &coming[..(depth * step).min(coming.len())]
                 });
-                ahead.weights(weights, images * grid_rows);
+                ahead.weights(weights, images * tiles);
                 for i in 0..images {
                     let out_len = out.len() / images;
                     let piece = Piece {
@@ -172,6 +179,20 @@ impl Task for Strip<'_> {
             lane_block += width;
         }
     }
+}
+
+/// Columns of a tile of `width` lane blocks.
+#[inline(always)]
+fn tile_cols<S: Simd>(_: S, grid: &Grid, width: usize) -> usize {
+    let grouped = grid.groups.iter().any(|g| g.count > 1);
+    let registers = if grouped {
+        S::GROUPED_ACCUMULATORS
+    } else {
+        S::ACCUMULATORS
+    };
+    let limit = (registers / width).min(if grouped { 12 } else { 16 });
+    let tiles = grid.size[1].div_ceil(limit).max(1);
+    grid.size[1].div_ceil(tiles).max(1)
 }
 
 /// One image, one pair of lane blocks, a run of depth blocks.
@@ -206,21 +227,14 @@ impl Piece<'_> {
                 self.rows[0],
                 (self.rows[0] + self.rows[1]).min(grid.size[0]),
             ];
-            let grouped = grid.groups.iter().any(|g| g.count > 1);
-            let registers = if grouped {
-                S::GROUPED_ACCUMULATORS
-            } else {
-                S::ACCUMULATORS
-            };
-            let limit = (registers / self.width).min(if grouped { 12 } else { 16 });
-            let cols = grid.size[1].div_ceil(grid.size[1].div_ceil(limit).max(1));
+            let cols = tile_cols(simd, grid, self.width);
             while row < end {
-                ahead.fetch(simd);
                 let [above, below] = layout
                     .inside_rows(row)
                     .map(|line| grid.groups.iter().take_while(|g| g.at[0] < line).count());
                 let mut col = 0;
                 while col < grid.size[1] {
+                    ahead.fetch(simd);
                     let wide = cols.min(grid.size[1] - col);
                     let from = (row - self.rows[0]) * layout.row_step * row_blocks + col;
                     let [base, down, right] = grid.place;

@@ -17,6 +17,7 @@
 )]
 
 use super::geometry::TapGroup;
+use crate::train::ahead::Ahead;
 use crate::train::arch::{LANES, Simd};
 use crate::train::scratch::Block;
 
@@ -182,6 +183,7 @@ pub(super) struct WeightInput<'a> {
 #[inline(always)]
 pub(super) fn weights<S: Simd, const V: usize, const C: usize, const K: usize>(
     simd: S,
+    ahead: &mut Ahead<'_>,
     input: WeightInput<'_>,
     dw: &mut [&mut [Block]; V],
     taps: [usize; K],
@@ -201,6 +203,7 @@ pub(super) fn weights<S: Simd, const V: usize, const C: usize, const K: usize>(
         }
     }
     for row in input.rows {
+        ahead.fetch(simd);
         let x = &input.x[row[0] + input.x_offset..][..input.cols + K - 1];
         let mut dy: [&[Block]; V] = [&[]; V];
         for v in 0..V {

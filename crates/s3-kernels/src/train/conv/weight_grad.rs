@@ -311,8 +311,10 @@ impl Task for Group<'_> {
         let most = if S::ACCUMULATORS >= 16 { 2 } else { 1 };
         let per_chunk = (CHUNK_PIXELS / cols).clamp(1, CHUNK_PIXELS);
         let all = images * rows[1];
-        let mut ahead = Ahead::new(next, all.div_ceil(per_chunk) * taps.len());
         let [first, end] = lane_blocks;
+        // As many as there are calls of a tile, times its rows, or fewer.
+        let steps = all * taps.len() * layout.channel_blocks() * (end - first).div_ceil(most);
+        let mut ahead = Ahead::new(next, steps);
         let mut lane_block = first;
         while lane_block < end {
             let width = most.min(end - lane_block);
@@ -323,7 +325,6 @@ impl Task for Group<'_> {
                 while row < all {
                     let count = per_chunk.min(all - row);
                     for tap in taps {
-                        ahead.fetch(simd);
                         // Rows at which the tap reads padding add nothing.
                         let mut inside = 0;
                         for i in row..row + count {
@@ -362,13 +363,23 @@ impl Task for Group<'_> {
                             };
                             let [t0, t1, t2] = tap.weights.map(place);
                             match [width, tap.count] {
-                                [1, 1] => single(simd, wide, input, [&mut *w0], [t0]),
+                                [1, 1] => single(simd, &mut ahead, wide, input, [&mut *w0], [t0]),
                                 [1, _] => {
-                                    single_of_three(simd, wide, input, [&mut *w0], [t0, t1, t2]);
+                                    single_of_three(
+                                        simd,
+                                        &mut ahead,
+                                        wide,
+                                        input,
+                                        [&mut *w0],
+                                        [t0, t1, t2],
+                                    );
                                 }
-                                [_, 1] => pair(simd, wide, input, [&mut *w0, &mut *w1], [t0]),
+                                [_, 1] => {
+                                    pair(simd, &mut ahead, wide, input, [&mut *w0, &mut *w1], [t0])
+                                }
                                 _ => pair_of_three(
                                     simd,
+                                    &mut ahead,
                                     wide,
                                     input,
                                     [&mut *w0, &mut *w1],
@@ -392,13 +403,14 @@ macro_rules! by_width {
         #[inline(always)]
         fn $name<S: Simd>(
             simd: S,
+            ahead: &mut Ahead<'_>,
             wide: usize,
             input: WeightInput<'_>,
             mut dw: [&mut [Block]; $v],
             taps: [usize; $k],
         ) {
             match wide {
-                $($c => weights::<S, $v, $c, $k>(simd, input, &mut dw, taps),)*
+                $($c => weights::<S, $v, $c, $k>(simd, ahead, input, &mut dw, taps),)*
                 _ => unreachable!("wider than the widest tile"),
             }
         }
