@@ -8,6 +8,9 @@
 //!       for each tile of channels: multiply and add over the chunk's pixels
 //! dw = Σ parts
 //! ```
+//!
+//! Where the sums are large ([`LARGE_BLOCKS`]), there are no parts: pairs of lane blocks go in
+//! parallel, each over the whole batch.
 
 use rayon::prelude::*;
 
@@ -21,9 +24,6 @@ use crate::train::scratch::{Block, with_blocks};
 
 /// The most parts of a batch.
 const MOST_PARTS: usize = 16;
-
-/// Blocks that the sums of all parts may take together, if more than two: 16 MiB.
-const PARTS_BLOCKS: usize = 256 * 1024;
 
 /// Images are grouped until a group has this many output pixels, to load and store sums rarely.
 const GROUP_PIXELS: usize = 256;
@@ -47,7 +47,7 @@ pub(super) fn run(isa: Isa, pass: &Pass, batch: usize, x: &[f32], dy: &[f32], dw
     if partial > LARGE_BLOCKS {
         return run_by_lanes(isa, pass, batch, x, dy, dw);
     }
-    let parts = (PARTS_BLOCKS / partial).clamp(2, MOST_PARTS).min(batch);
+    let parts = MOST_PARTS.min(batch);
     let per_part = batch.div_ceil(parts);
     let parts = batch.div_ceil(per_part);
     let (x_len, dy_len) = (x.len() / batch, dy.len() / batch);
