@@ -35,6 +35,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["s3-layers", "s3-quant", "s3-metrics", "s3-core"],
     ),
     ("xtask", &[]),
+    // Kernels alone, so that who works on them waits for no tensor library.
+    ("s3-kernel-benches", &["s3-kernels"]),
     // Measures whatever it likes; nothing depends on it.
     (
         "s3-benches",
@@ -50,7 +52,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The crates that build in seconds because the tensor library is not below them.
-const WITHOUT_CANDLE: [&str; 2] = ["s3-kernels", "s3-metrics"];
+const WITHOUT_CANDLE: [&str; 3] = ["s3-kernels", "s3-metrics", "s3-kernel-benches"];
 
 /// Prints every failure; fails where there is one.
 pub(crate) fn run() -> Result<ExitCode> {

@@ -44,8 +44,9 @@ enum Command {
     Ci(ci::Options),
     /// Checks the crates' arrows and the invariants that sources show
     Deps,
-    /// Measures the training step, beside PyTorch's where there is one
-    Bench(bench::Options),
+    /// Measures the training step and the integer kernels, beside others where they are installed
+    #[command(subcommand)]
+    Bench(bench::Name),
     /// Gets the public data sets, or checks what is there
     #[command(subcommand)]
     Data(data::Command),
@@ -80,7 +81,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Ci(options) => ci::run(&options),
         Command::Deps => deps::run(),
-        Command::Bench(options) => bench::run(&options),
+        Command::Bench(name) => bench::run(&name),
         Command::Data(command) => data::run(&command),
         Command::Demo(forwarded) => forward("demo", &forwarded),
         Command::Train(forwarded) => forward("train", &forwarded),

@@ -23,10 +23,17 @@ pub(crate) fn run(verb: &str, arguments: &[OsString]) -> Result<ExitCode> {
     become_process(command).with_context(|| format!("cannot run {}", binary.display()))
 }
 
-/// Builds a binary in the release profile and returns its path, wherever the target folder is.
+/// Builds a binary of the workspace in the release profile and returns its path, wherever the target
+/// folder is.
 pub(crate) fn build(package: &str, name: &str) -> Result<PathBuf> {
+    build_at(&["--package", package], name)
+}
+
+/// The same for the package that these arguments of cargo select.
+pub(crate) fn build_at(selection: &[&str], name: &str) -> Result<PathBuf> {
     let mut child = cargo()
-        .args(["build", "--release", "--package", package, "--bin", name])
+        .args(["build", "--release", "--bin", name])
+        .args(selection)
         .args(["--message-format", "json-render-diagnostics"])
         .stdout(Stdio::piped())
         .spawn()

@@ -14,6 +14,7 @@
 //!   sees only what the compiler was told about the target.
 //! * `rayon`: splits work across the threads of the current rayon pool.
 //! * `train`: the training kernels; implies `rayon`.
+//! * `peak`: the yardsticks of the benchmarks: the int8 peak of the multiplier, reading memory.
 //!
 //! # Example
 //!
@@ -30,6 +31,8 @@
 mod code;
 mod dispatch;
 mod error;
+#[cfg(feature = "peak")]
+pub mod peak;
 mod shape;
 #[cfg(feature = "train")]
 pub mod train;

@@ -170,7 +170,9 @@ fn rust_files(root: &Path, folder: &str) -> Result<Vec<Source>> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = format!("{folder}/{name}");
             if entry.file_type().with_context(listing)?.is_dir() {
-                if name != "target" && !name.starts_with('.') {
+                // A folder with a manifest is a package of its own.
+                let own = root.join(&path).join("Cargo.toml").exists();
+                if name != "target" && !name.starts_with('.') && !own {
                     folders.push(path);
                 }
             } else if name.ends_with(".rs") {

@@ -1,33 +1,19 @@
-//! `bench NAME`: measurements that alternate between us and a peer in one call, so that a busy or a
-//! throttled machine slows both.
-//!
-//! `train_step` runs the binary of that name in `benches/` and, with `--peers`, its twin
-//! `benches/peers/train_step.py`, round after round. Each run prints one JSON line; the medians over
-//! the rounds, their spread, the machine, the command and the date make the report.
+//! `bench train_step`: images a second, beside PyTorch.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::Value;
 
+use super::page::{provenance, summary};
 use crate::s3::build;
-
-/// What can be measured.
-#[derive(Clone, Copy, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum Name {
-    /// Images a second of one whole training step.
-    TrainStep,
-}
 
 #[derive(Args)]
 pub(crate) struct Options {
-    name: Name,
     /// Prints the JSON lines only
     #[arg(long)]
     json: bool,
@@ -61,7 +47,6 @@ pub(crate) struct Options {
 type Key = (String, String, u64, u64, u64, String, String);
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let Name::TrainStep = options.name;
     let binary = build("s3-benches", "train_step")?;
     let peers = options.peers && has_torch(&options.python);
     if options.peers && !peers {
@@ -157,75 +142,29 @@ fn record(mut command: Command, json: bool, rows: &mut BTreeMap<Key, Vec<f64>>) 
 
 /// The medians as a page that says how they came about.
 fn report(rows: &BTreeMap<Key, Vec<f64>>) -> String {
-    let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
-    let days = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs() / 86_400);
-    let (year, month, day) = date(days);
     let mut page = String::from("# Training step, images per second\n\n");
     let _ = writeln!(
         page,
-        "`cargo xtask {command}` on {}, {} hardware threads, {year}-{month:02}-{day:02}. n is the \
-         number of rounds, each the median over its steps; rounds alternate between the programs. \
-         Median, smallest and largest round are given.\n",
-        cpu(),
-        std::thread::available_parallelism().map_or(0, usize::from),
+        "{}. n is the number of rounds, each the median over its steps; rounds alternate between \
+         the programs. Median, smallest and largest round are given.\n",
+        provenance(),
     );
     page.push_str("| network | method | bits | batch | threads | dtype | program | median | min | max | n |\n");
     page.push_str("|---|---|---|---|---|---|---|---|---|---|---|\n");
     for ((model, method, bits, batch, threads, dtype, peer), rates) in rows {
-        let mut rates = rates.clone();
-        rates.sort_by(f64::total_cmp);
-        let (median, n) = (rates[rates.len() / 2], rates.len());
+        let (median, min, max) = summary(rates);
+        let n = rates.len();
         let _ = writeln!(
             page,
-            "| {model} | {method} | {bits} | {batch} | {threads} | {dtype} | {peer} | {median:.1} | {:.1} | {:.1} | {n} |",
-            rates[0],
-            rates[n - 1],
+            "| {model} | {method} | {bits} | {batch} | {threads} | {dtype} | {peer} | {median:.1} | {min:.1} | {max:.1} | {n} |",
         );
     }
     page
 }
 
-fn cpu() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| {
-        let line = text.lines().find(|l| l.starts_with(name))?;
-        Some(line.split_once(':')?.1.trim().to_string())
-    };
-    match (field("model name"), field("model\t")) {
-        (Some(name), Some(model)) => format!("{name} (model {model})"),
-        _ => std::env::consts::ARCH.to_string(),
-    }
-}
-
-/// Year, month and day of a day counted from 1970-01-01 (Howard Hinnant's `civil_from_days`).
-fn date(days: u64) -> (u64, u64, u64) {
-    let z = days + 719_468;
-    let (era, day_of_era) = (z / 146_097, z % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn days_become_dates() {
-        assert_eq!(date(0), (1970, 1, 1));
-        assert_eq!(date(11_016), (2000, 2, 29));
-        assert_eq!(date(20_780), (2026, 11, 23));
-    }
 
     #[test]
     fn a_page_gives_median_and_spread() {

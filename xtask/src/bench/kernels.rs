@@ -1,0 +1,275 @@
+//! `bench gemv|gemm|conv|kernels`: the integer kernels, the machine's limits and the peers, by turns.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::host::Host;
+use super::page::summary;
+use super::report::report;
+use super::shapes;
+use crate::cargo::root;
+use crate::s3::{build, build_at};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Prints the JSON lines only
+    #[arg(long)]
+    json: bool,
+    /// Also measures onnxruntime, PyTorch, numpy and the crates gemm and rten, in alternation; what
+    /// is not installed is skipped with a word
+    #[arg(long)]
+    peers: bool,
+    /// The Python of the peers
+    #[arg(long, default_value = "python3", env = "S3_BENCH_PYTHON")]
+    python: String,
+    /// Every shape instead of a selection
+    #[arg(long)]
+    all: bool,
+    /// Rounds of the alternation
+    #[arg(long, default_value_t = 7)]
+    rounds: u32,
+    /// Milliseconds of a program's turn in a round
+    #[arg(long, default_value_t = 10)]
+    ms: u64,
+    /// Bits of our weights
+    #[arg(long, value_delimiter = ',', default_value = "2,3,4")]
+    bits: Vec<u64>,
+    /// Our instruction sets, as S3_KERNELS_ISA names them; each after the first is measured with hot
+    /// weights of the first of the bits [default: the widest]
+    #[arg(long, value_delimiter = ',')]
+    isa: Vec<String>,
+    /// Our numbers of threads; each after the first is measured like each further instruction set
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    threads: Vec<usize>,
+    /// The core of every program with one thread; more threads take the ones before it as well
+    /// [default: the last]
+    #[arg(long)]
+    core: Option<usize>,
+    /// Writes the bars and the medians as a Markdown page
+    #[arg(long)]
+    report: Option<PathBuf>,
+}
+
+/// One program on one case.
+pub(super) struct Measured {
+    /// The case, as the line protocol spells it.
+    pub(super) case: Value,
+    /// What the program says of itself.
+    pub(super) about: Value,
+    /// The median call of each round, in microseconds.
+    pub(super) us: Vec<f64>,
+    /// The shortest call of all.
+    pub(super) min_us: f64,
+}
+
+impl Measured {
+    pub(super) fn number(&self, key: &str) -> Option<f64> {
+        self.about[key].as_f64().or_else(|| self.case[key].as_f64())
+    }
+
+    pub(super) fn word(&self, key: &str) -> &str {
+        let of = |value: &'_ Value| value[key].is_string();
+        let value = if of(&self.about) {
+            &self.about
+        } else {
+            &self.case
+        };
+        value[key].as_str().unwrap_or_default()
+    }
+
+    /// What one call does of `unit`: `macs` or `bytes`. Thousands of it a microsecond: G a second.
+    pub(super) fn giga_per_s(&self, unit: &str) -> Option<f64> {
+        Some(self.number(unit)? / summary(&self.us).0 / 1e3)
+    }
+}
+
+pub(super) fn run(benches: &[&str], options: &Options) -> Result<ExitCode> {
+    let mut hosts = start(options)?;
+    let mut all = Vec::new();
+    for bench in benches {
+        for case in shapes::cases(bench, options.all, &options.bits) {
+            let measured = measure(&mut hosts, case, options)?;
+            for one in measured.iter().filter(|m| !m.about["limit"].is_string()) {
+                if options.json {
+                    println!("{}", line(one, &measured));
+                }
+            }
+            all.extend(measured);
+        }
+    }
+    let page = report(&all);
+    if !options.json {
+        println!("{page}");
+    }
+    if let Some(path) = &options.report {
+        std::fs::write(path, &page).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A process, and whether it is asked only about hot weights of the first of the bits.
+struct Side {
+    host: Host,
+    brief: bool,
+    ours: bool,
+}
+
+fn start(options: &Options) -> Result<Vec<Side>> {
+    let binary = build("s3-kernel-benches", "kernels")?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let last = options.core.unwrap_or(cores - 1);
+    let one = last.to_string();
+    let mut sides = Vec::new();
+    let widest = [String::new()];
+    let isas = if options.isa.is_empty() {
+        &widest
+    } else {
+        &options.isa[..]
+    };
+    for (i, isa) in isas.iter().enumerate() {
+        for (j, &threads) in options.threads.iter().enumerate() {
+            if i > 0 && j > 0 {
+                continue;
+            }
+            let mut command = Command::new(&binary);
+            command.env("RAYON_NUM_THREADS", threads.to_string());
+            if !isa.is_empty() {
+                command.env("S3_KERNELS_ISA", isa);
+            }
+            let first = (last + 1).saturating_sub(threads);
+            let host = Host::start("kernels", command, &format!("{first}-{last}"))?;
+            let brief = i + j > 0;
+            let ours = true;
+            sides.push(Side { host, brief, ours });
+        }
+    }
+    if !options.peers {
+        return Ok(sides);
+    }
+    let manifest = root().join("benches/peers/Cargo.toml");
+    let rust = build_at(&["--manifest-path", &manifest.to_string_lossy()], "peers");
+    let python = Command::new(&options.python).arg("--version").output();
+    let python = python
+        .ok()
+        .filter(|output| output.status.success())
+        .map(|_| {
+            let mut command = Command::new(&options.python);
+            command.arg(root().join("benches/peers/kernels.py"));
+            command
+        });
+    for (name, command) in [
+        ("the Rust peers", rust.ok().map(Command::new)),
+        ("the Python peers", python),
+    ] {
+        let Some(mut command) = command else {
+            eprintln!("bench: {name} cannot be built or run: skipped");
+            continue;
+        };
+        for variable in ["RAYON", "OMP", "MKL", "OPENBLAS", "RTEN"] {
+            command.env(format!("{variable}_NUM_THREADS"), "1");
+        }
+        // A core type that is forced on OpenBLAS is not the one it would pick.
+        for variable in ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"] {
+            command.env_remove(variable);
+        }
+        let host = Host::start(name, command, &one)?;
+        sides.push(Side {
+            host,
+            brief: false,
+            ours: false,
+        });
+    }
+    Ok(sides)
+}
+
+/// Lets every program of every side take its turn, round after round. A peer that fails is left out
+/// from then on.
+fn measure(sides: &mut Vec<Side>, case: Value, options: &Options) -> Result<Vec<Measured>> {
+    let mut measured: Vec<(usize, usize, Measured)> = Vec::new();
+    let mut failed = Vec::new();
+    let cold = case["cold"] == json!(true);
+    for (place, side) in sides.iter_mut().enumerate() {
+        let mut case = case.clone();
+        if side.brief {
+            if cold {
+                continue;
+            }
+            case["bits"] = json!([options.bits.first()]);
+        }
+        match side.host.prepare(&case) {
+            Ok(programs) => {
+                for (program, about) in programs.into_iter().enumerate() {
+                    // The limits are those of the machine, not of a side that holds back.
+                    if !(side.brief && about["limit"].is_string()) {
+                        let one = Measured {
+                            case: case.clone(),
+                            about,
+                            us: Vec::new(),
+                            min_us: f64::INFINITY,
+                        };
+                        measured.push((place, program, one));
+                    }
+                }
+            }
+            Err(error) if side.ours => return Err(error),
+            Err(error) => {
+                eprintln!("bench: {error:#}: left out");
+                failed.push(place);
+            }
+        }
+    }
+    for _ in 0..options.rounds {
+        for (place, program, one) in &mut measured {
+            if failed.contains(place) {
+                continue;
+            }
+            match sides[*place].host.run(*program, options.ms * 1000) {
+                Ok((median, min)) => {
+                    one.us.push(median);
+                    one.min_us = one.min_us.min(min);
+                }
+                Err(error) if sides[*place].ours => return Err(error),
+                Err(error) => {
+                    eprintln!("bench: {error:#}: left out");
+                    failed.push(*place);
+                }
+            }
+        }
+    }
+    measured.retain(|(place, ..)| !failed.contains(place));
+    let measured = measured.into_iter().map(|(.., one)| one).collect();
+    for place in failed.into_iter().rev() {
+        sides.remove(place);
+    }
+    Ok(measured)
+}
+
+/// One line of `--json`. The shares are those of the limits that took turns with it.
+fn line(one: &Measured, beside: &[Measured]) -> Value {
+    let mut line = one.case.clone();
+    if line["cold"] == json!(false) {
+        line.as_object_mut().map(|fields| fields.remove("cold"));
+    }
+    line.as_object_mut().map(|fields| fields.remove("bits"));
+    for (key, value) in one.about.as_object().into_iter().flatten() {
+        line[key] = value.clone();
+    }
+    let (median, _, max) = summary(&one.us);
+    line["median_us"] = median.into();
+    line["min_us"] = one.min_us.into();
+    line["max_us"] = max.into();
+    line["rounds"] = one.us.len().into();
+    line["gmacs"] = one.giga_per_s("macs").into();
+    for (limit, unit) in [("dot", "macs"), ("f32", "macs"), ("read", "bytes")] {
+        let whole = beside.iter().find(|m| m.word("limit") == limit);
+        let whole = whole.and_then(|m| m.giga_per_s(unit));
+        if let Some((rate, whole)) = one.giga_per_s(unit).zip(whole) {
+            line[format!("share_of_{limit}_peak")] = (rate / whole).into();
+        }
+    }
+    line
+}

@@ -1,0 +1,46 @@
+//! `bench NAME`: measurements that alternate between us and others in one call, so that a busy or a
+//! throttled machine slows both.
+//!
+//! `train_step` runs the binary of that name in `benches/` and, with `--peers`, its twin
+//! `benches/peers/train_step.py`, round after round. `gemv`, `gemm`, `conv` and `kernels` (all three)
+//! let the processes of [`host`] take turns. The medians over the rounds, their spread, the machine,
+//! the command and the date make a report.
+
+mod bars;
+mod host;
+mod kernels;
+mod page;
+mod report;
+mod shapes;
+mod train_step;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// What can be measured.
+#[derive(Subcommand)]
+#[command(rename_all = "snake_case")]
+pub(crate) enum Name {
+    /// Images a second of one whole training step
+    TrainStep(train_step::Options),
+    /// The integer kernels: matrix times vector
+    Gemv(kernels::Options),
+    /// The integer kernels: matrix times matrix
+    Gemm(kernels::Options),
+    /// The integer kernels: convolutions
+    Conv(kernels::Options),
+    /// gemv, gemm and conv in one go, with every bar of docs/results/kernels.md
+    Kernels(kernels::Options),
+}
+
+pub(crate) fn run(name: &Name) -> Result<ExitCode> {
+    match name {
+        Name::TrainStep(options) => train_step::run(options),
+        Name::Gemv(options) => kernels::run(&["gemv"], options),
+        Name::Gemm(options) => kernels::run(&["gemm"], options),
+        Name::Conv(options) => kernels::run(&["conv"], options),
+        Name::Kernels(options) => kernels::run(&["gemv", "gemm", "conv"], options),
+    }
+}
