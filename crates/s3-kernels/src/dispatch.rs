@@ -1,6 +1,6 @@
 //! Which instruction set the kernels run on, chosen once at run time.
 //!
-//! `S3_KERNELS_ISA=scalar|avx2|avx512` overrides the choice, for tests and for measurements.
+//! `S3_KERNELS_ISA=scalar|avx2|avx512|neon` overrides the choice, for tests and for measurements.
 
 /// An instruction set that some kernel is written for. Later variants are wider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -10,13 +10,17 @@ pub enum Isa {
     Scalar,
     /// x86-64 with AVX2 and FMA.
     Avx2,
-    /// x86-64 with AVX-512 F, BW, DQ and VL, besides AVX2 and FMA.
+    /// x86-64 with AVX-512 F, BW, DQ and VL, besides AVX2 and FMA. Kernels that need more, such as
+    /// VNNI, are used where the CPU has it.
     Avx512,
+    /// aarch64 with NEON. Kernels that need more, such as the dot product, are used where the CPU
+    /// has it.
+    Neon,
 }
 
 impl Isa {
     /// Every instruction set, narrowest first.
-    pub const ALL: [Isa; 3] = [Isa::Scalar, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Neon];
 
     /// Its name, as `S3_KERNELS_ISA` spells it.
     ///
@@ -29,6 +33,7 @@ impl Isa {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
         }
     }
 
@@ -50,6 +55,15 @@ impl Isa {
             Isa::Scalar => true,
             Isa::Avx2 => has_avx2(),
             Isa::Avx512 => has_avx512(),
+            Isa::Neon => cfg!(target_feature = "neon"),
+        }
+    }
+
+    /// Whether a CPU with `self` runs code for `other`.
+    pub(crate) fn includes(self, other: Isa) -> bool {
+        match self {
+            Isa::Neon => matches!(other, Isa::Neon | Isa::Scalar),
+            _ => other <= self,
         }
     }
 
@@ -79,6 +93,21 @@ impl Isa {
     #[must_use]
     pub fn detect() -> Isa {
         widest()
+    }
+}
+
+/// Instructions that some kernels need besides those of their [`Isa`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extension {
+    /// None.
+    None,
+}
+
+impl Extension {
+    pub(crate) fn is_available(self) -> bool {
+        match self {
+            Extension::None => true,
+        }
     }
 }
 

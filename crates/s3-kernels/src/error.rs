@@ -45,10 +45,40 @@ pub enum Error {
         /// The number of channels.
         got: usize,
     },
-    /// A length does not fit `usize`.
+    /// A length does not fit `usize`, or a sum of products may not fit its accumulator.
     Overflow {
         /// Name of the quantity.
         what: &'static str,
+    },
+    /// A level is not in the alphabet.
+    Level {
+        /// Its place among the levels passed.
+        index: usize,
+        /// The level.
+        level: i32,
+        /// Bits per weight of the alphabet.
+        bits: u32,
+    },
+    /// A code of a packed matrix stands for no level.
+    Code {
+        /// Its place among the codes.
+        index: usize,
+        /// The code.
+        code: u8,
+    },
+    /// A field of a header has another value than the format prescribes.
+    Header {
+        /// Name of the field.
+        what: &'static str,
+        /// The value it must have.
+        expected: u64,
+        /// Value read.
+        got: u64,
+    },
+    /// A kernel was asked for by name that this CPU cannot run, or that does not serve the width.
+    Kernel {
+        /// Name of the kernel.
+        name: &'static str,
     },
 }
 
@@ -81,7 +111,23 @@ impl fmt::Display for Error {
                     "channels: expected a multiple of {expected} groups, got {got}"
                 )
             }
-            Error::Overflow { what } => write!(f, "{what}: does not fit usize"),
+            Error::Overflow { what } => write!(f, "{what}: too large to be represented"),
+            Error::Level { index, level, bits } => {
+                write!(f, "level {index}: {level} is not a level of {bits} bits")
+            }
+            Error::Code { index, code } => {
+                write!(f, "code {index}: {code:#b} stands for no level")
+            }
+            Error::Header {
+                what,
+                expected,
+                got,
+            } => {
+                write!(f, "{what}: expected {expected:#x}, got {got:#x}")
+            }
+            Error::Kernel { name } => {
+                write!(f, "kernel {name}: not for this CPU or this width")
+            }
         }
     }
 }
@@ -89,10 +135,6 @@ impl fmt::Display for Error {
 impl core::error::Error for Error {}
 
 /// `Ok` where `got == expected`, else [`Error::Length`].
-#[cfg_attr(
-    not(feature = "train"),
-    expect(dead_code, reason = "only the training kernels take slices so far")
-)]
 pub(crate) fn check_len(what: &'static str, expected: usize, got: usize) -> Result<(), Error> {
     if expected == got {
         Ok(())

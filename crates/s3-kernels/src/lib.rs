@@ -1,5 +1,7 @@
 //! Exact shift-and-add kernels for low-bit power-of-two weights, and the f32 kernels that train them.
 //!
+//! * [`PackedMatrix`] holds weights of 2, 3 or 4 bits, and [`gemm`] multiplies them with 8-bit
+//!   activations, exactly.
 //! * [`BitWidth`] is the alphabet `{0, ±1, ±2, .., ±2^t}` and the small code of each of its levels.
 //! * [`ConvShape`] describes a 2-D convolution, for the integer kernels and the training kernels alike.
 //! * [`Isa`] names the instruction set that a kernel runs on and picks it at run time.
@@ -19,25 +21,39 @@
 //! # Example
 //!
 //! ```
-//! use s3_kernels::BitWidth;
+//! use s3_kernels::{BitWidth, PackedMatrix, gemm};
 //!
-//! assert_eq!(BitWidth::B3.levels(), &[-4, -2, -1, 0, 1, 2, 4]);
-//! let code = BitWidth::B3.encode(-2).unwrap();
-//! assert_eq!(BitWidth::B3.decode(code), Some(-2));
+//! // Two outputs of three inputs, weights in {0, ±1, ±2, ±4}.
+//! let w = PackedMatrix::from_levels(&[1, 0, -4, 2, -1, 0], 2, 3, BitWidth::B3)?;
+//! let mut y = [0; 2];
+//! gemm(&w, &[10, 20, 30], 1, &mut y)?;
+//! assert_eq!(y, [10 - 4 * 30, 2 * 10 - 20]);
+//! # Ok::<(), s3_kernels::Error>(())
 //! ```
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
 
+extern crate alloc;
+
+mod arch;
 mod code;
 mod dispatch;
 mod error;
+mod gemm;
+mod kernel;
+mod packed;
 #[cfg(feature = "peak")]
 pub mod peak;
+pub mod reference;
 mod shape;
+mod tiles;
 #[cfg(feature = "train")]
 pub mod train;
 
 pub use code::BitWidth;
 pub use dispatch::Isa;
 pub use error::Error;
+pub use gemm::{ROW_PANEL, gemm, gemm_rows};
+pub use kernel::Kernel;
+pub use packed::PackedMatrix;
 pub use shape::ConvShape;

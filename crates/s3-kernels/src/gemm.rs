@@ -1,0 +1,106 @@
+//! Matrix products of packed weights with 8-bit activations, exact in `i32`.
+
+use core::ops::Range;
+
+use crate::dispatch::Isa;
+use crate::error::{Error, check_len};
+use crate::kernel::{Job, Kernel};
+use crate::packed::PackedMatrix;
+use crate::tiles::PANEL;
+
+/// `y = x · wᵀ`: `y[b, r]` is the sum over `c` of `w[r, c] * x[b, c]`.
+///
+/// # Shapes
+///
+/// `w`: `[rows, cols]`, `x`: `[batch, cols]`, `y`: `[batch, rows]`, row-major. Any of the three may be
+/// 0 or 1; a batch of 1 is a matrix-vector product. `x` takes every value of `i8`, -128 included.
+///
+/// The result is exact: [`PackedMatrix`] proves that no sum can leave `i32`. It is the same on every
+/// CPU, whichever kernel is chosen.
+///
+/// # Errors
+///
+/// [`Error::Length`] where `x` or `y` has another length, [`Error::Overflow`] where a length does not
+/// fit `usize`. `y` is then unchanged.
+///
+/// ```
+/// use s3_kernels::{BitWidth, PackedMatrix, gemm};
+///
+/// let w = PackedMatrix::from_levels(&[1, -2, 0, 4], 2, 2, BitWidth::B3)?;
+/// let mut y = [0; 4];
+/// gemm(&w, &[100, -128, 1, 2], 2, &mut y)?;
+/// assert_eq!(y, [356, -512, -3, 8]);
+/// # Ok::<(), s3_kernels::Error>(())
+/// ```
+pub fn gemm(w: &PackedMatrix, x: &[i8], batch: usize, y: &mut [i32]) -> Result<(), Error> {
+    gemm_rows(w, 0..w.rows(), x, batch, y)
+}
+
+/// [`gemm`] for the rows `rows` of `w` alone, for callers that split the work over their own threads.
+///
+/// `y` is `[batch, rows.len()]`. `rows.start` must be a multiple of [`ROW_PANEL`], and so must
+/// `rows.end` unless it is `w.rows()`.
+///
+/// # Errors
+///
+/// As [`gemm`]; [`Error::Unsupported`] where `rows` is not made of whole panels, or ends after
+/// `w.rows()`.
+///
+/// ```
+/// use s3_kernels::{BitWidth, PackedMatrix, ROW_PANEL, gemm_rows};
+///
+/// let w = PackedMatrix::from_levels(&[1; 100], 100, 1, BitWidth::B2)?;
+/// let mut y = [0; 100];
+/// let (left, right) = y.split_at_mut(ROW_PANEL);
+/// std::thread::scope(|threads| {
+///     threads.spawn(|| gemm_rows(&w, 0..ROW_PANEL, &[5], 1, left).unwrap());
+///     threads.spawn(|| gemm_rows(&w, ROW_PANEL..100, &[5], 1, right).unwrap());
+/// });
+/// assert_eq!(y, [5; 100]);
+/// # Ok::<(), s3_kernels::Error>(())
+/// ```
+pub fn gemm_rows(
+    w: &PackedMatrix,
+    rows: Range<usize>,
+    x: &[i8],
+    batch: usize,
+    y: &mut [i32],
+) -> Result<(), Error> {
+    let job = Job::new(w, rows, x, batch, y)?;
+    Kernel::select(Isa::detect(), w, batch).start(job);
+    Ok(())
+}
+
+/// The rows that one panel of a [`PackedMatrix`] holds: where [`gemm_rows`] may cut.
+pub const ROW_PANEL: usize = PANEL;
+
+impl<'a> Job<'a> {
+    /// Checks the arguments of a product.
+    pub(crate) fn new(
+        w: &'a PackedMatrix,
+        rows: Range<usize>,
+        x: &'a [i8],
+        batch: usize,
+        y: &'a mut [i32],
+    ) -> Result<Job<'a>, Error> {
+        for (what, cut) in [("first row", rows.start), ("last row", rows.end)] {
+            if !(cut.is_multiple_of(PANEL) || cut == w.rows()) || cut > w.rows() {
+                return Err(Error::Unsupported {
+                    what,
+                    expected: "a multiple of ROW_PANEL inside the matrix, or its end",
+                    got: cut,
+                });
+            }
+        }
+        let len = |what, length: usize| batch.checked_mul(length).ok_or(Error::Overflow { what });
+        check_len("x", len("x", w.cols())?, x.len())?;
+        check_len("y", len("y", rows.len())?, y.len())?;
+        Ok(Job {
+            w,
+            panels: rows.start.div_ceil(PANEL)..rows.end.div_ceil(PANEL),
+            x,
+            batch,
+            y,
+        })
+    }
+}
