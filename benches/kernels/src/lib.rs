@@ -75,8 +75,8 @@ impl Case {
 
     /// Multiply-adds of one call.
     #[must_use]
-    pub fn macs(&self) -> f64 {
-        self.m as f64 * self.n as f64 * self.k as f64
+    pub fn macs(&self) -> usize {
+        self.m * self.n * self.k
     }
 
     /// How many copies of `bytes` of weights a call rotates over.
@@ -202,7 +202,7 @@ mod tests {
             json!({ "bench": "gemv", "m": 1, "n": 2, "k": 3, "bits": [2, 4], "cold": true });
         let case = Case::read(&fields).expect("a whole case");
         assert_eq!((case.m, case.n, case.k, case.cold), (1, 2, 3, true));
-        assert_eq!((case.bits.as_slice(), case.macs()), (&[2, 4][..], 6.0));
+        assert_eq!((case.bits.as_slice(), case.macs()), (&[2, 4][..], 6));
         let missing = case
             .field("stride")
             .expect_err("no convolution")

@@ -1,9 +1,9 @@
 //! Our side of `cargo xtask bench gemv|gemm|conv`, and the limits of the machine.
 #![forbid(unsafe_code)]
 
-use anyhow::Result;
-use s3_kernel_benches::{COLD_BYTES, Program, Programs, serve};
-use s3_kernels::{peak, train};
+use anyhow::{Context, Result};
+use s3_kernel_benches::{COLD_BYTES, Case, Program, Programs, Random, serve};
+use s3_kernels::{BitWidth, Isa, Kernel, PackedMatrix, gemm, peak, train};
 use serde_json::json;
 
 fn main() -> Result<()> {
@@ -11,8 +11,22 @@ fn main() -> Result<()> {
     rayon::scope(|_| {
         let memory = vec![1u8; COLD_BYTES];
         let memory: &'static [u8] = Box::leak(memory.into_boxed_slice());
-        serve(|_| {
-            let programs = limits(memory);
+        serve(|case| {
+            let mut programs = limits(memory);
+            for &bits in &case.bits {
+                let mut ours = match case.bench.as_str() {
+                    "conv" => Vec::new(),
+                    _ => vec![product(case, bits)?],
+                };
+                for program in &mut ours {
+                    program.about["peer"] = "s3".into();
+                    program.about["bits"] = bits.into();
+                    program.about["isa"] = Isa::detect().name().into();
+                    program.about["threads"] = rayon::current_num_threads().into();
+                    program.about["macs"] = case.macs().into();
+                }
+                programs.append(&mut ours);
+            }
             Ok(Programs {
                 programs,
                 skipped: Vec::new(),
@@ -49,4 +63,44 @@ fn limits(memory: &'static [u8]) -> Vec<Program> {
         });
     }
     programs
+}
+
+fn width(bits: u64) -> Result<BitWidth> {
+    let found = BitWidth::ALL.into_iter();
+    let mut found = found.filter(|width| u64::from(width.bits()) == bits);
+    found
+        .next()
+        .with_context(|| format!("no alphabet of {bits} bits"))
+}
+
+/// `n` outputs of `k` random levels, as often as the case rotates over them.
+fn weights(case: &Case, bits: u64) -> Result<Vec<PackedMatrix>> {
+    let width = width(bits)?;
+    let levels = Random(bits).levels(width.levels(), case.n * case.k);
+    let packed = PackedMatrix::from_levels(&levels, case.n, case.k, width)?;
+    let copies = case.copies(packed.packed_len());
+    Ok(vec![packed; copies])
+}
+
+fn product(case: &Case, bits: u64) -> Result<Program> {
+    let weights = weights(case, bits)?;
+    let x = Random(1).signed(case.m * case.k);
+    let mut y = vec![0i32; case.m * case.n];
+    let (m, mut turn) = (case.m, 0);
+    let kernel = Kernel::select(Isa::detect(), &weights[0], m);
+    let mut about = json!({
+        "kernel": kernel.name(),
+        "multiplication_free": kernel.is_multiplication_free(),
+    });
+    if m == 1 {
+        about["bytes"] = weights[0].packed_len().into();
+    }
+    let call = move || {
+        turn = (turn + 1) % weights.len();
+        gemm(&weights[turn], &x, m, &mut y).expect("the shapes fit");
+    };
+    Ok(Program {
+        about,
+        call: Box::new(call),
+    })
 }

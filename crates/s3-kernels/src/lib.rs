@@ -50,6 +50,11 @@ mod tiles;
 #[cfg(feature = "train")]
 pub mod train;
 
+/// The code of the README is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use code::BitWidth;
 pub use dispatch::Isa;
 pub use error::Error;

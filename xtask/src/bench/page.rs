@@ -10,10 +10,21 @@ pub(super) fn provenance() -> String {
         .map_or(0, |d| d.as_secs() / 86_400);
     let (year, month, day) = date(days);
     format!(
-        "`cargo xtask {command}` on {}, {} hardware threads, {year}-{month:02}-{day:02}",
+        "`cargo xtask {command}` at revision {} on {}, {} hardware threads, {year}-{month:02}-{day:02}",
+        revision(),
         cpu(),
         std::thread::available_parallelism().map_or(0, usize::from),
     )
+}
+
+/// The commit of the sources, marked where they differ from it.
+fn revision() -> String {
+    let describe = ["describe", "--always", "--dirty", "--exclude", "*"];
+    let output = std::process::Command::new("git").args(describe).output();
+    let output = output.ok().filter(|output| output.status.success());
+    output.map_or("unknown".to_owned(), |output| {
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    })
 }
 
 /// Median, smallest and largest of at least one value.

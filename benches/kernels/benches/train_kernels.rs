@@ -3,7 +3,7 @@
 //! threads as the process may use cores.
 //!
 //! ```text
-//! chrt -f 10 taskset -c 1 cargo bench -p s3-benches --bench train_kernels
+//! chrt -f 10 taskset -c 1 cargo bench -p s3-kernel-benches --bench train_kernels
 //! ```
 //!
 //! Criterion reports elements per second where an element is one floating-point operation, so
