@@ -105,7 +105,7 @@ impl PackedMatrix {
     #[must_use]
     pub fn to_levels(&self) -> Vec<i8> {
         let mut levels = Vec::with_capacity(self.rows() * self.cols());
-        for row in 0..self.rows() {
+        for row in 0..filled_rows(self.rows(), self.cols()) {
             levels.extend((0..self.cols()).map(|col| self.tiles.level(row, col)));
         }
         levels
@@ -134,7 +134,7 @@ impl PackedMatrix {
         bytes.extend((self.rows() as u64).to_le_bytes());
         bytes.extend((self.cols() as u64).to_le_bytes());
         let (mut held, mut filled) = (0u32, 0);
-        for row in 0..self.rows() {
+        for row in 0..filled_rows(self.rows(), self.cols()) {
             for col in 0..self.cols() {
                 let level = self.tiles.level(row, col);
                 // Every level of the matrix is in its alphabet.
@@ -233,8 +233,7 @@ impl PackedMatrix {
         let mut tiles = Tiles::zeros(rows, cols, bit_width).ok_or(Error::Overflow {
             what: "packed matrix",
         })?;
-        // Without columns the number of rows is bounded by nothing, so nothing is kept for them.
-        let summed = if cols == 0 { 0 } else { rows };
+        let summed = filled_rows(rows, cols);
         let mut row_sums = Vec::with_capacity(summed);
         for row in 0..summed {
             let (mut sum, mut magnitudes) = (0i64, 0i64);
@@ -255,6 +254,12 @@ impl PackedMatrix {
         }
         Ok(PackedMatrix { tiles, row_sums })
     }
+}
+
+/// The rows that hold a weight. Without columns the number of rows is bounded by nothing, so nothing
+/// is kept for them and no loop runs over them.
+fn filled_rows(rows: usize, cols: usize) -> usize {
+    if cols == 0 { 0 } else { rows }
 }
 
 fn weight_count(rows: usize, cols: usize) -> Result<usize, Error> {

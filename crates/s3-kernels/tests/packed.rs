@@ -194,3 +194,16 @@ fn a_row_whose_sum_could_leave_i32_is_refused() {
     let refused = PackedMatrix::from_levels(&vec![64; most + 1], 1, most + 1, BitWidth::B4);
     assert!(matches!(refused, Err(Error::Overflow { .. })));
 }
+
+/// A loop over so many rows would not end.
+#[test]
+fn rows_without_columns_and_columns_without_rows_cost_nothing() {
+    for (rows, cols) in [(usize::MAX, 0), (0, usize::MAX)] {
+        for bit_width in BitWidth::ALL {
+            let w = PackedMatrix::from_levels(&[], rows, cols, bit_width).unwrap();
+            assert_eq!((w.rows(), w.cols()), (rows, cols));
+            assert!(w.to_levels().is_empty());
+            assert_eq!(PackedMatrix::from_bytes(&w.to_bytes()).unwrap(), w);
+        }
+    }
+}
