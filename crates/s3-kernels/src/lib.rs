@@ -2,6 +2,9 @@
 //!
 //! * [`PackedMatrix`] holds weights of 2, 3 or 4 bits, and [`gemm`] multiplies them with 8-bit
 //!   activations, exactly.
+//! * [`conv2d`] convolves 8-bit activations with them; [`gemm_fused`] and [`conv2d_fused`] store what
+//!   an [`Epilogue`] makes of the sums, requantized or as f32, in the same call.
+//! * [`gemm_f32`] and [`conv2d_f32`] take f32 activations.
 //! * [`BitWidth`] is the alphabet `{0, ±1, ±2, .., ±2^t}` and the small code of each of its levels.
 //! * [`ConvShape`] describes a 2-D convolution, for the integer kernels and the training kernels alike.
 //! * [`Isa`] names the instruction set that a kernel runs on and picks it at run time.
@@ -37,18 +40,25 @@ extern crate alloc;
 
 mod arch;
 mod code;
+mod conv;
 mod dispatch;
+mod epilogue;
 mod error;
+mod float;
 mod gemm;
+mod gemm_fused;
 mod kernel;
 mod packed;
 #[cfg(feature = "peak")]
 pub mod peak;
 pub mod reference;
+mod scratch;
 mod shape;
+mod tile;
 mod tiles;
 #[cfg(feature = "train")]
 pub mod train;
+mod unpack;
 
 /// The code of the README is compiled and run.
 #[cfg(doctest)]
@@ -56,9 +66,13 @@ pub mod train;
 struct Readme;
 
 pub use code::BitWidth;
+pub use conv::{Activation, conv2d, conv2d_fused, conv2d_u8};
 pub use dispatch::Isa;
+pub use epilogue::{Epilogue, FixedPoint, Raw, Residual, Scale, ShiftRequant};
 pub use error::Error;
+pub use float::{conv2d_f32, conv2d_f32_fused, error_bound, gemm_f32, gemm_f32_fused};
 pub use gemm::{ROW_PANEL, gemm, gemm_rows};
+pub use gemm_fused::{gemm_fused, gemm_u8};
 pub use kernel::Kernel;
 pub use packed::PackedMatrix;
 pub use shape::ConvShape;

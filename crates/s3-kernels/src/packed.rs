@@ -219,9 +219,14 @@ impl PackedMatrix {
     }
 
     /// The sum of each row's levels; empty where there are no columns.
-    #[expect(dead_code, reason = "the kernels with unsigned activations need it")]
     pub(crate) fn row_sums(&self) -> &[i32] {
         &self.row_sums
+    }
+
+    /// A bound on the magnitude of every accumulator, whatever the activations.
+    pub(crate) fn accumulator_bound(&self) -> i64 {
+        let most = (self.cols() as u64).saturating_mul(255 << self.bit_width().t());
+        i64::from(i32::try_from(most).unwrap_or(i32::MAX))
     }
 
     fn build(

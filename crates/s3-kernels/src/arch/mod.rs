@@ -1,3 +1,29 @@
-//! The kernels, one folder or file for each instruction set. [`kernel`](crate::kernel) lists them.
+//! The kernels, one folder or file for each instruction set. [`kernel`](crate::kernel) lists those of
+//! the matrix product, [`tile`](crate::tile), [`conv::depthwise`](crate::conv::depthwise) and
+//! [`float`](crate::float) those of convolutions and f32.
+#![allow(
+    unsafe_code,
+    reason = "intrinsics, and calls into code compiled for them"
+)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "arrays of registers are walked side by side"
+)]
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
 pub(crate) mod scalar;
+
+/// How many sums of two products of a u8 and a level fit i16 together: `n 2 255 2^t <= 32767`.
+#[cfg(target_arch = "x86_64")]
+pub(crate) const fn products_in_i16(width: crate::BitWidth) -> usize {
+    (i16::MAX as usize) / ((2 * 255) << width.t())
+}
+
+/// The bytes of signed activations.
+pub(crate) fn as_bytes(x: &[i8]) -> &[u8] {
+    // SAFETY: i8 and u8 have the same size and alignment, and every pattern is a value of both.
+    unsafe { core::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }
+}

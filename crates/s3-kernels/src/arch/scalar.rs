@@ -8,6 +8,10 @@
 //!
 //! Four columns at a time share a line, so four tables are built at once.
 
+pub(crate) mod depthwise;
+pub(crate) mod tile;
+pub(crate) mod unpack;
+
 use crate::code::BitWidth;
 use crate::kernel::Job;
 use crate::tiles::{Line, PANEL, STEP};

@@ -1,0 +1,129 @@
+//! f32 activations on AVX-512 by multiply and add: eight rows by 32 outputs, three `k` at a time.
+//!
+//! The products are exact, so a fused multiply-add rounds as the addition of the definition does.
+
+use core::arch::x86_64::{
+    __m512, __m512i, _mm512_add_ps, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_load_ps,
+    _mm512_load_si512, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32,
+    _mm512_srai_epi32, _mm512_store_ps,
+};
+
+use crate::dispatch::Isa;
+use crate::float::{FloatKernel, FloatRow, How, PanelKernel, PanelTile};
+use crate::tiles::Line;
+
+pub(crate) const FMA: FloatKernel = FloatKernel {
+    name: "avx512-f32-fma",
+    isa: Isa::Avx512,
+    how: How::Panel(PanelKernel {
+        rows: 8,
+        widen,
+        run,
+    }),
+};
+
+/// Registers of sixteen outputs that one pass over the rows fills.
+const V: usize = 2;
+
+fn widen(lines: &[Line], panel: &mut [FloatRow]) {
+    assert!(Isa::Avx512.is_available());
+    // SAFETY: the CPU has the features.
+    unsafe { widen_lines(lines, panel) }
+}
+
+#[target_feature(enable = "avx512f")]
+fn widen_lines(lines: &[Line], panel: &mut [FloatRow]) {
+    for (lines, rows) in lines.chunks_exact(4).zip(panel.chunks_exact_mut(4)) {
+        for (v, line) in lines.iter().enumerate() {
+            // SAFETY: a `Line` is 64 aligned bytes.
+            let quads = unsafe { _mm512_load_si512(line.0.as_ptr().cast()) };
+            // Byte j of each lane, with its sign.
+            let bytes: [__m512i; 4] = [
+                _mm512_srai_epi32::<24>(_mm512_slli_epi32::<24>(quads)),
+                _mm512_srai_epi32::<24>(_mm512_slli_epi32::<16>(quads)),
+                _mm512_srai_epi32::<24>(_mm512_slli_epi32::<8>(quads)),
+                _mm512_srai_epi32::<24>(quads),
+            ];
+            for (row, bytes) in rows.iter_mut().zip(bytes) {
+                let floats = _mm512_cvtepi32_ps(bytes);
+                let to = row.0[16 * v..16 * v + 16].as_mut_ptr();
+                // SAFETY: sixteen floats begin at `to`, at a multiple of 64 bytes in an aligned row.
+                unsafe { _mm512_store_ps(to, floats) }
+            }
+        }
+    }
+}
+
+fn run(tile: &PanelTile<'_>, out: &mut [FloatRow]) {
+    assert!(Isa::Avx512.is_available());
+    assert!(tile.rows.iter().all(|row| row.len() == tile.panel.len()));
+    assert!(out.len() >= tile.rows.len());
+    let sized: unsafe fn(&PanelTile<'_>, usize, &mut [FloatRow]) = match tile.rows.len() {
+        0 => return,
+        1 => sized::<1>,
+        2 => sized::<2>,
+        3 => sized::<3>,
+        4 => sized::<4>,
+        5 => sized::<5>,
+        6 => sized::<6>,
+        7 => sized::<7>,
+        _ => sized::<8>,
+    };
+    for column in (0..tile.columns).step_by(16 * V) {
+        // SAFETY: the CPU has the features; `R` rows of the panel's length and as many of `out` are
+        // there, and `column` is 0 or 32.
+        unsafe { sized(tile, column, out) }
+    }
+}
+
+/// The weights of one `k`, from `column` on.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn weights(row: &FloatRow, column: usize) -> [__m512; V] {
+    core::array::from_fn(|v| {
+        let from = row.0[column + 16 * v..column + 16 * v + 16].as_ptr();
+        // SAFETY: sixteen floats begin at `from`, at a multiple of 64 bytes in an aligned row.
+        unsafe { _mm512_load_ps(from) }
+    })
+}
+
+/// # Safety
+///
+/// The tile has at least `R` rows, each as long as the panel; `column` is 0 or 32.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn sized<const R: usize>(tile: &PanelTile<'_>, column: usize, out: &mut [FloatRow]) {
+    let x: [*const f32; R] = core::array::from_fn(|r| tile.rows[r].as_ptr());
+    let mut sums = [[_mm512_setzero_ps(); V]; R];
+    let triples = tile.panel.chunks_exact(3);
+    let rest = triples.remainder();
+    for (i, triple) in triples.enumerate() {
+        let w: [_; 3] = core::array::from_fn(|j| weights(&triple[j], column));
+        for r in 0..R {
+            let x: [__m512; 3] = core::array::from_fn(|j| {
+                // SAFETY: the row is as long as the panel, of which this is element `3 i + j`.
+                _mm512_set1_ps(unsafe { *x[r].wrapping_add(3 * i + j) })
+            });
+            for v in 0..V {
+                let t = _mm512_mul_ps(x[0], w[0][v]);
+                let t = _mm512_fmadd_ps(x[1], w[1][v], t);
+                let t = _mm512_fmadd_ps(x[2], w[2][v], t);
+                sums[r][v] = _mm512_add_ps(sums[r][v], t);
+            }
+        }
+    }
+    let done = tile.panel.len() - rest.len();
+    for (r, sums) in sums.iter_mut().enumerate() {
+        let mut t = [_mm512_setzero_ps(); V];
+        for (row, &x) in rest.iter().zip(&tile.rows[r][done..]) {
+            let w = weights(row, column);
+            t = core::array::from_fn(|v| _mm512_fmadd_ps(_mm512_set1_ps(x), w[v], t[v]));
+        }
+        for v in 0..V {
+            let sum = _mm512_add_ps(sums[v], t[v]);
+            let to = out[r].0[column + 16 * v..column + 16 * v + 16].as_mut_ptr();
+            // SAFETY: sixteen floats begin at `to`, at a multiple of 64 bytes in an aligned row.
+            unsafe { _mm512_store_ps(to, sum) }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The microkernel in plain Rust: a product with a level is a shift and a sign.
+
+use crate::dispatch::Isa;
+use crate::epilogue::AccRow;
+use crate::tile::{Tile, TileKernel};
+
+pub(crate) const SHIFT: TileKernel = TileKernel {
+    name: "scalar-u8s8-shift",
+    isa: Isa::Scalar,
+    available: || true,
+    run,
+};
+
+/// `x level`, without a multiplication. `level` is 0 or a power of two with a sign.
+#[inline]
+pub(crate) fn shifted(x: i32, level: i8) -> i32 {
+    let magnitude = level.unsigned_abs();
+    let shifted = x << (magnitude.trailing_zeros() & 7);
+    let kept = if magnitude == 0 { 0 } else { shifted };
+    if level < 0 { -kept } else { kept }
+}
+
+fn run(tile: &Tile<'_>, out: &mut [AccRow]) {
+    tile.check(tile.window.total_quads() * 4, out);
+    let quads = tile.window.quads();
+    for (out, &start) in out.iter_mut().zip(tile.windows) {
+        let mut sums = *tile.init;
+        let mut panel = tile.panel.chunks_exact(4);
+        for &tap in tile.window.taps() {
+            let x = &tile.x[start + tap..][..4 * quads];
+            for (x, lines) in x.chunks_exact(4).zip(&mut panel) {
+                let levels = lines.iter().flat_map(|line| line.0.chunks_exact(4));
+                for (sum, levels) in sums.0.iter_mut().zip(levels).take(tile.columns) {
+                    for (&x, &level) in x.iter().zip(levels) {
+                        *sum = sum.wrapping_add(shifted(i32::from(x), level as i8));
+                    }
+                }
+            }
+        }
+        *out = sums;
+    }
+}

@@ -1,0 +1,213 @@
+//! Convolution of channels that do not see each other: no product of matrices, one vector of
+//! channels at a time.
+//!
+//! ```text
+//! for each 64 channels, for each 6 output pixels:
+//!     for each two taps: interleave their activations, multiply with two levels, add
+//!     epilogue, store
+//! ```
+//!
+//! A channel with several outputs is repeated, so that outputs and channels are one to one.
+
+use alloc::borrow::Cow;
+use core::ops::Range;
+
+use super::geometry::Geometry;
+use super::panel::correction;
+use super::sealed::Activation;
+use crate::dispatch::Isa;
+use crate::epilogue::{AccRow, Epilogue, NR, Narrow, Place};
+use crate::scratch::{Scratch, with_scratch};
+use crate::tile::{MR, Tile, Window};
+use crate::tiles::Line;
+use crate::unpack::unpack;
+use crate::{ConvShape, PackedMatrix, arch};
+
+/// One implementation of a depthwise tile:
+/// `out[r][n] = init[n] + sum over taps t of x[windows[r] + t + n] w[t, n]`,
+/// with the panel in the order of [`fill_panel`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DepthwiseKernel {
+    /// What it runs on.
+    pub(crate) isa: Isa,
+    /// Fills one row of `out` for each window.
+    ///
+    /// Panics where the operands break the contract, or the CPU cannot run it.
+    pub(crate) run: fn(&Tile<'_>, &mut [AccRow]),
+}
+
+/// Every implementation, the preferred ones of an instruction set first.
+pub(crate) const KERNELS: &[DepthwiseKernel] = &[
+    #[cfg(target_arch = "x86_64")]
+    arch::avx512::depthwise::PAIRS,
+    #[cfg(target_arch = "x86_64")]
+    arch::avx2::depthwise::PAIRS,
+    arch::scalar::depthwise::SHIFT,
+];
+
+impl DepthwiseKernel {
+    /// The kernel that `isa` runs fastest; the scalar one where it has none.
+    pub(crate) fn of(isa: Isa) -> &'static DepthwiseKernel {
+        let of_isa = |kernel: &&DepthwiseKernel| kernel.isa == isa;
+        KERNELS
+            .iter()
+            .find(of_isa)
+            .unwrap_or(&arch::scalar::depthwise::SHIFT)
+    }
+}
+
+/// Bytes of bordered images that are held at a time, where one image is not more.
+const IMAGES: usize = 1 << 20;
+
+/// Lines of the panel of `taps` taps: two for each two taps.
+pub(crate) const fn panel_lines(taps: usize) -> usize {
+    2 * taps.div_ceil(2)
+}
+
+/// Where the level of `channel` and `tap` lies in a panel: line and byte.
+///
+/// Two taps of a channel are neighbours; the channels are in the order that interleaving two vectors
+/// within their 16-byte parts leaves: the first line has channels 0..8 of each 16, the second 8..16.
+pub(crate) const fn position(channel: usize, tap: usize) -> (usize, usize) {
+    let (part, half, lane) = (channel / 16, channel % 16 / 8, channel % 8);
+    (tap / 2 * 2 + half, part * 16 + lane * 2 + tap % 2)
+}
+
+/// Fills `panel` with the levels of the 64 channels of tile `tile`, by way of `plain`.
+fn fill_panel(isa: Isa, w: &PackedMatrix, tile: usize, plain: &mut [Line], panel: &mut [Line]) {
+    unpack(isa, w, tile, plain);
+    panel.fill(Line([0; 64]));
+    for tap in 0..w.cols() {
+        for channel in 0..NR {
+            let level = plain[tap / 4 * 4 + channel / 16].0[channel % 16 * 4 + tap % 4];
+            let (line, byte) = position(channel, tap);
+            panel[line].0[byte] = level;
+        }
+    }
+}
+
+/// Whether `geometry` is a convolution for this module.
+pub(crate) fn serves(geometry: &Geometry) -> bool {
+    geometry.group_in == 1 && geometry.shape.groups > 1 && geometry.group_out < 16
+}
+
+/// Convolves; the arguments are checked, `y` is not empty and [`serves`] holds.
+pub(crate) fn run<X: Activation, E: Epilogue>(
+    kernel: &DepthwiseKernel,
+    w: &PackedMatrix,
+    x: &[X],
+    geometry: &Geometry,
+    epilogue: &E,
+    narrow: Narrow,
+    y: &mut [E::Output],
+) {
+    let times = geometry.group_out;
+    let x = X::bytes(x);
+    let x: Cow<'_, [u8]> = match times {
+        1 => Cow::Borrowed(x),
+        _ => x
+            .iter()
+            .flat_map(|&x| core::iter::repeat_n(x, times))
+            .collect(),
+    };
+    let channels = geometry.shape.out_channels;
+    let shape = ConvShape {
+        in_channels: channels,
+        groups: channels,
+        ..geometry.shape
+    };
+    let Ok(geometry) = Geometry::new(&shape) else {
+        unreachable!("the repeated channels are in memory")
+    };
+    let job = Job {
+        kernel,
+        w,
+        geometry: &geometry,
+        epilogue,
+        narrow,
+        flip: X::FLIP,
+    };
+    job.run(&x, 0..geometry.rows, y);
+}
+
+/// What does not change while a convolution runs.
+struct Job<'a, E> {
+    kernel: &'a DepthwiseKernel,
+    w: &'a PackedMatrix,
+    geometry: &'a Geometry,
+    epilogue: &'a E,
+    narrow: Narrow,
+    flip: u8,
+}
+
+impl<E: Epilogue> Job<'_, E> {
+    /// The output rows `rows`, which `y` holds.
+    fn run(&self, x: &[u8], rows: Range<usize>, y: &mut [E::Output]) {
+        let channels = self.geometry.shape.out_channels;
+        with_scratch(|scratch| {
+            for (images, part) in self.geometry.parts(rows.clone(), IMAGES) {
+                let held = (part.start - rows.start) * channels..(part.end - rows.start) * channels;
+                self.images(scratch, x, images, part, &mut y[held]);
+            }
+        });
+    }
+
+    /// The output rows `rows`, all of them of `images`.
+    fn images(
+        &self,
+        scratch: &mut Scratch,
+        x: &[u8],
+        images: Range<usize>,
+        rows: Range<usize>,
+        y: &mut [E::Output],
+    ) {
+        let geometry = self.geometry;
+        let channels = geometry.shape.out_channels;
+        let taps = geometry.taps();
+        let panel_lines = panel_lines(taps.len());
+        // A tap reads the bytes of 64 channels, of which the last ones may be behind the image.
+        let window = Window::new(taps, NR);
+        let (bytes, lines) = scratch.get(
+            images.len() * geometry.image + NR,
+            panel_lines + self.w.cols().div_ceil(4) * 4,
+        );
+        let (panel, plain) = lines.split_at_mut(panel_lines);
+        geometry.copy_bordered(x, images.clone(), self.flip, bytes);
+        let mut sums = [AccRow::ZERO; MR];
+        for column in (0..channels).step_by(NR) {
+            let columns = (channels - column).min(NR);
+            fill_panel(self.kernel.isa, self.w, column / NR, plain, panel);
+            let init = correction(self.w, column, self.flip);
+            let mut windows = geometry.windows(rows.start, images.start);
+            let mut row = rows.start;
+            while row < rows.end {
+                let count = (rows.end - row).min(MR);
+                let mut offsets = [0; MR];
+                for offset in &mut offsets[..count] {
+                    *offset = windows.next() + column;
+                }
+                let tile = Tile {
+                    x: bytes,
+                    windows: &offsets[..count],
+                    window: &window,
+                    panel,
+                    init: &init,
+                    columns,
+                    width: self.w.bit_width(),
+                };
+                (self.kernel.run)(&tile, &mut sums);
+                let place = Place {
+                    row,
+                    first: rows.start,
+                    column,
+                    columns,
+                    channels,
+                };
+                let tile = &sums[..count];
+                self.epilogue
+                    .store(self.kernel.isa, self.narrow, tile, &place, y);
+                row += count;
+            }
+        }
+    }
+}

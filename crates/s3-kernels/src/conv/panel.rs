@@ -1,0 +1,119 @@
+//! Weights as a microkernel reads them: panels of up to 64 outputs, one byte a level.
+//!
+//! A panel is `[segments][quads][4 lines]`: line `v` of a quad holds 16 outputs by 4 neighbouring
+//! `k`. It is unpacked once per call and serves every window. A segment whose length is no multiple
+//! of 4 is filled up with level 0, so what the microkernel reads behind it does not count.
+
+use crate::PackedMatrix;
+use crate::dispatch::Isa;
+use crate::epilogue::{AccRow, NR};
+use crate::tile::Window;
+use crate::tiles::Line;
+use crate::unpack::{QUAD, unpack};
+
+/// The panels of one matrix, for one kind of window.
+pub(crate) struct Panels<'a> {
+    isa: Isa,
+    w: &'a PackedMatrix,
+    window: &'a Window,
+    /// Levels of the tile of 64 rows that `cached` names, in the order of the columns.
+    plain: &'a mut [Line],
+    cached: Option<usize>,
+}
+
+impl<'a> Panels<'a> {
+    /// Lines of one panel.
+    pub(crate) fn lines(window: &Window) -> usize {
+        window.total_quads() * QUAD
+    }
+
+    /// Lines that `plain` must have.
+    pub(crate) fn plain_lines(w: &PackedMatrix) -> usize {
+        w.cols().div_ceil(4) * QUAD
+    }
+
+    pub(crate) fn new(
+        isa: Isa,
+        w: &'a PackedMatrix,
+        window: &'a Window,
+        plain: &'a mut [Line],
+    ) -> Self {
+        Panels {
+            isa,
+            w,
+            window,
+            plain,
+            cached: None,
+        }
+    }
+
+    /// Fills `panel` with rows `first .. first + rows`, at most 64; the lanes after them hold
+    /// anything.
+    pub(crate) fn fill(&mut self, first: usize, rows: usize, panel: &mut [Line]) {
+        if first.is_multiple_of(NR) && self.window.segment().is_multiple_of(4) {
+            unpack(self.isa, self.w, first / NR, panel);
+            return;
+        }
+        let mut row = first;
+        while row < first + rows {
+            let (tile, lane) = (row / NR, row % NR);
+            let count = (NR - lane).min(first + rows - row);
+            if self.cached != Some(tile) {
+                unpack(self.isa, self.w, tile, self.plain);
+                self.cached = Some(tile);
+            }
+            self.regroup(lane..lane + count, row - first, panel);
+            row += count;
+        }
+    }
+
+    /// Moves lanes `from` of the plain tile to lanes `to ..` of the panel, so that each segment
+    /// begins a quad.
+    fn regroup(&self, from: core::ops::Range<usize>, to: usize, panel: &mut [Line]) {
+        let segment = self.window.segment();
+        let mut quads = panel.chunks_exact_mut(QUAD);
+        for s in 0..self.window.taps().len() {
+            for q in 0..self.window.quads() {
+                let k = s * segment + 4 * q;
+                let valid = (segment - 4 * q).min(4);
+                let mask = u32::MAX >> (8 * (4 - valid));
+                let shift = 8 * (k % 4) as u32;
+                let low = &self.plain[k / 4 * QUAD..][..QUAD];
+                // Behind the last quad there is nothing that the mask would keep.
+                let high = self
+                    .plain
+                    .get((k / 4 + 1) * QUAD..)
+                    .and_then(|l| l.get(..QUAD));
+                let high = high.unwrap_or(low);
+                let Some(quad) = quads.next() else { return };
+                for (lane, to) in from.clone().zip(to..) {
+                    let word = u64::from(get(low, lane)) | u64::from(get(high, lane)) << 32;
+                    set(quad, to, (word >> shift) as u32 & mask);
+                }
+            }
+        }
+    }
+}
+
+/// What the accumulators of outputs `first ..` start from where activations carry an offset of
+/// `offset`: `-offset sum_k w[n, k]`.
+pub(crate) fn correction(w: &PackedMatrix, first: usize, offset: u8) -> AccRow {
+    let mut init = AccRow::ZERO;
+    let sums = w.row_sums().get(first..).unwrap_or(&[]);
+    for (init, &sum) in init.0.iter_mut().zip(sums) {
+        // |sum| 255 fits i32.
+        *init = -i32::from(offset) * sum;
+    }
+    init
+}
+
+/// The four levels of a lane, as one little-endian word.
+fn get(quad: &[Line], lane: usize) -> u32 {
+    let at = lane % 16 * 4;
+    u32::from_le_bytes([0, 1, 2, 3].map(|i| quad[lane / 16].0[at + i]))
+}
+
+fn set(quad: &mut [Line], lane: usize, word: u32) {
+    let at = lane % 16 * 4;
+    quad[lane / 16].0[at..at + 4].copy_from_slice(&word.to_le_bytes());
+}

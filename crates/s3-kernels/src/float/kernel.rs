@@ -1,0 +1,131 @@
+//! The contracts of the f32 microkernels, and the list of them.
+
+use crate::dispatch::Isa;
+use crate::tiles::Line;
+use crate::{BitWidth, arch};
+
+/// Outputs of a panel.
+pub(crate) const NR: usize = 64;
+
+/// The `k` that one line of codes stands for: four triples.
+pub(crate) const CODED: usize = 12;
+
+/// One vector register of floats in memory.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct FloatLine(pub(crate) [f32; 16]);
+
+/// Neighbouring outputs of one row: sums, or the weights of one `k`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct FloatRow(pub(crate) [f32; NR]);
+
+/// A few rows of activations times a panel of weights as f32, both with all `k`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PanelTile<'a> {
+    /// Rows of activations, of `panel.len()` values each; at most [`PanelKernel::rows`].
+    pub(crate) rows: &'a [&'a [f32]],
+    /// The weights of each `k`.
+    pub(crate) panel: &'a [FloatRow],
+    /// Outputs that count; the others may be left as they are.
+    pub(crate) columns: usize,
+}
+
+/// A few rows of tables times a panel of codes, for a block of `k`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LineTile<'a> {
+    /// `[triples][rows][2]`: the 32 entries that a code picks one of.
+    pub(crate) tables: &'a [FloatLine],
+    /// `[triples / 4][4]` lines of sixteen outputs, a code in each byte, and one line more.
+    pub(crate) codes: &'a [Line],
+}
+
+/// A kernel that multiplies and adds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PanelKernel {
+    /// The most rows of a tile.
+    pub(crate) rows: usize,
+    /// Turns lines of levels `[k / 4][4]` into one row for each `k`.
+    pub(crate) widen: fn(&[Line], &mut [FloatRow]),
+    /// Stores the sums of each row of a tile.
+    pub(crate) run: fn(&PanelTile<'_>, &mut [FloatRow]),
+}
+
+/// A kernel that looks sums up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TableKernel {
+    /// The most rows of a tile.
+    pub(crate) rows: usize,
+    /// Turns lines of ternary levels `[3 k / 12][4]` into lines of codes `[k / 12][4]`.
+    pub(crate) encode: fn(&[Line], &mut [Line]),
+    /// Fills `[triples][rows][2]` tables from rows of activations.
+    pub(crate) build: fn(&[&[f32]], &mut [FloatLine]),
+    /// Adds to the sums of each row.
+    pub(crate) run: fn(&LineTile<'_>, &mut [FloatRow]),
+}
+
+/// How an instruction set computes the sums.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum How {
+    /// Shifts of exponents and additions, weight by weight.
+    Scalar,
+    /// Multiply and add.
+    Panel(PanelKernel),
+    /// Look-ups and additions: ternary weights only.
+    Table(TableKernel),
+}
+
+/// One implementation of the definition.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FloatKernel {
+    /// `{isa}-f32-{how}`.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "tests say which kernel differs")
+    )]
+    pub(crate) name: &'static str,
+    /// What it runs on.
+    pub(crate) isa: Isa,
+    /// The kernel.
+    pub(crate) how: How,
+}
+
+/// The scalar implementation.
+pub(crate) const SCALAR: FloatKernel = FloatKernel {
+    name: "scalar-f32-shift",
+    isa: Isa::Scalar,
+    how: How::Scalar,
+};
+
+/// Every implementation, the preferred ones of an instruction set first.
+pub(crate) const KERNELS: &[FloatKernel] = &[
+    #[cfg(target_arch = "x86_64")]
+    arch::avx512::float_table::TABLE,
+    #[cfg(target_arch = "x86_64")]
+    arch::avx512::float_panel::FMA,
+    #[cfg(target_arch = "x86_64")]
+    arch::avx2::float_panel::FMA,
+    SCALAR,
+];
+
+/// Outputs from which on tables pay: a table costs about as much as two panels' look-ups in it.
+const TABLE_ROWS: usize = 128;
+
+impl FloatKernel {
+    /// Whether it serves weights of `width`.
+    pub(crate) fn serves(&self, width: BitWidth) -> bool {
+        !matches!(self.how, How::Table(_)) || width == BitWidth::B2
+    }
+
+    /// The kernel that `isa` runs fastest for a matrix of `rows` outputs.
+    pub(crate) fn of(isa: Isa, width: BitWidth, rows: usize) -> &'static FloatKernel {
+        let pays = |kernel: &FloatKernel| match kernel.how {
+            How::Table(_) => rows >= TABLE_ROWS,
+            _ => true,
+        };
+        let mut kernels = KERNELS.iter();
+        kernels
+            .find(|kernel| kernel.isa == isa && kernel.serves(width) && pays(kernel))
+            .unwrap_or(&SCALAR)
+    }
+}

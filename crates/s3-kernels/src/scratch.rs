@@ -1,0 +1,44 @@
+//! Buffers of a call that outlive it, one set per thread: a fresh large allocation costs a page fault
+//! for every 4 KiB, which is more time than the arithmetic of a small layer.
+
+use alloc::vec::Vec;
+
+use crate::tiles::Line;
+
+/// The buffers. Their content is unspecified.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    bytes: Vec<u8>,
+    lines: Vec<Line>,
+}
+
+impl Scratch {
+    /// `bytes` bytes and `lines` lines.
+    pub(crate) fn get(&mut self, bytes: usize, lines: usize) -> (&mut [u8], &mut [Line]) {
+        if self.bytes.len() < bytes {
+            self.bytes.resize(bytes, 0);
+        }
+        if self.lines.len() < lines {
+            self.lines.resize(lines, Line([0; 64]));
+        }
+        (&mut self.bytes[..bytes], &mut self.lines[..lines])
+    }
+}
+
+/// Calls `f` with this thread's buffers; a call inside `f` gets others.
+#[cfg(feature = "std")]
+pub(crate) fn with_scratch<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
+    std::thread_local! {
+        static KEPT: core::cell::Cell<Option<Scratch>> = const { core::cell::Cell::new(None) };
+    }
+    let mut scratch = KEPT.take().unwrap_or_default();
+    let result = f(&mut scratch);
+    KEPT.set(Some(scratch));
+    result
+}
+
+/// Calls `f` with buffers: without `std` there are no threads to keep them for.
+#[cfg(not(feature = "std"))]
+pub(crate) fn with_scratch<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
+    f(&mut Scratch::default())
+}

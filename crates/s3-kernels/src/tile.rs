@@ -1,0 +1,140 @@
+//! The microkernel's contract: a few windows of u8 activations times a panel of s8 levels.
+//!
+//! `out[r][n] = init[n] + sum over taps t and k < 4 quads of x[windows[r] + t + k] panel[t, k, n]`
+//!
+//! in i32, exact: sums wrap, and packing has shown that the final ones do not. The convolution and
+//! the matrix product of u8 activations are loops around it.
+
+use alloc::vec::Vec;
+
+use crate::dispatch::Isa;
+use crate::epilogue::AccRow;
+use crate::tiles::Line;
+use crate::{BitWidth, arch};
+
+/// Windows of one tile, at most.
+pub(crate) const MR: usize = 6;
+
+/// The taps of a kernel: the same for every window.
+#[derive(Clone, Debug)]
+pub(crate) struct Window {
+    /// Offset of each segment of neighbouring bytes from the first byte of the window.
+    taps: Vec<usize>,
+    /// Bytes of one segment.
+    segment: usize,
+    /// Bytes from the first of a window to the last that a microkernel reads.
+    reach: usize,
+}
+
+impl Window {
+    pub(crate) fn new(taps: Vec<usize>, segment: usize) -> Window {
+        let last = taps.iter().max().copied().unwrap_or(0);
+        let reach = last + segment.next_multiple_of(4);
+        Window {
+            taps,
+            segment,
+            reach,
+        }
+    }
+
+    pub(crate) fn taps(&self) -> &[usize] {
+        &self.taps
+    }
+
+    /// Bytes of one segment.
+    pub(crate) fn segment(&self) -> usize {
+        self.segment
+    }
+
+    /// Groups of four bytes in one segment, the last one filled up.
+    pub(crate) fn quads(&self) -> usize {
+        self.segment.div_ceil(4)
+    }
+
+    /// Groups of four bytes in all segments.
+    pub(crate) fn total_quads(&self) -> usize {
+        self.taps.len() * self.quads()
+    }
+
+    /// Bytes from the first of a window to the end of the last group of four.
+    pub(crate) fn reach(&self) -> usize {
+        self.reach
+    }
+}
+
+/// The operands of one microkernel call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tile<'a> {
+    /// Activations.
+    pub(crate) x: &'a [u8],
+    /// Offset of each window in `x`, 1 to [`MR`] of them; a window's reach lies in `x`.
+    pub(crate) windows: &'a [usize],
+    /// The taps of every window.
+    pub(crate) window: &'a Window,
+    /// `[taps][quads][4]` lines of 16 outputs by 4 `k`.
+    pub(crate) panel: &'a [Line],
+    /// What the accumulators start from.
+    pub(crate) init: &'a AccRow,
+    /// Outputs that count, 1 to 64; the others may be left as they are.
+    pub(crate) columns: usize,
+    /// The alphabet of the levels, which bounds how many products fit i16.
+    pub(crate) width: BitWidth,
+}
+
+/// One implementation of the contract.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TileKernel {
+    /// `{isa}-u8s8-{how}`.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "tests say which kernel differs")
+    )]
+    pub(crate) name: &'static str,
+    /// What it runs on.
+    pub(crate) isa: Isa,
+    /// Whether this CPU has what it needs besides `isa`.
+    pub(crate) available: fn() -> bool,
+    /// Fills one row of `out` for each window.
+    ///
+    /// Panics where the operands break the contract, or the CPU cannot run it.
+    pub(crate) run: fn(&Tile<'_>, &mut [AccRow]),
+}
+
+/// Every implementation, the preferred ones of an instruction set first.
+pub(crate) const KERNELS: &[TileKernel] = &[
+    #[cfg(target_arch = "x86_64")]
+    arch::avx512::tile::VNNI,
+    #[cfg(target_arch = "x86_64")]
+    arch::avx512::tile::MADD,
+    #[cfg(target_arch = "x86_64")]
+    arch::avx2::tile::MADD,
+    arch::scalar::tile::SHIFT,
+];
+
+impl TileKernel {
+    /// The kernel that `isa` runs fastest; the scalar one where it has none.
+    pub(crate) fn of(isa: Isa) -> &'static TileKernel {
+        let runs = |kernel: &&TileKernel| kernel.isa == isa && (kernel.available)();
+        KERNELS
+            .iter()
+            .find(runs)
+            .unwrap_or(&arch::scalar::tile::SHIFT)
+    }
+}
+
+impl Tile<'_> {
+    /// Checks that a microkernel reads inside `x`, and inside `panel` if it reads `lines` lines of
+    /// it, and writes inside `out`.
+    ///
+    /// # Panics
+    ///
+    /// Where it would not.
+    pub(crate) fn check(&self, lines: usize, out: &[AccRow]) {
+        assert!(self.windows.len() <= MR.min(out.len()));
+        assert!(self.panel.len() >= lines);
+        let room = self.x.len().checked_sub(self.window.reach());
+        for &window in self.windows {
+            assert!(room.is_some_and(|room| window <= room));
+        }
+    }
+}

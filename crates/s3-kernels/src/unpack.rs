@@ -1,0 +1,98 @@
+//! Packed weights to one byte a level: what microkernels that serve many rows of activations read.
+//!
+//! Quad `g` of a panel, columns `4 g .. 4 g + 4`, becomes four lines: byte `4 n + i` of line `q` is
+//! the level, as i8, of row `16 q + n` and column `4 g + i`. Each is unpacked once and read for every
+//! few rows of activations.
+
+use crate::arch;
+use crate::code::BitWidth;
+use crate::dispatch::Isa;
+use crate::packed::PackedMatrix;
+use crate::tiles::Line;
+
+/// Lines of one quad: 64 rows.
+pub(crate) const QUAD: usize = 4;
+
+/// Fills `to` with the levels of panel `panel`, from its first column on; padding is level 0.
+///
+/// `to` has at most as many quads as the panel has columns, rounded up.
+pub(crate) fn unpack(isa: Isa, w: &PackedMatrix, panel: usize, to: &mut [Line]) {
+    let (width, from) = (w.bit_width(), w.tiles().panel(panel));
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => arch::avx512::unpack::unpack(width, from, to),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => arch::avx2::unpack::unpack(width, from, to),
+        _ => arch::scalar::unpack::unpack(width, from, to),
+    }
+}
+
+/// The level of every 4-bit pattern: of a code, or of a level plus 1 in 2 bits. Patterns that do not
+/// occur are 0.
+pub(crate) const fn levels(width: BitWidth) -> [i8; 16] {
+    let mut levels = [0; 16];
+    let mut code = 0;
+    while code < 16 {
+        levels[code as usize] = match (width, width.decode(code)) {
+            (BitWidth::B2, _) => {
+                if code < 3 {
+                    code as i8 - 1
+                } else {
+                    0
+                }
+            }
+            (_, Some(level)) => level,
+            (_, None) => 0,
+        };
+        code += 1;
+    }
+    levels
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::{QUAD, unpack};
+    use crate::tiles::Line;
+    use crate::{BitWidth, Isa, PackedMatrix};
+
+    #[test]
+    fn every_instruction_set_unpacks_the_levels_and_pads_with_zeros() {
+        for width in BitWidth::ALL {
+            let all = width.levels();
+            for (rows, cols) in [
+                (1, 1),
+                (64, 8),
+                (65, 3),
+                (100, 4),
+                (130, 21),
+                (16, 17),
+                (64, 64),
+            ] {
+                let levels: alloc::vec::Vec<i8> = (0..rows * cols)
+                    .map(|i| all[(i * 5 + i / 7) % all.len()])
+                    .collect();
+                let w = PackedMatrix::from_levels(&levels, rows, cols, width).unwrap();
+                for isa in Isa::available() {
+                    for panel in 0..rows.div_ceil(64) {
+                        let mut lines = vec![Line([99; 64]); cols.div_ceil(4) * QUAD];
+                        unpack(isa, &w, panel, &mut lines);
+                        for lane in 0..64 {
+                            for col in 0..cols.next_multiple_of(4) {
+                                let line = &lines[col / 4 * QUAD + lane / 16];
+                                let row = panel * 64 + lane;
+                                let level = match row < rows && col < cols {
+                                    true => levels[row * cols + col],
+                                    false => 0,
+                                };
+                                let got = line.0[lane % 16 * 4 + col % 4] as i8;
+                                assert_eq!(got, level, "{isa:?} {width:?} {row} {col}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
