@@ -7,6 +7,8 @@
 use core::fmt;
 use core::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+use crate::arch::avx2;
 use crate::arch::scalar;
 use crate::code::BitWidth;
 use crate::dispatch::{Extension, Isa};
@@ -56,15 +58,37 @@ pub struct Kernel {
 }
 
 /// Every kernel, the preferred ones first. The last one serves everything everywhere.
-static TABLE: &[Kernel] = &[Kernel {
-    name: "scalar-any-products",
-    isa: Isa::Scalar,
-    extension: Extension::None,
-    multiplication_free: true,
-    widths: &BitWidth::ALL,
-    pays: |_, _| true,
-    run: scalar::gemm,
-}];
+static TABLE: &[Kernel] = &[
+    #[cfg(target_arch = "x86_64")]
+    Kernel {
+        name: "avx2-any-gemm",
+        isa: Isa::Avx2,
+        extension: Extension::None,
+        multiplication_free: false,
+        widths: &BitWidth::ALL,
+        pays: |_, batch| batch > 1,
+        run: avx2::gemm::gemm,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Kernel {
+        name: "avx2-any-gemv",
+        isa: Isa::Avx2,
+        extension: Extension::None,
+        multiplication_free: false,
+        widths: &BitWidth::ALL,
+        pays: |_, _| true,
+        run: avx2::gemv::gemv,
+    },
+    Kernel {
+        name: "scalar-any-products",
+        isa: Isa::Scalar,
+        extension: Extension::None,
+        multiplication_free: true,
+        widths: &BitWidth::ALL,
+        pays: |_, _| true,
+        run: scalar::gemm,
+    },
+];
 
 impl Kernel {
     /// Every kernel that is compiled for this architecture, whether or not this CPU can run it.
