@@ -163,12 +163,12 @@ fn row(bar: &Bar, shape: Shape, all: &[Measured]) -> Option<String> {
     };
     // A convolution is compared with its requantization, as the peers have it.
     let mine = |bits: u64, threads: u64| {
-        let of = ours(&here).filter(move |one| {
+        ours(&here).find(|one| {
             one.about["bits"] == json!(bits)
                 && one.about["threads"] == json!(threads)
                 && one.word("isa") == isa
-        });
-        of.last()
+                && ["", "u8"].contains(&one.word("output"))
+        })
     };
     let one = mine(bar.bits, threads)?;
     let (other, name, unit) = match bar.against {
@@ -204,14 +204,17 @@ fn row(bar: &Bar, shape: Shape, all: &[Measured]) -> Option<String> {
     let ratios: Vec<f64> = ratios.map(|(a, b)| mine / a / (theirs / b)).collect();
     let ratio = one.giga_per_s(unit)? / other.giga_per_s(unit)?;
     let (_, min, max) = summary(&ratios);
+    let kernel = match one.about["multiplication_free"] == json!(true) {
+        true => format!("{} (no multiplication)", one.word("kernel")),
+        false => one.word("kernel").to_owned(),
+    };
     let mut row = String::new();
     let _ = writeln!(
         row,
-        "| {} | {m}x{n}x{k}{} | {} bits {} {isa}, {threads} thread{} | {name} | {ratio:.2} | {min:.2} .. {max:.2} | {} | {} |",
+        "| {} | {m}x{n}x{k}{} | {} bits {kernel} {isa}, {threads} thread{} | {name} | {ratio:.2} | {min:.2} .. {max:.2} | {} | {} |",
         bar.bench,
         if bar.cold { " cold" } else { "" },
         bar.bits,
-        one.word("kernel"),
         if threads == 1 { "" } else { "s" },
         bar.least,
         if ratio >= bar.least { "yes" } else { "NO" },
