@@ -9,7 +9,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use s3_kernel_benches::Random;
-use s3_kernels::{BitWidth, Isa, PackedMatrix, gemm, peak};
+use s3_kernels::{BitWidth, ConvShape, Isa, PackedMatrix, conv2d, gemm, peak};
 
 /// batch, rows, columns: one vector, a few, many, few outputs, and one that no tile divides.
 const PRODUCTS: [(usize, usize, usize); 5] = [
@@ -19,6 +19,9 @@ const PRODUCTS: [(usize, usize, usize); 5] = [
     (784, 128, 1152),
     (13, 191, 1001),
 ];
+
+/// height = width, channels, groups: 3x3 convolutions.
+const LAYERS: [(usize, usize, usize); 4] = [(56, 64, 1), (14, 256, 1), (7, 512, 1), (28, 128, 128)];
 
 fn packed(rows: usize, cols: usize, width: BitWidth) -> PackedMatrix {
     let levels = Random(7).levels(width.levels(), rows * cols);
@@ -47,9 +50,36 @@ fn products(c: &mut Criterion) {
     }
 }
 
+fn convolutions(c: &mut Criterion) {
+    for (side, channels, groups) in LAYERS {
+        let shape = ConvShape {
+            height: side,
+            width: side,
+            in_channels: channels,
+            out_channels: channels,
+            kernel_h: 3,
+            kernel_w: 3,
+            padding: 1,
+            groups,
+            ..ConvShape::default()
+        };
+        let cols = 9 * channels / groups;
+        let x = Random(1).signed(shape.input_len().expect("a valid layer"));
+        let mut y = vec![0; shape.output_len().expect("a valid layer")];
+        let mut group = c.benchmark_group(format!("conv-{side}x{side}x{channels}-g{groups}"));
+        group.throughput(Throughput::Elements((y.len() * cols) as u64));
+        for width in BitWidth::ALL {
+            let w = packed(channels, cols, width);
+            let id = BenchmarkId::new(Isa::detect().name(), width.bits());
+            group.bench_function(id, |b| b.iter(|| conv2d(&w, &x, &shape, &mut y)));
+        }
+        group.finish();
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).measurement_time(std::time::Duration::from_secs(1));
-    targets = peaks, products
+    targets = peaks, products, convolutions
 }
 criterion_main!(benches);

@@ -3,7 +3,10 @@
 
 use anyhow::{Context, Result};
 use s3_kernel_benches::{COLD_BYTES, Case, Program, Programs, Random, serve};
-use s3_kernels::{BitWidth, Isa, Kernel, PackedMatrix, gemm, peak, train};
+use s3_kernels::{
+    BitWidth, ConvShape, Isa, Kernel, PackedMatrix, ShiftRequant, conv2d, conv2d_fused, gemm, peak,
+    train,
+};
 use serde_json::json;
 
 fn main() -> Result<()> {
@@ -15,7 +18,7 @@ fn main() -> Result<()> {
             let mut programs = limits(memory);
             for &bits in &case.bits {
                 let mut ours = match case.bench.as_str() {
-                    "conv" => Vec::new(),
+                    "conv" => convolutions(case, bits)?,
                     _ => vec![product(case, bits)?],
                 };
                 for program in &mut ours {
@@ -103,4 +106,48 @@ fn product(case: &Case, bits: u64) -> Result<Program> {
         about,
         call: Box::new(call),
     })
+}
+
+/// One image: i8 activations with the raw sums, and u8 activations requantized to u8 in the same call,
+/// as between the layers of a network.
+fn convolutions(case: &Case, bits: u64) -> Result<Vec<Program>> {
+    let shape = ConvShape {
+        height: case.field("height")?,
+        width: case.field("width")?,
+        in_channels: case.field("in_channels")?,
+        out_channels: case.field("out_channels")?,
+        kernel_h: case.field("kernel")?,
+        kernel_w: case.field("kernel")?,
+        stride: case.field("stride")?,
+        padding: case.field("padding")?,
+        groups: case.field("groups")?,
+        ..ConvShape::default()
+    };
+    let weights = weights(case, bits)?.swap_remove(0);
+    let signed = Random(1).signed(shape.input_len()?);
+    let unsigned = Random(1).bytes(shape.input_len()?);
+    let mut raw = vec![0i32; shape.output_len()?];
+    let mut requantized = vec![0u8; raw.len()];
+    let (bias, shift) = (vec![100; case.n], vec![7u8; case.n]);
+    let w = weights.clone();
+    let to_i32 = move || conv2d(&w, &signed, &shape, &mut raw).expect("the shapes fit");
+    let to_u8 = move || {
+        let epilogue = ShiftRequant {
+            bias: &bias,
+            shift: &shift,
+            residual: None,
+        };
+        conv2d_fused(&weights, &unsigned, &shape, &epilogue, &mut requantized)
+            .expect("the shapes fit");
+    };
+    Ok(vec![
+        Program {
+            about: json!({ "output": "i32" }),
+            call: Box::new(to_i32),
+        },
+        Program {
+            about: json!({ "output": "u8" }),
+            call: Box::new(to_u8),
+        },
+    ])
 }

@@ -40,7 +40,9 @@ enum Against {
 }
 
 const F32: Against = Against::Peer("", &["f32"]);
-const ORT: Against = Against::Peer("onnxruntime", &["u8s8", "u8s8 NHWC"]);
+const ORT: Against = Against::Peer("onnxruntime", &["u8s8"]);
+/// Its own operator, which the operator of the ONNX standard is rewritten to between transpositions.
+const ORT_NHWC: Against = Against::Peer("onnxruntime", &["u8s8 NHWC"]);
 const ORT_F32: Against = Against::Peer("onnxruntime", &["f32"]);
 const ORT_2BIT: Against = Against::Peer("onnxruntime", &["2-bit"]);
 const DOT: Against = Against::Limit("dot", "macs");
@@ -104,6 +106,7 @@ fn bars() -> Vec<Bar> {
     }
     bars.extend([
         bar("conv", &CONV, ORT, 1.0),
+        bar("conv", &CONV, ORT_NHWC, 1.0),
         bar("conv", &CONV, ORT_F32, 3.8),
         Bar {
             isa: Some("avx2"),
