@@ -122,6 +122,8 @@ fn gemm_with<X: Activation, E: Epilogue>(
                 column,
                 columns,
                 channels: w.rows(),
+                origin: 0,
+                pitch: w.rows(),
             };
             epilogue.store(kernel.isa, narrow, &tile, &place, y);
         }

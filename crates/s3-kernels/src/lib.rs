@@ -49,6 +49,8 @@ mod gemm;
 mod gemm_fused;
 mod kernel;
 mod packed;
+#[cfg(feature = "rayon")]
+mod parallel;
 #[cfg(feature = "peak")]
 pub mod peak;
 pub mod reference;

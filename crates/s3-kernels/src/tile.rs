@@ -73,7 +73,7 @@ pub(crate) struct Tile<'a> {
     pub(crate) window: &'a Window,
     /// `[taps][quads][4]` lines of 16 outputs by 4 `k`.
     pub(crate) panel: &'a [Line],
-    /// What the accumulators start from.
+    /// What the accumulators of every window start from.
     pub(crate) init: &'a AccRow,
     /// Outputs that count, 1 to 64; the others may be left as they are.
     pub(crate) columns: usize,

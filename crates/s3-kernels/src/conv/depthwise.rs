@@ -202,6 +202,8 @@ impl<E: Epilogue> Job<'_, E> {
                     column,
                     columns,
                     channels,
+                    origin: 0,
+                    pitch: channels,
                 };
                 let tile = &sums[..count];
                 self.epilogue

@@ -1,5 +1,10 @@
 //! The loops around the microkernel.
+//!
+//! A *block* is a panel of up to 64 outputs of one group. Its weights are unpacked into the second-level
+//! cache, and every window meets them there.
 
+#[cfg(feature = "rayon")]
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::geometry::Geometry;
@@ -12,6 +17,11 @@ use crate::tile::{MR, Tile, TileKernel};
 
 /// Bytes of bordered images that are held at a time, where one image is not more.
 const IMAGES: usize = 4 << 20;
+
+/// Windows from which on threads share them: below, the time to unpack weights would count, and threads
+/// share the weights.
+#[cfg(feature = "rayon")]
+const MANY: usize = 192;
 
 /// What does not change while a convolution runs.
 struct Job<'a, E> {
@@ -41,43 +51,102 @@ pub(crate) fn run<X: Activation, E: Epilogue>(
         narrow,
         flip: X::FLIP,
     };
-    job.rows(X::bytes(x), 0..geometry.rows, y);
+    job.split(X::bytes(x), y);
 }
 
 impl<E: Epilogue> Job<'_, E> {
-    /// The output rows `rows`, which `y` holds.
-    fn rows(&self, x: &[u8], rows: Range<usize>, y: &mut [E::Output]) {
+    /// Blocks of one group.
+    fn group_blocks(&self) -> usize {
+        self.geometry.group_out.div_ceil(NR)
+    }
+
+    /// The first channel of a block; of the block behind the last one, the number of channels.
+    fn channel(&self, block: usize) -> usize {
+        let (group, panel) = (block / self.group_blocks(), block % self.group_blocks());
+        group * self.geometry.group_out + panel * NR
+    }
+
+    #[cfg(not(feature = "rayon"))]
+    fn split(&self, x: &[u8], y: &mut [E::Output]) {
+        let blocks = self.geometry.shape.groups * self.group_blocks();
+        self.part(x, 0..self.geometry.rows, 0..blocks, y);
+    }
+
+    /// Divides the outputs among the threads of the pool: by windows, or by channels where there are
+    /// few windows, because every thread unpacks the weights of its channels.
+    #[cfg(feature = "rayon")]
+    fn split(&self, x: &[u8], y: &mut [E::Output]) {
+        use rayon::prelude::*;
+
+        let blocks = self.geometry.shape.groups * self.group_blocks();
+        let (rows, channels) = (self.geometry.rows, self.geometry.shape.out_channels);
+        let threads = crate::parallel::threads(rows, channels, self.w.cols());
+        if threads == 1 {
+            self.part(x, 0..rows, 0..blocks, y);
+        } else if rows >= threads * MANY || blocks < threads {
+            let share = rows.div_ceil(threads).next_multiple_of(MR);
+            y.par_chunks_mut(share * channels)
+                .enumerate()
+                .for_each(|(i, y)| {
+                    let first = i * share;
+                    self.part(x, first..(first + share).min(rows), 0..blocks, y);
+                });
+        } else {
+            let share = blocks.div_ceil(threads);
+            let parts: Vec<(Range<usize>, Vec<E::Output>)> = (0..blocks.div_ceil(share))
+                .into_par_iter()
+                .map(|i| {
+                    let blocks = i * share..((i + 1) * share).min(blocks);
+                    let part = self.channel(blocks.start)..self.channel(blocks.end).min(channels);
+                    let mut y = vec![E::Output::default(); rows * part.len()];
+                    self.part(x, 0..rows, blocks, &mut y);
+                    (part, y)
+                })
+                .collect();
+            for (part, from) in parts {
+                let from = from.chunks_exact(part.len());
+                for (y, from) in y.chunks_exact_mut(channels).zip(from) {
+                    y[part.clone()].copy_from_slice(from);
+                }
+            }
+        }
+    }
+
+    /// The output rows `rows` of the channels of `blocks`, all of which `y` holds.
+    fn part(&self, x: &[u8], rows: Range<usize>, blocks: Range<usize>, y: &mut [E::Output]) {
         let channels = self.geometry.shape.out_channels;
+        let pitch = self.channel(blocks.end).min(channels) - self.channel(blocks.start);
         with_scratch(|scratch| {
             for (images, part) in self.geometry.parts(rows.clone(), IMAGES) {
-                let held = (part.start - rows.start) * channels..(part.end - rows.start) * channels;
-                self.images(scratch, x, images, part, &mut y[held]);
+                let held = (part.start - rows.start) * pitch..(part.end - rows.start) * pitch;
+                self.images(scratch, x, images, part, blocks.clone(), &mut y[held]);
             }
         });
     }
 
-    /// The output rows `rows`, all of them of `images`.
+    /// The output rows `rows`, all of them of `images`, of the channels of `blocks`.
     fn images(
         &self,
         scratch: &mut Scratch,
         x: &[u8],
         images: Range<usize>,
         rows: Range<usize>,
+        blocks: Range<usize>,
         y: &mut [E::Output],
     ) {
         let geometry = self.geometry;
+        let channels = geometry.shape.out_channels;
         let window = geometry.window();
+        let panel_lines = Panels::lines(&window);
         let in_place =
             self.flip == 0 && geometry.shape.padding == 0 && window.segment().is_multiple_of(4);
-        let panel_lines = Panels::lines(&window);
         // The microkernel reads up to three bytes behind the last segment.
         let copied = if in_place {
             0
         } else {
             images.len() * geometry.image + 3
         };
-        let lines = panel_lines + Panels::plain_lines(self.w);
-        let (bytes, lines) = scratch.get(copied, lines);
+        let (bytes, lines) = scratch.get(copied, panel_lines + Panels::plain_lines(self.w));
         let x = if in_place {
             &x[images.start * geometry.image..]
         } else {
@@ -87,41 +156,46 @@ impl<E: Epilogue> Job<'_, E> {
         let (panel, plain) = lines.split_at_mut(panel_lines);
         let mut panels = Panels::new(self.kernel.isa, self.w, &window, plain);
         let mut sums = [AccRow::ZERO; MR];
-        for group in 0..geometry.shape.groups {
-            let first = group * geometry.group_out;
-            for column in (0..geometry.group_out).step_by(NR) {
-                let columns = (geometry.group_out - column).min(NR);
-                panels.fill(first + column, columns, panel);
-                let init = correction(self.w, first + column, self.flip);
-                let mut windows = geometry.windows(rows.start, images.start);
-                let mut row = rows.start;
-                while row < rows.end {
-                    let count = (rows.end - row).min(MR);
-                    let mut offsets = [0; MR];
-                    for offset in &mut offsets[..count] {
-                        *offset = windows.next() + group * geometry.group_in;
-                    }
-                    let tile = Tile {
-                        x,
-                        windows: &offsets[..count],
-                        window: &window,
-                        panel,
-                        init: &init,
-                        columns,
-                        width: self.w.bit_width(),
-                    };
-                    (self.kernel.run)(&tile, &mut sums);
-                    let place = Place {
-                        row,
-                        first: rows.start,
-                        column: first + column,
-                        columns,
-                        channels: geometry.shape.out_channels,
-                    };
-                    self.epilogue
-                        .store(self.kernel.isa, self.narrow, &sums[..count], &place, y);
-                    row += count;
+        let tiles = rows.len().div_ceil(MR);
+        let (origin, end) = (self.channel(blocks.start), self.channel(blocks.end));
+        let pitch = end.min(channels) - origin;
+        for block in blocks {
+            let group = block / self.group_blocks();
+            let column = self.channel(block);
+            let columns = ((group + 1) * geometry.group_out - column).min(NR);
+            let init = correction(self.w, column, self.flip);
+            panels.fill(column, columns, panel);
+            let mut windows = geometry.windows(rows.start, images.start);
+            for t in 0..tiles {
+                // Of as equal sizes as possible: a tile of one window loads weights for nothing.
+                let row = rows.start + rows.len() * t / tiles;
+                let count = rows.start + rows.len() * (t + 1) / tiles - row;
+                let mut offsets = [0; MR];
+                for offset in &mut offsets[..count] {
+                    *offset = windows.next() + group * geometry.group_in;
                 }
+                let tile = Tile {
+                    x,
+                    windows: &offsets[..count],
+                    window: &window,
+                    panel,
+                    init: &init,
+                    columns,
+                    width: self.w.bit_width(),
+                };
+                (self.kernel.run)(&tile, &mut sums);
+                let place = Place {
+                    row,
+                    first: rows.start,
+                    column,
+                    columns,
+                    channels,
+                    origin,
+                    pitch,
+                };
+                let sums = &sums[..count];
+                self.epilogue
+                    .store(self.kernel.isa, self.narrow, sums, &place, y);
             }
         }
     }

@@ -65,7 +65,11 @@ pub(crate) mod sealed {
     }
 }
 
-/// Convolution of i8 activations with i32 results.
+/// Convolution of i8 activations with i32 results, exact for every input.
+///
+/// `y[b, oy, ox, n] = sum over (i, j, c) of w[n, i, j, c] x[b, oy s + i d - p, ox s + j d - p, c]` with
+/// stride `s`, dilation `d`, padding `p`, and `c` over the channels of output `n`'s group; activations
+/// outside the image are 0. Any shape is served, and the result is the same on every CPU.
 ///
 /// # Shapes
 ///

@@ -235,7 +235,7 @@ fn sums_of_the_largest_levels_and_activations_are_exact() {
     let shape = ConvShape {
         height: 3,
         width: 8,
-        in_channels: 300,
+        in_channels: 304,
         out_channels: 20,
         kernel_h: 3,
         kernel_w: 3,
@@ -246,13 +246,32 @@ fn sums_of_the_largest_levels_and_activations_are_exact() {
         for sign in [1, -1] {
             let level = sign << width.t();
             let levels = vec![level; shape.weight_len().unwrap()];
-            let w = PackedMatrix::from_levels(&levels, 20, 2700, width).unwrap();
+            let w = PackedMatrix::from_levels(&levels, 20, 2736, width).unwrap();
             for value in [i8::MIN, i8::MAX] {
                 let x = vec![value; shape.input_len().unwrap()];
                 check(&w, &x, &shape, &sums(&levels, &x, &shape), &Raw);
             }
             let x = vec![u8::MAX; shape.input_len().unwrap()];
             check(&w, &x, &shape, &sums(&levels, &x, &shape), &Raw);
+        }
+    }
+}
+
+#[test]
+fn weights_unpacked_in_pieces_are_exact() {
+    for (in_channels, out_channels, kernel_w) in [(104, 70, 3), (328, 130, 1), (16, 64, 5)] {
+        let shape = ConvShape {
+            height: 5,
+            width: 7,
+            in_channels,
+            out_channels,
+            kernel_h: 5,
+            kernel_w,
+            padding: 2,
+            ..ConvShape::default()
+        };
+        for width in BitWidth::ALL {
+            check_all(&shape, width, 77);
         }
     }
 }

@@ -3,26 +3,6 @@
 //! An epilogue takes the exact i32 sum of one output and gives what is stored, in the same call as
 //! the product: no second pass over the outputs. Each of them is defined on integers (or, for
 //! [`Scale`], as a fixed sequence of f32 roundings), so every instruction set stores the same bits.
-//!
-//! | epilogue | stores | multiplies | formula |
-//! | --- | --- | --- | --- |
-//! | [`Raw`] | i32 | no | `acc` |
-//! | [`ShiftRequant`] | u8 | no | `clamp((v + 2^(s-1)) >> s, 0, 255)` |
-//! | [`FixedPoint`] | u8 | yes | `clamp(zero_point + v m 2^-31 2^-s, low, 255)` |
-//! | [`Scale`] | f32 | yes | `acc scale + bias (+ residual)`, ReLU |
-//!
-//! with `v = acc + bias + (residual << residual_shift)`, computed as if in unbounded integers.
-//!
-//! # Example
-//!
-//! ```
-//! use s3_kernels::{Epilogue, ShiftRequant};
-//!
-//! let epilogue = ShiftRequant { bias: &[0, 100], shift: &[2, 2], residual: None };
-//! assert_eq!(epilogue.value(10, 0, 0), 3); // 2.5 rounds up
-//! assert_eq!(epilogue.value(-10, 0, 0), 0); // ReLU: nothing below 0 is stored
-//! assert_eq!(epilogue.value(4000, 1, 1), 255);
-//! ```
 
 mod fixed_point;
 mod scale;
@@ -60,6 +40,10 @@ pub struct Place {
     pub(crate) columns: usize,
     /// Outputs per row.
     pub(crate) channels: usize,
+    /// The channel that each row of the slice of outputs begins with.
+    pub(crate) origin: usize,
+    /// Outputs per row of the slice.
+    pub(crate) pitch: usize,
 }
 
 impl Place {
@@ -70,13 +54,33 @@ impl Place {
 
     /// Range in the slice of outputs of row `r` of the tile.
     pub(crate) fn stored(&self, r: usize) -> core::ops::Range<usize> {
-        let start = (self.row - self.first + r) * self.channels + self.column;
+        let start = (self.row - self.first + r) * self.pitch + self.column - self.origin;
         start..start + self.columns
     }
 }
 
-/// How the accumulators of [`gemm_fused`](crate::gemm_fused) and
-/// [`conv2d_fused`](crate::conv2d_fused) become outputs: one of the four of this module.
+/// How the accumulators of [`gemm_fused`](crate::gemm_fused()) and
+/// [`conv2d_fused`](crate::conv2d_fused) become outputs.
+///
+/// | epilogue | stores | multiplies | formula |
+/// | --- | --- | --- | --- |
+/// | [`Raw`] | i32 | no | `acc` |
+/// | [`ShiftRequant`] | u8 | no | `clamp((v + 2^(s-1)) >> s, 0, 255)` |
+/// | [`FixedPoint`] | u8 | yes | `clamp(zero_point + v m 2^-31 2^-s, low, 255)` |
+/// | [`Scale`] | f32 | yes | `acc scale + bias (+ residual)`, ReLU |
+///
+/// with `v = acc + bias + (residual << residual_shift)`, computed as if in unbounded integers.
+///
+/// # Example
+///
+/// ```
+/// use s3_kernels::{Epilogue, ShiftRequant};
+///
+/// let epilogue = ShiftRequant { bias: &[0, 100], shift: &[2, 2], residual: None };
+/// assert_eq!(epilogue.value(10, 0, 0), 3); // 2.5 rounds up
+/// assert_eq!(epilogue.value(-10, 0, 0), 0); // ReLU: nothing below 0 is stored
+/// assert_eq!(epilogue.value(4000, 1, 1), 255);
+/// ```
 pub trait Epilogue: sealed::Epilogue {
     /// The stored value of accumulator `acc` of output channel `channel`; `index` is its position
     /// in the output, which a residual is read at. This is the definition that every kernel equals.

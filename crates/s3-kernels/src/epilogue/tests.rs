@@ -39,6 +39,8 @@ fn check<E: Epilogue>(epilogue: &E, rows: usize, channels: usize, bound: i32) {
                     column,
                     columns,
                     channels,
+                    origin: 0,
+                    pitch: channels,
                 };
                 epilogue.store(isa, narrow, &tile, &place, &mut y);
                 for (r, acc) in tile.iter().enumerate() {

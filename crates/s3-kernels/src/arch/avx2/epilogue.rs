@@ -77,19 +77,29 @@ fn store_u8(v: __m256i, to: &mut [u8]) {
     // Both packs saturate: lanes above 32767 end at 255 all the same.
     let words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
     let bytes = _mm_packus_epi16(words, words);
-    let mut lanes = [0u8; LANES];
-    // SAFETY: `lanes` holds eight bytes.
-    unsafe { _mm_storel_epi64(lanes.as_mut_ptr().cast(), bytes) }
-    to.copy_from_slice(&lanes[..to.len()]);
+    if let Some(to) = to.first_chunk_mut::<LANES>() {
+        // SAFETY: `to` holds eight bytes.
+        unsafe { _mm_storel_epi64(to.as_mut_ptr().cast(), bytes) }
+    } else {
+        let mut lanes = [0u8; LANES];
+        // SAFETY: `lanes` holds eight bytes.
+        unsafe { _mm_storel_epi64(lanes.as_mut_ptr().cast(), bytes) }
+        to.copy_from_slice(&lanes[..to.len()]);
+    }
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
 fn store_f32(v: __m256, to: &mut [f32]) {
-    let mut lanes = [0f32; LANES];
-    // SAFETY: `lanes` holds eight floats.
-    unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), v) }
-    to.copy_from_slice(&lanes[..to.len()]);
+    if let Some(to) = to.first_chunk_mut::<LANES>() {
+        // SAFETY: `to` holds eight floats.
+        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), v) }
+    } else {
+        let mut lanes = [0f32; LANES];
+        // SAFETY: `lanes` holds eight floats.
+        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), v) }
+        to.copy_from_slice(&lanes[..to.len()]);
+    }
 }
 
 /// `v + (residual << shift)`, the residual's values of row `r` from column `c` on.

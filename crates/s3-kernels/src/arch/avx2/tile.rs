@@ -54,8 +54,9 @@ unsafe fn madd_sized<const R: usize>(tile: &Tile<'_>, column: usize, out: &mut [
     let quads = tile.window.quads();
     let step = products_in_i16(tile.width);
     let ones = _mm256_set1_epi16(1);
-    for row in out.iter_mut().take(R) {
-        row.0[column..column + 8 * V].copy_from_slice(&tile.init.0[column..column + 8 * V]);
+    let columns = column..column + 8 * V;
+    for row in &mut out[..R] {
+        row.0[columns.clone()].copy_from_slice(&tile.init.0[columns.clone()]);
     }
     let mut panel = tile.panel.as_ptr().cast::<i8>().wrapping_add(4 * column);
     for &tap in tile.window.taps() {

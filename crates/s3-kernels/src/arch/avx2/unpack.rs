@@ -2,8 +2,7 @@
 
 use core::arch::x86_64::{
     __m256i, _mm_loadu_si128, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_load_si256,
-    _mm256_or_si256, _mm256_set1_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8,
-    _mm256_srli_epi16, _mm256_store_si256,
+    _mm256_or_si256, _mm256_set1_epi8, _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_store_si256,
 };
 
 use crate::code::BitWidth;
@@ -20,17 +19,35 @@ pub(crate) fn unpack(width: BitWidth, from: &[Line], to: &mut [Line]) {
 #[target_feature(enable = "avx2")]
 fn unpack_lines(width: BitWidth, from: &[Line], to: &mut [Line]) {
     let levels = table(&levels(width));
-    let bits = width.bits() as usize;
-    let steps = from.chunks_exact(bits);
-    for (lines, to) in steps.zip(to.chunks_mut(2 * QUAD)) {
+    match width {
+        BitWidth::B2 => steps(|lines| codes2(lines), levels, from, to),
+        BitWidth::B3 => steps(|lines| codes3(lines), levels, from, to),
+        BitWidth::B4 => steps(|lines| codes4(lines), levels, from, to),
+    }
+}
+
+/// Unpacks step by step: `BITS` lines become the codes of eight.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn steps<const BITS: usize>(
+    codes: impl Fn([__m256i; BITS]) -> [__m256i; 8],
+    levels: __m256i,
+    from: &[Line],
+    to: &mut [Line],
+) {
+    let (from, _) = from.as_chunks::<BITS>();
+    for (lines, to) in from.iter().zip(to.chunks_mut(2 * QUAD)) {
         for half in [0, 32] {
-            let mut packed = [_mm256_setzero_si256(); 4];
-            for (packed, line) in packed.iter_mut().zip(lines) {
-                *packed = load(line, half);
-            }
-            let codes = codes(width, packed);
-            for (to, codes) in to.iter_mut().zip(codes) {
-                store(_mm256_shuffle_epi8(levels, codes), to, half);
+            let codes = codes(core::array::from_fn(|i| load(&lines[i], half)));
+            // The last step may be asked for one quad only.
+            if let Ok(to) = <&mut [Line; 8]>::try_from(&mut *to) {
+                for i in 0..8 {
+                    store(_mm256_shuffle_epi8(levels, codes[i]), &mut to[i], half);
+                }
+            } else {
+                for i in 0..to.len() {
+                    store(_mm256_shuffle_epi8(levels, codes[i]), &mut to[i], half);
+                }
             }
         }
     }
@@ -63,59 +80,62 @@ fn store(levels: __m256i, line: &mut Line, half: usize) {
     unsafe { _mm256_store_si256(bytes.cast(), levels) }
 }
 
-/// The codes of the eight lines that a step of packed lines stands for. Shifts move 16 bits; the
-/// masks drop what comes from the neighbouring byte.
+/// The codes of the eight lines that a step stands for. Shifts move 16 bits; the masks drop what
+/// comes from the neighbouring byte.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn codes(width: BitWidth, packed: [__m256i; 4]) -> [__m256i; 8] {
-    match width {
-        BitWidth::B2 => {
-            let mask = _mm256_set1_epi8(3);
-            let fields = |line| {
-                [
-                    _mm256_and_si256(line, mask),
-                    _mm256_and_si256(_mm256_srli_epi16::<2>(line), mask),
-                    _mm256_and_si256(_mm256_srli_epi16::<4>(line), mask),
-                    _mm256_and_si256(_mm256_srli_epi16::<6>(line), mask),
-                ]
-            };
-            let [a, b, c, d] = fields(packed[0]);
-            let [e, f, g, h] = fields(packed[1]);
-            [a, b, c, d, e, f, g, h]
-        }
-        BitWidth::B3 => {
-            let mask = _mm256_set1_epi8(7);
-            let top = |line, place: i8| {
-                // Bits 6 and 7, to `place` and `place + 1`.
-                let moved = match place {
-                    0 => _mm256_srli_epi16::<6>(line),
-                    2 => _mm256_srli_epi16::<4>(line),
-                    _ => _mm256_srli_epi16::<2>(line),
-                };
-                _mm256_and_si256(moved, _mm256_set1_epi8(3 << place))
-            };
-            let low = _mm256_or_si256(top(packed[0], 0), top(packed[1], 2));
-            let last = _mm256_or_si256(low, top(packed[2], 4));
-            let pair = |pair| {
-                [
-                    _mm256_and_si256(pair, mask),
-                    _mm256_and_si256(_mm256_srli_epi16::<3>(pair), mask),
-                ]
-            };
-            let [[a, b], [c, d], [e, f], [g, h]] =
-                [packed[0], packed[1], packed[2], last].map(pair);
-            [a, b, c, d, e, f, g, h]
-        }
-        BitWidth::B4 => {
-            let mask = _mm256_set1_epi8(15);
-            let pair = |pair| {
-                [
-                    _mm256_and_si256(pair, mask),
-                    _mm256_and_si256(_mm256_srli_epi16::<4>(pair), mask),
-                ]
-            };
-            let [[a, b], [c, d], [e, f], [g, h]] = packed.map(pair);
-            [a, b, c, d, e, f, g, h]
-        }
-    }
+fn codes2([a, b]: [__m256i; 2]) -> [__m256i; 8] {
+    let mask = _mm256_set1_epi8(3);
+    [
+        _mm256_and_si256(a, mask),
+        _mm256_and_si256(_mm256_srli_epi16::<2>(a), mask),
+        _mm256_and_si256(_mm256_srli_epi16::<4>(a), mask),
+        _mm256_and_si256(_mm256_srli_epi16::<6>(a), mask),
+        _mm256_and_si256(b, mask),
+        _mm256_and_si256(_mm256_srli_epi16::<2>(b), mask),
+        _mm256_and_si256(_mm256_srli_epi16::<4>(b), mask),
+        _mm256_and_si256(_mm256_srli_epi16::<6>(b), mask),
+    ]
+}
+
+/// As [`codes2`], for pairs of 3-bit codes; the last pairs are in the top bits of all three lines.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn codes3([a, b, c]: [__m256i; 3]) -> [__m256i; 8] {
+    let mask = _mm256_set1_epi8(7);
+    let [low, middle, high] = [0x03, 0x0c, 0x30].map(|bits| _mm256_set1_epi8(bits));
+    let d = _mm256_or_si256(
+        _mm256_and_si256(_mm256_srli_epi16::<6>(a), low),
+        _mm256_or_si256(
+            _mm256_and_si256(_mm256_srli_epi16::<4>(b), middle),
+            _mm256_and_si256(_mm256_srli_epi16::<2>(c), high),
+        ),
+    );
+    [
+        _mm256_and_si256(a, mask),
+        _mm256_and_si256(_mm256_srli_epi16::<3>(a), mask),
+        _mm256_and_si256(b, mask),
+        _mm256_and_si256(_mm256_srli_epi16::<3>(b), mask),
+        _mm256_and_si256(c, mask),
+        _mm256_and_si256(_mm256_srli_epi16::<3>(c), mask),
+        _mm256_and_si256(d, mask),
+        _mm256_and_si256(_mm256_srli_epi16::<3>(d), mask),
+    ]
+}
+
+/// As [`codes2`], for 4-bit codes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn codes4([a, b, c, d]: [__m256i; 4]) -> [__m256i; 8] {
+    let mask = _mm256_set1_epi8(15);
+    [
+        _mm256_and_si256(a, mask),
+        _mm256_and_si256(_mm256_srli_epi16::<4>(a), mask),
+        _mm256_and_si256(b, mask),
+        _mm256_and_si256(_mm256_srli_epi16::<4>(b), mask),
+        _mm256_and_si256(c, mask),
+        _mm256_and_si256(_mm256_srli_epi16::<4>(c), mask),
+        _mm256_and_si256(d, mask),
+        _mm256_and_si256(_mm256_srli_epi16::<4>(d), mask),
+    ]
 }

@@ -174,9 +174,7 @@ unsafe fn madd_sized<const R: usize, const V: usize>(tile: &Tile<'_>, out: &mut 
     let quads = tile.window.quads();
     let step = products_in_i16(tile.width);
     let ones = _mm512_set1_epi16(1);
-    for row in out.iter_mut().take(R) {
-        *row = *tile.init;
-    }
+    out[..R].fill(*tile.init);
     let mut panel = tile.panel.as_ptr();
     for &tap in tile.window.taps() {
         let x: [*const u8; R] =

@@ -2,8 +2,7 @@
 
 use core::arch::x86_64::{
     __m512i, _mm_loadu_si128, _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_load_si512,
-    _mm512_or_si512, _mm512_set1_epi8, _mm512_setzero_si512, _mm512_shuffle_epi8,
-    _mm512_srli_epi16, _mm512_store_si512,
+    _mm512_or_si512, _mm512_set1_epi8, _mm512_shuffle_epi8, _mm512_srli_epi16, _mm512_store_si512,
 };
 
 use crate::code::BitWidth;
@@ -20,16 +19,34 @@ pub(crate) fn unpack(width: BitWidth, from: &[Line], to: &mut [Line]) {
 #[target_feature(enable = "avx512f,avx512bw")]
 fn unpack_lines(width: BitWidth, from: &[Line], to: &mut [Line]) {
     let levels = table(&levels(width));
-    let bits = width.bits() as usize;
-    let steps = from.chunks_exact(bits);
-    for (lines, to) in steps.zip(to.chunks_mut(2 * QUAD)) {
-        let mut packed = [_mm512_setzero_si512(); 4];
-        for (packed, line) in packed.iter_mut().zip(lines) {
-            *packed = load(line);
-        }
-        let codes = codes(width, packed);
-        for (to, codes) in to.iter_mut().zip(codes) {
-            store(_mm512_shuffle_epi8(levels, codes), to);
+    match width {
+        BitWidth::B2 => steps(|lines| codes2(lines), levels, from, to),
+        BitWidth::B3 => steps(|lines| codes3(lines), levels, from, to),
+        BitWidth::B4 => steps(|lines| codes4(lines), levels, from, to),
+    }
+}
+
+/// Unpacks step by step: `BITS` lines become the codes of eight.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn steps<const BITS: usize>(
+    codes: impl Fn([__m512i; BITS]) -> [__m512i; 8],
+    levels: __m512i,
+    from: &[Line],
+    to: &mut [Line],
+) {
+    let (from, _) = from.as_chunks::<BITS>();
+    for (lines, to) in from.iter().zip(to.chunks_mut(2 * QUAD)) {
+        let codes = codes(core::array::from_fn(|i| load(&lines[i])));
+        // The last step may be asked for one quad only.
+        if let Ok(to) = <&mut [Line; 8]>::try_from(&mut *to) {
+            for i in 0..8 {
+                store(_mm512_shuffle_epi8(levels, codes[i]), &mut to[i]);
+            }
+        } else {
+            for i in 0..to.len() {
+                store(_mm512_shuffle_epi8(levels, codes[i]), &mut to[i]);
+            }
         }
     }
 }
@@ -57,59 +74,62 @@ fn store(bytes: __m512i, line: &mut Line) {
     unsafe { _mm512_store_si512(line.0.as_mut_ptr().cast(), bytes) }
 }
 
-/// The codes of the eight lines that a step of packed lines stands for. Shifts move 16 bits; the
-/// masks drop what comes from the neighbouring byte.
+/// The codes of the eight lines that a step stands for. Shifts move 16 bits; the masks drop what
+/// comes from the neighbouring byte.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn codes(width: BitWidth, packed: [__m512i; 4]) -> [__m512i; 8] {
-    match width {
-        BitWidth::B2 => {
-            let mask = _mm512_set1_epi8(3);
-            let fields = |line| {
-                [
-                    _mm512_and_si512(line, mask),
-                    _mm512_and_si512(_mm512_srli_epi16::<2>(line), mask),
-                    _mm512_and_si512(_mm512_srli_epi16::<4>(line), mask),
-                    _mm512_and_si512(_mm512_srli_epi16::<6>(line), mask),
-                ]
-            };
-            let [a, b, c, d] = fields(packed[0]);
-            let [e, f, g, h] = fields(packed[1]);
-            [a, b, c, d, e, f, g, h]
-        }
-        BitWidth::B3 => {
-            let mask = _mm512_set1_epi8(7);
-            let top = |line, place: i8| {
-                // Bits 6 and 7, to `place` and `place + 1`.
-                let moved = match place {
-                    0 => _mm512_srli_epi16::<6>(line),
-                    2 => _mm512_srli_epi16::<4>(line),
-                    _ => _mm512_srli_epi16::<2>(line),
-                };
-                _mm512_and_si512(moved, _mm512_set1_epi8(3 << place))
-            };
-            let low = _mm512_or_si512(top(packed[0], 0), top(packed[1], 2));
-            let last = _mm512_or_si512(low, top(packed[2], 4));
-            let pair = |pair| {
-                [
-                    _mm512_and_si512(pair, mask),
-                    _mm512_and_si512(_mm512_srli_epi16::<3>(pair), mask),
-                ]
-            };
-            let [[a, b], [c, d], [e, f], [g, h]] =
-                [packed[0], packed[1], packed[2], last].map(pair);
-            [a, b, c, d, e, f, g, h]
-        }
-        BitWidth::B4 => {
-            let mask = _mm512_set1_epi8(15);
-            let pair = |pair| {
-                [
-                    _mm512_and_si512(pair, mask),
-                    _mm512_and_si512(_mm512_srli_epi16::<4>(pair), mask),
-                ]
-            };
-            let [[a, b], [c, d], [e, f], [g, h]] = packed.map(pair);
-            [a, b, c, d, e, f, g, h]
-        }
-    }
+fn codes2([a, b]: [__m512i; 2]) -> [__m512i; 8] {
+    let mask = _mm512_set1_epi8(3);
+    [
+        _mm512_and_si512(a, mask),
+        _mm512_and_si512(_mm512_srli_epi16::<2>(a), mask),
+        _mm512_and_si512(_mm512_srli_epi16::<4>(a), mask),
+        _mm512_and_si512(_mm512_srli_epi16::<6>(a), mask),
+        _mm512_and_si512(b, mask),
+        _mm512_and_si512(_mm512_srli_epi16::<2>(b), mask),
+        _mm512_and_si512(_mm512_srli_epi16::<4>(b), mask),
+        _mm512_and_si512(_mm512_srli_epi16::<6>(b), mask),
+    ]
+}
+
+/// As [`codes2`], for pairs of 3-bit codes; the last pairs are in the top bits of all three lines.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn codes3([a, b, c]: [__m512i; 3]) -> [__m512i; 8] {
+    let mask = _mm512_set1_epi8(7);
+    let [low, middle, high] = [0x03, 0x0c, 0x30].map(|bits| _mm512_set1_epi8(bits));
+    let d = _mm512_or_si512(
+        _mm512_and_si512(_mm512_srli_epi16::<6>(a), low),
+        _mm512_or_si512(
+            _mm512_and_si512(_mm512_srli_epi16::<4>(b), middle),
+            _mm512_and_si512(_mm512_srli_epi16::<2>(c), high),
+        ),
+    );
+    [
+        _mm512_and_si512(a, mask),
+        _mm512_and_si512(_mm512_srli_epi16::<3>(a), mask),
+        _mm512_and_si512(b, mask),
+        _mm512_and_si512(_mm512_srli_epi16::<3>(b), mask),
+        _mm512_and_si512(c, mask),
+        _mm512_and_si512(_mm512_srli_epi16::<3>(c), mask),
+        _mm512_and_si512(d, mask),
+        _mm512_and_si512(_mm512_srli_epi16::<3>(d), mask),
+    ]
+}
+
+/// As [`codes2`], for 4-bit codes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn codes4([a, b, c, d]: [__m512i; 4]) -> [__m512i; 8] {
+    let mask = _mm512_set1_epi8(15);
+    [
+        _mm512_and_si512(a, mask),
+        _mm512_and_si512(_mm512_srli_epi16::<4>(a), mask),
+        _mm512_and_si512(b, mask),
+        _mm512_and_si512(_mm512_srli_epi16::<4>(b), mask),
+        _mm512_and_si512(c, mask),
+        _mm512_and_si512(_mm512_srli_epi16::<4>(c), mask),
+        _mm512_and_si512(d, mask),
+        _mm512_and_si512(_mm512_srli_epi16::<4>(d), mask),
+    ]
 }
