@@ -2,6 +2,19 @@
 //!
 //! `S3_KERNELS_ISA=scalar|avx2|avx512|neon` overrides the choice, for tests and for measurements.
 
+/// Whether this CPU has an x86-64 feature: asked at run time with `std`, else what the compiler may
+/// assume.
+#[cfg(target_arch = "x86_64")]
+macro_rules! has {
+    ($feature:tt) => {{
+        #[cfg(feature = "std")]
+        let has = std::is_x86_feature_detected!($feature);
+        #[cfg(not(feature = "std"))]
+        let has = cfg!(target_feature = $feature);
+        has
+    }};
+}
+
 /// An instruction set that some kernel is written for. Later variants are wider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -101,12 +114,17 @@ impl Isa {
 pub(crate) enum Extension {
     /// None.
     None,
+    /// x86-64: VNNI and VBMI, in their AVX-512 forms.
+    #[cfg(target_arch = "x86_64")]
+    VnniVbmi,
 }
 
 impl Extension {
     pub(crate) fn is_available(self) -> bool {
         match self {
             Extension::None => true,
+            #[cfg(target_arch = "x86_64")]
+            Extension::VnniVbmi => has!("avx512vnni") && has!("avx512vbmi"),
         }
     }
 }
@@ -137,34 +155,24 @@ fn choose(name: &str) -> Result<Isa, std::string::String> {
     }
 }
 
-#[cfg(all(target_arch = "x86_64", feature = "std"))]
+#[cfg(target_arch = "x86_64")]
 fn has_avx2() -> bool {
-    std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma")
+    has!("avx2") && has!("fma")
 }
 
-#[cfg(all(target_arch = "x86_64", feature = "std"))]
+#[cfg(target_arch = "x86_64")]
 fn has_avx512() -> bool {
-    has_avx2()
-        && std::is_x86_feature_detected!("avx512f")
-        && std::is_x86_feature_detected!("avx512bw")
-        && std::is_x86_feature_detected!("avx512dq")
-        && std::is_x86_feature_detected!("avx512vl")
+    has_avx2() && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl")
 }
 
-#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+#[cfg(not(target_arch = "x86_64"))]
 fn has_avx2() -> bool {
-    cfg!(all(target_feature = "avx2", target_feature = "fma"))
+    false
 }
 
-#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+#[cfg(not(target_arch = "x86_64"))]
 fn has_avx512() -> bool {
-    has_avx2()
-        && cfg!(all(
-            target_feature = "avx512f",
-            target_feature = "avx512bw",
-            target_feature = "avx512dq",
-            target_feature = "avx512vl"
-        ))
+    false
 }
 
 #[cfg(all(test, feature = "std"))]

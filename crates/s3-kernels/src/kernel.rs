@@ -7,9 +7,9 @@
 use core::fmt;
 use core::ops::Range;
 
-#[cfg(target_arch = "x86_64")]
-use crate::arch::avx2;
 use crate::arch::scalar;
+#[cfg(target_arch = "x86_64")]
+use crate::arch::{avx2, avx512};
 use crate::code::BitWidth;
 use crate::dispatch::{Extension, Isa};
 use crate::error::Error;
@@ -59,6 +59,16 @@ pub struct Kernel {
 
 /// Every kernel, the preferred ones first. The last one serves everything everywhere.
 static TABLE: &[Kernel] = &[
+    #[cfg(target_arch = "x86_64")]
+    Kernel {
+        name: "avx512-any-fused",
+        isa: Isa::Avx512,
+        extension: Extension::VnniVbmi,
+        multiplication_free: false,
+        widths: &BitWidth::ALL,
+        pays: |_, _| true,
+        run: avx512::fused::gemm,
+    },
     #[cfg(target_arch = "x86_64")]
     Kernel {
         name: "avx2-any-gemm",

@@ -27,6 +27,7 @@
 
 use alloc::vec::Vec;
 
+use crate::arch::pages;
 use crate::code::BitWidth;
 
 /// Rows of a panel.
@@ -41,7 +42,7 @@ pub(crate) const STEP: usize = 8;
 pub(crate) struct Line(pub(crate) [u8; 64]);
 
 /// All lines of a matrix.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Tiles {
     rows: usize,
     cols: usize,
@@ -52,20 +53,22 @@ pub(crate) struct Tiles {
 impl Tiles {
     /// A matrix of zeros, or `None` where its bytes do not fit `usize`.
     pub(crate) fn zeros(rows: usize, cols: usize, bit_width: BitWidth) -> Option<Tiles> {
-        let lines = rows
+        let len = rows
             .div_ceil(PANEL)
             .checked_mul(cols.div_ceil(STEP))?
             .checked_mul(bit_width.bits() as usize)?;
-        lines.checked_mul(64)?;
+        len.checked_mul(size_of::<Line>())?;
         let zero = match bit_width {
             BitWidth::B2 => Line([0b01_01_01_01; 64]),
             BitWidth::B3 | BitWidth::B4 => Line([0; 64]),
         };
+        let mut lines = pages::with_capacity(len);
+        lines.resize(len, zero);
         Some(Tiles {
             rows,
             cols,
             bit_width,
-            lines: alloc::vec![zero; lines],
+            lines,
         })
     }
 
@@ -140,6 +143,14 @@ impl Tiles {
     /// Index of the first line of the step that holds `row`, `col`.
     fn step_index(&self, row: usize, col: usize) -> usize {
         (row / PANEL * self.steps() + col / STEP) * self.bit_width.bits() as usize
+    }
+}
+
+impl Clone for Tiles {
+    fn clone(&self) -> Tiles {
+        let mut lines = pages::with_capacity(self.lines.len());
+        lines.extend_from_slice(&self.lines);
+        Tiles { lines, ..*self }
     }
 }
 

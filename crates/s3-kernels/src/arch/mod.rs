@@ -14,6 +14,7 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+pub(crate) mod pages;
 pub(crate) mod scalar;
 
 /// How many sums of two products of a u8 and a level fit i16 together: `n 2 255 2^t <= 32767`.
