@@ -240,7 +240,10 @@ CONVOLUTIONS = {
 def prepare(case):
     programs, skipped = [], []
     macs = case["m"] * case["n"] * case["k"]
-    for (package, dtype), make in (CONVOLUTIONS if case["bench"] == "conv" else PRODUCTS).items():
+    floats_only = case["bench"].endswith("_f32")
+    for (package, dtype), make in (CONVOLUTIONS if "height" in case else PRODUCTS).items():
+        if floats_only and dtype != "f32":
+            continue
         try:
             # A product of 2-bit blocks is for vectors and few rows.
             if (dtype == "2-bit" and case["m"] > 64) or (dtype == "nothing" and case["cold"]):

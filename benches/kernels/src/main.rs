@@ -4,8 +4,8 @@
 use anyhow::{Context, Result};
 use s3_kernel_benches::{COLD_BYTES, Case, Program, Programs, Random, serve};
 use s3_kernels::{
-    BitWidth, ConvShape, Isa, Kernel, PackedMatrix, ShiftRequant, conv2d, conv2d_fused, gemm, peak,
-    train,
+    BitWidth, ConvShape, Isa, Kernel, PackedMatrix, ShiftRequant, conv2d, conv2d_f32, conv2d_fused,
+    gemm, gemm_f32, peak, train,
 };
 use serde_json::json;
 
@@ -19,6 +19,8 @@ fn main() -> Result<()> {
             for &bits in &case.bits {
                 let mut ours = match case.bench.as_str() {
                     "conv" => convolutions(case, bits)?,
+                    "gemm_f32" => vec![float_product(case, bits)?],
+                    "conv_f32" => vec![float_convolution(case, bits)?],
                     _ => vec![product(case, bits)?],
                 };
                 for program in &mut ours {
@@ -108,10 +110,8 @@ fn product(case: &Case, bits: u64) -> Result<Program> {
     })
 }
 
-/// One image: i8 activations with the raw sums, and u8 activations requantized to u8 in the same call,
-/// as between the layers of a network.
-fn convolutions(case: &Case, bits: u64) -> Result<Vec<Program>> {
-    let shape = ConvShape {
+fn shape(case: &Case) -> Result<ConvShape> {
+    Ok(ConvShape {
         height: case.field("height")?,
         width: case.field("width")?,
         in_channels: case.field("in_channels")?,
@@ -122,7 +122,36 @@ fn convolutions(case: &Case, bits: u64) -> Result<Vec<Program>> {
         padding: case.field("padding")?,
         groups: case.field("groups")?,
         ..ConvShape::default()
-    };
+    })
+}
+
+/// f32 activations: only the weights are low-bit.
+fn float_product(case: &Case, bits: u64) -> Result<Program> {
+    let w = weights(case, bits)?.swap_remove(0);
+    let x = Random(1).floats(case.m * case.k);
+    let mut y = vec![0f32; case.m * case.n];
+    let m = case.m;
+    Ok(Program {
+        about: json!({ "output": "f32" }),
+        call: Box::new(move || gemm_f32(&w, &x, m, &mut y).expect("the shapes fit")),
+    })
+}
+
+fn float_convolution(case: &Case, bits: u64) -> Result<Program> {
+    let shape = shape(case)?;
+    let w = weights(case, bits)?.swap_remove(0);
+    let x = Random(1).floats(shape.input_len()?);
+    let mut y = vec![0f32; shape.output_len()?];
+    Ok(Program {
+        about: json!({ "output": "f32" }),
+        call: Box::new(move || conv2d_f32(&w, &x, &shape, &mut y).expect("the shapes fit")),
+    })
+}
+
+/// One image: i8 activations with the raw sums, and u8 activations requantized to u8 in the same call,
+/// as between the layers of a network.
+fn convolutions(case: &Case, bits: u64) -> Result<Vec<Program>> {
+    let shape = shape(case)?;
     let weights = weights(case, bits)?.swap_remove(0);
     let signed = Random(1).signed(shape.input_len()?);
     let unsigned = Random(1).bytes(shape.input_len()?);

@@ -11,11 +11,13 @@ use serde_json::json;
 
 fn main() -> Result<()> {
     serve(|case| {
-        if case.bench == "conv" {
-            return Ok(Programs::default());
-        }
+        let programs = match case.bench.as_str() {
+            "conv" | "conv_f32" => Vec::new(),
+            "gemm_f32" => vec![gemm_f32(case), rten_f32(case)],
+            _ => vec![gemm_f32(case), rten_f32(case), rten_u8s8(case)],
+        };
         Ok(Programs {
-            programs: vec![gemm_f32(case), rten_f32(case), rten_u8s8(case)],
+            programs,
             skipped: Vec::new(),
         })
     })

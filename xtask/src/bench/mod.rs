@@ -2,8 +2,8 @@
 //! throttled machine slows both.
 //!
 //! `train_step` runs the binary of that name in `benches/` and, with `--peers`, its twin
-//! `benches/peers/train_step.py`, round after round. `gemv`, `gemm`, `conv` and `kernels` (all three)
-//! let the processes of [`host`] take turns. The medians over the rounds, their spread, the machine,
+//! `benches/peers/train_step.py`, round after round. `gemv`, `gemm`, `conv`, `f32` and `kernels` (all of
+//! them) let the processes of [`host`] take turns. The medians over the rounds, their spread, the machine,
 //! the command and the date make a report.
 
 mod bars;
@@ -31,7 +31,9 @@ pub(crate) enum Name {
     Gemm(kernels::Options),
     /// The integer kernels: convolutions
     Conv(kernels::Options),
-    /// gemv, gemm and conv in one go, with every bar of docs/results/kernels.md
+    /// Products and convolutions of f32 activations
+    F32(kernels::Options),
+    /// gemv, gemm, conv and f32 in one go, with every bar of docs/results/kernels.md
     Kernels(kernels::Options),
 }
 
@@ -41,6 +43,9 @@ pub(crate) fn run(name: &Name) -> Result<ExitCode> {
         Name::Gemv(options) => kernels::run(&["gemv"], options),
         Name::Gemm(options) => kernels::run(&["gemm"], options),
         Name::Conv(options) => kernels::run(&["conv"], options),
-        Name::Kernels(options) => kernels::run(&["gemv", "gemm", "conv"], options),
+        Name::F32(options) => kernels::run(&["gemm_f32", "conv_f32"], options),
+        Name::Kernels(options) => {
+            kernels::run(&["gemv", "gemm", "conv", "gemm_f32", "conv_f32"], options)
+        }
     }
 }

@@ -105,7 +105,7 @@ pub(super) fn cases(bench: &str, all: bool, bits: &[u64]) -> Vec<Value> {
             hot.chain(cold.map(|&(n, k)| product((1, n, k), true)))
                 .collect()
         }
-        "gemm" => {
+        "gemm" | "gemm_f32" => {
             let products = &PRODUCTS[..some(PRODUCTS_BY_DEFAULT, PRODUCTS.len())];
             products.iter().map(|&mnk| product(mnk, false)).collect()
         }
@@ -113,20 +113,21 @@ pub(super) fn cases(bench: &str, all: bool, bits: &[u64]) -> Vec<Value> {
             let layers = &LAYERS[..some(LAYERS_BY_DEFAULT, LAYERS.len())];
             layers
                 .iter()
-                .map(|&layer| convolution(layer, bits))
+                .map(|&layer| convolution(bench, layer, bits))
                 .collect()
         }
     }
 }
 
 fn convolution(
+    bench: &str,
     (side, c_in, c_out, kernel, stride): (usize, usize, usize, usize, usize),
     bits: &[u64],
 ) -> Value {
     let padding = kernel / 2;
     let out = (side + 2 * padding - kernel) / stride + 1;
     json!({
-        "bench": "conv", "m": out * out, "n": c_out, "k": c_in * kernel * kernel, "bits": bits,
+        "bench": bench, "m": out * out, "n": c_out, "k": c_in * kernel * kernel, "bits": bits,
         "cold": false, "height": side, "width": side, "in_channels": c_in, "out_channels": c_out,
         "kernel": kernel, "stride": stride, "padding": padding, "groups": 1,
     })
@@ -138,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_convolution_is_the_product_of_its_windows() {
-        let stem = convolution((224, 3, 64, 7, 2), &[2]);
+        let stem = convolution("conv", (224, 3, 64, 7, 2), &[2]);
         let of = |key: &str| stem[key].as_u64();
         assert_eq!(
             (of("m"), of("n"), of("k")),
