@@ -3,17 +3,17 @@
 
 use anyhow::{Context, Result};
 use s3_kernel_benches::{COLD_BYTES, Case, Program, Programs, Random, serve};
+use s3_kernels::peak::{self, Memory};
 use s3_kernels::{
     BitWidth, ConvShape, Isa, Kernel, PackedMatrix, ShiftRequant, conv2d, conv2d_f32, conv2d_fused,
-    gemm, gemm_f32, peak, train,
+    gemm, gemm_f32, train,
 };
 use serde_json::json;
 
 fn main() -> Result<()> {
     // On a worker of the pool, so that a parallel kernel needs no hand-over.
     rayon::scope(|_| {
-        let memory = vec![1u8; COLD_BYTES];
-        let memory: &'static [u8] = Box::leak(memory.into_boxed_slice());
+        let memory: &Memory = Box::leak(Box::new(Memory::new(COLD_BYTES)));
         serve(|case| {
             let mut programs = limits(memory);
             for &bits in &case.bits {
@@ -41,7 +41,7 @@ fn main() -> Result<()> {
 }
 
 /// What this machine can do at most: int8 and f32 multiply-adds on registers, reading memory.
-fn limits(memory: &'static [u8]) -> Vec<Program> {
+fn limits(memory: &'static Memory) -> Vec<Program> {
     const ROUNDS: u64 = 100_000;
     let int8 = peak::int8_multiply_adds(ROUNDS);
     let f32 = train::multiply_adds(ROUNDS) / 2;
@@ -55,7 +55,7 @@ fn limits(memory: &'static [u8]) -> Vec<Program> {
         Program {
             about: json!({ "limit": "read", "bytes": memory.len() }),
             call: Box::new(|| {
-                std::hint::black_box(peak::read(memory));
+                std::hint::black_box(memory.read());
             }),
         },
     ];

@@ -122,6 +122,7 @@ fn bars() -> Vec<Bar> {
         },
         bar("gemm", &WIDE, Against::Threads, 1.8),
         bar("gemm", &RESNET, Against::Threads, 1.8),
+        bar("conv", &CONV, Against::Threads, 1.8),
         // f32 activations: no bar, but worth knowing.
         bar("gemm_f32", &WIDE, F32, 0.0),
         bar("conv_f32", &CONV, F32, 0.0),

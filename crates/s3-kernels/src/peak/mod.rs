@@ -5,6 +5,14 @@
 
 mod arch;
 
+use std::vec::Vec;
+
+use crate::arch::pages;
+use crate::tiles::Line;
+
+/// Bytes of a line.
+const LINE: usize = size_of::<Line>();
+
 /// Runs `rounds` rounds of independent int8 dot products on registers and returns the multiply-adds
 /// done: the integer peak of the multiplier, where a product of two bytes and its addition count
 /// as one. Without dot-product instructions that this function knows, it is 0.
@@ -18,22 +26,52 @@ pub fn int8_multiply_adds(rounds: u64) -> u64 {
     arch::int8_multiply_adds(rounds)
 }
 
-/// Reads `bytes` once, in two streams that memory can serve at a time, and returns the exclusive or of
-/// their 64-bit little-endian words; up to 15 bytes at the end are left out.
+/// Memory to read, in the pages that packed weights are kept in.
 ///
-/// `bytes.len()` divided by the time is the bandwidth of the memory that holds them, in pages like those
-/// of every other allocation.
+/// The time of [`Memory::read`] gives the bandwidth of the level of memory that holds this many bytes.
 ///
 /// ```
-/// let mut bytes = vec![0u8; 640];
-/// bytes[17] = 4;
-/// assert_eq!(s3_kernels::peak::read(&bytes), 4 << 8);
+/// let memory = s3_kernels::peak::Memory::new(1000);
+/// assert_eq!(memory.len(), 1024); // whole lines of 64 bytes
+/// assert_eq!(memory.read(), 0);
 /// ```
-#[must_use]
-pub fn read(bytes: &[u8]) -> u64 {
-    let words = bytes.as_chunks::<8>().0;
-    let (first, second) = words.split_at(words.len() / 2);
-    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
-    let pairs = first.iter().zip(second);
-    pairs.fold(0, |all, (a, b)| all ^ word(a) ^ word(b))
+pub struct Memory(Vec<Line>);
+
+impl Memory {
+    /// At least `bytes` bytes, each page of them touched.
+    #[must_use]
+    pub fn new(bytes: usize) -> Memory {
+        let len = bytes.div_ceil(LINE);
+        let mut lines = pages::with_capacity(len);
+        lines.resize(len, Line([1; LINE]));
+        Memory(lines)
+    }
+
+    /// Bytes that one [`read`](Memory::read) reads.
+    #[must_use]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "it is a quantity, not a container"
+    )]
+    pub fn len(&self) -> usize {
+        self.0.len() * LINE
+    }
+
+    /// Reads all of it once, in two streams that memory can serve at a time, and returns the exclusive
+    /// or of its 64-bit words: 0, which the compiler does not know.
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        let (first, second) = self.0.split_at(self.0.len() / 2);
+        let words = |line: &Line| {
+            let words = line.0.as_chunks::<8>().0.iter();
+            words.fold(0, |all, word| all ^ u64::from_le_bytes(*word))
+        };
+        let all = first
+            .iter()
+            .zip(second)
+            .fold(0, |all, (a, b)| all ^ words(a) ^ words(b));
+        second
+            .get(first.len())
+            .map_or(all, |last| all ^ words(last))
+    }
 }
