@@ -49,13 +49,12 @@ mod gemm;
 mod gemm_fused;
 mod kernel;
 mod packed;
-#[cfg(feature = "rayon")]
-mod parallel;
 #[cfg(feature = "peak")]
 pub mod peak;
 pub mod reference;
 mod scratch;
 mod shape;
+mod split;
 mod tile;
 mod tiles;
 #[cfg(feature = "train")]

@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use crate::float::FloatRow;
 use crate::tiles::Line;
 
 /// The buffers. Their content is unspecified.
@@ -10,6 +11,7 @@ use crate::tiles::Line;
 pub(crate) struct Scratch {
     bytes: Vec<u8>,
     lines: Vec<Line>,
+    floats: Vec<FloatRow>,
 }
 
 impl Scratch {
@@ -22,6 +24,21 @@ impl Scratch {
             self.lines.resize(lines, Line([0; 64]));
         }
         (&mut self.bytes[..bytes], &mut self.lines[..lines])
+    }
+
+    /// `lines` lines and `floats` rows.
+    pub(crate) fn get_floats(
+        &mut self,
+        lines: usize,
+        floats: usize,
+    ) -> (&mut [Line], &mut [FloatRow]) {
+        if self.lines.len() < lines {
+            self.lines.resize(lines, Line([0; 64]));
+        }
+        if self.floats.len() < floats {
+            self.floats.resize(floats, FloatRow::ZERO);
+        }
+        (&mut self.lines[..lines], &mut self.floats[..floats])
     }
 }
 

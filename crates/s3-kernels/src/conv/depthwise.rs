@@ -18,6 +18,7 @@ use super::sealed::Activation;
 use crate::dispatch::Isa;
 use crate::epilogue::{AccRow, Epilogue, NR, Narrow, Place};
 use crate::scratch::{Scratch, with_scratch};
+use crate::split::Outputs;
 use crate::tile::{MR, Tile, Window};
 use crate::tiles::Line;
 use crate::unpack::unpack;
@@ -127,7 +128,13 @@ pub(crate) fn run<X: Activation, E: Epilogue>(
         narrow,
         flip: X::FLIP,
     };
-    job.run(&x, 0..geometry.rows, y);
+    let outputs = Outputs {
+        rows: geometry.rows,
+        groups: 1,
+        group_out: channels,
+    };
+    // Every thread copies the images that its rows lie in, and unpacking costs next to nothing.
+    outputs.split(w.cols(), 0, y, |rows, _, y| job.run(&x, rows, y));
 }
 
 /// What does not change while a convolution runs.

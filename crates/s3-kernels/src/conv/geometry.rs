@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::error::check_len;
+use crate::split::Outputs;
 use crate::tile::Window;
 use crate::{ConvShape, Error, PackedMatrix};
 
@@ -68,6 +69,15 @@ impl Geometry {
         let columns = taps.saturating_mul(self.group_in);
         check_len("weight rows", self.shape.out_channels, w.rows())?;
         check_len("weight columns", columns, w.cols())
+    }
+
+    /// The outputs.
+    pub(crate) fn outputs(&self) -> Outputs {
+        Outputs {
+            rows: self.rows,
+            groups: self.shape.groups,
+            group_out: self.group_out,
+        }
     }
 
     /// The index in `length` inputs that tap `tap` of output `out` sees, unless it is padding.

@@ -3,8 +3,6 @@
 //! A *block* is a panel of up to 64 outputs of one group. Its weights are unpacked into the second-level
 //! cache, and every window meets them there.
 
-#[cfg(feature = "rayon")]
-use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::geometry::Geometry;
@@ -18,9 +16,7 @@ use crate::tile::{MR, Tile, TileKernel};
 /// Bytes of bordered images that are held at a time, where one image is not more.
 const IMAGES: usize = 4 << 20;
 
-/// Windows from which on threads share them: below, the time to unpack weights would count, and threads
-/// share the weights.
-#[cfg(feature = "rayon")]
+/// Windows from which on threads share them: with fewer, the time to unpack weights counts.
 const MANY: usize = 192;
 
 /// What does not change while a convolution runs.
@@ -51,71 +47,17 @@ pub(crate) fn run<X: Activation, E: Epilogue>(
         narrow,
         flip: X::FLIP,
     };
-    job.split(X::bytes(x), y);
+    let x = X::bytes(x);
+    let outputs = geometry.outputs();
+    outputs.split(w.cols(), MANY, y, |rows, blocks, y| {
+        job.part(x, rows, blocks, y)
+    });
 }
 
 impl<E: Epilogue> Job<'_, E> {
-    /// Blocks of one group.
-    fn group_blocks(&self) -> usize {
-        self.geometry.group_out.div_ceil(NR)
-    }
-
-    /// The first channel of a block; of the block behind the last one, the number of channels.
-    fn channel(&self, block: usize) -> usize {
-        let (group, panel) = (block / self.group_blocks(), block % self.group_blocks());
-        group * self.geometry.group_out + panel * NR
-    }
-
-    #[cfg(not(feature = "rayon"))]
-    fn split(&self, x: &[u8], y: &mut [E::Output]) {
-        let blocks = self.geometry.shape.groups * self.group_blocks();
-        self.part(x, 0..self.geometry.rows, 0..blocks, y);
-    }
-
-    /// Divides the outputs among the threads of the pool: by windows, or by channels where there are
-    /// few windows, because every thread unpacks the weights of its channels.
-    #[cfg(feature = "rayon")]
-    fn split(&self, x: &[u8], y: &mut [E::Output]) {
-        use rayon::prelude::*;
-
-        let blocks = self.geometry.shape.groups * self.group_blocks();
-        let (rows, channels) = (self.geometry.rows, self.geometry.shape.out_channels);
-        let threads = crate::parallel::threads(rows, channels, self.w.cols());
-        if threads == 1 {
-            self.part(x, 0..rows, 0..blocks, y);
-        } else if rows >= threads * MANY || blocks < threads {
-            let share = rows.div_ceil(threads).next_multiple_of(MR);
-            y.par_chunks_mut(share * channels)
-                .enumerate()
-                .for_each(|(i, y)| {
-                    let first = i * share;
-                    self.part(x, first..(first + share).min(rows), 0..blocks, y);
-                });
-        } else {
-            let share = blocks.div_ceil(threads);
-            let parts: Vec<(Range<usize>, Vec<E::Output>)> = (0..blocks.div_ceil(share))
-                .into_par_iter()
-                .map(|i| {
-                    let blocks = i * share..((i + 1) * share).min(blocks);
-                    let part = self.channel(blocks.start)..self.channel(blocks.end).min(channels);
-                    let mut y = vec![E::Output::default(); rows * part.len()];
-                    self.part(x, 0..rows, blocks, &mut y);
-                    (part, y)
-                })
-                .collect();
-            for (part, from) in parts {
-                let from = from.chunks_exact(part.len());
-                for (y, from) in y.chunks_exact_mut(channels).zip(from) {
-                    y[part.clone()].copy_from_slice(from);
-                }
-            }
-        }
-    }
-
     /// The output rows `rows` of the channels of `blocks`, all of which `y` holds.
     fn part(&self, x: &[u8], rows: Range<usize>, blocks: Range<usize>, y: &mut [E::Output]) {
-        let channels = self.geometry.shape.out_channels;
-        let pitch = self.channel(blocks.end).min(channels) - self.channel(blocks.start);
+        let pitch = self.geometry.outputs().span(&blocks).len();
         with_scratch(|scratch| {
             for (images, part) in self.geometry.parts(rows.clone(), IMAGES) {
                 let held = (part.start - rows.start) * pitch..(part.end - rows.start) * pitch;
@@ -157,11 +99,11 @@ impl<E: Epilogue> Job<'_, E> {
         let mut panels = Panels::new(self.kernel.isa, self.w, &window, plain);
         let mut sums = [AccRow::ZERO; MR];
         let tiles = rows.len().div_ceil(MR);
-        let (origin, end) = (self.channel(blocks.start), self.channel(blocks.end));
-        let pitch = end.min(channels) - origin;
+        let outputs = geometry.outputs();
+        let span = outputs.span(&blocks);
         for block in blocks {
-            let group = block / self.group_blocks();
-            let column = self.channel(block);
+            let group = outputs.group(block);
+            let column = outputs.channel(block);
             let columns = ((group + 1) * geometry.group_out - column).min(NR);
             let init = correction(self.w, column, self.flip);
             panels.fill(column, columns, panel);
@@ -190,8 +132,8 @@ impl<E: Epilogue> Job<'_, E> {
                     column,
                     columns,
                     channels,
-                    origin,
-                    pitch,
+                    origin: span.start,
+                    pitch: span.len(),
                 };
                 let sums = &sums[..count];
                 self.epilogue

@@ -1,7 +1,10 @@
 //! The loops around the f32 microkernels: the same for a matrix and for the windows of images.
+//!
+//! Sums go on from block to block of `k`, so blocks do not change their order. A block of `k` is a
+//! multiple of 12: of three columns of the definition, and of four that weights are unpacked by.
 
 use alloc::vec;
-use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::kernel::{
     CODED, FloatKernel, FloatLine, FloatRow, How, LineTile, NR, PanelKernel, PanelTile, TableKernel,
@@ -10,12 +13,26 @@ use super::scalar;
 use crate::conv::geometry::Geometry;
 use crate::conv::panel::Panels;
 use crate::dispatch::Isa;
+use crate::scratch::{Scratch, with_scratch};
+use crate::split::Outputs;
 use crate::tile::Window;
 use crate::tiles::Line;
 use crate::{PackedMatrix, Scale};
 
-/// Lines of codes of a block: its tables, for four rows, lie in the first-level cache.
+/// Lines of codes of a block of `k`: its tables, for four rows, lie in the first-level cache.
 const BLOCK: usize = 10;
+
+/// Columns of a block of weights as f32, of which a panel lies in the first-level cache.
+const COLUMNS: usize = 96;
+
+/// Panels whose codes are held at a time: together in the second- or third-level cache.
+const PANELS: usize = 16;
+
+/// Rows from which on threads share them: with fewer, the time to unpack weights counts.
+const MANY: usize = 64;
+
+/// The most rows of any tile.
+const ROWS: usize = 8;
 
 /// Where rows of activations come from.
 pub(crate) enum Source<'a> {
@@ -26,15 +43,7 @@ pub(crate) enum Source<'a> {
 }
 
 impl Source<'_> {
-    /// Groups of outputs that see the same activations, and the outputs of one.
-    fn groups(&self, outputs: usize) -> (usize, usize) {
-        match self {
-            Source::Matrix(_) => (1, outputs),
-            Source::Images(_, geometry) => (geometry.shape.groups, geometry.group_out),
-        }
-    }
-
-    /// Copies what outputs of `group` see in `row` to the front of `to`.
+    /// Copies what outputs of `group` see in `row` to `to`.
     fn copy(&self, row: usize, group: usize, to: &mut [f32]) {
         match self {
             Source::Matrix(x) => to.copy_from_slice(&x[row * to.len()..][..to.len()]),
@@ -52,173 +61,288 @@ pub(crate) fn run(
     epilogue: Option<&Scale<'_>>,
     y: &mut [f32],
 ) {
+    let outputs = match source {
+        Source::Matrix(_) => Outputs {
+            rows,
+            groups: 1,
+            group_out: w.rows(),
+        },
+        Source::Images(_, geometry) => geometry.outputs(),
+    };
     let job = Job {
         isa: kernel.isa,
         w,
         source,
-        rows,
+        outputs,
         epilogue,
     };
-    match &kernel.how {
-        How::Scalar => job.by_definition(y),
-        How::Panel(kernel) => job.by_panels(kernel, y),
-        How::Table(kernel) => job.by_tables(kernel, y),
-    }
+    outputs.split(w.cols(), MANY, y, |rows, blocks, y| match &kernel.how {
+        _ if w.cols() == 0 => job.by_definition(rows, blocks, y),
+        How::Scalar => job.by_definition(rows, blocks, y),
+        How::Panel(kernel) => with_scratch(|s| job.by_panels(kernel, s, rows, blocks, y)),
+        How::Table(kernel) if rows.len() <= kernel.rows => {
+            with_scratch(|s| job.by_whole_tables(kernel, s, rows, blocks, y));
+        }
+        How::Table(kernel) => with_scratch(|s| job.by_tables(kernel, s, rows, blocks, y)),
+    });
 }
 
 struct Job<'a> {
     isa: Isa,
     w: &'a PackedMatrix,
     source: &'a Source<'a>,
-    rows: usize,
+    outputs: Outputs,
     epilogue: Option<&'a Scale<'a>>,
 }
 
+/// The part of the outputs that a slice holds: these rows of these channels.
+struct Held<'a> {
+    rows: Range<usize>,
+    span: Range<usize>,
+    y: &'a mut [f32],
+}
+
 impl Job<'_> {
-    /// Stores sums of neighbouring outputs, the first of which is `column` of `row`.
-    fn store(&self, sums: &[f32], row: usize, column: usize, y: &mut [f32]) {
-        let index = row * self.w.rows() + column;
-        let y = &mut y[index..index + sums.len()];
+    /// Stores sums of neighbouring channels of `row`, the first of which is `channel`.
+    fn store(&self, sums: &[f32], row: usize, channel: usize, held: &mut Held<'_>) {
+        let at = (row - held.rows.start) * held.span.len() + channel - held.span.start;
+        let y = &mut held.y[at..at + sums.len()];
         match self.epilogue {
             None => y.copy_from_slice(sums),
-            Some(epilogue) => epilogue.of_sums(sums, column, index, y),
+            Some(epilogue) => {
+                let index = row * self.outputs.channels() + channel;
+                epilogue.of_sums(sums, channel, index, y);
+            }
+        }
+    }
+
+    fn held<'y>(&self, rows: Range<usize>, blocks: &Range<usize>, y: &'y mut [f32]) -> Held<'y> {
+        let span = self.outputs.span(blocks);
+        Held { rows, span, y }
+    }
+
+    /// Channels of a block.
+    fn columns(&self, block: usize) -> usize {
+        let end = (self.outputs.group(block) + 1) * self.outputs.group_out;
+        (end - self.outputs.channel(block)).min(NR)
+    }
+
+    /// Copies `rows` to the front of `to`, `pitch` values apart.
+    fn gather(&self, rows: Range<usize>, group: usize, pitch: usize, to: &mut [f32]) {
+        for (r, row) in rows.enumerate() {
+            let to = &mut to[r * pitch..][..self.w.cols()];
+            self.source.copy(row, group, to);
         }
     }
 
     /// Weight by weight, on levels.
-    fn by_definition(&self, y: &mut [f32]) {
-        let (groups, outputs) = self.source.groups(self.w.rows());
+    fn by_definition(&self, rows: Range<usize>, blocks: Range<usize>, y: &mut [f32]) {
+        let mut held = self.held(rows.clone(), &blocks, y);
         let k = self.w.cols();
         let levels = self.w.to_levels();
-        let (mut x, mut sums) = (vec![0.0; k], vec![0.0; outputs]);
-        for row in 0..self.rows {
-            for group in 0..groups {
-                self.source.copy(row, group, &mut x);
-                sums.fill(0.0);
-                let levels = &levels[group * outputs * k..][..outputs * k];
-                scalar::row(&x, self.w.bit_width().t(), levels, &mut sums);
-                self.store(&sums, row, group * outputs, y);
+        let mut x = vec![0.0; k];
+        for block in blocks {
+            let (first, columns) = (self.outputs.channel(block), self.columns(block));
+            let levels = &levels[first * k..][..columns * k];
+            for row in rows.clone() {
+                let mut sums = [0.0; NR];
+                self.source.copy(row, self.outputs.group(block), &mut x);
+                scalar::row(&x, self.w.bit_width().t(), levels, &mut sums[..columns]);
+                self.store(&sums[..columns], row, first, &mut held);
             }
         }
     }
 
-    /// Panel by panel: weights become f32 once, then serve all rows.
-    fn by_panels(&self, kernel: &PanelKernel, y: &mut [f32]) {
-        let (groups, outputs) = self.source.groups(self.w.rows());
+    /// Panel by panel: weights become f32, all of them for many rows, block by block for few.
+    fn by_panels(
+        &self,
+        kernel: &PanelKernel,
+        scratch: &mut Scratch,
+        rows: Range<usize>,
+        blocks: Range<usize>,
+        y: &mut [f32],
+    ) {
+        let mut held = self.held(rows.clone(), &blocks, y);
         let k = self.w.cols();
-        let quads = k.div_ceil(4);
-        let mut plain = vec![Line([0; 64]); 4 * quads];
-        let mut lines = plain.clone();
         let window = Window::new(vec![0], k);
-        let mut weights = Panels::new(self.isa, self.w, &window, &mut plain);
-        let mut panel = vec![FloatRow([0.0; NR]); 4 * quads];
+        let length = if rows.len() > kernel.rows { k } else { COLUMNS };
+        let lines = Panels::lines(&window);
+        let (lines, panel) = scratch.get_floats(
+            lines + Panels::plain_lines(self.w),
+            length.next_multiple_of(4),
+        );
+        let (levels, plain) = lines.split_at_mut(Panels::lines(&window));
+        let mut weights = Panels::new(self.isa, self.w, &window, plain);
         let mut copied = vec![0.0; kernel.rows * k];
-        let mut sums = vec![FloatRow([0.0; NR]); kernel.rows];
-        for group in 0..groups {
-            for column in (0..outputs).step_by(NR) {
-                let columns = (outputs - column).min(NR);
-                weights.fill(group * outputs + column, columns, &mut lines);
-                (kernel.widen)(&lines, &mut panel);
-                for first in (0..self.rows).step_by(kernel.rows) {
-                    let count = (self.rows - first).min(kernel.rows);
-                    let rows = self.gather(first, count, group, k, &mut copied);
+        let mut sums = [FloatRow::ZERO; ROWS];
+        for block in blocks {
+            let group = self.outputs.group(block);
+            let (channel, columns) = (self.outputs.channel(block), self.columns(block));
+            weights.fill(channel, columns, levels);
+            if rows.len() > kernel.rows {
+                (kernel.widen)(levels, panel);
+            }
+            for first in rows.clone().step_by(kernel.rows) {
+                let tile = first..(first + kernel.rows).min(rows.end);
+                let sums = &mut sums[..tile.len()];
+                sums.fill(FloatRow::ZERO);
+                let whole: &[f32] = match self.source {
+                    Source::Matrix(x) => &x[tile.start * k..tile.end * k],
+                    Source::Images(..) => {
+                        self.gather(tile.clone(), group, k, &mut copied);
+                        &copied
+                    }
+                };
+                for start in (0..k).step_by(length) {
+                    let end = (start + length).min(k);
+                    if rows.len() <= kernel.rows {
+                        (kernel.widen)(&levels[start..], panel);
+                    }
+                    let mut x = [&[][..]; ROWS];
+                    for (r, x) in x[..sums.len()].iter_mut().enumerate() {
+                        *x = &whole[r * k + start..r * k + end];
+                    }
                     let tile = PanelTile {
-                        rows: &rows[..count],
-                        panel: &panel[..k],
+                        rows: &x[..sums.len()],
+                        panel: &panel[..end - start],
                         columns,
                     };
-                    (kernel.run)(&tile, &mut sums[..count]);
-                    for (r, sums) in sums[..count].iter().enumerate() {
-                        let column = group * outputs + column;
-                        self.store(&sums.0[..columns], first + r, column, y);
-                    }
+                    (kernel.run)(&tile, sums);
+                }
+                for (row, sums) in tile.zip(sums) {
+                    self.store(&sums.0[..columns], row, channel, &mut held);
                 }
             }
         }
     }
 
-    /// `count` rows of activations: in place, or copied.
-    fn gather<'x>(
-        &'x self,
-        first: usize,
-        count: usize,
-        group: usize,
-        k: usize,
-        copied: &'x mut [f32],
-    ) -> [&'x [f32]; 8] {
-        let mut rows = [&[][..]; 8];
-        match self.source {
-            Source::Matrix(x) => {
-                for (r, row) in rows[..count].iter_mut().enumerate() {
-                    *row = &x[(first + r) * k..][..k];
-                }
-            }
-            Source::Images(..) => {
-                for r in 0..count {
-                    self.source
-                        .copy(first + r, group, &mut copied[r * k..][..k]);
-                }
-                let copied = &*copied;
-                for (r, row) in rows[..count].iter_mut().enumerate() {
-                    *row = &copied[r * k..][..k];
-                }
-            }
-        }
-        rows
-    }
-
-    /// A few rows at a time: the tables of a block of `k` serve all outputs.
-    fn by_tables(&self, kernel: &TableKernel, y: &mut [f32]) {
-        let (groups, outputs) = self.source.groups(self.w.rows());
-        let k = self.w.cols();
-        let coded = k.div_ceil(CODED);
-        let panels = outputs.div_ceil(NR);
-        let mut plain = vec![Line([0; 64]); 12 * coded];
-        let mut lines = plain.clone();
-        let window = Window::new(vec![0], k);
-        let mut weights = Panels::new(self.isa, self.w, &window, &mut plain);
+    /// A few rows at a time: the tables of a block of `k` serve the panels of one group that are held.
+    fn by_tables(
+        &self,
+        kernel: &TableKernel,
+        scratch: &mut Scratch,
+        rows: Range<usize>,
+        blocks: Range<usize>,
+        y: &mut [f32],
+    ) {
+        let mut held = self.held(rows.clone(), &blocks, y);
+        let coded = self.w.cols().div_ceil(CODED);
+        let window = Window::new(vec![0], self.w.cols());
         // One line more: a code is read as the first byte of a register that may reach behind.
-        let mut codes = vec![Line([0; 64]); panels * coded * 4 + 1];
+        let (codes, rest) = coding(scratch, coded, PANELS.min(blocks.len()) * coded * 4 + 1);
+        let (levels, plain) = rest.split_at_mut(12 * coded);
+        let mut weights = Panels::new(self.isa, self.w, &window, plain);
         let mut copied = vec![0.0; kernel.rows * coded * CODED];
-        let mut tables = vec![FloatLine([0.0; 16]); BLOCK * 4 * kernel.rows * 2];
-        let mut sums = vec![FloatRow([0.0; NR]); panels * kernel.rows];
-        for group in 0..groups {
-            for panel in 0..panels {
-                let columns = (outputs - panel * NR).min(NR);
-                let lines_of_levels = &mut lines[..4 * k.div_ceil(4)];
-                weights.fill(group * outputs + panel * NR, columns, lines_of_levels);
-                (kernel.encode)(&lines, &mut codes[panel * coded * 4..][..coded * 4]);
+        let mut tables = vec![FloatLine::ZERO; BLOCK * 4 * kernel.rows * 2];
+        let mut sums = vec![FloatRow::ZERO; PANELS * kernel.rows];
+        let mut from = blocks.start;
+        while from < blocks.end {
+            let group = self.outputs.group(from);
+            let same_group = (from..blocks.end).take(PANELS);
+            let to = from
+                + same_group
+                    .filter(|&b| self.outputs.group(b) == group)
+                    .count();
+            for (block, codes) in (from..to).zip(codes.chunks_mut(coded * 4)) {
+                let (channel, columns) = (self.outputs.channel(block), self.columns(block));
+                weights.fill(channel, columns, &mut levels[..Panels::lines(&window)]);
+                (kernel.encode)(levels, codes);
             }
-            for first in (0..self.rows).step_by(kernel.rows) {
-                let count = (self.rows - first).min(kernel.rows);
-                for r in 0..count {
-                    let to = &mut copied[r * coded * CODED..][..k];
-                    self.source.copy(first + r, group, to);
-                }
-                sums.fill(FloatRow([0.0; NR]));
-                for block in (0..coded).step_by(BLOCK) {
-                    let length = BLOCK.min(coded - block);
-                    let rows: Vec<&[f32]> = copied
-                        .chunks_exact(coded * CODED)
-                        .take(count)
-                        .map(|x| &x[block * CODED..][..length * CODED])
-                        .collect();
+            for first in rows.clone().step_by(kernel.rows) {
+                let tile = first..(first + kernel.rows).min(rows.end);
+                let count = tile.len();
+                self.gather(tile.clone(), group, coded * CODED, &mut copied);
+                sums.fill(FloatRow::ZERO);
+                for start in (0..coded).step_by(BLOCK) {
+                    let length = BLOCK.min(coded - start);
                     let tables = &mut tables[..length * 4 * count * 2];
-                    (kernel.build)(&rows, tables);
-                    for (panel, sums) in sums.chunks_exact_mut(kernel.rows).enumerate() {
-                        let at = (panel * coded + block) * 4;
+                    build(kernel, &copied, coded, start..start + length, tables);
+                    let panels = sums.chunks_exact_mut(kernel.rows).take(to - from);
+                    for (panel, sums) in panels.enumerate() {
+                        let at = (panel * coded + start) * 4;
                         let codes = &codes[at..][..length * 4 + 1];
                         (kernel.run)(&LineTile { tables, codes }, &mut sums[..count]);
                     }
                 }
-                for (panel, sums) in sums.chunks_exact(kernel.rows).enumerate() {
-                    let columns = (outputs - panel * NR).min(NR);
-                    let column = group * outputs + panel * NR;
-                    for (r, sums) in sums[..count].iter().enumerate() {
-                        self.store(&sums.0[..columns], first + r, column, y);
+                for (block, sums) in (from..to).zip(sums.chunks_exact(kernel.rows)) {
+                    let (channel, columns) = (self.outputs.channel(block), self.columns(block));
+                    for (row, sums) in tile.clone().zip(sums) {
+                        self.store(&sums.0[..columns], row, channel, &mut held);
                     }
                 }
             }
+            from = to;
         }
     }
+
+    /// Rows of one tile: their tables are built once, for all `k`, and each panel is unpacked as it is
+    /// met.
+    fn by_whole_tables(
+        &self,
+        kernel: &TableKernel,
+        scratch: &mut Scratch,
+        rows: Range<usize>,
+        blocks: Range<usize>,
+        y: &mut [f32],
+    ) {
+        let mut held = self.held(rows.clone(), &blocks, y);
+        let coded = self.w.cols().div_ceil(CODED);
+        let window = Window::new(vec![0], self.w.cols());
+        let (codes, rest) = coding(scratch, coded, coded * 4 + 1);
+        let (levels, plain) = rest.split_at_mut(12 * coded);
+        let mut weights = Panels::new(self.isa, self.w, &window, plain);
+        let mut copied = vec![0.0; rows.len() * coded * CODED];
+        let mut tables = vec![FloatLine::ZERO; coded * 4 * rows.len() * 2];
+        let mut built = None;
+        for block in blocks {
+            let group = self.outputs.group(block);
+            if built != Some(group) {
+                self.gather(rows.clone(), group, coded * CODED, &mut copied);
+                build(kernel, &copied, coded, 0..coded, &mut tables);
+                built = Some(group);
+            }
+            let (channel, columns) = (self.outputs.channel(block), self.columns(block));
+            weights.fill(channel, columns, &mut levels[..Panels::lines(&window)]);
+            (kernel.encode)(levels, codes);
+            let mut sums = [FloatRow::ZERO; ROWS];
+            let sums = &mut sums[..rows.len()];
+            (kernel.run)(
+                &LineTile {
+                    tables: &tables,
+                    codes,
+                },
+                sums,
+            );
+            for (row, sums) in rows.clone().zip(sums) {
+                self.store(&sums.0[..columns], row, channel, &mut held);
+            }
+        }
+    }
+}
+
+/// Lines for codes, and zeroed lines for the levels of one panel and for unpacking it.
+fn coding(scratch: &mut Scratch, coded: usize, codes: usize) -> (&mut [Line], &mut [Line]) {
+    let (lines, _) = scratch.get_floats(codes + 24 * coded, 0);
+    let (codes, rest) = lines.split_at_mut(codes);
+    rest.fill(Line([0; 64]));
+    (codes, rest)
+}
+
+/// Builds the tables of lines `lines` of the rows in `copied`.
+fn build(
+    kernel: &TableKernel,
+    copied: &[f32],
+    coded: usize,
+    lines: Range<usize>,
+    tables: &mut [FloatLine],
+) {
+    let count = tables.len() / (lines.len() * 8);
+    let mut rows = [&[][..]; ROWS];
+    for (row, x) in rows[..count]
+        .iter_mut()
+        .zip(copied.chunks_exact(coded * CODED))
+    {
+        *row = &x[lines.start * CODED..lines.end * CODED];
+    }
+    (kernel.build)(&rows[..count], tables);
 }

@@ -15,12 +15,20 @@ pub(crate) const CODED: usize = 12;
 #[repr(C, align(64))]
 pub(crate) struct FloatLine(pub(crate) [f32; 16]);
 
+impl FloatLine {
+    pub(crate) const ZERO: FloatLine = FloatLine([0.0; 16]);
+}
+
 /// Neighbouring outputs of one row: sums, or the weights of one `k`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct FloatRow(pub(crate) [f32; NR]);
 
-/// A few rows of activations times a panel of weights as f32, both with all `k`.
+impl FloatRow {
+    pub(crate) const ZERO: FloatRow = FloatRow([0.0; NR]);
+}
+
+/// A few rows of activations times a panel of weights as f32, for a block of `k`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PanelTile<'a> {
     /// Rows of activations, of `panel.len()` values each; at most [`PanelKernel::rows`].
@@ -47,7 +55,7 @@ pub(crate) struct PanelKernel {
     pub(crate) rows: usize,
     /// Turns lines of levels `[k / 4][4]` into one row for each `k`.
     pub(crate) widen: fn(&[Line], &mut [FloatRow]),
-    /// Stores the sums of each row of a tile.
+    /// Adds to the sums of each row.
     pub(crate) run: fn(&PanelTile<'_>, &mut [FloatRow]),
 }
 

@@ -73,10 +73,10 @@ fn run(tile: &PanelTile<'_>, out: &mut [FloatRow]) {
     }
 }
 
-/// The weights of one `k`, from `column` on.
+/// The weights of one `k`, or the sums of one row, from `column` on.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn weights(row: &FloatRow, column: usize) -> [__m256; V] {
+fn load(row: &FloatRow, column: usize) -> [__m256; V] {
     core::array::from_fn(|v| {
         let from = row.0[column + 8 * v..column + 8 * v + 8].as_ptr();
         // SAFETY: eight floats begin at `from`, at a multiple of 32 bytes in an aligned row.
@@ -91,11 +91,11 @@ fn weights(row: &FloatRow, column: usize) -> [__m256; V] {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn sized<const R: usize>(tile: &PanelTile<'_>, column: usize, out: &mut [FloatRow]) {
     let x: [*const f32; R] = core::array::from_fn(|r| tile.rows[r].as_ptr());
-    let mut sums = [[_mm256_setzero_ps(); V]; R];
+    let mut sums: [[_; V]; R] = core::array::from_fn(|r| load(&out[r], column));
     let triples = tile.panel.chunks_exact(3);
     let rest = triples.remainder();
     for (i, triple) in triples.enumerate() {
-        let w: [_; 3] = core::array::from_fn(|j| weights(&triple[j], column));
+        let w: [_; 3] = core::array::from_fn(|j| load(&triple[j], column));
         for r in 0..R {
             let x: [__m256; 3] = core::array::from_fn(|j| {
                 // SAFETY: the row is as long as the panel, of which this is element `3 i + j`.
@@ -113,7 +113,7 @@ unsafe fn sized<const R: usize>(tile: &PanelTile<'_>, column: usize, out: &mut [
     for (r, sums) in sums.iter_mut().enumerate() {
         let mut t = [_mm256_setzero_ps(); V];
         for (row, &x) in rest.iter().zip(&tile.rows[r][done..]) {
-            let w = weights(row, column);
+            let w = load(row, column);
             t = core::array::from_fn(|v| _mm256_fmadd_ps(_mm256_set1_ps(x), w[v], t[v]));
         }
         for v in 0..V {

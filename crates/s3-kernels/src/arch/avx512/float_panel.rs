@@ -76,10 +76,10 @@ fn run(tile: &PanelTile<'_>, out: &mut [FloatRow]) {
     }
 }
 
-/// The weights of one `k`, from `column` on.
+/// The weights of one `k`, or the sums of one row, from `column` on.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn weights(row: &FloatRow, column: usize) -> [__m512; V] {
+fn load(row: &FloatRow, column: usize) -> [__m512; V] {
     core::array::from_fn(|v| {
         let from = row.0[column + 16 * v..column + 16 * v + 16].as_ptr();
         // SAFETY: sixteen floats begin at `from`, at a multiple of 64 bytes in an aligned row.
@@ -94,11 +94,11 @@ fn weights(row: &FloatRow, column: usize) -> [__m512; V] {
 #[target_feature(enable = "avx512f")]
 unsafe fn sized<const R: usize>(tile: &PanelTile<'_>, column: usize, out: &mut [FloatRow]) {
     let x: [*const f32; R] = core::array::from_fn(|r| tile.rows[r].as_ptr());
-    let mut sums = [[_mm512_setzero_ps(); V]; R];
+    let mut sums: [[_; V]; R] = core::array::from_fn(|r| load(&out[r], column));
     let triples = tile.panel.chunks_exact(3);
     let rest = triples.remainder();
     for (i, triple) in triples.enumerate() {
-        let w: [_; 3] = core::array::from_fn(|j| weights(&triple[j], column));
+        let w: [_; 3] = core::array::from_fn(|j| load(&triple[j], column));
         for r in 0..R {
             let x: [__m512; 3] = core::array::from_fn(|j| {
                 // SAFETY: the row is as long as the panel, of which this is element `3 i + j`.
@@ -116,7 +116,7 @@ unsafe fn sized<const R: usize>(tile: &PanelTile<'_>, column: usize, out: &mut [
     for (r, sums) in sums.iter_mut().enumerate() {
         let mut t = [_mm512_setzero_ps(); V];
         for (row, &x) in rest.iter().zip(&tile.rows[r][done..]) {
-            let w = weights(row, column);
+            let w = load(row, column);
             t = core::array::from_fn(|v| _mm512_fmadd_ps(_mm512_set1_ps(x), w[v], t[v]));
         }
         for v in 0..V {
