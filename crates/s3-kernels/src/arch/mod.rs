@@ -28,3 +28,18 @@ pub(crate) fn as_bytes(x: &[i8]) -> &[u8] {
     // SAFETY: i8 and u8 have the same size and alignment, and every pattern is a value of both.
     unsafe { core::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }
 }
+
+/// The loops of [`crate::float::depthwise`], compiled for `isa`.
+pub(crate) fn float_depthwise(
+    isa: crate::Isa,
+    strip: &crate::float::depthwise::Strip<'_>,
+    y: &mut [f32],
+) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        crate::Isa::Avx512 => avx512::float_depthwise(strip, y),
+        #[cfg(target_arch = "x86_64")]
+        crate::Isa::Avx2 => avx2::float_depthwise(strip, y),
+        _ => crate::float::depthwise::sums(strip, y),
+    }
+}

@@ -10,6 +10,8 @@
 //! A channel with several outputs is repeated, so that outputs and channels are one to one.
 
 use alloc::borrow::Cow;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::geometry::Geometry;
@@ -137,6 +139,15 @@ pub(crate) fn run<X: Activation, E: Epilogue>(
     outputs.split(w.cols(), 0, y, |rows, _, y| job.run(&x, rows, y));
 }
 
+/// Every value `times` times.
+pub(crate) fn repeated<X: Copy + Default>(x: &[X], times: usize) -> Vec<X> {
+    let mut all = vec![X::default(); x.len() * times];
+    for (to, &x) in all.chunks_exact_mut(times).zip(x) {
+        to.fill(x);
+    }
+    all
+}
+
 /// What does not change while a convolution runs.
 struct Job<'a, E> {
     kernel: &'a DepthwiseKernel,
@@ -179,7 +190,8 @@ impl<E: Epilogue> Job<'_, E> {
             panel_lines + self.w.cols().div_ceil(4) * 4,
         );
         let (panel, plain) = lines.split_at_mut(panel_lines);
-        geometry.copy_bordered(x, images.clone(), self.flip, bytes);
+        let flip = self.flip;
+        geometry.copy_bordered(x, images.clone(), flip, |x| x ^ flip, bytes);
         let mut sums = [AccRow::ZERO; MR];
         for column in (0..channels).step_by(NR) {
             let columns = (channels - column).min(NR);

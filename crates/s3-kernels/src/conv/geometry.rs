@@ -190,8 +190,16 @@ impl Geometry {
         }
     }
 
-    /// Copies `images` of `x` with their border to the front of `to`, every byte XORed with `flip`.
-    pub(crate) fn copy_bordered(&self, x: &[u8], images: Range<usize>, flip: u8, to: &mut [u8]) {
+    /// Copies `images` of `x` with their border to the front of `to`: `zero` there, and what `value`
+    /// makes of each activation inside.
+    pub(crate) fn copy_bordered<X: Copy>(
+        &self,
+        x: &[X],
+        images: Range<usize>,
+        zero: X,
+        value: impl Fn(X) -> X,
+        to: &mut [X],
+    ) {
         let shape = &self.shape;
         let line = shape.width * shape.in_channels;
         let bordered_line = self.bordered.1 * shape.in_channels;
@@ -200,14 +208,14 @@ impl Geometry {
             let from = &x[image * shape.height * line..][..shape.height * line];
             let (top, rest) = to.split_at_mut(shape.padding * bordered_line);
             let (middle, bottom) = rest.split_at_mut(shape.height * bordered_line);
-            top.fill(flip);
-            bottom.fill(flip);
+            top.fill(zero);
+            bottom.fill(zero);
             for y in 0..shape.height {
                 let to = &mut middle[y * bordered_line..][..bordered_line];
-                to[..margin].fill(flip);
-                to[margin + line..].fill(flip);
-                for (to, from) in to[margin..].iter_mut().zip(&from[y * line..][..line]) {
-                    *to = from ^ flip;
+                to[..margin].fill(zero);
+                to[margin + line..].fill(zero);
+                for (to, &from) in to[margin..].iter_mut().zip(&from[y * line..][..line]) {
+                    *to = value(from);
                 }
             }
         }

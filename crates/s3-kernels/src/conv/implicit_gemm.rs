@@ -92,7 +92,8 @@ impl<E: Epilogue> Job<'_, E> {
         let x = if in_place {
             &x[images.start * geometry.image..]
         } else {
-            geometry.copy_bordered(x, images.clone(), self.flip, bytes);
+            let flip = self.flip;
+            geometry.copy_bordered(x, images.clone(), flip, |x| x ^ flip, bytes);
             &*bytes
         };
         let (panel, plain) = lines.split_at_mut(panel_lines);

@@ -84,11 +84,22 @@ impl<'a> Panels<'a> {
                     .plain
                     .get((k / 4 + 1) * QUAD..)
                     .and_then(|l| l.get(..QUAD));
-                let high = high.unwrap_or(low);
+                let (low, high) = (words(low), words(high.unwrap_or(low)));
                 let Some(quad) = quads.next() else { return };
-                for (lane, to) in from.clone().zip(to..) {
-                    let word = u64::from(get(low, lane)) | u64::from(get(high, lane)) << 32;
-                    set(quad, to, (word >> shift) as u32 & mask);
+                let mut all = if from.len() == NR {
+                    [0; NR]
+                } else {
+                    words(quad)
+                };
+                let pairs = low[from.clone()].iter().zip(&high[from.clone()]);
+                for (to, (low, high)) in all[to..].iter_mut().zip(pairs) {
+                    // A shift by 32 - `shift`, also where that is 32.
+                    *to = (low >> shift | high << 1 << (31 - shift)) & mask;
+                }
+                for (line, words) in quad.iter_mut().zip(all.chunks_exact(16)) {
+                    for (to, word) in line.0.chunks_exact_mut(4).zip(words) {
+                        to.copy_from_slice(&word.to_le_bytes());
+                    }
                 }
             }
         }
@@ -107,13 +118,13 @@ pub(crate) fn correction(w: &PackedMatrix, first: usize, offset: u8) -> AccRow {
     init
 }
 
-/// The four levels of a lane, as one little-endian word.
-fn get(quad: &[Line], lane: usize) -> u32 {
-    let at = lane % 16 * 4;
-    u32::from_le_bytes([0, 1, 2, 3].map(|i| quad[lane / 16].0[at + i]))
-}
-
-fn set(quad: &mut [Line], lane: usize, word: u32) {
-    let at = lane % 16 * 4;
-    quad[lane / 16].0[at..at + 4].copy_from_slice(&word.to_le_bytes());
+/// The four levels of each of 64 lanes, as little-endian words.
+fn words(quad: &[Line]) -> [u32; NR] {
+    let mut words = [0; NR];
+    for (words, line) in words.chunks_exact_mut(16).zip(quad) {
+        for (word, bytes) in words.iter_mut().zip(line.0.as_chunks().0) {
+            *word = u32::from_le_bytes(*bytes);
+        }
+    }
+    words
 }

@@ -20,7 +20,7 @@ use crate::tiles::Line;
 use crate::{PackedMatrix, Scale};
 
 /// Lines of codes of a block of `k`: its tables, for four rows, lie in the first-level cache.
-const BLOCK: usize = 10;
+const BLOCK: usize = 16;
 
 /// Columns of a block of weights as f32, of which a panel lies in the first-level cache.
 const COLUMNS: usize = 96;

@@ -21,6 +21,7 @@
 //! which no register holds: there, and for few outputs, the plain multiply-add is the faster way to
 //! the same bits, and it is what runs.
 
+pub(crate) mod depthwise;
 mod driver;
 mod kernel;
 mod scalar;
@@ -188,7 +189,9 @@ pub(crate) fn conv2d_f32_with(
     check_len("x", shape.input_len()?, x.len())?;
     check_len("y", shape.output_len()?, y.len())?;
     epilogue.map_or(Ok(()), |e| e.check(geometry.rows, shape.out_channels))?;
-    if !y.is_empty() {
+    if !y.is_empty() && depthwise::serves(&geometry) && kernel.isa != Isa::Scalar {
+        depthwise::run(kernel.isa, w, x, &geometry, epilogue, y);
+    } else if !y.is_empty() {
         let source = Source::Images(x, &geometry);
         driver::run(kernel, w, &source, geometry.rows, epilogue, y);
     }

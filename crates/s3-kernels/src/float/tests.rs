@@ -145,6 +145,20 @@ fn every_kernel_convolves_as_the_definition_does() {
             ..base
         },
         ConvShape {
+            in_channels: 70,
+            out_channels: 140,
+            groups: 70,
+            padding: 1,
+            ..base
+        },
+        ConvShape {
+            in_channels: 5,
+            out_channels: 5,
+            groups: 5,
+            kernel_h: 2,
+            ..base
+        },
+        ConvShape {
             in_channels: 0,
             out_channels: 3,
             ..base

@@ -59,3 +59,14 @@ fn store_i32(words: &mut [i32; 8], value: __m256i) {
     // SAFETY: the array has the 32 bytes that are written; no alignment is asked for.
     unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), value) }
 }
+
+/// The loops of [`crate::float::depthwise`].
+pub(crate) fn float_depthwise(strip: &crate::float::depthwise::Strip<'_>, y: &mut [f32]) {
+    #[target_feature(enable = "avx2")]
+    fn compiled(strip: &crate::float::depthwise::Strip<'_>, y: &mut [f32]) {
+        crate::float::depthwise::sums(strip, y);
+    }
+    assert!(crate::Isa::Avx2.is_available());
+    // SAFETY: the CPU has the features.
+    unsafe { compiled(strip, y) }
+}

@@ -50,3 +50,14 @@ const fn byte_table(bit_width: BitWidth, shift: u32, bias: i8) -> Line {
     }
     Line(table)
 }
+
+/// The loops of [`crate::float::depthwise`].
+pub(crate) fn float_depthwise(strip: &crate::float::depthwise::Strip<'_>, y: &mut [f32]) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn compiled(strip: &crate::float::depthwise::Strip<'_>, y: &mut [f32]) {
+        crate::float::depthwise::sums(strip, y);
+    }
+    assert!(crate::Isa::Avx512.is_available());
+    // SAFETY: the CPU has the features.
+    unsafe { compiled(strip, y) }
+}

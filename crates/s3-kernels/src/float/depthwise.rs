@@ -1,0 +1,174 @@
+//! f32 convolution of channels that do not see each other: vectors of channels, tap by tap.
+//!
+//! The loops are plain Rust; `arch` compiles them once for each instruction set. A product with a
+//! level is exact, so whether it is a multiplication or a shift makes no difference.
+
+use alloc::borrow::Cow;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use crate::conv::depthwise::repeated;
+use crate::conv::geometry::Geometry;
+use crate::split::Outputs;
+use crate::{ConvShape, PackedMatrix, Scale, arch};
+
+/// The operands of one call: some pixels of all channels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Strip<'a> {
+    /// Images with their border.
+    pub(crate) x: &'a [f32],
+    /// Offset of the window of each pixel.
+    pub(crate) windows: &'a [usize],
+    /// Offset of each tap from the window.
+    pub(crate) taps: &'a [usize],
+    /// `[taps][channels]`.
+    pub(crate) weights: &'a [f32],
+    /// Channels.
+    pub(crate) channels: usize,
+}
+
+/// Sums of each pixel and channel, `[windows][channels]`, in the order of the definition.
+#[inline(always)]
+pub(crate) fn sums(strip: &Strip<'_>, y: &mut [f32]) {
+    for (&window, y) in strip.windows.iter().zip(y.chunks_exact_mut(strip.channels)) {
+        let (wide, rest) = y.as_chunks_mut::<64>();
+        for (i, y) in wide.iter_mut().enumerate() {
+            *y = block(strip, window, 64 * i);
+        }
+        let first = strip.channels - rest.len();
+        let (narrow, rest) = rest.as_chunks_mut::<16>();
+        for (i, y) in narrow.iter_mut().enumerate() {
+            *y = block(strip, window, first + 16 * i);
+        }
+        let first = strip.channels - rest.len();
+        for (i, y) in rest.iter_mut().enumerate() {
+            [*y] = block(strip, window, first + i);
+        }
+    }
+}
+
+/// The sums of `N` neighbouring channels of one pixel.
+#[inline(always)]
+fn block<const N: usize>(strip: &Strip<'_>, window: usize, first: usize) -> [f32; N] {
+    let load = |from: &[f32], at: usize| -> [f32; N] {
+        let mut values = [0.0; N];
+        values.copy_from_slice(&from[at..at + N]);
+        values
+    };
+    let product = |tap: usize| {
+        let x = load(strip.x, window + strip.taps[tap] + first);
+        let w = load(strip.weights, tap * strip.channels + first);
+        let mut product = [0.0; N];
+        for c in 0..N {
+            product[c] = w[c] * x[c];
+        }
+        product
+    };
+    let mut sums = [0.0; N];
+    for tap in (0..strip.taps.len()).step_by(3) {
+        let mut t = product(tap);
+        for tap in tap + 1..(tap + 3).min(strip.taps.len()) {
+            let next = product(tap);
+            for c in 0..N {
+                t[c] += next[c];
+            }
+        }
+        for c in 0..N {
+            sums[c] += t[c];
+        }
+    }
+    sums
+}
+
+/// Pixels of one call.
+const STRIP: usize = 16;
+
+/// Values of bordered images that are held at a time, where one image is not more.
+const IMAGES: usize = 1 << 20;
+
+/// Whether `geometry` is a convolution for this module.
+pub(crate) fn serves(geometry: &Geometry) -> bool {
+    crate::conv::depthwise::serves(geometry) && geometry.is_compact()
+}
+
+/// Convolves; the arguments are checked, `y` is not empty and [`serves`] holds.
+pub(crate) fn run(
+    isa: crate::Isa,
+    w: &PackedMatrix,
+    x: &[f32],
+    geometry: &Geometry,
+    epilogue: Option<&Scale<'_>>,
+    y: &mut [f32],
+) {
+    let x: Cow<'_, [f32]> = match geometry.group_out {
+        1 => Cow::Borrowed(x),
+        times => repeated(x, times).into(),
+    };
+    let channels = geometry.shape.out_channels;
+    let shape = ConvShape {
+        in_channels: channels,
+        groups: channels,
+        ..geometry.shape
+    };
+    let Ok(geometry) = Geometry::new(&shape) else {
+        unreachable!("the repeated channels are in memory")
+    };
+    let taps = geometry.taps();
+    let levels = w.to_levels();
+    let mut weights = vec![0.0; levels.len()];
+    for (n, levels) in levels.chunks_exact(taps.len()).enumerate() {
+        for (tap, &level) in levels.iter().enumerate() {
+            weights[tap * channels + n] = f32::from(level);
+        }
+    }
+    let outputs = Outputs {
+        rows: geometry.rows,
+        groups: 1,
+        group_out: channels,
+    };
+    outputs.split(taps.len(), 0, y, |rows, _, y| {
+        part(isa, &x, &geometry, &taps, &weights, epilogue, rows, y);
+    });
+}
+
+/// The output rows `rows`, which `y` holds.
+#[expect(clippy::too_many_arguments, reason = "one caller, which names them")]
+fn part(
+    isa: crate::Isa,
+    x: &[f32],
+    geometry: &Geometry,
+    taps: &[usize],
+    weights: &[f32],
+    epilogue: Option<&Scale<'_>>,
+    rows: Range<usize>,
+    y: &mut [f32],
+) {
+    let channels = geometry.shape.out_channels;
+    let mut bordered: Vec<f32> = Vec::new();
+    for (images, part) in geometry.parts(rows.clone(), IMAGES) {
+        bordered.resize(images.len() * geometry.image, 0.0);
+        geometry.copy_bordered(x, images.clone(), 0.0, |x| x, &mut bordered);
+        let mut windows = geometry.windows(part.start, images.start);
+        for first in part.clone().step_by(STRIP) {
+            let count = (part.end - first).min(STRIP);
+            let mut offsets = [0; STRIP];
+            offsets[..count].fill_with(|| windows.next());
+            let strip = Strip {
+                x: &bordered,
+                windows: &offsets[..count],
+                taps,
+                weights,
+                channels,
+            };
+            let y = &mut y[(first - rows.start) * channels..][..count * channels];
+            arch::float_depthwise(isa, &strip, y);
+            if let Some(epilogue) = epilogue {
+                for (r, y) in y.chunks_exact_mut(channels).enumerate() {
+                    let sums = y.to_vec();
+                    epilogue.of_sums(&sums, 0, (first + r) * channels, y);
+                }
+            }
+        }
+    }
+}
