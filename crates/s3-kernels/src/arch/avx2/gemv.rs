@@ -15,7 +15,7 @@
 use core::arch::x86_64::*;
 
 use super::decode::half_step;
-use super::{flush, load, offset, store_i32};
+use super::{flush, offset, store_i32};
 use crate::code::BitWidth;
 use crate::kernel::Job;
 use crate::tiles::{Line, PANEL, STEP};
@@ -64,37 +64,10 @@ fn rows<const BITS: u32>(job: Job<'_>) {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn ternary(lines: &[[Line; 2]], x: &[[i8; STEP]], sums: &mut Sums) {
-    let zero = _mm256_setzero_si256();
-    let (plain_mask, four_mask) = (_mm256_set1_epi8(0b11), _mm256_set1_epi8(0b1100));
-    // 32 steps are 64 results of the plain codes, 8 steps are 16 of those times 4.
-    const PLAIN: usize = flush(2) / 2;
-    const FOUR: usize = PLAIN / 4;
-    for (lines, x) in lines.chunks(PLAIN).zip(x.chunks(PLAIN)) {
-        let (mut plain, mut fours) = ([[zero; 2]; 2], [[zero; 2]; 2]);
-        for (lines, x) in lines.chunks(FOUR).zip(x.chunks(FOUR)) {
-            let mut four = [[zero; 2]; 2];
-            for (lines, x) in lines.iter().zip(x) {
-                for (line, x) in lines.iter().zip(x.as_chunks::<4>().0) {
-                    let x = _mm256_set1_epi32(i32::from_le_bytes(x.map(i8::cast_unsigned)));
-                    for (side, bytes) in line.0.as_chunks::<32>().0.iter().enumerate() {
-                        let low = load(bytes);
-                        let high = _mm256_srli_epi16::<4>(low);
-                        for (block, w) in [low, high].into_iter().enumerate() {
-                            let once = _mm256_maddubs_epi16(_mm256_and_si256(w, plain_mask), x);
-                            let four_times =
-                                _mm256_maddubs_epi16(_mm256_and_si256(w, four_mask), x);
-                            plain[side][block] = _mm256_add_epi16(plain[side][block], once);
-                            four[side][block] = _mm256_add_epi16(four[side][block], four_times);
-                        }
-                    }
-                }
-            }
-            for side in 0..2 {
-                for block in 0..2 {
-                    fours[side][block] = widen_add(fours[side][block], four[side][block]);
-                }
-            }
-        }
+    // A step adds two results of each kind.
+    const STEPS: usize = flush(2) / 2;
+    for (lines, x) in lines.chunks(STEPS).zip(x.chunks(STEPS)) {
+        let (plain, fours) = ternary_steps(lines, x);
         for side in 0..2 {
             for block in 0..2 {
                 let [even, odd] = &mut sums[side].as_chunks_mut::<2>().0[block];
@@ -103,6 +76,133 @@ fn ternary(lines: &[[Line; 2]], x: &[[i8; STEP]], sums: &mut Sums) {
             }
         }
     }
+}
+
+/// Products of one half step of a ternary panel: the line at `$line` and the 4 activations at `$x`.
+/// `ymm0..4` and `ymm4..8` are the sums of the sides: `plain[0], four[0], plain[1], four[1]`.
+macro_rules! ternary_half_step {
+    ($line:literal, $x:literal) => {
+        concat!(
+            "vpbroadcastd ymm10, dword ptr [{x}+",
+            $x,
+            "]\n",
+            "vmovdqa ymm12, ymmword ptr [{lines}+",
+            $line,
+            "]\n",
+            "vmovdqa ymm13, ymmword ptr [{lines}+",
+            $line,
+            "+32]\n",
+            "vpand ymm14, ymm12, ymm8\n",
+            "vpand ymm15, ymm13, ymm8\n",
+            "vpmaddubsw ymm14, ymm14, ymm10\n",
+            "vpmaddubsw ymm15, ymm15, ymm10\n",
+            "vpaddw ymm0, ymm0, ymm14\n",
+            "vpaddw ymm4, ymm4, ymm15\n",
+            "vpand ymm14, ymm12, ymm9\n",
+            "vpand ymm15, ymm13, ymm9\n",
+            "vpmaddubsw ymm14, ymm14, ymm10\n",
+            "vpmaddubsw ymm15, ymm15, ymm10\n",
+            "vpaddw ymm1, ymm1, ymm14\n",
+            "vpaddw ymm5, ymm5, ymm15\n",
+            "vpsrlw ymm12, ymm12, 4\n",
+            "vpsrlw ymm13, ymm13, 4\n",
+            "vpand ymm14, ymm12, ymm8\n",
+            "vpand ymm15, ymm13, ymm8\n",
+            "vpmaddubsw ymm14, ymm14, ymm10\n",
+            "vpmaddubsw ymm15, ymm15, ymm10\n",
+            "vpand ymm12, ymm12, ymm9\n",
+            "vpand ymm13, ymm13, ymm9\n",
+            "vpmaddubsw ymm12, ymm12, ymm10\n",
+            "vpaddw ymm2, ymm2, ymm14\n",
+            "vpmaddubsw ymm13, ymm13, ymm10\n",
+            "vpaddw ymm6, ymm6, ymm15\n",
+            "vpaddw ymm3, ymm3, ymm12\n",
+            "vpaddw ymm7, ymm7, ymm13",
+        )
+    };
+}
+
+/// The inner loop of [`ternary`], for 32 steps at most: for each side, 16-bit sums of blocks 0 and
+/// 2, and 32-bit sums of blocks 1 and 3 that are 4 times too large.
+///
+/// It is written in the order that keeps all four vector pipes of a core busy. Compilers join the
+/// additions into trees, run out of registers and lose a tenth.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn ternary_steps(lines: &[[Line; 2]], x: &[[i8; STEP]]) -> ([[__m256i; 2]; 2], [[__m256i; 2]; 2]) {
+    // Steps whose results, times 4, fit 16 bits.
+    const FOURS: usize = flush(2) / 4 / 2;
+    let zero = _mm256_setzero_si256();
+    let (mut plain, mut fours) = ([[zero; 2]; 2], [[zero; 2]; 2]);
+    let steps = lines.len().min(x.len());
+    if steps > 0 {
+        let [[p00, p01], [p10, p11]] = &mut plain;
+        let (plain_mask, fours_mask) = (_mm256_set1_epi8(0b11), _mm256_set1_epi8(0b1100));
+        let ones = _mm256_set1_epi16(1);
+        // SAFETY: the loop takes `steps >= 1` steps. Each reads the 128 bytes of a step's lines, which
+        // begin at multiples of 64, and its 8 activations; both slices have as many steps. It reads
+        // and writes the four registers of `fours`, which are aligned to their size. All registers
+        // that it changes are named.
+        unsafe {
+            core::arch::asm!(
+                "2:",
+                "mov {now:e}, {most}",
+                "cmp {steps}, {now}",
+                "cmovb {now}, {steps}",
+                "sub {steps}, {now}",
+                "vpxor xmm1, xmm1, xmm1",
+                "vpxor xmm3, xmm3, xmm3",
+                "vpxor xmm5, xmm5, xmm5",
+                "vpxor xmm7, xmm7, xmm7",
+                ".p2align 5",
+                "3:",
+                ternary_half_step!(0, 0),
+                ternary_half_step!(64, 4),
+                "add {lines}, 128",
+                "add {x}, 8",
+                "dec {now}",
+                "jnz 3b",
+                "vpmaddwd ymm1, ymm1, ymm11",
+                "vpmaddwd ymm3, ymm3, ymm11",
+                "vpmaddwd ymm5, ymm5, ymm11",
+                "vpmaddwd ymm7, ymm7, ymm11",
+                "vpaddd ymm1, ymm1, ymmword ptr [{fours}]",
+                "vpaddd ymm3, ymm3, ymmword ptr [{fours}+32]",
+                "vpaddd ymm5, ymm5, ymmword ptr [{fours}+64]",
+                "vpaddd ymm7, ymm7, ymmword ptr [{fours}+96]",
+                "vmovdqa ymmword ptr [{fours}], ymm1",
+                "vmovdqa ymmword ptr [{fours}+32], ymm3",
+                "vmovdqa ymmword ptr [{fours}+64], ymm5",
+                "vmovdqa ymmword ptr [{fours}+96], ymm7",
+                "test {steps}, {steps}",
+                "jnz 2b",
+                most = const FOURS,
+                now = out(reg) _,
+                lines = inout(reg) lines.as_ptr() => _,
+                x = inout(reg) x.as_ptr() => _,
+                steps = inout(reg) steps => _,
+                fours = in(reg) fours.as_mut_ptr(),
+                inout("ymm0") *p00,
+                out("ymm1") _,
+                inout("ymm2") *p01,
+                out("ymm3") _,
+                inout("ymm4") *p10,
+                out("ymm5") _,
+                inout("ymm6") *p11,
+                out("ymm7") _,
+                in("ymm8") plain_mask,
+                in("ymm9") fours_mask,
+                out("ymm10") _,
+                in("ymm11") ones,
+                out("ymm12") _,
+                out("ymm13") _,
+                out("ymm14") _,
+                out("ymm15") _,
+                options(nostack),
+            );
+        }
+    }
+    (plain, fours)
 }
 
 /// Adds the products of some steps of a panel of any width.
