@@ -4,6 +4,8 @@
 //! tests and checked once for the lints and the documentation. The first step that fails ends the
 //! run with the command that failed.
 
+mod foreign;
+
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -20,12 +22,19 @@ pub(crate) struct Options {
     only: Vec<String>,
 }
 
-/// One check: a cargo command, or the arrows.
+/// One check.
 struct Step {
     name: String,
-    /// Arguments of cargo; empty for the check of this package's own.
-    arguments: Vec<&'static str>,
-    environment: Vec<(&'static str, String)>,
+    work: Work,
+}
+
+enum Work {
+    Cargo {
+        arguments: Vec<&'static str>,
+        environment: Vec<(&'static str, String)>,
+    },
+    /// A function of this package, and what a person would type to run it alone.
+    Own(fn() -> Result<Outcome>, String),
 }
 
 enum Outcome {
@@ -83,61 +92,90 @@ impl Step {
     fn new(name: impl Into<String>, arguments: &[&'static str]) -> Self {
         Self {
             name: name.into(),
-            arguments: arguments.to_vec(),
-            environment: Vec::new(),
+            work: Work::Cargo {
+                arguments: arguments.to_vec(),
+                environment: Vec::new(),
+            },
+        }
+    }
+
+    fn own(name: &str, work: fn() -> Result<Outcome>) -> Self {
+        let line = format!("cargo xtask ci --only {name}");
+        Self {
+            name: name.to_owned(),
+            work: Work::Own(work, line),
         }
     }
 
     fn with(mut self, variable: &'static str, value: &str) -> Self {
-        self.environment.push((variable, value.to_owned()));
+        if let Work::Cargo { environment, .. } = &mut self.work {
+            environment.push((variable, value.to_owned()));
+        }
         self
     }
 
     /// What a person would type to run the step alone.
     fn command_line(&self) -> String {
-        if self.arguments.is_empty() {
-            return format!("cargo xtask {}", self.name);
-        }
+        let (arguments, environment) = match &self.work {
+            Work::Own(_, line) => return line.clone(),
+            Work::Cargo {
+                arguments,
+                environment,
+            } => (arguments, environment),
+        };
         let mut words: Vec<String> = Vec::new();
-        for (variable, value) in &self.environment {
+        for (variable, value) in environment {
             let quote = if value.contains(' ') { "'" } else { "" };
             words.push(format!("{variable}={quote}{value}{quote}"));
         }
         words.push("cargo".to_owned());
-        words.extend(self.arguments.iter().map(|&word| word.to_owned()));
+        words.extend(arguments.iter().map(|&word| word.to_owned()));
         words.join(" ")
     }
 
     fn run(&self) -> Result<Outcome> {
-        if self.arguments.is_empty() {
-            return match deps::run()? {
-                ExitCode::SUCCESS => Ok(Outcome::Passed),
-                _ => bail!("failed: {}", self.command_line()),
-            };
-        }
-        if self.arguments[0] == "deny" && !is_installed("deny") {
+        let (arguments, environment) = match &self.work {
+            Work::Own(work, _) => return work(),
+            Work::Cargo {
+                arguments,
+                environment,
+            } => (arguments, environment),
+        };
+        if arguments[0] == "deny" && !is_installed("deny") {
             return Ok(Outcome::Skipped("cargo-deny is not installed"));
         }
-        let status = cargo()
-            .args(&self.arguments)
-            .envs(
-                self.environment
-                    .iter()
-                    .map(|(variable, value)| (variable, value)),
-            )
-            .status()
-            .with_context(|| format!("cannot run {}", self.command_line()))?;
-        if !status.success() {
-            bail!("failed ({status}): {}", self.command_line());
-        }
-        Ok(Outcome::Passed)
+        let mut command = cargo();
+        command.args(arguments);
+        command.envs(environment.iter().map(|(variable, value)| (variable, value)));
+        done(&mut command, &self.command_line())
+    }
+}
+
+/// Runs `command`; a failure is an error that names it by `line`.
+fn done(command: &mut Command, line: &str) -> Result<Outcome> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {line}"))?;
+    if !status.success() {
+        bail!("failed ({status}): {line}");
+    }
+    Ok(Outcome::Passed)
+}
+
+fn arrows() -> Result<Outcome> {
+    match deps::run()? {
+        ExitCode::SUCCESS => Ok(Outcome::Passed),
+        _ => bail!("failed: cargo xtask deps"),
     }
 }
 
 fn steps() -> Vec<Step> {
     let mut steps = vec![
         Step::new("fmt", &["fmt", "--all", "--check"]),
-        Step::new("deps", &[]),
+        Step {
+            name: "deps".to_owned(),
+            work: Work::Own(arrows, "cargo xtask deps".to_owned()),
+        },
         Step::new(
             "clippy",
             &[

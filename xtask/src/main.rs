@@ -24,6 +24,7 @@ mod ci;
 mod data;
 mod deps;
 mod s3;
+mod tools;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! Matrix products: codes are taken apart once for many rows of `x`.
 //!
 //! ```text
-//! for each 240 rows of x, each 512 columns:
+//! for each 96 rows of x, each 1024 columns:
 //!     pack x: [tile of up to 6 rows][4 columns][row]
 //!     for each panel of 64 rows of w:
 //!         decode: [block of 16 rows][4 columns], one line each
@@ -24,9 +24,9 @@ use crate::tiles::{Line, PANEL, STEP};
 /// Rows of a tile, at most.
 const TILE: usize = 6;
 /// Rows of `x` that are packed at once.
-const ROWS: usize = 40 * TILE;
+const ROWS: usize = 16 * TILE;
 /// Columns that are packed and decoded at once.
-const COLS: usize = 512;
+const COLS: usize = 1024;
 /// Rows of `w` in a block.
 const BLOCK: usize = 16;
 
