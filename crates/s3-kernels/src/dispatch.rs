@@ -2,13 +2,14 @@
 //!
 //! `S3_KERNELS_ISA=scalar|avx2|avx512|neon` overrides the choice, for tests and for measurements.
 
-/// Whether this CPU has an x86-64 feature: asked at run time with `std`, else what the compiler may
-/// assume.
-#[cfg(target_arch = "x86_64")]
+/// Whether this CPU has a feature: asked at run time with `std`, else what the compiler may assume.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! has {
     ($feature:tt) => {{
-        #[cfg(feature = "std")]
+        #[cfg(all(feature = "std", target_arch = "x86_64"))]
         let has = std::is_x86_feature_detected!($feature);
+        #[cfg(all(feature = "std", target_arch = "aarch64"))]
+        let has = std::arch::is_aarch64_feature_detected!($feature);
         #[cfg(not(feature = "std"))]
         let has = cfg!(target_feature = $feature);
         has
@@ -117,6 +118,12 @@ pub(crate) enum Extension {
     /// x86-64: VNNI and VBMI, in their AVX-512 forms.
     #[cfg(target_arch = "x86_64")]
     VnniVbmi,
+    /// aarch64: `sdot`.
+    #[cfg(target_arch = "aarch64")]
+    DotProduct,
+    /// aarch64: `sdot` and `smmla`.
+    #[cfg(target_arch = "aarch64")]
+    MatrixProduct,
 }
 
 impl Extension {
@@ -125,6 +132,10 @@ impl Extension {
             Extension::None => true,
             #[cfg(target_arch = "x86_64")]
             Extension::VnniVbmi => has!("avx512vnni") && has!("avx512vbmi"),
+            #[cfg(target_arch = "aarch64")]
+            Extension::DotProduct => has!("dotprod"),
+            #[cfg(target_arch = "aarch64")]
+            Extension::MatrixProduct => has!("dotprod") && has!("i8mm"),
         }
     }
 }

@@ -7,6 +7,8 @@
 use core::fmt;
 use core::ops::Range;
 
+#[cfg(target_arch = "aarch64")]
+use crate::arch::neon;
 use crate::arch::scalar;
 #[cfg(target_arch = "x86_64")]
 use crate::arch::{avx2, avx512};
@@ -88,6 +90,36 @@ static TABLE: &[Kernel] = &[
         widths: &BitWidth::ALL,
         pays: |_, _| true,
         run: avx2::gemv::gemv,
+    },
+    #[cfg(target_arch = "aarch64")]
+    Kernel {
+        name: "neon-any-matrix",
+        isa: Isa::Neon,
+        extension: Extension::MatrixProduct,
+        multiplication_free: false,
+        widths: &BitWidth::ALL,
+        pays: |_, batch| batch > 1,
+        run: neon::gemm::matrix,
+    },
+    #[cfg(target_arch = "aarch64")]
+    Kernel {
+        name: "neon-any-dot",
+        isa: Isa::Neon,
+        extension: Extension::DotProduct,
+        multiplication_free: false,
+        widths: &BitWidth::ALL,
+        pays: |_, _| true,
+        run: neon::gemm::dot,
+    },
+    #[cfg(target_arch = "aarch64")]
+    Kernel {
+        name: "neon-any-widening",
+        isa: Isa::Neon,
+        extension: Extension::None,
+        multiplication_free: false,
+        widths: &BitWidth::ALL,
+        pays: |_, _| true,
+        run: neon::gemm::widening,
     },
     Kernel {
         name: "scalar-any-products",
