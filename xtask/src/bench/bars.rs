@@ -223,7 +223,7 @@ fn row(bar: &Bar, shape: Shape, all: &[Measured]) -> Option<String> {
     let mut row = String::new();
     let _ = writeln!(
         row,
-        "| {} | {m}x{n}x{k}{} | {} bits {kernel} {isa}, {threads} thread{} | {name} | {ratio:.2} | {min:.2} .. {max:.2} | {wanted} | {met} |",
+        "| {} | {m}x{n}x{k}{} | {} bits {kernel} {isa}, {threads} thread{} | {name} | {ratio:.3} | {min:.2} .. {max:.2} | {wanted} | {met} |",
         bar.bench,
         if bar.cold { " cold" } else { "" },
         bar.bits,
@@ -265,13 +265,13 @@ mod tests {
         let ours = "| gemv | 1x4096x4096 | 2 bits avx512, 1 thread |";
         assert!(
             table.contains(&format!(
-                "{ours} torch f32 | 40.00 | 20.00 .. 44.44 | 30 | yes |"
+                "{ours} torch f32 | 40.000 | 20.00 .. 44.44 | 30 | yes |"
             )),
             "{table}"
         );
         assert!(
             table.contains(&format!(
-                "{ours} int8 dot products on registers | 0.50 | 0.25 .. 0.56 | 0.95 | NO |"
+                "{ours} int8 dot products on registers | 0.500 | 0.25 .. 0.56 | 0.95 | NO |"
             )),
             "{table}"
         );
