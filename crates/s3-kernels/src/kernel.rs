@@ -16,6 +16,7 @@ use crate::code::BitWidth;
 use crate::dispatch::{Extension, Isa};
 use crate::error::Error;
 use crate::packed::PackedMatrix;
+use crate::tiled;
 
 /// A product whose lengths are checked: `y = x · wᵀ` for some panels of `w`.
 pub(crate) struct Job<'a> {
@@ -61,6 +62,26 @@ pub struct Kernel {
 
 /// Every kernel, the preferred ones first. The last one serves everything everywhere.
 static TABLE: &[Kernel] = &[
+    #[cfg(all(target_arch = "x86_64", feature = "std"))]
+    Kernel {
+        name: "avx512-b2-table",
+        isa: Isa::Avx512,
+        extension: Extension::None,
+        multiplication_free: true,
+        widths: &[BitWidth::B2],
+        pays: |w, batch| w.rows() >= 1024 && batch >= 4,
+        run: avx512::table::gemm,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Kernel {
+        name: "avx512-any-tiled",
+        isa: Isa::Avx512,
+        extension: Extension::VnniVbmi,
+        multiplication_free: false,
+        widths: &BitWidth::ALL,
+        pays: |_, batch| batch > 16,
+        run: |job| tiled::gemm(&avx512::tile::VNNI, job),
+    },
     #[cfg(target_arch = "x86_64")]
     Kernel {
         name: "avx512-any-fused",

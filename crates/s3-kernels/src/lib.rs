@@ -56,9 +56,12 @@ mod scratch;
 mod shape;
 mod split;
 mod tile;
+mod tiled;
 mod tiles;
 #[cfg(feature = "train")]
 pub mod train;
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+mod triples;
 mod unpack;
 
 /// The code of the README is compiled and run.

@@ -49,6 +49,8 @@ const HEADER: usize = 24;
 pub struct PackedMatrix {
     tiles: Tiles,
     row_sums: Vec<i32>,
+    #[cfg(all(target_arch = "x86_64", feature = "std"))]
+    triples: crate::triples::Kept,
 }
 
 impl PackedMatrix {
@@ -229,6 +231,12 @@ impl PackedMatrix {
         i64::from(i32::try_from(most).unwrap_or(i32::MAX))
     }
 
+    /// Ternary weights as the table kernel reads them, made by the first call.
+    #[cfg(all(target_arch = "x86_64", feature = "std"))]
+    pub(crate) fn triples(&self) -> &crate::triples::Triples {
+        self.triples.get(&self.tiles)
+    }
+
     fn build(
         rows: usize,
         cols: usize,
@@ -257,7 +265,12 @@ impl PackedMatrix {
             }
             row_sums.push(sum as i32);
         }
-        Ok(PackedMatrix { tiles, row_sums })
+        Ok(PackedMatrix {
+            tiles,
+            row_sums,
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            triples: Default::default(),
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Kernels for AVX-512.
 //!
 //! * [`fused`]: integer products whose weights are unpacked in registers, where the batch is small.
+//! * `table`: ternary products by look-up, without a multiplication.
 //! * [`unpack`]: weights to one byte a level, once for many rows of activations.
 //! * [`tile`]: the microkernel over such bytes, for products and convolutions.
 //! * [`depthwise`], [`epilogue`], [`float_panel`], [`float_table`]: depthwise convolutions, what is
@@ -11,6 +12,8 @@ pub(crate) mod epilogue;
 pub(crate) mod float_panel;
 pub(crate) mod float_table;
 pub(crate) mod fused;
+#[cfg(feature = "std")]
+pub(crate) mod table;
 pub(crate) mod tile;
 pub(crate) mod unpack;
 

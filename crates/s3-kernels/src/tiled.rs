@@ -1,0 +1,75 @@
+//! Products of many rows: weights are unpacked once, and every row meets them in the cache.
+//!
+//! ```text
+//! u = x + 128, as u8, rows a little apart
+//! for each panel of 64 rows of w:
+//!     p = its levels, one byte each                             second-level cache
+//!     for each six rows of u: y = microkernel(u, p) - 128 * row sums of w
+//! ```
+//!
+//! Width and packing are gone from the inner loop, so that 3 and 4 bits run as fast as 2.
+
+use crate::arch::as_bytes;
+use crate::epilogue::{AccRow, NR};
+use crate::kernel::Job;
+use crate::scratch::with_scratch;
+use crate::tile::{MR, Tile, TileKernel, Window};
+use crate::tiles::PANEL;
+use crate::unpack::{QUAD, unpack};
+
+/// What makes an `i8` the `u8` that is 128 more.
+const FLIP: u8 = 0x80;
+
+/// Bytes between two rows of activations: whole quads, and no multiple of the distance at which the
+/// first-level cache keeps few lines.
+fn pitch(cols: usize) -> usize {
+    let lines = cols.div_ceil(64);
+    64 * (lines + usize::from(lines.is_multiple_of(8)))
+}
+
+/// Runs `job` on `kernel`.
+pub(crate) fn gemm(kernel: &TileKernel, job: Job<'_>) {
+    let (cols, width) = (job.w.cols(), job.w.bit_width());
+    let rows = job.y.len() / job.batch;
+    let pitch = pitch(cols);
+    let quads = cols.div_ceil(4);
+    let window = Window::new([0].into(), 4 * quads);
+    with_scratch(|scratch| {
+        let (x, panel_lines) = scratch.get(job.batch * pitch, quads * QUAD);
+        for (to, from) in x.chunks_exact_mut(pitch).zip(job.x.chunks_exact(cols)) {
+            for (to, from) in to.iter_mut().zip(as_bytes(from)) {
+                *to = from ^ FLIP;
+            }
+        }
+        let mut sums = [AccRow::ZERO; MR];
+        for (at, panel) in job.panels.clone().enumerate() {
+            unpack(kernel.isa, job.w, panel, panel_lines);
+            let columns = (rows - at * PANEL).min(NR);
+            let mut init = AccRow::ZERO;
+            let row_sums = &job.w.row_sums()[panel * PANEL..];
+            for (init, &sum) in init.0[..columns].iter_mut().zip(row_sums) {
+                // The sum of magnitudes times 255 fits i32.
+                *init = -i32::from(FLIP) * sum;
+            }
+            let tiles = job.batch.div_ceil(MR);
+            for t in 0..tiles {
+                // Of as equal sizes as possible: a tile of one window loads weights for nothing.
+                let (first, end) = (job.batch * t / tiles, job.batch * (t + 1) / tiles);
+                let windows: [usize; MR] = core::array::from_fn(|r| (first + r) * pitch);
+                let tile = Tile {
+                    x,
+                    windows: &windows[..end - first],
+                    window: &window,
+                    panel: panel_lines,
+                    init: &init,
+                    columns,
+                    width,
+                };
+                (kernel.run)(&tile, &mut sums);
+                for (b, sums) in (first..end).zip(&sums) {
+                    job.y[b * rows + at * PANEL..][..columns].copy_from_slice(&sums.0[..columns]);
+                }
+            }
+        }
+    });
+}

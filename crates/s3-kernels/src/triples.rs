@@ -1,0 +1,119 @@
+//! The second resident form of ternary weights: three to a table index.
+//!
+//! Three levels are a number `(l0 + 1) + 3 (l1 + 1) + 9 (l2 + 1)` below 27. Three such numbers, of 5 bits
+//! each, are a 16-bit word: 9 columns of one row. The words of the 64 rows of a [`PANEL`] are a pair of lines,
+//! 32 rows each. The last word of a row is filled up with level 0.
+//!
+//! Pairs are ordered by blocks of [`BLOCK`] words, then by panels, then by words, as the kernel reads
+//! them: 32 bits of line for 9 weights of two rows, 1.78 bits a weight.
+
+use alloc::vec::Vec;
+use std::sync::OnceLock;
+
+use crate::arch::pages;
+use crate::tiles::{Line, PANEL, Tiles};
+
+/// Columns of one word.
+pub(crate) const WORD: usize = 9;
+
+/// Words of a block, save perhaps the last: as many as have their sums in `i16`, whatever the
+/// activations. A word is three sums of three activations.
+pub(crate) const BLOCK: usize = 32768 / (3 * 3 * 128);
+
+/// The words of a ternary matrix.
+#[derive(Debug)]
+pub(crate) struct Triples {
+    /// Words of one row.
+    words: usize,
+    panels: usize,
+    lines: Vec<Line>,
+}
+
+impl Triples {
+    /// Of ternary weights.
+    pub(crate) fn of(tiles: &Tiles) -> Triples {
+        let words = tiles.cols().div_ceil(WORD);
+        let panels = tiles.rows().div_ceil(PANEL);
+        let mut lines = pages::with_capacity(2 * words * panels);
+        for first in (0..words).step_by(BLOCK) {
+            for panel in 0..panels {
+                for word in first..words.min(first + BLOCK) {
+                    for half in 0..2 {
+                        let mut line = [0; 64];
+                        for (lane, bytes) in line.as_chunks_mut().0.iter_mut().enumerate() {
+                            let row = panel * PANEL + 32 * half + lane;
+                            *bytes = u16::to_le_bytes(packed(tiles, row, word * WORD));
+                        }
+                        lines.push(Line(line));
+                    }
+                }
+            }
+        }
+        Triples {
+            words,
+            panels,
+            lines,
+        }
+    }
+
+    /// Words of one row.
+    pub(crate) fn words(&self) -> usize {
+        self.words
+    }
+
+    /// The words of one panel in the block that begins with word `first`, a multiple of [`BLOCK`].
+    pub(crate) fn block(&self, first: usize, panel: usize) -> &[[Line; 2]] {
+        let words = BLOCK.min(self.words - first);
+        &self.lines.as_chunks().0[first * self.panels + panel * words..][..words]
+    }
+}
+
+/// The words of a matrix from the first time that a kernel asks for them. They follow from the tiles:
+/// matrices are equal with and without them, and a clone has none.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(OnceLock<Triples>);
+
+impl Kept {
+    pub(crate) fn get(&self, tiles: &Tiles) -> &Triples {
+        self.0.get_or_init(|| Triples::of(tiles))
+    }
+}
+
+impl Clone for Kept {
+    fn clone(&self) -> Kept {
+        Kept::default()
+    }
+}
+
+impl PartialEq for Kept {
+    fn eq(&self, _: &Kept) -> bool {
+        true
+    }
+}
+
+impl Eq for Kept {}
+
+/// Three levels from every number below 27, and zeros from 27 to 31.
+pub(crate) const fn levels(number: usize) -> [i8; 3] {
+    if number < 27 {
+        let digits = [number % 3, number / 3 % 3, number / 9];
+        [
+            digits[0] as i8 - 1,
+            digits[1] as i8 - 1,
+            digits[2] as i8 - 1,
+        ]
+    } else {
+        [0; 3]
+    }
+}
+
+/// The word of the 9 columns from `col` on.
+fn packed(tiles: &Tiles, row: usize, col: usize) -> u16 {
+    let digit = |i: usize| {
+        let inside = row < tiles.rows() && col + i < tiles.cols();
+        let level = if inside { tiles.level(row, col + i) } else { 0 };
+        u16::from((level + 1) as u8)
+    };
+    let number = |i: usize| digit(i) + 3 * digit(i + 1) + 9 * digit(i + 2);
+    number(0) | number(3) << 5 | number(6) << 10
+}
