@@ -69,7 +69,9 @@ static TABLE: &[Kernel] = &[
         extension: Extension::None,
         multiplication_free: true,
         widths: &[BitWidth::B2],
-        pays: |w, batch| w.rows() >= 1024 && batch >= 4,
+        pays: |w, batch| {
+            w.rows() >= 1024 && batch >= 2 || w.rows() >= 512 && (4..=64).contains(&batch)
+        },
         run: avx512::table::gemm,
     },
     #[cfg(target_arch = "x86_64")]
@@ -79,7 +81,7 @@ static TABLE: &[Kernel] = &[
         extension: Extension::VnniVbmi,
         multiplication_free: false,
         widths: &BitWidth::ALL,
-        pays: |_, batch| batch > 16,
+        pays: |w, batch| w.rows() <= 512 && batch >= 32,
         run: |job| tiled::gemm(&avx512::tile::VNNI, job),
     },
     #[cfg(target_arch = "x86_64")]

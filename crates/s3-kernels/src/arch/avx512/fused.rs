@@ -15,13 +15,14 @@
 //! because columns are taken [`CHUNK`] at a time it does not leave `i32`. For widths 3 and 4 the
 //! operand is looked up in a byte table, `bias = 2^t` and `s = 0`.
 
-use alloc::vec::Vec;
 use core::arch::x86_64::*;
 
 use super::{byte_table, load, prefetch};
+use crate::arch::as_bytes;
 use crate::code::BitWidth;
 use crate::dispatch::Extension;
 use crate::kernel::Job;
+use crate::scratch::with_scratch;
 use crate::tiles::{Line, PANEL, STEP, Tiles};
 
 /// Columns whose scaled sums fit `i32`: `64 * 2 * 128 * CHUNK` is `2^30`.
@@ -31,110 +32,183 @@ const CHUNK: usize = 1 << 16;
 /// four streams at once the CPU's own prefetcher takes better care.
 const AHEAD: usize = 64;
 
-/// Four activations, a lane of the dot product.
-type Four = [i8; 4];
+/// Batch rows of one tile, at most.
+const MR: usize = 4;
+
+/// The bytes of four activations, a lane of the dot product.
+type Four = [u8; 4];
 
 /// Serves every width and shape, on a CPU with VNNI and VBMI.
 pub(crate) fn gemm(job: Job<'_>) {
     assert!(Extension::VnniVbmi.is_available());
     match job.w.bit_width() {
         // SAFETY: the CPU has just been asked for every feature that the function enables.
-        BitWidth::B2 => unsafe { by_chunks::<2>(job) },
+        BitWidth::B2 => unsafe { of_width::<2>(job) },
         // SAFETY: as above.
-        BitWidth::B3 => unsafe { by_chunks::<3>(job) },
+        BitWidth::B3 => unsafe { of_width::<3>(job) },
         // SAFETY: as above.
-        BitWidth::B4 => unsafe { by_chunks::<4>(job) },
+        BitWidth::B4 => unsafe { of_width::<4>(job) },
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx512vbmi")]
-fn by_chunks<const BITS: usize>(mut job: Job<'_>) {
-    let mut from = 0;
-    while from < job.batch {
-        // Four at a time, and never a last one alone after four.
-        from += match job.batch - from {
-            1 => some_rows::<BITS, 1>(&mut job, from),
-            2 => some_rows::<BITS, 2>(&mut job, from),
-            3 | 5 => some_rows::<BITS, 3>(&mut job, from),
-            _ => some_rows::<BITS, 4>(&mut job, from),
-        };
+fn of_width<const BITS: usize>(job: Job<'_>) {
+    let x = as_bytes(job.x).as_chunks().0;
+    match job.batch {
+        // Nothing is next to anything: the activations stay where they are.
+        1 if job.w.cols().is_multiple_of(STEP) => batches::<BITS>(job, x),
+        _ => with_scratch(|scratch| {
+            let quads = job.w.tiles().steps() * (STEP / 4);
+            let (bytes, _) = scratch.get(4 * quads * job.batch, 0);
+            let lanes = bytes.as_chunks_mut().0;
+            let mut rest = &mut *lanes;
+            for (from, to) in tiles(job.batch) {
+                let (lanes, after) = rest.split_at_mut((to - from) * quads);
+                let cols = job.w.cols();
+                let x = &as_bytes(job.x)[from * cols..to * cols];
+                match to - from {
+                    1 => interleave::<1>(x, cols, lanes),
+                    2 => interleave::<2>(x, cols, lanes),
+                    3 => interleave::<3>(x, cols, lanes),
+                    _ => interleave::<MR>(x, cols, lanes),
+                }
+                rest = after;
+            }
+            batches::<BITS>(job, lanes);
+        }),
     }
 }
 
-/// Computes `M` batch rows, and returns `M`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx512vbmi")]
-fn some_rows<const BITS: usize, const M: usize>(job: &mut Job<'_>, from: usize) -> usize {
-    let cols = job.w.cols();
-    let rows = job.y.len() / job.batch;
-    let x = &job.x[from * cols..][..M * cols];
-    let y = &mut job.y[from * rows..][..M * rows];
-    let bias = if BITS == 2 {
-        1
-    } else {
-        1 << job.w.bit_width().t()
-    };
-    let packed;
-    let x_lanes = if M == 1 && cols.is_multiple_of(STEP) {
-        x.as_chunks::<4>().0.as_chunks::<M>().0
-    } else {
-        packed = interleaved::<M>(x, cols);
-        &packed
-    };
-    let sums: [i32; M] = core::array::from_fn(|m| {
-        let row = &x[m * cols..][..cols];
-        row.iter().map(|&x| i32::from(x)).sum::<i32>() * bias
-    });
-    let mut at = 0;
-    let panels = job.panels.len();
-    while at < panels {
-        let first = job.panels.start + at;
-        let y = (&mut *y, rows, at * PANEL);
-        at += match panels - at {
-            4.. if M == 1 => some_panels::<BITS, M, 4>(job.w.tiles(), first, x_lanes, sums, y),
-            2.. if M <= 2 => some_panels::<BITS, M, 2>(job.w.tiles(), first, x_lanes, sums, y),
-            _ => some_panels::<BITS, M, 1>(job.w.tiles(), first, x_lanes, sums, y),
-        };
-    }
-    M
+/// The batch rows of each tile, their sizes as equal as possible.
+fn tiles(batch: usize) -> impl Iterator<Item = (usize, usize)> {
+    let tiles = batch.div_ceil(MR);
+    (0..tiles).map(move |t| (batch * t / tiles, batch * (t + 1) / tiles))
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx512vbmi")]
-fn some_panels<const BITS: usize, const M: usize, const P: usize>(
-    tiles: &Tiles,
-    first: usize,
-    x: &[[Four; M]],
-    sums: [i32; M],
-    (y, rows, at): (&mut [i32], usize, usize),
-) -> usize {
-    let lines: [_; P] = core::array::from_fn(|p| tiles.panel(first + p).as_chunks::<BITS>().0);
-    let mut out = [[[0; PANEL]; M]; P];
-    let steps = lines[0].len();
-    for from in (0..steps).step_by(CHUNK / STEP) {
-        let to = steps.min(from + CHUNK / STEP);
-        let lines = lines.map(|lines| &lines[from..to]);
-        panel_sums::<BITS, M, P>(lines, &x[2 * from..2 * to], &mut out);
+/// Writes `M` rows, four columns of each next to each other, padded with zeros to whole steps.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn interleave<const M: usize>(x: &[u8], cols: usize, lanes: &mut [Four]) {
+    let lanes = lanes.as_chunks_mut::<M>().0;
+    let mut rows = [[].as_slice(); M];
+    let mut rest = [[].as_slice(); M];
+    for (m, x) in x.chunks_exact(cols).enumerate() {
+        (rows[m], rest[m]) = x.as_chunks::<4>();
     }
-    for (p, out) in out.iter().enumerate() {
-        for (m, out) in out.iter().enumerate() {
-            let y = &mut y[m * rows..][..rows][at + p * PANEL..];
-            let len = y.len().min(PANEL);
-            for (y, out) in y[..len].iter_mut().zip(out) {
-                *y = out - sums[m];
+    let (full, padded) = lanes.split_at_mut(cols / 4);
+    for (i, lane) in full.iter_mut().enumerate() {
+        for m in 0..M {
+            lane[m] = rows[m][i];
+        }
+    }
+    for (i, lane) in padded.iter_mut().enumerate() {
+        *lane = [[0; 4]; M];
+        if i == 0 {
+            for m in 0..M {
+                lane[m][..rest[m].len()].copy_from_slice(rest[m]);
             }
         }
     }
-    P
 }
 
-/// `M` rows, four columns of each next to each other, padded with zeros to whole steps.
-fn interleaved<const M: usize>(x: &[i8], cols: usize) -> Vec<[Four; M]> {
-    let mut lanes = alloc::vec![[[0; 4]; M]; cols.div_ceil(STEP) * (STEP / 4)];
-    for (m, row) in x.chunks_exact(cols).enumerate() {
-        for (lane, four) in lanes.iter_mut().zip(row.chunks(4)) {
-            lane[m][..four.len()].copy_from_slice(four);
+/// Computes the products from interleaved activations.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx512vbmi")]
+fn batches<const BITS: usize>(job: Job<'_>, x: &[Four]) {
+    let w = job.w.tiles();
+    let quads = w.steps() * (STEP / 4);
+    let rows = job.y.len() / job.batch;
+    let mut offsets = alloc::vec![0; job.batch];
+    for (offset, x) in offsets.iter_mut().zip(job.x.chunks_exact(w.cols())) {
+        *offset = offset_of::<BITS>(x);
+    }
+    let mut panel = job.panels.start;
+    while panel < job.panels.end {
+        // Where the batch is one tile, panels that lie next to each other are streams of their own.
+        let streams = match (job.batch, job.panels.end - panel) {
+            (1, 4..) => 4,
+            (2, 2..) => 2,
+            _ => 1,
+        };
+        for (from, to) in tiles(job.batch) {
+            let x = &x[from * quads..to * quads];
+            let mut out = Out {
+                y: &mut job.y[from * rows..to * rows],
+                rows,
+                at: (panel - job.panels.start) * PANEL,
+                offsets: &offsets[from..to],
+            };
+            match (to - from, streams) {
+                (1, 4) => panels::<BITS, 1, 4>(w, panel, x, &mut out),
+                (1, _) => panels::<BITS, 1, 1>(w, panel, x, &mut out),
+                (2, 2) => panels::<BITS, 2, 2>(w, panel, x, &mut out),
+                (2, _) => panels::<BITS, 2, 1>(w, panel, x, &mut out),
+                (3, _) => panels::<BITS, 3, 1>(w, panel, x, &mut out),
+                _ => panels::<BITS, MR, 1>(w, panel, x, &mut out),
+            }
+        }
+        panel += streams;
+    }
+}
+
+/// `bias * sum(x)`. Like the sums it is taken from, it wraps: what is right modulo `2^32` is right,
+/// because packing has shown that the result fits.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn offset_of<const BITS: usize>(x: &[i8]) -> i32 {
+    let mut sum = 0i32;
+    for &x in x {
+        sum = sum.wrapping_add(x.into());
+    }
+    match BITS {
+        2 => sum,
+        3 => sum << BitWidth::B3.t(),
+        _ => sum << BitWidth::B4.t(),
+    }
+}
+
+/// Where sums go.
+struct Out<'a> {
+    /// `[M, rows]`.
+    y: &'a mut [i32],
+    rows: usize,
+    /// The first of the panels' rows.
+    at: usize,
+    /// What is to be taken off the sums of each of the `M`.
+    offsets: &'a [i32],
+}
+
+/// `M` batch rows by `P` panels from `first` on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx512vbmi")]
+fn panels<const BITS: usize, const M: usize, const P: usize>(
+    w: &Tiles,
+    first: usize,
+    x: &[Four],
+    out: &mut Out<'_>,
+) {
+    let x = x.as_chunks::<M>().0;
+    let mut lines = [[].as_slice(); P];
+    for p in 0..P {
+        lines[p] = w.panel(first + p).as_chunks::<BITS>().0;
+    }
+    let mut sums = [[[0; PANEL]; M]; P];
+    let steps = lines[0].len();
+    for from in (0..steps).step_by(CHUNK / STEP) {
+        let to = steps.min(from + CHUNK / STEP);
+        let mut chunk = lines;
+        for p in 0..P {
+            chunk[p] = &lines[p][from..to];
+        }
+        panel_sums::<BITS, M, P>(chunk, &x[2 * from..2 * to], &mut sums);
+    }
+    for (p, sums) in sums.iter().enumerate() {
+        for (m, sums) in sums.iter().enumerate() {
+            let y = &mut out.y[m * out.rows..][..out.rows][out.at + p * PANEL..];
+            for (y, sum) in y.iter_mut().zip(sums) {
+                *y = sum.wrapping_sub(out.offsets[m]);
+            }
         }
     }
-    lanes
 }
 
 /// Adds the sums over some columns of `P` panels to `out`.
@@ -146,7 +220,6 @@ fn panel_sums<const BITS: usize, const M: usize, const P: usize>(
     out: &mut [[[i32; PANEL]; M]; P],
 ) {
     let mut acc = [[[_mm512_setzero_si512(); 4]; M]; P];
-    let lines = lines.map(|l| &l[..lines[0].len()]);
     for (step, x) in (0..lines[0].len()).zip(x.as_chunks::<2>().0) {
         for p in 0..P {
             let lines = &lines[p][step];
@@ -199,7 +272,7 @@ fn add_to<const BITS: usize>(acc: [__m512i; 4], out: &mut [[i32; 16]]) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
 fn dot(acc: &mut [__m512i; 4], operands: [__m512i; 4], x: Four) {
-    let x = _mm512_set1_epi32(i32::from_ne_bytes(x.map(i8::cast_unsigned)));
+    let x = _mm512_set1_epi32(i32::from_ne_bytes(x));
     acc[0] = _mm512_dpbusd_epi32(acc[0], operands[0], x);
     acc[1] = _mm512_dpbusd_epi32(acc[1], operands[1], x);
     acc[2] = _mm512_dpbusd_epi32(acc[2], operands[2], x);
