@@ -146,7 +146,11 @@ impl Step {
         }
         let mut command = cargo();
         command.args(arguments);
-        command.envs(environment.iter().map(|(variable, value)| (variable, value)));
+        command.envs(
+            environment
+                .iter()
+                .map(|(variable, value)| (variable, value)),
+        );
         done(&mut command, &self.command_line())
     }
 }

@@ -1,6 +1,8 @@
 //! Our side of `cargo xtask bench gemv|gemm|conv`, and the limits of the machine.
 #![forbid(unsafe_code)]
 
+use std::rc::Rc;
+
 use anyhow::{Context, Result};
 use s3_kernel_benches::{COLD_BYTES, Case, Program, Programs, Random, serve};
 use s3_kernels::peak::{self, Memory};
@@ -21,7 +23,7 @@ fn main() -> Result<()> {
                     "conv" => convolutions(case, bits)?,
                     "gemm_f32" => vec![float_product(case, bits)?],
                     "conv_f32" => vec![float_convolution(case, bits)?],
-                    _ => vec![product(case, bits)?],
+                    _ => products(case, bits)?,
                 };
                 for program in &mut ours {
                     program.about["peer"] = "s3".into();
@@ -87,12 +89,30 @@ fn weights(case: &Case, bits: u64) -> Result<Vec<PackedMatrix>> {
     Ok(vec![packed; copies])
 }
 
-fn product(case: &Case, bits: u64) -> Result<Program> {
-    let weights = weights(case, bits)?;
+/// [`gemm`], and where the case asks for every kernel, each other one of this instruction set.
+fn products(case: &Case, bits: u64) -> Result<Vec<Program>> {
+    let weights = Rc::new(weights(case, bits)?);
+    let chosen = Kernel::select(Isa::detect(), &weights[0], case.m);
+    let mut programs = vec![product(case, weights.clone(), chosen, true)];
+    if case.fields["every_kernel"] == json!(true) {
+        let others = Kernel::all().filter(|kernel| kernel.name() != chosen.name());
+        let others = others.filter(|kernel| kernel.is_available() && kernel.isa() == Isa::detect());
+        for kernel in others.filter(|kernel| kernel.serves(weights[0].bit_width())) {
+            programs.push(product(case, weights.clone(), kernel, false));
+        }
+    }
+    Ok(programs)
+}
+
+fn product(
+    case: &Case,
+    weights: Rc<Vec<PackedMatrix>>,
+    kernel: &'static Kernel,
+    chosen: bool,
+) -> Program {
     let x = Random(1).signed(case.m * case.k);
     let mut y = vec![0i32; case.m * case.n];
     let (m, mut turn) = (case.m, 0);
-    let kernel = Kernel::select(Isa::detect(), &weights[0], m);
     let mut about = json!({
         "kernel": kernel.name(),
         "multiplication_free": kernel.is_multiplication_free(),
@@ -102,12 +122,17 @@ fn product(case: &Case, bits: u64) -> Result<Program> {
     }
     let call = move || {
         turn = (turn + 1) % weights.len();
-        gemm(&weights[turn], &x, m, &mut y).expect("the shapes fit");
+        let done = if chosen {
+            gemm(&weights[turn], &x, m, &mut y)
+        } else {
+            kernel.run(&weights[turn], &x, m, &mut y)
+        };
+        done.expect("the shapes fit");
     };
-    Ok(Program {
+    Program {
         about,
         call: Box::new(call),
-    })
+    }
 }
 
 fn shape(case: &Case) -> Result<ConvShape> {

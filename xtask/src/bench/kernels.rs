@@ -29,6 +29,10 @@ pub(crate) struct Options {
     /// Every shape instead of a selection
     #[arg(long)]
     all: bool,
+    /// Also every kernel of the instruction set that the dispatch did not choose, after the one that
+    /// it did
+    #[arg(long)]
+    every_kernel: bool,
     /// Rounds of the alternation
     #[arg(long, default_value_t = 7)]
     rounds: u32,
@@ -91,7 +95,10 @@ pub(super) fn run(benches: &[&str], options: &Options) -> Result<ExitCode> {
     let mut hosts = start(options)?;
     let mut all = Vec::new();
     for bench in benches {
-        for case in shapes::cases(bench, options.all, &options.bits) {
+        for mut case in shapes::cases(bench, options.all, &options.bits) {
+            if options.every_kernel {
+                case["every_kernel"] = true.into();
+            }
             let measured = measure(&mut hosts, case, options)?;
             for one in measured.iter().filter(|m| !m.about["limit"].is_string()) {
                 if options.json {
