@@ -5,8 +5,8 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its line")]
 
-use anyhow::{Context, Result};
-use candle_core::{Device, Tensor};
+use anyhow::{Context, Result, bail};
+use candle_core::{DType, Device, Tensor};
 use clap::Parser;
 use s3_core::penalty::objective;
 use s3_core::{Params, Role};
@@ -34,6 +34,12 @@ struct Args {
     /// Images a step.
     #[arg(long, default_value_t = 128)]
     batch: usize,
+    /// Channels of the first stage, instead of the literature's.
+    #[arg(long)]
+    width: Option<usize>,
+    /// f32 or bf16: the type of activations and their gradients.
+    #[arg(long, default_value = "f32")]
+    dtype: String,
     /// Steps that are timed.
     #[arg(long, default_value_t = 12)]
     steps: usize,
@@ -48,6 +54,13 @@ struct Args {
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// Memory of this process, in MB; 0 where /proc is not there to say.
+fn resident_mb() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split_whitespace().nth(1).and_then(|p| p.parse().ok());
+    pages.map_or(0, |pages: u64| pages * 4096 / 1_000_000)
 }
 
 fn main() -> Result<()> {
@@ -80,14 +93,17 @@ fn measure(args: &Args) -> Result<()> {
     };
     let device = Device::Cpu;
     let params = Params::new(1, &device);
-    let net = ResNet::new(
-        &ResNetConfig::new(architecture, 3, classes),
-        &method,
-        &params,
-    )?;
-    let config: OptimizerConfig =
+    let mut config = ResNetConfig::new(architecture, 3, classes);
+    config.width = args.width.unwrap_or(config.width);
+    config.dtype = match args.dtype.as_str() {
+        "f32" => DType::F32,
+        "bf16" => DType::BF16,
+        other => bail!("--dtype {other}: expected f32 or bf16"),
+    };
+    let net = ResNet::new(&config, &method, &params)?;
+    let sgd: OptimizerConfig =
         toml::toml! { name = "sgd" momentum = 0.9 weight_decay = 1e-4 }.try_into()?;
-    let mut optimizer = Optimizer::new(&config, params.trainable())?;
+    let mut optimizer = Optimizer::new(&sgd, params.trainable())?;
 
     let n = args.batch * size * size * 3;
     let pixels: Vec<f32> = (0..n)
@@ -98,6 +114,7 @@ fn measure(args: &Args) -> Result<()> {
     let labels = Tensor::from_vec(labels, args.batch, &device)?;
 
     let mut seconds: [Vec<f64>; 4] = Default::default();
+    let mut memory_first = 0;
     for step in 0..args.warmup + args.steps {
         let clock = Instant::now();
         let logits = net.forward(&images, Mode::Train)?;
@@ -109,6 +126,9 @@ fn measure(args: &Args) -> Result<()> {
         optimizer.step(0.01, &grads)?;
         drop((logits, loss, total, grads));
         let whole = clock.elapsed().as_secs_f64();
+        if step == args.warmup {
+            memory_first = resident_mb();
+        }
         if step >= args.warmup {
             let parts = [whole, forward, backward - forward, whole - backward];
             seconds
@@ -131,11 +151,13 @@ fn measure(args: &Args) -> Result<()> {
         "bits": if has_bits { args.bits } else { 32 },
         "batch": args.batch,
         "threads": threads,
-        "dtype": "f32",
+        "dtype": args.dtype,
+        "width": config.width,
         "images_per_s": args.batch as f64 / step,
         "best_images_per_s": args.batch as f64 / best,
         "step_ms": step * 1e3,
         "steps": args.steps,
+        "memory_mb": [memory_first, resident_mb()],
     });
     if args.phases {
         line["forward_ms"] = (median(forward) * 1e3).into();

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use s3_kernels::train::{
-    self, BatchNormGrads, BatchNormSaved, BatchStats, conv2d_backward_input,
+    self, BatchNormGrads, BatchNormSaved, BatchStats, Bf16, Element, conv2d_backward_input,
     conv2d_backward_weight, conv2d_forward,
 };
 use s3_kernels::{ConvShape, Isa};
@@ -42,16 +42,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(1)
         .build()?
-        .install(|| table(&filter))?;
+        .install(|| {
+            table::<f32>(&filter)?;
+            table::<Bf16>(&filter)
+        })?;
     Ok(())
 }
 
-fn table(filter: &str) -> Result<(), s3_kernels::Error> {
+fn table<T: Element>(filter: &str) -> Result<(), s3_kernels::Error> {
     let mut flops = 0;
     let seconds = median_seconds(|| flops = train::multiply_adds(1_000_000));
     let peak = flops as f64 / seconds / 1e9;
     println!(
-        "isa {}, peak {peak:.1} GFLOP/s on one core; GFLOP/s (% of peak)",
+        "{}, isa {}, f32 peak {peak:.1} GFLOP/s on one core; GFLOP/s (% of the f32 peak)",
+        T::NAME,
         Isa::detect().name()
     );
     println!(
@@ -74,8 +78,8 @@ fn table(filter: &str) -> Result<(), s3_kernels::Error> {
             padding: kernel / 2,
             ..ConvShape::default()
         };
-        let [mut x, mut w, mut y] =
-            [shape.input_len()?, shape.weight_len()?, shape.output_len()?].map(ramp);
+        let mut w = ramp::<f32>(shape.weight_len()?);
+        let [mut x, mut y] = [shape.input_len()?, shape.output_len()?].map(ramp::<T>);
         let flops = 2.0 * (y.len() * in_channels * kernel * kernel) as f64;
         let show = |seconds: f64| {
             let rate = flops / seconds / 1e9;
@@ -89,15 +93,15 @@ fn table(filter: &str) -> Result<(), s3_kernels::Error> {
         .map(show);
         println!("{name:<20} {forward:>14} {input:>14} {weight:>14}");
     }
-    norms(filter)
+    norms::<T>(filter)
 }
 
 /// Batch norm with residual and ReLU: bytes that must move, per second.
-fn norms(filter: &str) -> Result<(), s3_kernels::Error> {
+fn norms<T: Element>(filter: &str) -> Result<(), s3_kernels::Error> {
     if !"norm".contains(filter) {
         return Ok(());
     }
-    let mut copy = (ramp(1 << 23), ramp(1 << 23));
+    let mut copy = (ramp::<f32>(1 << 23), ramp(1 << 23));
     let seconds = median_seconds(|| black_box(&mut copy.1).copy_from_slice(&copy.0));
     println!(
         "copy of 32 MiB {:.1} GB/s (read + written)",
@@ -110,11 +114,11 @@ fn norms(filter: &str) -> Result<(), s3_kernels::Error> {
         ("56px 64", 25_088, 64),
     ] {
         let len = rows * channels;
-        let [x, residual, dy] = [ramp(len), ramp(len), ramp(len)];
-        let [mut y, mut dx, mut dresidual] = [ramp(len), ramp(len), ramp(len)];
+        let [x, residual, dy] = [(); 3].map(|()| ramp::<T>(len));
+        let [mut y, mut dx, mut dresidual] = [(); 3].map(|()| ramp::<T>(len));
         let [gamma, beta] = [ramp(channels), ramp(channels)];
         let [mut mean, mut var, mut inv_std, mut dgamma, mut dbeta] =
-            std::array::from_fn(|_| ramp(channels));
+            std::array::from_fn(|_| ramp::<f32>(channels));
         let forward = timed(|| {
             let stats = BatchStats {
                 mean: &mut mean,
@@ -147,7 +151,8 @@ fn norms(filter: &str) -> Result<(), s3_kernels::Error> {
             };
             train::batch_norm_backward(saved, &dy, grads)
         })?;
-        let rate = |passes: f64, seconds: f64| passes * 4.0 * len as f64 / seconds / 1e9;
+        let rate =
+            |passes: f64, seconds: f64| passes * (size_of::<T>() * len) as f64 / seconds / 1e9;
         println!(
             "norm {name:<15} forward {:.2} ms, {:.1} GB/s; backward {:.2} ms, {:.1} GB/s",
             1e3 * forward,
@@ -159,8 +164,10 @@ fn norms(filter: &str) -> Result<(), s3_kernels::Error> {
     Ok(())
 }
 
-fn ramp(len: usize) -> Vec<f32> {
-    (0..len).map(|i| (i % 1013) as f32 / 506.0 - 1.0).collect()
+fn ramp<T: Element>(len: usize) -> Vec<T> {
+    (0..len)
+        .map(|i| T::from_f32((i % 1013) as f32 / 506.0 - 1.0))
+        .collect()
 }
 
 fn timed(mut f: impl FnMut() -> Result<(), s3_kernels::Error>) -> Result<f64, s3_kernels::Error> {

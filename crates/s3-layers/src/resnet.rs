@@ -6,13 +6,12 @@
 use crate::conv::QuantConv2d;
 use crate::fused::block::{BlockSpec, ResidualSpec};
 use crate::fused::conv_bn::ConvBnSpec;
-use crate::fused::scratch::Scratch;
-use crate::fused::{self, TrunkSpec};
+use crate::fused::{self, Buffers, TrunkSpec};
 use crate::linear::QuantLinear;
 use crate::norm::{BatchNorm, EPS};
 use crate::ops::{self, SubsampleAndPad};
 use crate::quantized::{Mode, QuantLayer, in_layer};
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use candle_nn::ModuleT;
 use s3_core::{Method, Params, Progress, Role};
 use std::sync::Arc;
@@ -50,6 +49,12 @@ pub struct ResNetConfig {
     pub classes: usize,
     /// The shortcut between stages.
     pub shortcut: Shortcut,
+    /// Channels of the first stage; every later stage has twice those before it.
+    pub width: usize,
+    /// What activations and their gradients are stored in while training: f32, or bf16 (mixed
+    /// precision: sums, batch statistics, parameters and their gradients stay f32; weights are
+    /// rounded, which changes no level of a shift network). Inference is in f32.
+    pub dtype: DType,
 }
 
 impl Architecture {
@@ -86,7 +91,8 @@ impl Architecture {
 }
 
 impl ResNetConfig {
-    /// The literature's form: shortcut A for the small networks, B for the large ones.
+    /// The literature's form: shortcut A and 16 channels for the small networks, B and 64 for the
+    /// large ones; in f32.
     pub fn new(architecture: Architecture, in_channels: usize, classes: usize) -> Self {
         let shortcut = if architecture.is_large() {
             Shortcut::B
@@ -98,6 +104,8 @@ impl ResNetConfig {
             in_channels,
             classes,
             shortcut,
+            width: if architecture.is_large() { 64 } else { 16 },
+            dtype: DType::F32,
         }
     }
 }
@@ -207,7 +215,7 @@ pub struct ResNet {
     fc: QuantLinear,
     /// The same geometry for the fused op, and its buffers.
     trunk: Arc<TrunkSpec>,
-    scratch: Arc<Scratch>,
+    buffers: Buffers,
 }
 
 /// Makes a convolution with its batch norm under torch's names.
@@ -269,23 +277,28 @@ impl ResNet {
     ///
     /// # Errors
     /// Those of the method, with the layer's name; no channels or classes; option A with
-    /// bottlenecks (their first shortcut widens without a stride, which option A does not define).
+    /// bottlenecks (their first shortcut widens without a stride, which option A does not define); a
+    /// `dtype` other than F32 and BF16.
     pub fn new(config: &ResNetConfig, method: &dyn Method, params: &Params) -> Result<Self> {
         let &ResNetConfig {
             architecture,
             in_channels,
             classes,
             shortcut,
+            width,
+            dtype,
         } = config;
-        if in_channels == 0 || classes == 0 {
-            bail!("a ResNet needs channels and classes, got {in_channels} and {classes}")
+        if in_channels == 0 || classes == 0 || width == 0 {
+            bail!(
+                "a ResNet needs channels, classes and width, got {in_channels}, {classes} and {width}"
+            )
         }
         if architecture == Architecture::ResNet50 && shortcut == Shortcut::A {
             bail!("resnet50 has no option A shortcut: use B")
         }
         let large = architecture.is_large();
         let build = Builder { method };
-        let (width, kernel, stride) = if large { (64, 7, 2) } else { (16, 3, 1) };
+        let (kernel, stride) = if large { (7, 2) } else { (3, 1) };
         let stem = build.conv_bn(
             (in_channels, width, kernel),
             stride,
@@ -322,7 +335,7 @@ impl ResNet {
             blocks,
             fc,
             trunk: Arc::new(trunk),
-            scratch: Arc::default(),
+            buffers: Buffers::new(dtype)?,
         })
     }
 
@@ -337,6 +350,9 @@ impl ResNet {
         if mode == Mode::Train && x.device().is_cpu() {
             return self.fc.forward(&self.fused_trunk(x)?, mode);
         }
+        if mode == Mode::Train && !matches!(self.buffers, Buffers::F32(_)) {
+            bail!("training in bf16 runs on the CPU, x is on {:?}", x.device())
+        }
         self.forward_traced(x, mode, &mut |_, _| Ok(()))
     }
 
@@ -348,7 +364,7 @@ impl ResNet {
             parameters.extend(c.bn.affine().map(Tensor::clone));
         }
         let parameters = Tensor::cat(&parameters, 0)?;
-        let (features, moments) = fused::trunk(x, &parameters, &self.trunk, &self.scratch)?;
+        let (features, moments) = fused::trunk(x, &parameters, &self.trunk, &self.buffers)?;
         for (c, m) in self.convs().zip(moments) {
             let tensor = |v| Tensor::from_vec(v, m.mean.len(), x.device());
             let moved = c.bn.update(tensor(m.mean.clone())?, tensor(m.var)?, m.rows);

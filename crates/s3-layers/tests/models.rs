@@ -1,7 +1,7 @@
 //! The networks against the literature's parameter counts and torch's names, and batch norm against
 //! torch's semantics.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use s3_core::s3::S3;
 use s3_core::{Codes, Init, LayerSpec, Method, ParamKind, Params, Quantizer, WeightForm};
 use s3_layers::{Architecture, BatchNorm, Mode, ResNet, ResNetConfig, Shortcut};
@@ -125,11 +125,7 @@ fn every_network_runs_on_its_images() -> Result<()> {
         (Architecture::ResNet50, 64, 3),
     ] {
         let (net, params) = build(&ResNetConfig::new(architecture, channels, 7))?;
-        let x = Tensor::ones(
-            (2, size, size, channels),
-            candle_core::DType::F32,
-            &Device::Cpu,
-        )?;
+        let x = Tensor::ones((2, size, size, channels), DType::F32, &Device::Cpu)?;
         assert_eq!(net.forward(&x, Mode::Eval)?.dims(), [2, 7]);
         let grads = net.forward(&x, Mode::Train)?.sqr()?.sum_all()?.backward()?;
         for (name, p) in params.trainable() {
@@ -159,7 +155,7 @@ fn a_whole_resnet_with_option_a_refuses_bottlenecks() {
 #[test]
 fn errors_name_the_layer() -> Result<()> {
     let (net, _) = build(&ResNetConfig::new(Architecture::ResNet8, 3, 10))?;
-    let x = Tensor::ones((1, 32, 32, 1), candle_core::DType::F32, &Device::Cpu)?;
+    let x = Tensor::ones((1, 32, 32, 1), DType::F32, &Device::Cpu)?;
     let message = format!("{}", net.forward(&x, Mode::Eval).expect_err("channels"));
     assert!(message.contains("conv1"), "{message}");
     Ok(())
@@ -204,18 +200,22 @@ fn running_statistics_move_by_a_tenth_with_the_unbiased_variance() -> Result<()>
     Ok(())
 }
 
-/// Logits, gradients and buffers of one training step, by the fused trunk or layer by layer.
-fn step(config: &ResNetConfig, fused: bool) -> Result<Vec<(String, Tensor)>> {
-    let (net, params) = build(config)?;
-    let n = 3 * 40 * 40 * config.in_channels;
+/// Three images that use all of -1..1.
+fn images(channels: usize) -> Result<Tensor> {
+    let n = 3 * 40 * 40 * channels;
     let pixels: Vec<f32> = (0..n)
         .map(|i| ((i * 7919 % 1009) as f32) / 504.0 - 1.0)
         .collect();
-    let x = Tensor::from_vec(pixels, (3, 40, 40, config.in_channels), &Device::Cpu)?;
+    Tensor::from_vec(pixels, (3, 40, 40, channels), &Device::Cpu)
+}
+
+/// Logits, gradients and buffers of one training step, by the fused trunk or layer by layer.
+fn step(config: &ResNetConfig, x: &Tensor, fused: bool) -> Result<Vec<(String, Tensor)>> {
+    let (net, params) = build(config)?;
     let logits = if fused {
-        net.forward(&x, Mode::Train)?
+        net.forward(x, Mode::Train)?
     } else {
-        net.forward_traced(&x, Mode::Train, &mut |_, _| Ok(()))?
+        net.forward_traced(x, Mode::Train, &mut |_, _| Ok(()))?
     };
     let grads = logits.sqr()?.sum_all()?.backward()?;
     let mut out = vec![("logits".to_string(), logits.detach())];
@@ -241,7 +241,9 @@ fn the_fused_trunk_equals_the_layers_one_by_one() -> Result<()> {
     ] {
         let mut config = ResNetConfig::new(architecture, 3, 7);
         config.shortcut = shortcut;
-        for ((name, a), (_, b)) in step(&config, true)?.into_iter().zip(step(&config, false)?) {
+        let x = images(3)?;
+        let (fused, unfused) = (step(&config, &x, true)?, step(&config, &x, false)?);
+        for ((name, a), (_, b)) in fused.into_iter().zip(unfused) {
             let size = f64::from(b.abs()?.max_all()?.to_scalar::<f32>()?);
             let apart = f64::from((a - b)?.abs()?.max_all()?.to_scalar::<f32>()?);
             assert!(
@@ -254,10 +256,138 @@ fn the_fused_trunk_equals_the_layers_one_by_one() -> Result<()> {
     Ok(())
 }
 
+fn largest(x: &Tensor) -> Result<f64> {
+    Ok(f64::from(x.abs()?.max_all()?.to_scalar::<f32>()?))
+}
+
+/// ResNet-8 with option A from candle's own operations, NCHW, under torch's names.
+fn resnet8_of_candle(x: &Tensor, params: &Params) -> Result<Tensor> {
+    let all = params.all();
+    let get = |name: String| all[&name].var.as_tensor().clone();
+    let conv_bn = |x: &Tensor, conv: String, bn: String, stride: usize| -> Result<Tensor> {
+        let y = x.conv2d(&get(format!("{conv}.weight")), 1, stride, 1, 1)?;
+        let mean = y.mean_keepdim((0, 2, 3))?;
+        let centred = y.broadcast_sub(&mean)?;
+        let var = centred.sqr()?.mean_keepdim((0, 2, 3))?;
+        let per_channel = |name: &str| get(format!("{bn}.{name}")).reshape((1, (), 1, 1));
+        centred
+            .broadcast_div(&(var + 1e-5)?.sqrt()?)?
+            .broadcast_mul(&per_channel("weight")?)?
+            .broadcast_add(&per_channel("bias")?)
+    };
+    let mut y = conv_bn(&x.permute((0, 3, 1, 2))?, "conv1".into(), "bn1".into(), 1)?.relu()?;
+    for stage in 1..=3 {
+        let stride = if stage == 1 { 1 } else { 2 };
+        let name = |part: &str| format!("layer{stage}.0.{part}");
+        let mut inner = conv_bn(&y, name("conv1"), name("bn1"), stride)?.relu()?;
+        inner = conv_bn(&inner, name("conv2"), name("bn2"), 1)?;
+        if stride == 2 {
+            let (_, c, h, w) = y.dims4()?;
+            let even = |len: usize| {
+                let index: Vec<u32> = (0..len as u32).step_by(2).collect();
+                Tensor::new(index, &Device::Cpu)
+            };
+            y = y
+                .index_select(&even(h)?, 2)?
+                .index_select(&even(w)?, 3)?
+                .pad_with_zeros(1, c / 2, c - c / 2)?;
+        }
+        y = (inner + y)?.relu()?;
+    }
+    y.mean((2, 3))?
+        .matmul(&get("fc.weight".into()).t()?)?
+        .broadcast_add(&get("fc.bias".into()))
+}
+
+#[test]
+fn a_whole_resnet8_step_equals_candles_own_ops() -> Result<()> {
+    // Sums of up to 576 products and 4800 pixels in f32, in two orders, through nine layers.
+    const TOLERANCE: f64 = 1e-4;
+    let config = ResNetConfig::new(Architecture::ResNet8, 3, 7);
+    let (net, params) = build(&config)?;
+    let x = images(3)?;
+    let (ours, theirs) = (
+        net.forward(&x, Mode::Train)?,
+        resnet8_of_candle(&x, &params)?,
+    );
+    assert!(largest(&(&ours - &theirs)?)? <= TOLERANCE * largest(&theirs)?);
+    let ours = ours.sqr()?.sum_all()?.backward()?;
+    let theirs = theirs.sqr()?.sum_all()?.backward()?;
+    for (name, p) in params.trainable() {
+        let (a, b) = (ours.get(&p.var), theirs.get(&p.var));
+        let (a, b) = (a.expect("ours"), b.expect("theirs"));
+        let (apart, size) = (largest(&(a - b)?)?, largest(b)?);
+        assert!(
+            apart <= TOLERANCE * size,
+            "{name}: {apart} apart, largest {size}"
+        );
+    }
+    Ok(())
+}
+
+/// A ReLU at zero turns the least rounding into a different gradient, so the yardstick is the network
+/// itself: rounding its images alone, once, moves an f32 step by so much; rounding every activation
+/// and gradient of `n` layers, independently, by about `√(2n)` times that.
+#[test]
+fn a_step_in_bf16_is_a_rounded_step_in_f32() -> Result<()> {
+    for (architecture, layers) in [
+        (Architecture::ResNet8, 7.0),
+        (Architecture::ResNet20, 19.0),
+        (Architecture::ResNet18, 20.0),
+        (Architecture::ResNet50, 53.0),
+    ] {
+        let mut config = ResNetConfig::new(architecture, 3, 7);
+        let x = images(3)?;
+        let rounded = x.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;
+        let full = step(&config, &x, true)?;
+        let moved = step(&config, &rounded, true)?;
+        config.dtype = DType::BF16;
+        let ours = step(&config, &x, true)?;
+        let norm = |x: &Tensor| -> Result<f64> {
+            Ok(f64::from(x.sqr()?.sum_all()?.to_scalar::<f32>()?).sqrt())
+        };
+        let apart = |other: &[(String, Tensor)]| -> Result<f64> {
+            let mut worst = 0f64;
+            for ((_, a), (_, b)) in other.iter().zip(&full) {
+                worst = worst.max(norm(&(a - b)?)? / norm(b)?.max(1e-6));
+            }
+            Ok(worst)
+        };
+        let (ours, yardstick) = (apart(&ours)?, apart(&moved)?);
+        println!("{}: {ours:.4}, {yardstick:.4}", architecture.name());
+        assert!(
+            0.0 < ours && ours < f64::sqrt(2.0 * layers) * yardstick,
+            "{}: {ours} apart, the images' rounding alone {yardstick}",
+            architecture.name()
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn the_other_types_are_refused() {
+    let mut config = ResNetConfig::new(Architecture::ResNet8, 3, 10);
+    config.dtype = DType::F16;
+    let message = build(&config).err().expect("refused").to_string();
+    assert!(message.contains("F32 or BF16"), "{message}");
+}
+
+#[test]
+fn width_scales_every_stage() -> Result<()> {
+    let mut config = ResNetConfig::new(Architecture::ResNet8, 3, 10);
+    config.width = 8;
+    let (_, params) = build(&config)?;
+    assert_eq!(
+        params.all()["layer3.0.conv2.weight"].var.dims(),
+        [32, 32, 3, 3]
+    );
+    Ok(())
+}
+
 #[test]
 fn a_fused_step_refuses_a_second_backward_pass() -> Result<()> {
     let (net, _) = build(&ResNetConfig::new(Architecture::ResNet8, 3, 10))?;
-    let x = Tensor::ones((2, 16, 16, 3), candle_core::DType::F32, &Device::Cpu)?;
+    let x = Tensor::ones((2, 16, 16, 3), DType::F32, &Device::Cpu)?;
     let loss = net.forward(&x, Mode::Train)?.sum_all()?;
     loss.backward()?;
     let message = loss.backward().expect_err("refused").to_string();

@@ -4,6 +4,7 @@ use crate::data::DataConfig;
 use crate::optim::OptimizerConfig;
 use crate::schedule::Schedule;
 use anyhow::{Context, Result, bail};
+use candle_core::DType;
 use s3_core::Role;
 use s3_layers::{Architecture, ResNetConfig, Shortcut};
 use s3_quant::ByRole;
@@ -38,6 +39,10 @@ pub struct Config {
     /// Where the tensors live: `cpu`, so far.
     #[serde(default = "cpu")]
     pub device: String,
+    /// What activations and their gradients are stored in while training: `f32`, or `bf16` (mixed
+    /// precision: latents, sums, batch statistics and the optimizer stay f32). Evaluation is in f32.
+    #[serde(default = "f32_name")]
+    pub dtype: String,
     /// The last images of the training set that are held out, and on which the best checkpoint is
     /// chosen; 0: no best checkpoint (the test set never chooses one).
     #[serde(default)]
@@ -73,6 +78,10 @@ pub struct ModelConfig {
     /// `A` (no parameters) or `B` (1x1 convolution); by default A for the small networks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shortcut: Option<String>,
+    /// Channels of the first stage, which every later stage doubles; by default the literature's, 16
+    /// for the small networks and 64 for the large ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<usize>,
 }
 
 /// Which layers stay in full precision.
@@ -99,6 +108,9 @@ fn ten() -> usize {
 }
 fn cpu() -> String {
     "cpu".into()
+}
+fn f32_name() -> String {
+    "f32".into()
 }
 fn eval_batch_size() -> usize {
     250
@@ -189,7 +201,19 @@ impl Config {
         }
         self.architecture()?;
         self.shortcut()?;
+        self.activations()?;
+        if self.model.width == Some(0) {
+            bail!("model.width: expected a number > 0, got 0")
+        }
         Ok(())
+    }
+
+    fn activations(&self) -> Result<DType> {
+        match self.dtype.as_str() {
+            "f32" => Ok(DType::F32),
+            "bf16" => Ok(DType::BF16),
+            other => bail!("dtype: expected \"f32\" or \"bf16\", got \"{other}\""),
+        }
     }
 
     fn architecture(&self) -> Result<Architecture> {
@@ -224,6 +248,10 @@ impl Config {
         if let Some(shortcut) = self.shortcut()? {
             config.shortcut = shortcut;
         }
+        if let Some(width) = self.model.width {
+            config.width = width;
+        }
+        config.dtype = self.activations()?;
         Ok(config)
     }
 

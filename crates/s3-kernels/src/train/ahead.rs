@@ -8,18 +8,21 @@ use super::arch::{LANES, Simd};
 use super::scratch::Block;
 
 /// Input that will be packed next, and weights that will be used next.
-pub(super) struct Ahead<'a> {
-    rest: [&'a [f32]; 2],
+pub(super) struct Ahead<'a, T> {
+    rest: [&'a [T]; 2],
     step: [usize; 2],
     weights: [&'a [Block]; 2],
     weights_step: usize,
 }
 
-impl<'a> Ahead<'a> {
+impl<'a, T> Ahead<'a, T> {
+    /// Elements of a cache line.
+    const LINE: usize = LANES * size_of::<f32>() / size_of::<T>();
+
     /// Two inputs, to be fetched in `steps` steps.
     #[inline(always)]
-    pub(super) fn new(inputs: [&'a [f32]; 2], steps: usize) -> Self {
-        let step = inputs.map(|x| x.len().div_ceil(steps.max(1)).next_multiple_of(LANES));
+    pub(super) fn new(inputs: [&'a [T]; 2], steps: usize) -> Self {
+        let step = inputs.map(|x| x.len().div_ceil(steps.max(1)).next_multiple_of(Self::LINE));
         Ahead {
             rest: inputs,
             step,
@@ -45,7 +48,7 @@ impl<'a> Ahead<'a> {
         for (rest, step) in self.rest.iter_mut().zip(self.step) {
             let (now, later) = rest.split_at(step.min(rest.len()));
             *rest = later;
-            for line in now.chunks(LANES) {
+            for line in now.chunks(Self::LINE) {
                 simd.prefetch(line);
             }
         }

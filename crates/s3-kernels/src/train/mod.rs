@@ -1,7 +1,8 @@
-//! f32 kernels that training on a CPU needs: convolution, batch norm, pooling, and their gradients.
+//! Kernels that training on a CPU needs: convolution, batch norm, pooling, and their gradients.
 //!
-//! Activations are NHWC (channels last), convolution weights OIHW (torch's layout). Every function
-//! takes slices, checks their lengths, and writes every element of its outputs.
+//! Activations are NHWC (channels last), in f32 or bf16 ([`Element`]); convolution weights are OIHW
+//! (torch's layout) and, like statistics and parameters' gradients, f32. Every function takes
+//! slices, checks their lengths, and writes every element of its outputs.
 //!
 //! Work is split over the current rayon pool, by sizes that depend on the shape alone, and partial
 //! sums are added in a fixed order: **the same bytes come out for any number of threads**.
@@ -22,6 +23,7 @@ mod ahead;
 mod arch;
 mod batch_norm;
 mod conv;
+mod element;
 mod peak;
 mod pool;
 mod scratch;
@@ -32,7 +34,10 @@ pub use batch_norm::{
     BatchNormGrads, BatchNormSaved, BatchStats, batch_norm_backward, batch_norm_forward,
     scale_shift,
 };
-pub use conv::{conv2d_backward_input, conv2d_backward_weight, conv2d_forward};
+pub use conv::{
+    conv2d_backward_input, conv2d_backward_input_add, conv2d_backward_weight, conv2d_forward,
+};
+pub use element::{Bf16, Element};
 pub use peak::multiply_adds;
 pub use pool::{
     PoolShape, global_avg_pool_backward, global_avg_pool_forward, max_pool2d_backward,

@@ -7,6 +7,10 @@
 
 use rayon::prelude::*;
 
+use super::arch::LANES;
+use super::element::Element;
+use super::scratch::{Block, with_blocks};
+
 use crate::error::{Error, check_len};
 use crate::shape::ConvShape;
 
@@ -118,10 +122,10 @@ impl PoolShape {
 /// assert_eq!((y, argmax), ([7.0], [1]));
 /// # Ok::<(), s3_kernels::Error>(())
 /// ```
-pub fn max_pool2d_forward(
+pub fn max_pool2d_forward<T: Element>(
     shape: &PoolShape,
-    x: &[f32],
-    y: &mut [f32],
+    x: &[T],
+    y: &mut [T],
     argmax: &mut [u32],
 ) -> Result<(), Error> {
     shape.check(("x", x.len()), [("y", y.len()), ("argmax", argmax.len())])?;
@@ -149,14 +153,14 @@ pub fn max_pool2d_forward(
                 .enumerate()
             {
                 let (hs, ws) = (window(i, shape.height), window(j, width));
-                y.fill(f32::NEG_INFINITY);
+                y.fill(T::from_f32(f32::NEG_INFINITY));
                 argmax.fill((hs.start * width + ws.start) as u32);
                 for h in hs {
                     for w in ws.clone() {
                         let pixel = h * width + w;
                         let x = &image[pixel * channels..][..channels];
                         for ((y, a), &x) in y.iter_mut().zip(argmax.iter_mut()).zip(x) {
-                            if x > *y || x.is_nan() {
+                            if x.to_f32() > y.to_f32() || x.to_f32().is_nan() {
                                 *y = x;
                                 *a = pixel as u32;
                             }
@@ -191,11 +195,11 @@ pub fn max_pool2d_forward(
 /// assert_eq!(dx, [0.0, 5.0, 0.0, 0.0]);
 /// # Ok::<(), s3_kernels::Error>(())
 /// ```
-pub fn max_pool2d_backward(
+pub fn max_pool2d_backward<T: Element>(
     shape: &PoolShape,
-    dy: &[f32],
+    dy: &[T],
     argmax: &[u32],
-    dx: &mut [f32],
+    dx: &mut [T],
 ) -> Result<(), Error> {
     shape.check(
         ("dx", dx.len()),
@@ -209,14 +213,23 @@ pub fn max_pool2d_backward(
     dx.par_chunks_mut(dx.len() / shape.batch)
         .enumerate()
         .for_each(|(n, dx)| {
-            dx.fill(0.0);
             let dy = dy[n * image..][..image].chunks(channels);
             let argmax = argmax[n * image..][..image].chunks(channels);
-            for (dy, argmax) in dy.zip(argmax) {
-                for (c, (dy, &pixel)) in dy.iter().zip(argmax).enumerate() {
-                    dx[pixel as usize * channels + c] += dy;
+            // Overlapping windows add up in f32.
+            with_blocks(dx.len().div_ceil(LANES), |sums| {
+                sums.fill(Block::ZERO);
+                for (dy, argmax) in dy.zip(argmax) {
+                    for (c, (dy, &pixel)) in dy.iter().zip(argmax).enumerate() {
+                        let at = pixel as usize * channels + c;
+                        sums[at / LANES].0[at % LANES] += dy.to_f32();
+                    }
                 }
-            }
+                for (dx, sums) in dx.chunks_mut(LANES).zip(sums) {
+                    for (dx, sum) in dx.iter_mut().zip(sums.0) {
+                        *dx = T::from_f32(sum);
+                    }
+                }
+            });
         });
     Ok(())
 }
@@ -238,8 +251,8 @@ pub fn max_pool2d_backward(
 /// assert_eq!(y, [2.0, 20.0]);
 /// # Ok::<(), s3_kernels::Error>(())
 /// ```
-pub fn global_avg_pool_forward(
-    x: &[f32],
+pub fn global_avg_pool_forward<T: Element>(
+    x: &[T],
     pixels: usize,
     channels: usize,
     y: &mut [f32],
@@ -251,7 +264,7 @@ pub fn global_avg_pool_forward(
         .for_each(|(y, x)| {
             y.fill(0.0);
             for x in x.chunks(channels) {
-                y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+                y.iter_mut().zip(x).for_each(|(y, x)| *y += x.to_f32());
             }
             y.iter_mut().for_each(|y| *y *= scale);
         });
@@ -274,11 +287,11 @@ pub fn global_avg_pool_forward(
 /// assert_eq!(dx, [1.0, 10.0, 1.0, 10.0]);
 /// # Ok::<(), s3_kernels::Error>(())
 /// ```
-pub fn global_avg_pool_backward(
+pub fn global_avg_pool_backward<T: Element>(
     dy: &[f32],
     pixels: usize,
     channels: usize,
-    dx: &mut [f32],
+    dx: &mut [T],
 ) -> Result<(), Error> {
     check_mean(("dx", dx.len()), ("dy", dy.len()), pixels, channels)?;
     let scale = 1.0 / pixels as f32;
@@ -286,7 +299,9 @@ pub fn global_avg_pool_backward(
         .zip(dy.par_chunks(channels))
         .for_each(|(dx, dy)| {
             for dx in dx.chunks_mut(channels) {
-                dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx = dy * scale);
+                dx.iter_mut()
+                    .zip(dy)
+                    .for_each(|(dx, dy)| *dx = T::from_f32(dy * scale));
             }
         });
     Ok(())

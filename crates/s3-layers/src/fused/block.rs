@@ -1,10 +1,10 @@
 //! A residual block: a chain of convolutions and what its input is added through.
 
-use super::conv_bn::{self, ConvBnSpec, Grads, Kept};
+use super::conv_bn::{self, ConvBnSpec, Grads, InputGrad, Kept};
 use super::scratch::{Buffer, Scratch};
 use crate::ops::SubsampleAndPad;
 use candle_core::{Result, bail};
-use rayon::prelude::*;
+use s3_kernels::train::Element;
 use std::sync::Arc;
 
 /// What the block's input goes through before the sum.
@@ -54,15 +54,15 @@ impl BlockSpec {
 }
 
 /// What the backward pass needs, one [`Kept`] a convolution in the order of [`BlockSpec::convs`].
-pub(crate) struct KeptBlock {
+pub(crate) struct KeptBlock<T> {
     size: [usize; 3],
-    pub(crate) convs: Vec<Kept>,
+    pub(crate) convs: Vec<Kept<T>>,
     last: usize,
 }
 
-impl KeptBlock {
+impl<T> KeptBlock<T> {
     /// The block's output.
-    pub(crate) fn y(&self) -> &[f32] {
+    pub(crate) fn y(&self) -> &[T] {
         &self.convs[self.last].y
     }
 
@@ -71,16 +71,19 @@ impl KeptBlock {
     }
 }
 
-pub(crate) fn forward(
+pub(crate) fn forward<T: Element>(
     spec: &BlockSpec,
     parameters: &[f32],
-    (x, size): (&[f32], [usize; 3]),
+    (x, size): (&[T], [usize; 3]),
     eps: f32,
-    scratch: &Arc<Scratch>,
-) -> Result<KeptBlock> {
+    scratch: &Arc<Scratch<T>>,
+) -> Result<KeptBlock<T>> {
     let parts = spec.split(parameters);
-    let Some(last) = spec.main.len().checked_sub(1) else {
-        bail!("a block without convolutions")
+    let Some(last @ 1..) = spec.main.len().checked_sub(1) else {
+        bail!(
+            "a block of {} convolutions, expected at least 2",
+            spec.main.len()
+        )
     };
     let projection = match &spec.residual {
         ResidualSpec::Project(p) => {
@@ -106,12 +109,12 @@ pub(crate) fn forward(
         }
         _ => None,
     };
-    let residual: &[f32] = match (&projection, &padded) {
+    let residual: &[T] = match (&projection, &padded) {
         (Some(kept), _) => &kept.y,
         (None, Some(buffer)) => buffer,
         (None, None) => x,
     };
-    let mut convs: Vec<Kept> = Vec::with_capacity(parts.len());
+    let mut convs: Vec<Kept<T>> = Vec::with_capacity(parts.len());
     for (i, (conv, part)) in spec.main.iter().zip(&parts).enumerate() {
         let (input, input_size) = match convs.last() {
             Some(kept) => (&*kept.y, kept.size()?),
@@ -132,15 +135,15 @@ pub(crate) fn forward(
 }
 
 /// Writes the parameters' gradients and returns that of the block's input.
-pub(crate) fn backward(
+pub(crate) fn backward<T: Element>(
     spec: &BlockSpec,
     parameters: &[f32],
-    x: &[f32],
-    kept: &KeptBlock,
-    dy: Buffer,
+    x: &[T],
+    kept: &KeptBlock<T>,
+    dy: Buffer<T>,
     mut d_parameters: &mut [f32],
-    scratch: &Arc<Scratch>,
-) -> Result<Buffer> {
+    scratch: &Arc<Scratch<T>>,
+) -> Result<Buffer<T>> {
     let parts = spec.split(parameters);
     let mut d_parts = Vec::with_capacity(parts.len());
     for conv in spec.convs() {
@@ -150,20 +153,13 @@ pub(crate) fn backward(
     }
     let mut d_residual = scratch.take(dy.len());
     let mut dy = dy;
-    let mut dx = scratch.take(x.len());
-    for i in (0..=kept.last).rev() {
-        let input = if i == 0 { x } else { &*kept.convs[i - 1].y };
-        let mut d_input = if i == 0 {
-            None
-        } else {
-            Some(scratch.take(input.len()))
-        };
+    // From the last convolution to the second; the residual's gradient comes out of the last.
+    for i in (1..=kept.last).rev() {
+        let input = &*kept.convs[i - 1].y;
+        let mut d_input = scratch.take(input.len());
         let grads = Grads {
             parameters: &mut *d_parts[i],
-            x: Some(match &mut d_input {
-                Some(d) => d,
-                None => &mut dx,
-            }),
+            x: InputGrad::Write(&mut d_input),
             residual: (i == kept.last).then_some(&mut *d_residual),
         };
         conv_bn::backward(
@@ -175,39 +171,47 @@ pub(crate) fn backward(
             grads,
             scratch,
         )?;
-        if let Some(d) = d_input {
-            dy = d;
-        }
+        dy = d_input;
     }
+    // The first: the gradient of its input is added to the residual's, where that has its shape.
+    let (mut dx, add) = match &spec.residual {
+        ResidualSpec::Identity => (std::mem::replace(&mut d_residual, scratch.take(0)), true),
+        _ => (scratch.take(x.len()), false),
+    };
+    let grads = Grads {
+        parameters: &mut *d_parts[0],
+        x: if add {
+            InputGrad::Add(&mut dx)
+        } else {
+            InputGrad::Write(&mut dx)
+        },
+        residual: None,
+    };
+    conv_bn::backward(
+        &spec.main[0],
+        parts[0],
+        x,
+        &kept.convs[0],
+        &dy,
+        grads,
+        scratch,
+    )?;
     drop(dy);
     match &spec.residual {
-        ResidualSpec::Identity => add(&mut dx, &d_residual),
+        ResidualSpec::Identity => {}
         ResidualSpec::SubsampleAndPad(op) => {
             let [n, h, w] = kept.size;
             op.add_gradient(&d_residual, &[n, h, w, spec.c_in()], &mut dx)?;
         }
         ResidualSpec::Project(p) => {
             let i = kept.last + 1;
-            let mut through = scratch.take(x.len());
             let grads = Grads {
                 parameters: &mut *d_parts[i],
-                x: Some(&mut through),
+                x: InputGrad::Add(&mut dx),
                 residual: None,
             };
             conv_bn::backward(p, parts[i], x, &kept.convs[i], &d_residual, grads, scratch)?;
-            add(&mut dx, &through);
         }
     }
     Ok(dx)
-}
-
-/// Values that one task adds; fixed, though a sum of two has no order to depend on.
-const CHUNK: usize = 64 * 1024;
-
-fn add(a: &mut [f32], b: &[f32]) {
-    a.par_chunks_mut(CHUNK)
-        .zip(b.par_chunks(CHUNK))
-        .for_each(|(a, b)| {
-            a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-        });
 }

@@ -4,6 +4,7 @@
 use super::scratch::{Buffer, Scratch};
 use crate::ops::kernel_error;
 use candle_core::Result;
+use s3_kernels::train::Element;
 use s3_kernels::{ConvShape, train};
 use std::sync::Arc;
 
@@ -59,16 +60,16 @@ pub(crate) struct Moments {
 }
 
 /// What the backward pass needs of the forward pass.
-pub(crate) struct Kept {
+pub(crate) struct Kept<T> {
     shape: ConvShape,
-    conv: Buffer,
-    pub(crate) y: Buffer,
+    conv: Buffer<T>,
+    pub(crate) y: Buffer<T>,
     inv_std: Vec<f32>,
     pub(crate) moments: Moments,
     relu: bool,
 }
 
-impl Kept {
+impl<T> Kept<T> {
     /// `[batch, height, width]` of the output.
     pub(crate) fn size(&self) -> Result<[usize; 3]> {
         let (h, w) = (self.shape.out_height(), self.shape.out_width());
@@ -81,14 +82,14 @@ impl Kept {
 }
 
 /// `act(bn(conv(x)) + residual)`.
-pub(crate) fn forward(
+pub(crate) fn forward<T: Element>(
     spec: &ConvBnSpec,
     parameters: &[f32],
-    (x, size): (&[f32], [usize; 3]),
-    residual: Option<&[f32]>,
+    (x, size): (&[T], [usize; 3]),
+    residual: Option<&[T]>,
     (relu, eps): (bool, f32),
-    scratch: &Arc<Scratch>,
-) -> Result<Kept> {
+    scratch: &Arc<Scratch<T>>,
+) -> Result<Kept<T>> {
     let shape = spec.shape(size);
     let (weight, gamma, beta) = spec.split(parameters);
     let len = shape.output_len().map_err(kernel_error)?;
@@ -118,22 +119,32 @@ pub(crate) fn forward(
     })
 }
 
-/// Where gradients go: `parameters` is overwritten; `None` for an input that wants none.
-pub(crate) struct Grads<'a> {
+/// Where the gradient of the input goes.
+pub(crate) enum InputGrad<'a, T> {
+    /// Nowhere: it is not wanted.
+    None,
+    /// Over what is there.
+    Write(&'a mut [T]),
+    /// Onto what is there.
+    Add(&'a mut [T]),
+}
+
+/// Where gradients go: `parameters` and `residual` are overwritten.
+pub(crate) struct Grads<'a, T> {
     pub(crate) parameters: &'a mut [f32],
-    pub(crate) x: Option<&'a mut [f32]>,
-    pub(crate) residual: Option<&'a mut [f32]>,
+    pub(crate) x: InputGrad<'a, T>,
+    pub(crate) residual: Option<&'a mut [T]>,
 }
 
 /// The gradients of [`forward`] given that of its result.
-pub(crate) fn backward(
+pub(crate) fn backward<T: Element>(
     spec: &ConvBnSpec,
     parameters: &[f32],
-    x: &[f32],
-    kept: &Kept,
-    dy: &[f32],
-    grads: Grads<'_>,
-    scratch: &Arc<Scratch>,
+    x: &[T],
+    kept: &Kept<T>,
+    dy: &[T],
+    grads: Grads<'_, T>,
+    scratch: &Arc<Scratch<T>>,
 ) -> Result<()> {
     let (weight, gamma, _) = spec.split(parameters);
     let (dw, affine) = grads.parameters.split_at_mut(spec.weights());
@@ -154,8 +165,10 @@ pub(crate) fn backward(
     };
     train::batch_norm_backward(saved, dy, out).map_err(kernel_error)?;
     train::conv2d_backward_weight(&kept.shape, x, &d_conv, dw).map_err(kernel_error)?;
-    if let Some(dx) = grads.x {
-        train::conv2d_backward_input(&kept.shape, &d_conv, weight, dx).map_err(kernel_error)?;
+    match grads.x {
+        InputGrad::None => Ok(()),
+        InputGrad::Write(dx) => train::conv2d_backward_input(&kept.shape, &d_conv, weight, dx),
+        InputGrad::Add(dx) => train::conv2d_backward_input_add(&kept.shape, &d_conv, weight, dx),
     }
-    Ok(())
+    .map_err(kernel_error)
 }

@@ -8,6 +8,9 @@
 //! The parameters come as one flat tensor, `[weight, gain, bias]` of each convolution in order
 //! (stem, then each block's main path and projection), so that candle still carries their
 //! gradients to the latents.
+//!
+//! Activations and their gradients are f32 or bf16 ([`Buffers`]); parameters, their gradients, batch
+//! statistics and the features are f32 either way.
 
 pub(crate) mod block;
 pub(crate) mod conv_bn;
@@ -15,10 +18,10 @@ pub(crate) mod scratch;
 
 use crate::ops::kernel_error;
 use block::{BlockSpec, KeptBlock};
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use conv_bn::{ConvBnSpec, Grads, Kept, Moments};
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+use conv_bn::{ConvBnSpec, Grads, InputGrad, Kept, Moments};
 use s3_core::host::{Host, slice};
-use s3_kernels::train;
+use s3_kernels::train::{self, Bf16, Element};
 use scratch::{Buffer, Scratch};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,13 +34,79 @@ pub(crate) struct TrunkSpec {
     pub(crate) eps: f32,
 }
 
+/// The store of a trunk's buffers, and with it the type of its activations.
+pub(crate) enum Buffers {
+    F32(Arc<Scratch<f32>>),
+    Bf16(Arc<Scratch<Bf16>>),
+}
+
+impl Buffers {
+    /// # Errors
+    /// A type other than f32 and bf16.
+    pub(crate) fn new(dtype: DType) -> Result<Self> {
+        match dtype {
+            DType::F32 => Ok(Self::F32(Arc::default())),
+            DType::BF16 => Ok(Self::Bf16(Arc::default())),
+            _ => bail!("activations of {dtype:?}: expected F32 or BF16"),
+        }
+    }
+}
+
+/// What activations can be.
+trait Activation: Element {
+    /// The images as elements: those themselves, or rounded into `buffer`.
+    fn images<'a>(
+        x: &'a [f32],
+        buffer: &'a mut Option<Buffer<Self>>,
+        scratch: &Arc<Scratch<Self>>,
+    ) -> &'a [Self];
+}
+
+impl Activation for f32 {
+    fn images<'a>(
+        x: &'a [f32],
+        _: &'a mut Option<Buffer<f32>>,
+        _: &Arc<Scratch<f32>>,
+    ) -> &'a [f32] {
+        x
+    }
+}
+
+impl Activation for Bf16 {
+    fn images<'a>(
+        x: &'a [f32],
+        buffer: &'a mut Option<Buffer<Bf16>>,
+        scratch: &Arc<Scratch<Bf16>>,
+    ) -> &'a [Bf16] {
+        buffer.get_or_insert_with(|| {
+            let mut rounded = scratch.take(x.len());
+            for (to, from) in rounded.iter_mut().zip(x) {
+                *to = Bf16::from_f32(*from);
+            }
+            rounded
+        })
+    }
+}
+
 /// Features `[n, c]` of the images `x: [n, h, w, c_in]`, and the moments of each batch norm in the
 /// order of the parameters.
 pub(crate) fn trunk(
     x: &Tensor,
     parameters: &Tensor,
     spec: &Arc<TrunkSpec>,
-    scratch: &Arc<Scratch>,
+    buffers: &Buffers,
+) -> Result<(Tensor, Vec<Moments>)> {
+    match buffers {
+        Buffers::F32(scratch) => trunk_of(x, parameters, spec, scratch),
+        Buffers::Bf16(scratch) => trunk_of(x, parameters, spec, scratch),
+    }
+}
+
+fn trunk_of<T: Activation>(
+    x: &Tensor,
+    parameters: &Tensor,
+    spec: &Arc<TrunkSpec>,
+    scratch: &Arc<Scratch<T>>,
 ) -> Result<(Tensor, Vec<Moments>)> {
     let kept = Arc::new(Mutex::new(None));
     let op = Trunk {
@@ -58,20 +127,22 @@ pub(crate) fn trunk(
     Ok((y, moments))
 }
 
-struct KeptTrunk {
-    stem: Kept,
-    pool: Option<(train::PoolShape, Buffer, Vec<u32>)>,
-    blocks: Vec<KeptBlock>,
+struct KeptTrunk<T> {
+    /// The images, where they had to be rounded.
+    images: Option<Buffer<T>>,
+    stem: Kept<T>,
+    pool: Option<(train::PoolShape, Buffer<T>, Vec<u32>)>,
+    blocks: Vec<KeptBlock<T>>,
 }
 
-impl KeptTrunk {
+impl<T> KeptTrunk<T> {
     /// The input of the first block.
-    fn head(&self) -> &[f32] {
+    fn head(&self) -> &[T] {
         self.pool.as_ref().map_or(&*self.stem.y, |(_, y, _)| y)
     }
 
     /// The input of block `i`.
-    fn input(&self, i: usize) -> &[f32] {
+    fn input(&self, i: usize) -> &[T] {
         if i == 0 {
             self.head()
         } else {
@@ -80,14 +151,14 @@ impl KeptTrunk {
     }
 }
 
-struct Trunk {
+struct Trunk<T> {
     spec: Arc<TrunkSpec>,
-    scratch: Arc<Scratch>,
-    kept: Arc<Mutex<Option<KeptTrunk>>>,
+    scratch: Arc<Scratch<T>>,
+    kept: Arc<Mutex<Option<KeptTrunk<T>>>>,
 }
 
 /// `(pixels, channels)` of the last activation.
-fn last_size(spec: &TrunkSpec, kept: &KeptTrunk) -> Result<([usize; 3], usize)> {
+fn last_size<T>(spec: &TrunkSpec, kept: &KeptTrunk<T>) -> Result<([usize; 3], usize)> {
     match (
         kept.blocks.last(),
         spec.blocks.last().and_then(|b| b.main.last()),
@@ -97,8 +168,8 @@ fn last_size(spec: &TrunkSpec, kept: &KeptTrunk) -> Result<([usize; 3], usize)> 
     }
 }
 
-impl Trunk {
-    fn forward(&self, x: &[f32], size: [usize; 3], parameters: &[f32]) -> Result<KeptTrunk> {
+impl<T: Activation> Trunk<T> {
+    fn forward(&self, x: &[f32], size: [usize; 3], parameters: &[f32]) -> Result<KeptTrunk<T>> {
         let (spec, scratch) = (&*self.spec, &self.scratch);
         let expected =
             spec.stem.parameters() + spec.blocks.iter().map(BlockSpec::parameters).sum::<usize>();
@@ -109,6 +180,8 @@ impl Trunk {
             )
         }
         let (own, mut rest) = parameters.split_at(spec.stem.parameters());
+        let mut images = None;
+        let x = T::images(x, &mut images, scratch);
         let stem = conv_bn::forward(&spec.stem, own, (x, size), None, (true, spec.eps), scratch)?;
         let [n, height, width] = stem.size()?;
         let pool = if spec.max_pool {
@@ -135,6 +208,7 @@ impl Trunk {
             None
         };
         let mut kept = KeptTrunk {
+            images,
             stem,
             pool,
             blocks: Vec::with_capacity(spec.blocks.len()),
@@ -162,7 +236,7 @@ impl Trunk {
         &self,
         (x, wants_dx): (&[f32], bool),
         parameters: &[f32],
-        kept: KeptTrunk,
+        kept: KeptTrunk<T>,
         d_features: &[f32],
     ) -> Result<(Option<Vec<f32>>, Vec<f32>)> {
         let (spec, scratch) = (&*self.spec, &self.scratch);
@@ -189,10 +263,12 @@ impl Trunk {
             train::max_pool2d_backward(shape, &dy, argmax, &mut through).map_err(kernel_error)?;
             dy = through;
         }
-        let mut dx = wants_dx.then(|| vec![0f32; x.len()]);
+        let mut images = kept.images.take();
+        let x = T::images(x, &mut images, scratch);
+        let mut dx = wants_dx.then(|| vec![T::default(); x.len()]);
         let grads = Grads {
             parameters: &mut d_parameters[..end],
-            x: dx.as_deref_mut(),
+            x: dx.as_deref_mut().map_or(InputGrad::None, InputGrad::Write),
             residual: None,
         };
         conv_bn::backward(
@@ -204,11 +280,12 @@ impl Trunk {
             grads,
             scratch,
         )?;
+        let dx = dx.map(|dx| dx.into_iter().map(T::to_f32).collect());
         Ok((dx, d_parameters))
     }
 }
 
-impl CustomOp2 for Trunk {
+impl<T: Activation> CustomOp2 for Trunk<T> {
     fn name(&self) -> &'static str {
         "resnet-trunk"
     }

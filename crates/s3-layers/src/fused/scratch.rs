@@ -1,18 +1,26 @@
 //! Buffers that outlive a step: the next step's activations go where this step's were, without a
 //! page fault or a memset.
 
+use s3_kernels::train::Element;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A store of buffers that are not in use.
-#[derive(Default)]
-pub(crate) struct Scratch {
-    free: Mutex<Vec<Vec<f32>>>,
+pub(crate) struct Scratch<T> {
+    free: Mutex<Vec<Vec<T>>>,
 }
 
-impl Scratch {
+impl<T> Default for Scratch<T> {
+    fn default() -> Self {
+        Self {
+            free: Mutex::default(),
+        }
+    }
+}
+
+impl<T: Element> Scratch<T> {
     /// A buffer of `len` values, **whatever they are**: the caller writes all of them.
-    pub(crate) fn take(self: &Arc<Self>, len: usize) -> Buffer {
+    pub(crate) fn take(self: &Arc<Self>, len: usize) -> Buffer<T> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         // The smallest that is large enough, so that a small request does not hold a large buffer.
         let fit = free
@@ -23,7 +31,7 @@ impl Scratch {
             .map(|(i, _)| i);
         let values = match fit {
             Some(i) if free[i].len() <= 2 * len => free.swap_remove(i),
-            _ => vec![0.0; len],
+            _ => vec![T::default(); len],
         };
         Buffer {
             values,
@@ -34,27 +42,27 @@ impl Scratch {
 }
 
 /// A buffer that goes back to its [`Scratch`] when dropped.
-pub(crate) struct Buffer {
-    values: Vec<f32>,
+pub(crate) struct Buffer<T> {
+    values: Vec<T>,
     len: usize,
-    home: Arc<Scratch>,
+    home: Arc<Scratch<T>>,
 }
 
-impl Deref for Buffer {
-    type Target = [f32];
+impl<T> Deref for Buffer<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[T] {
         &self.values[..self.len]
     }
 }
 
-impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T> DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         &mut self.values[..self.len]
     }
 }
 
-impl Drop for Buffer {
+impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
         let values = std::mem::take(&mut self.values);
         self.home
@@ -71,7 +79,7 @@ mod tests {
 
     #[test]
     fn buffers_are_used_again_and_never_much_too_large() {
-        let scratch = Arc::new(Scratch::default());
+        let scratch = Arc::new(Scratch::<f32>::default());
         let a = scratch.take(100);
         let place = a.as_ptr();
         drop(a);

@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use s3_core::host::{Host, slice};
+use s3_kernels::train::Element;
 
 /// Every `stride`-th pixel of each row and column, with zero channels added on both sides so that
 /// there are `channels` (the widespread PyTorch form of option A: half before, half after).
@@ -85,8 +86,8 @@ impl SubsampleAndPad {
     }
 
     /// Writes every value of `y`.
-    pub(crate) fn forward(&self, x: &[f32], dims: &[usize], y: &mut [f32]) -> Result<()> {
-        y.fill(0.0);
+    pub(crate) fn forward<T: Element>(&self, x: &[T], dims: &[usize], y: &mut [T]) -> Result<()> {
+        y.fill(T::default());
         let c = dims[3];
         self.for_each_pixel(dims, |from, to| {
             y[to..to + c].copy_from_slice(&x[from..from + c])
@@ -94,13 +95,18 @@ impl SubsampleAndPad {
     }
 
     /// Adds the gradient of `x` to `dx`.
-    pub(crate) fn add_gradient(&self, dy: &[f32], dims: &[usize], dx: &mut [f32]) -> Result<()> {
+    pub(crate) fn add_gradient<T: Element>(
+        &self,
+        dy: &[T],
+        dims: &[usize],
+        dx: &mut [T],
+    ) -> Result<()> {
         let c = dims[3];
         self.for_each_pixel(dims, |to, from| {
             dx[to..to + c]
                 .iter_mut()
                 .zip(&dy[from..from + c])
-                .for_each(|(a, b)| *a += b);
+                .for_each(|(a, b)| *a = T::from_f32(a.to_f32() + b.to_f32()));
         })
     }
 }

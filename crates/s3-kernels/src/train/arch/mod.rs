@@ -8,18 +8,23 @@
 //! is compiled for the instruction set. Everything a task calls per element must be
 //! `#[inline(always)]` and free of closures that might not be inlined, because code outside that
 //! function is compiled for the baseline.
+#![allow(
+    unsafe_code,
+    reason = "one change of type; the intrinsics are in the submodules"
+)]
 
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use super::element::{Bf16, Element};
 use crate::dispatch::Isa;
 
 /// Lanes of every vector.
 pub(super) const LANES: usize = 16;
 
 /// Sixteen f32 and the operations that the kernels need.
-pub(super) trait Simd: Copy + Send + Sync {
+pub trait Simd: Copy + Send + Sync {
     /// Sixteen f32.
     type F: Copy;
 
@@ -45,13 +50,134 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn store_first(self, x: Self::F, y: &mut [f32], lanes: usize);
 
     /// Asks for the cache line of `x[0]`, where there is one; changes nothing.
-    fn prefetch(self, x: &[f32]);
+    fn prefetch<T>(self, x: &[T]);
 
     /// Lane `i` of vector `j` from lane `j` of vector `i`.
     fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES];
 
     /// `a·b + c`, rounded once where the instruction set fuses and twice where it does not.
+    ///
+    /// On [`Avx512Pairs`](x86::Avx512Pairs) a lane of `a` and `b` holds two bf16, and both products
+    /// are added.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+
+    /// Lane `i`, rounded to the nearest bf16, to `y[i]` for `i < lanes`.
+    #[inline(always)]
+    fn store_bf16(self, x: Self::F, y: &mut [Bf16], lanes: usize) {
+        let mut values = [0.0; LANES];
+        self.store(x, &mut values);
+        match y.first_chunk_mut::<LANES>() {
+            Some(y) if lanes == LANES => {
+                for (y, x) in y.iter_mut().zip(values) {
+                    *y = Bf16::from_f32(x);
+                }
+            }
+            _ => {
+                for (y, x) in y[..lanes].iter_mut().zip(values) {
+                    *y = Bf16::from_f32(x);
+                }
+            }
+        }
+    }
+}
+
+/// How elements go into vectors and blocks. Public in name only: it seals [`Element`].
+pub trait Stored: Sized {
+    /// Whether unfinished sums may be kept in elements: not where that would round them.
+    const HOLDS_SUMS: bool;
+
+    /// Lane `i` from `x[i]` for `i < lanes`, 0 in the others.
+    fn load_first<S: Simd>(simd: S, x: &[Self], lanes: usize) -> S::F;
+
+    /// Lane `i` to `y[i]` for `i < lanes`.
+    fn store_first<S: Simd>(simd: S, x: S::F, y: &mut [Self], lanes: usize);
+
+    /// Fills lanes from `from`, one element a lane or, for bf16, two; zeros where it ends.
+    fn fill(to: &mut [f32; LANES], from: &[Self], lane: Lane);
+
+    /// The lane that holds two elements, where that can be.
+    fn pair(low: Self, high: Self) -> f32;
+}
+
+impl Stored for f32 {
+    const HOLDS_SUMS: bool = true;
+
+    #[inline(always)]
+    fn load_first<S: Simd>(simd: S, x: &[f32], lanes: usize) -> S::F {
+        simd.load_first(x, lanes)
+    }
+
+    #[inline(always)]
+    fn store_first<S: Simd>(simd: S, x: S::F, y: &mut [f32], lanes: usize) {
+        simd.store_first(x, y, lanes);
+    }
+
+    #[inline(always)]
+    fn fill(to: &mut [f32; LANES], from: &[f32], _: Lane) {
+        match from.first_chunk() {
+            Some(full) => *to = *full,
+            None => {
+                *to = [0.0; LANES];
+                to[..from.len()].copy_from_slice(from);
+            }
+        }
+    }
+
+    fn pair(_: f32, _: f32) -> f32 {
+        unreachable!("a lane holds one f32")
+    }
+}
+
+impl Stored for Bf16 {
+    const HOLDS_SUMS: bool = false;
+
+    #[inline(always)]
+    fn load_first<S: Simd>(simd: S, x: &[Bf16], lanes: usize) -> S::F {
+        let mut values = [0.0; LANES];
+        Bf16::fill(&mut values, &x[..lanes], Lane::One);
+        simd.load(&values)
+    }
+
+    #[inline(always)]
+    fn store_first<S: Simd>(simd: S, x: S::F, y: &mut [Bf16], lanes: usize) {
+        simd.store_bf16(x, y, lanes);
+    }
+
+    #[inline(always)]
+    fn fill(to: &mut [f32; LANES], from: &[Bf16], lane: Lane) {
+        if lane == Lane::Pair {
+            if let Some(from) = from.first_chunk::<{ 2 * LANES }>() {
+                // SAFETY: both are 64 bytes without invalid values (`Bf16` is a transparent `u16`), and
+                // on x86-64, the one target with pairs, `pair` is the order of memory.
+                *to = unsafe { core::mem::transmute::<[Bf16; 2 * LANES], [f32; LANES]>(*from) };
+                return;
+            }
+            *to = [0.0; LANES];
+            for (to, from) in to.iter_mut().zip(from.chunks(2)) {
+                *to = Bf16::pair(from[0], from.get(1).copied().unwrap_or_default());
+            }
+            return;
+        }
+        match from.first_chunk::<LANES>() {
+            Some(from) => {
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to = from.to_f32();
+                }
+            }
+            None => {
+                *to = [0.0; LANES];
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to = from.to_f32();
+                }
+            }
+        }
+    }
+
+    /// The first of a pair is the lower half: the order of the instruction, and of memory.
+    #[inline(always)]
+    fn pair(low: Bf16, high: Bf16) -> f32 {
+        f32::from_bits(u32::from(high.to_bits()) << 16 | u32::from(low.to_bits()))
+    }
 }
 
 /// `load_first` by way of a full load.
@@ -102,6 +228,59 @@ fn transpose_by_copy<S: Simd>(simd: S, rows: [S::F; LANES]) -> [S::F; LANES] {
 pub(super) trait Task {
     /// Runs it; implementations are `#[inline(always)]`.
     fn run<S: Simd>(self, simd: S);
+}
+
+/// What a lane of the operands of [`Simd::mul_add`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// One f32.
+    One,
+    /// Two bf16.
+    Pair,
+}
+
+impl Lane {
+    /// Elements a lane.
+    pub(super) const fn elements(self) -> usize {
+        match self {
+            Lane::One => 1,
+            Lane::Pair => 2,
+        }
+    }
+
+    /// Elements of `T` a lane, where the CPU is fastest so.
+    pub(super) fn of<T: Element>(isa: Isa) -> Self {
+        if !T::HOLDS_SUMS && isa == Isa::Avx512 && has_pairs() {
+            Lane::Pair
+        } else {
+            Lane::One
+        }
+    }
+}
+
+/// Whether the CPU multiplies pairs of bf16.
+pub(super) fn has_pairs() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return x86::Avx512Pairs::new().is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+/// Runs `task`, whose operands hold pairs of bf16.
+///
+/// # Panics
+///
+/// Where the CPU does not multiply them; [`Lane::of`] never says so.
+pub(super) fn dispatch_pairs<T: Task>(task: T) {
+    #[cfg(target_arch = "x86_64")]
+    x86::Avx512Pairs::new()
+        .expect("the CPU has AVX512-BF16")
+        .run(task);
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = task;
+        panic!("pairs of bf16 on another architecture");
+    }
 }
 
 /// Runs `task` on `isa`.

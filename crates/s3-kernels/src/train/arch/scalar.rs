@@ -39,7 +39,7 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    fn prefetch(self, _: &[f32]) {}
+    fn prefetch<T>(self, _: &[T]) {}
 
     #[inline(always)]
     fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES] {

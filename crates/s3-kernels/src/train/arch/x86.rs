@@ -5,15 +5,16 @@
 )]
 
 use core::arch::x86_64::{
-    __m256, __m512, _MM_HINT_T1, _mm_prefetch, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps,
-    _mm256_storeu_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_shuffle_f32x4,
-    _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
-    _mm512_unpacklo_ps,
+    __m256, __m256i, __m512, __m512bh, _MM_HINT_T1, _mm_prefetch, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_mask_storeu_epi16, _mm256_set1_ps, _mm256_storeu_ps, _mm512_castpd_ps, _mm512_castps_pd,
+    _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps,
+    _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 
 use super::{LANES, Simd, Task, load_by_copy, store_by_copy, transpose_by_copy};
 use crate::dispatch::Isa;
+use crate::train::element::Bf16;
 
 /// Proof that the CPU has AVX2 and FMA.
 #[derive(Clone, Copy)]
@@ -80,7 +81,7 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn prefetch(self, x: &[f32]) {
+    fn prefetch<T>(self, x: &[T]) {
         prefetch(x);
     }
 
@@ -162,7 +163,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn prefetch(self, x: &[f32]) {
+    fn prefetch<T>(self, x: &[T]) {
         prefetch(x);
     }
 
@@ -179,9 +180,94 @@ impl Simd for Avx512 {
     }
 }
 
+/// Proof that the CPU has AVX512-BF16 besides what [`Avx512`] proves. Operands of
+/// [`mul_add`](Simd::mul_add) hold two bf16 a lane; its sums and everything else are f32.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512Pairs(Avx512);
+
+impl Avx512Pairs {
+    /// The proof, where it holds.
+    pub(super) fn new() -> Option<Self> {
+        let proof = Avx512::new()?;
+        std::is_x86_feature_detected!("avx512bf16").then_some(Avx512Pairs(proof))
+    }
+
+    /// Runs `task` in code compiled for AVX-512 F, BW, DQ, VL and BF16.
+    pub(super) fn run<T: Task>(self, task: T) {
+        #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+        fn inner<T: Task>(simd: Avx512Pairs, task: T) {
+            task.run(simd);
+        }
+        // SAFETY: `self` exists only where `new` found all of them.
+        unsafe { inner(self, task) }
+    }
+}
+
+impl Simd for Avx512Pairs {
+    type F = __m512;
+
+    const ACCUMULATORS: usize = Avx512::ACCUMULATORS;
+    const GROUPED_ACCUMULATORS: usize = Avx512::GROUPED_ACCUMULATORS;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F {
+        self.0.splat(x)
+    }
+
+    #[inline(always)]
+    fn load(self, x: &[f32; LANES]) -> Self::F {
+        self.0.load(x)
+    }
+
+    #[inline(always)]
+    fn store(self, x: Self::F, y: &mut [f32; LANES]) {
+        self.0.store(x, y);
+    }
+
+    #[inline(always)]
+    fn load_first(self, x: &[f32], lanes: usize) -> Self::F {
+        self.0.load_first(x, lanes)
+    }
+
+    #[inline(always)]
+    fn store_first(self, x: Self::F, y: &mut [f32], lanes: usize) {
+        self.0.store_first(x, y, lanes);
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, x: &[T]) {
+        prefetch(x);
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES] {
+        self.0.transpose(rows)
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        // SAFETY: both types are 512 bits without invalid values.
+        let [a, b] = unsafe { core::mem::transmute::<[__m512; 2], [__m512bh; 2]>([a, b]) };
+        // SAFETY: `self` exists only where the CPU has AVX512-BF16.
+        unsafe { _mm512_dpbf16_ps(c, a, b) }
+    }
+
+    #[inline(always)]
+    fn store_bf16(self, x: Self::F, y: &mut [Bf16], lanes: usize) {
+        let y = y[..lanes].as_mut_ptr();
+        // SAFETY: `self` exists only where the CPU has AVX512-BF16.
+        let x = unsafe { _mm512_cvtneps_pbh(x) };
+        // SAFETY: both types are 256 bits without invalid values.
+        let x = unsafe { core::mem::transmute::<_, __m256i>(x) };
+        // SAFETY: the CPU has AVX-512 BW and VL (`self`); `y` begins a slice of `lanes` elements of
+        // 16 bits, and the mask selects no lane from `lanes` on.
+        unsafe { _mm256_mask_storeu_epi16(y.cast(), first_bits(lanes), x) }
+    }
+}
+
 /// Asks for the line of `x[0]`, into the second-level cache.
 #[inline(always)]
-fn prefetch(x: &[f32]) {
+fn prefetch<T>(x: &[T]) {
     // SAFETY: every x86-64 CPU has the instruction, and it accesses no memory that the program sees,
     // whatever the address.
     unsafe { _mm_prefetch::<_MM_HINT_T1>(x.as_ptr().cast()) }

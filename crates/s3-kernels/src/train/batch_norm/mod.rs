@@ -22,6 +22,7 @@ use rayon::prelude::*;
 
 use self::rows::{Apply, GradApply, GradSums, Moments, repeat};
 use super::arch::dispatch;
+use super::element::Element;
 use crate::dispatch::Isa;
 use crate::error::{Error, check_len};
 
@@ -38,11 +39,11 @@ pub struct BatchStats<'a> {
 
 /// What [`batch_norm_backward`] needs of the forward pass.
 #[derive(Clone, Copy, Debug)]
-pub struct BatchNormSaved<'a> {
+pub struct BatchNormSaved<'a, T> {
     /// The input, `[rows, channels]`.
-    pub x: &'a [f32],
+    pub x: &'a [T],
     /// The output, `[rows, channels]`, where it ended in a ReLU; `None` where it did not.
-    pub y: Option<&'a [f32]>,
+    pub y: Option<&'a [T]>,
     /// Scale, `[channels]`.
     pub gamma: &'a [f32],
     /// Batch mean, `[channels]`.
@@ -53,11 +54,11 @@ pub struct BatchNormSaved<'a> {
 
 /// Outputs of [`batch_norm_backward`]; each is overwritten.
 #[derive(Debug)]
-pub struct BatchNormGrads<'a> {
+pub struct BatchNormGrads<'a, T> {
     /// Gradient of the input, `[rows, channels]`.
-    pub dx: &'a mut [f32],
+    pub dx: &'a mut [T],
     /// Gradient of the residual, `[rows, channels]`, where there was one and it is wanted.
-    pub dresidual: Option<&'a mut [f32]>,
+    pub dresidual: Option<&'a mut [T]>,
     /// Gradient of gamma, `[channels]`.
     pub dgamma: &'a mut [f32],
     /// Gradient of beta, `[channels]`.
@@ -74,7 +75,7 @@ pub struct BatchNormGrads<'a> {
 /// # Exactness
 ///
 /// f32 within chunks of a fixed number of rows, f64 between them; the variance is never a difference
-/// of large squares. The same bytes on every instruction set and any number of threads.
+/// of large squares; `y` is rounded once. The same bytes on every instruction set and any number of threads.
 ///
 /// # Errors
 ///
@@ -91,13 +92,13 @@ pub struct BatchNormGrads<'a> {
 /// assert_eq!(y, [0.0, 4.0]); // 3·(-1) + 1 is cut off by the ReLU
 /// # Ok::<(), s3_kernels::Error>(())
 /// ```
-pub fn batch_norm_forward(
-    x: &[f32],
-    residual: Option<&[f32]>,
+pub fn batch_norm_forward<T: Element>(
+    x: &[T],
+    residual: Option<&[T]>,
     (gamma, beta): (&[f32], &[f32]),
     eps: f32,
     relu: bool,
-    y: &mut [f32],
+    y: &mut [T],
     stats: BatchStats<'_>,
 ) -> Result<(), Error> {
     batch_norm_forward_on(
@@ -117,14 +118,14 @@ pub fn batch_norm_forward(
     clippy::too_many_arguments,
     reason = "those of the public function, and the ISA"
 )]
-pub(super) fn batch_norm_forward_on(
+pub(super) fn batch_norm_forward_on<T: Element>(
     isa: Isa,
-    x: &[f32],
-    residual: Option<&[f32]>,
+    x: &[T],
+    residual: Option<&[T]>,
     [gamma, beta]: [&[f32]; 2],
     eps: f32,
     relu: bool,
-    y: &mut [f32],
+    y: &mut [T],
     stats: BatchStats<'_>,
 ) -> Result<(), Error> {
     let channels = check_rows(x, gamma)?;
@@ -133,7 +134,7 @@ pub(super) fn batch_norm_forward_on(
     check_len("var", channels, stats.var.len())?;
     check_len("inv_std", channels, stats.inv_std.len())?;
     check_len("y", x.len(), y.len())?;
-    check_len("residual", x.len(), residual.map_or(x.len(), <[f32]>::len))?;
+    check_len("residual", x.len(), residual.map_or(x.len(), <[T]>::len))?;
 
     moments(isa, x, channels, stats.mean, stats.var);
     let (mut a, mut b) = (vec![0.0; channels], vec![0.0; channels]);
@@ -152,7 +153,7 @@ pub(super) fn batch_norm_forward_on(
 /// ```text
 /// n = n₁ + n₂      δ = mean₂ - mean₁      mean = mean₁ + δ·n₂/n      M = M₁ + M₂ + δ²·n₁·n₂/n
 /// ```
-fn moments(isa: Isa, x: &[f32], channels: usize, mean: &mut [f32], var: &mut [f32]) {
+fn moments<T: Element>(isa: Isa, x: &[T], channels: usize, mean: &mut [f32], var: &mut [f32]) {
     let chunks: Vec<[Vec<f32>; 2]> = x
         .par_chunks(rows::chunk(channels))
         .map(|x| {
@@ -187,13 +188,13 @@ fn moments(isa: Isa, x: &[f32], channels: usize, mean: &mut [f32], var: &mut [f3
 }
 
 /// `y = act(x·scale + shift + residual)`.
-fn apply(
+fn apply<T: Element>(
     isa: Isa,
-    x: &[f32],
-    residual: Option<&[f32]>,
+    x: &[T],
+    residual: Option<&[T]>,
     [scale, shift]: [&[f32]; 2],
     relu: bool,
-    y: &mut [f32],
+    y: &mut [T],
 ) {
     let chunk = rows::chunk(scale.len());
     let (scale, shift) = (&*repeat(scale), &*repeat(shift));
@@ -235,29 +236,29 @@ fn apply(
 /// assert_eq!(y, [12.5, 0.0]);
 /// # Ok::<(), s3_kernels::Error>(())
 /// ```
-pub fn scale_shift(
-    x: &[f32],
-    residual: Option<&[f32]>,
+pub fn scale_shift<T: Element>(
+    x: &[T],
+    residual: Option<&[T]>,
     (scale, shift): (&[f32], &[f32]),
     relu: bool,
-    y: &mut [f32],
+    y: &mut [T],
 ) -> Result<(), Error> {
     scale_shift_on(Isa::detect(), x, residual, [scale, shift], relu, y)
 }
 
 /// [`scale_shift`] on one instruction set.
-pub(super) fn scale_shift_on(
+pub(super) fn scale_shift_on<T: Element>(
     isa: Isa,
-    x: &[f32],
-    residual: Option<&[f32]>,
+    x: &[T],
+    residual: Option<&[T]>,
     [scale, shift]: [&[f32]; 2],
     relu: bool,
-    y: &mut [f32],
+    y: &mut [T],
 ) -> Result<(), Error> {
     let channels = check_rows(x, scale)?;
     check_len("shift", channels, shift.len())?;
     check_len("y", x.len(), y.len())?;
-    check_len("residual", x.len(), residual.map_or(x.len(), <[f32]>::len))?;
+    check_len("residual", x.len(), residual.map_or(x.len(), <[T]>::len))?;
     apply(isa, x, residual, [scale, shift], relu, y);
     Ok(())
 }
@@ -284,20 +285,20 @@ pub(super) fn scale_shift_on(
 /// assert_eq!((dx, dgamma, dbeta), ([0.0, 0.0], [1.0], [1.0]));
 /// # Ok::<(), s3_kernels::Error>(())
 /// ```
-pub fn batch_norm_backward(
-    saved: BatchNormSaved<'_>,
-    dy: &[f32],
-    grads: BatchNormGrads<'_>,
+pub fn batch_norm_backward<T: Element>(
+    saved: BatchNormSaved<'_, T>,
+    dy: &[T],
+    grads: BatchNormGrads<'_, T>,
 ) -> Result<(), Error> {
     batch_norm_backward_on(Isa::detect(), saved, dy, grads)
 }
 
 /// [`batch_norm_backward`] on one instruction set.
-pub(super) fn batch_norm_backward_on(
+pub(super) fn batch_norm_backward_on<T: Element>(
     isa: Isa,
-    saved: BatchNormSaved<'_>,
-    dy: &[f32],
-    grads: BatchNormGrads<'_>,
+    saved: BatchNormSaved<'_, T>,
+    dy: &[T],
+    grads: BatchNormGrads<'_, T>,
 ) -> Result<(), Error> {
     let BatchNormSaved {
         x,
@@ -311,7 +312,7 @@ pub(super) fn batch_norm_backward_on(
     check_len("inv_std", channels, inv_std.len())?;
     check_len("dgamma", channels, grads.dgamma.len())?;
     check_len("dbeta", channels, grads.dbeta.len())?;
-    check_len("y", x.len(), y.map_or(x.len(), <[f32]>::len))?;
+    check_len("y", x.len(), y.map_or(x.len(), <[T]>::len))?;
     check_len("dy", x.len(), dy.len())?;
     check_len("dx", x.len(), grads.dx.len())?;
     let dresidual_len = grads.dresidual.as_ref().map_or(x.len(), |d| d.len());
@@ -332,7 +333,7 @@ pub(super) fn batch_norm_backward_on(
     let [scale, offset, slope, mean] = [&*scale, &*offset, &*slope, mean].map(repeat);
     let (scale, offset, slope, mean) = (&*scale, &*offset, &*slope, &*mean);
     let chunk = rows::chunk(channels);
-    let mut dresidual: Vec<Option<&mut [f32]>> = match grads.dresidual {
+    let mut dresidual: Vec<Option<&mut [T]>> = match grads.dresidual {
         Some(d) => d.chunks_mut(chunk).map(Some).collect(),
         None => x.chunks(chunk).map(|_| None).collect(),
     };
@@ -365,7 +366,7 @@ pub(super) fn batch_norm_backward_on(
 }
 
 /// `Σ g` and `Σ g·(x - mean)`: chunks summed in f32, and in order in f64.
-fn grad_sums(isa: Isa, saved: BatchNormSaved<'_>, dy: &[f32]) -> [Vec<f64>; 2] {
+fn grad_sums<T: Element>(isa: Isa, saved: BatchNormSaved<'_, T>, dy: &[T]) -> [Vec<f64>; 2] {
     let BatchNormSaved { x, y, mean, .. } = saved;
     let channels = mean.len();
     let chunk = rows::chunk(channels);
@@ -406,7 +407,7 @@ fn grad_sums(isa: Isa, saved: BatchNormSaved<'_>, dy: &[f32]) -> [Vec<f64>; 2] {
 }
 
 /// The number of channels, which must divide the length of `x`.
-fn check_rows(x: &[f32], per_channel: &[f32]) -> Result<usize, Error> {
+fn check_rows<T>(x: &[T], per_channel: &[f32]) -> Result<usize, Error> {
     let channels = per_channel.len();
     if channels == 0 {
         return Err(Error::Unsupported {

@@ -7,6 +7,7 @@
 //! fused and every sum has one accumulator per place in the span.
 
 use crate::train::arch::{LANES, Simd, Task};
+use crate::train::element::Element;
 
 /// Elements of a span, at least.
 const SPAN: usize = 8 * LANES;
@@ -58,21 +59,21 @@ fn fold(places: &[f32], channels: usize) -> Vec<f32> {
 }
 
 /// Mean and sum of squared deviations of a chunk.
-pub(super) struct Moments<'a> {
-    pub(super) x: &'a [f32],
+pub(super) struct Moments<'a, T> {
+    pub(super) x: &'a [T],
     pub(super) channels: usize,
     pub(super) mean: &'a mut Vec<f32>,
     pub(super) deviation: &'a mut Vec<f32>,
 }
 
-impl Task for Moments<'_> {
+impl<T: Element> Task for Moments<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let span = span(self.channels);
         let mut sums = vec![0.0f32; span];
         for x in self.x.chunks(span) {
             for (sum, x) in sums.iter_mut().zip(x) {
-                *sum += x;
+                *sum += x.to_f32();
             }
         }
         let scale = self.channels as f32 / self.x.len() as f32;
@@ -84,7 +85,8 @@ impl Task for Moments<'_> {
         sums.fill(0.0);
         for x in self.x.chunks(span) {
             for ((sum, x), mean) in sums.iter_mut().zip(x).zip(&mean) {
-                *sum += (x - mean) * (x - mean);
+                let centred = x.to_f32() - mean;
+                *sum += centred * centred;
             }
         }
         *self.deviation = fold(&sums, self.channels);
@@ -92,16 +94,16 @@ impl Task for Moments<'_> {
 }
 
 /// `y = act(x·scale + shift + residual)`; `scale` and `shift` fill a span.
-pub(super) struct Apply<'a> {
-    pub(super) x: &'a [f32],
-    pub(super) residual: Option<&'a [f32]>,
+pub(super) struct Apply<'a, T> {
+    pub(super) x: &'a [T],
+    pub(super) residual: Option<&'a [T]>,
     pub(super) scale: &'a [f32],
     pub(super) shift: &'a [f32],
     pub(super) relu: bool,
-    pub(super) y: &'a mut [f32],
+    pub(super) y: &'a mut [T],
 }
 
-impl Task for Apply<'_> {
+impl<T: Element> Task for Apply<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         match (self.residual, self.relu) {
@@ -113,25 +115,25 @@ impl Task for Apply<'_> {
     }
 }
 
-impl Apply<'_> {
+impl<T: Element> Apply<'_, T> {
     #[inline(always)]
     fn plain<const RELU: bool>(self) {
         let span = self.scale.len();
         for (y, x) in self.y.chunks_mut(span).zip(self.x.chunks(span)) {
             for (((y, x), a), b) in y.iter_mut().zip(x).zip(self.scale).zip(self.shift) {
-                *y = relu::<RELU>(x * a + b);
+                *y = T::from_f32(relu::<RELU>(x.to_f32() * a + b));
             }
         }
     }
 
     #[inline(always)]
-    fn with_residual<const RELU: bool>(self, residual: &[f32]) {
+    fn with_residual<const RELU: bool>(self, residual: &[T]) {
         let span = self.scale.len();
         let inputs = self.x.chunks(span).zip(residual.chunks(span));
         for (y, (x, r)) in self.y.chunks_mut(span).zip(inputs) {
             for ((((y, x), r), a), b) in y.iter_mut().zip(x).zip(r).zip(self.scale).zip(self.shift)
             {
-                *y = relu::<RELU>(x * a + b + r);
+                *y = T::from_f32(relu::<RELU>(x.to_f32() * a + b + r.to_f32()));
             }
         }
     }
@@ -150,17 +152,17 @@ fn masked<const MASK: bool>(dy: f32, y: f32) -> f32 {
 }
 
 /// `Σ g` and `Σ g·(x - mean)` of a chunk; `mean` fills a span.
-pub(super) struct GradSums<'a> {
-    pub(super) x: &'a [f32],
-    pub(super) y: Option<&'a [f32]>,
-    pub(super) dy: &'a [f32],
+pub(super) struct GradSums<'a, T> {
+    pub(super) x: &'a [T],
+    pub(super) y: Option<&'a [T]>,
+    pub(super) dy: &'a [T],
     pub(super) mean: &'a [f32],
     pub(super) channels: usize,
     pub(super) sum: &'a mut Vec<f32>,
     pub(super) product: &'a mut Vec<f32>,
 }
 
-impl Task for GradSums<'_> {
+impl<T: Element> Task for GradSums<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { y, dy, .. } = self;
@@ -171,9 +173,9 @@ impl Task for GradSums<'_> {
     }
 }
 
-impl GradSums<'_> {
+impl<T: Element> GradSums<'_, T> {
     #[inline(always)]
-    fn sums<const MASK: bool>(self, y: &[f32]) {
+    fn sums<const MASK: bool>(self, y: &[T]) {
         let span = self.mean.len();
         let (mut sums, mut products) = (vec![0.0f32; span], vec![0.0f32; span]);
         let inputs = self
@@ -184,9 +186,9 @@ impl GradSums<'_> {
         for ((x, y), dy) in inputs {
             let places = sums.iter_mut().zip(products.iter_mut()).zip(self.mean);
             for ((((sum, product), mean), x), (y, dy)) in places.zip(x).zip(y.iter().zip(dy)) {
-                let g = masked::<MASK>(*dy, *y);
+                let g = masked::<MASK>(dy.to_f32(), y.to_f32());
                 *sum += g;
-                *product += g * (x - mean);
+                *product += g * (x.to_f32() - mean);
             }
         }
         *self.sum = fold(&sums, self.channels);
@@ -195,19 +197,19 @@ impl GradSums<'_> {
 }
 
 /// `dx = scale·g - offset - slope·(x - mean)` and `dresidual = g`; the coefficients fill a span.
-pub(super) struct GradApply<'a> {
-    pub(super) x: &'a [f32],
-    pub(super) y: Option<&'a [f32]>,
-    pub(super) dy: &'a [f32],
+pub(super) struct GradApply<'a, T> {
+    pub(super) x: &'a [T],
+    pub(super) y: Option<&'a [T]>,
+    pub(super) dy: &'a [T],
     pub(super) mean: &'a [f32],
     pub(super) scale: &'a [f32],
     pub(super) offset: &'a [f32],
     pub(super) slope: &'a [f32],
-    pub(super) dx: &'a mut [f32],
-    pub(super) dresidual: Option<&'a mut [f32]>,
+    pub(super) dx: &'a mut [T],
+    pub(super) dresidual: Option<&'a mut [T]>,
 }
 
-impl Task for GradApply<'_> {
+impl<T: Element> Task for GradApply<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { y, dy, .. } = self;
@@ -218,13 +220,13 @@ impl Task for GradApply<'_> {
     }
 }
 
-impl GradApply<'_> {
+impl<T: Element> GradApply<'_, T> {
     #[inline(always)]
-    fn apply<const MASK: bool>(self, y: &[f32]) {
+    fn apply<const MASK: bool>(self, y: &[T]) {
         let span = self.mean.len();
         if let Some(dresidual) = self.dresidual {
             for ((d, y), dy) in dresidual.iter_mut().zip(y).zip(self.dy) {
-                *d = masked::<MASK>(*dy, *y);
+                *d = T::from_f32(masked::<MASK>(dy.to_f32(), y.to_f32()));
             }
         }
         let inputs = self
@@ -243,7 +245,8 @@ impl GradApply<'_> {
             for ((dx, ((x, y), dy)), (((scale, offset), slope), mean)) in
                 dx.iter_mut().zip(inputs).zip(coefficients)
             {
-                *dx = scale * masked::<MASK>(*dy, *y) - offset - slope * (x - mean);
+                let g = masked::<MASK>(dy.to_f32(), y.to_f32());
+                *dx = T::from_f32(scale * g - offset - slope * (x.to_f32() - mean));
             }
         }
     }

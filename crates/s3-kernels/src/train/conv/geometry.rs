@@ -15,7 +15,7 @@
 
 use crate::error::Error;
 use crate::shape::ConvShape;
-use crate::train::arch::LANES;
+use crate::train::arch::{LANES, Lane};
 
 /// Below this many input channels, kernel columns become channels.
 const FOLD_BELOW: usize = 8;
@@ -30,6 +30,8 @@ pub(super) struct InputLayout {
     pub(super) image: [usize; 3],
     /// Image row and column of the scratch's first, usually negative.
     pub(super) origin: [isize; 2],
+    /// What a lane of scratch holds: one channel, or two neighbours.
+    pub(super) lane: Lane,
     /// Columns are kept apart by their remainder modulo this.
     pub(super) phases: usize,
     /// Scratch columns of one remainder.
@@ -43,9 +45,14 @@ pub(super) struct InputLayout {
 }
 
 impl InputLayout {
-    /// Channels in scratch.
-    pub(super) fn channels(&self) -> usize {
+    /// Elements of a pixel in scratch.
+    pub(super) fn elements(&self) -> usize {
         self.image[2] * self.fold.map_or(1, |[kernel_w, _]| kernel_w)
+    }
+
+    /// Lanes of a pixel in scratch: its channels, or pairs of them.
+    pub(super) fn channels(&self) -> usize {
+        self.elements().div_ceil(self.lane.elements())
     }
 
     /// Channel blocks in scratch.
@@ -94,12 +101,12 @@ impl InputLayout {
 
     /// What of `input`, whole images, is packed for `grid_rows` rows from `start` on, roughly: from
     /// the last row on that is, it reaches into the next image.
-    pub(super) fn upcoming<'a>(
+    pub(super) fn upcoming<'a, T>(
         &self,
-        input: &'a [f32],
+        input: &'a [T],
         start: usize,
         grid_rows: usize,
-    ) -> &'a [f32] {
+    ) -> &'a [T] {
         let row = self.row_step * self.image[1] * self.image[2];
         let rest = &input[(start * row).min(input.len())..];
         &rest[..(grid_rows * row).min(rest.len())]
@@ -135,8 +142,13 @@ pub(super) struct TapGroup {
     pub(super) weights: [usize; 3],
 }
 
-/// Groups taps in threes and twos where they are neighbours, in reading order.
+/// Groups taps in threes and twos where they are neighbours, in reading order. Not where lanes hold
+/// pairs: a sum of pairs takes too long for the next tap to follow so soon.
 fn group(taps: &[Tap], input: &InputLayout) -> Vec<TapGroup> {
+    let most = match input.lane {
+        Lane::One => 3,
+        Lane::Pair => 1,
+    };
     let mut taps = taps.to_vec();
     taps.sort_by_key(|tap| tap.at);
     let mut groups: Vec<TapGroup> = Vec::new();
@@ -144,7 +156,7 @@ fn group(taps: &[Tap], input: &InputLayout) -> Vec<TapGroup> {
         let phase = at[1] / input.cols;
         match groups.last_mut() {
             Some(last)
-                if last.count < 3
+                if last.count < most
                     && at == [last.at[0], last.at[1] + last.count]
                     && phase == last.at[1] / input.cols =>
             {
@@ -208,6 +220,8 @@ pub(super) struct Pass {
 /// `lane_step·l + depth[d] + tap[t]`.
 #[derive(Clone, Debug)]
 pub(super) struct WeightMap {
+    /// What a lane of packed weights holds: the weight of one depth, or of two.
+    pub(super) lane: Lane,
     pub(super) lanes: usize,
     pub(super) lane_step: usize,
     pub(super) depth: Vec<usize>,
@@ -215,7 +229,7 @@ pub(super) struct WeightMap {
 }
 
 /// The forward pass of `shape`, which [`super::check`] accepted.
-pub(super) fn forward(shape: &ConvShape) -> Result<Pass, Error> {
+pub(super) fn forward(shape: &ConvShape, lane: Lane) -> Result<Pass, Error> {
     let (rows, cols) = (shape.out_height()?, shape.out_width()?);
     let (kh, kw, c_in) = (shape.kernel_h, shape.kernel_w, shape.in_channels);
     let area = kh * kw;
@@ -224,6 +238,7 @@ pub(super) fn forward(shape: &ConvShape) -> Result<Pass, Error> {
     let input = InputLayout {
         image: [shape.height, shape.width, c_in],
         origin: [-(shape.padding as isize); 2],
+        lane,
         phases,
         cols: if folded {
             cols
@@ -269,6 +284,7 @@ pub(super) fn forward(shape: &ConvShape) -> Result<Pass, Error> {
         out_pixels: rows * cols,
         out_channels: shape.out_channels,
         weights: WeightMap {
+            lane,
             lanes: shape.out_channels,
             lane_step: c_in * area,
             depth: weights.0,
@@ -278,7 +294,7 @@ pub(super) fn forward(shape: &ConvShape) -> Result<Pass, Error> {
 }
 
 /// The pass from `dy` to `dx`.
-pub(super) fn backward_input(shape: &ConvShape) -> Result<Pass, Error> {
+pub(super) fn backward_input(shape: &ConvShape, lane: Lane) -> Result<Pass, Error> {
     let image = [shape.out_height()?, shape.out_width()?, shape.out_channels];
     let area = shape.kernel_h * shape.kernel_w;
     let lines = [
@@ -292,6 +308,7 @@ pub(super) fn backward_input(shape: &ConvShape) -> Result<Pass, Error> {
     let input = InputLayout {
         image,
         origin: reach.map(|r| 1 - r as isize),
+        lane,
         phases: 1,
         cols: widest + reach[1],
         fold: None,
@@ -328,6 +345,7 @@ pub(super) fn backward_input(shape: &ConvShape) -> Result<Pass, Error> {
         out_pixels: shape.height * shape.width,
         out_channels: shape.in_channels,
         weights: WeightMap {
+            lane,
             lanes: shape.in_channels,
             lane_step: area,
             depth: (0..shape.out_channels)

@@ -9,12 +9,15 @@
 mod geometry;
 mod pack;
 mod pass;
+mod pixel_pairs;
 mod tile;
 mod weight_grad;
 
 use crate::dispatch::Isa;
 use crate::error::{Error, check_len};
 use crate::shape::ConvShape;
+use crate::train::arch::Lane;
+use crate::train::element::Element;
 
 /// `y = conv(x, w)`.
 ///
@@ -42,8 +45,14 @@ use crate::shape::ConvShape;
 /// assert_eq!(y, [11.0, 111.0, 110.0]);
 /// # Ok::<(), s3_kernels::Error>(())
 /// ```
-pub fn conv2d_forward(shape: &ConvShape, x: &[f32], w: &[f32], y: &mut [f32]) -> Result<(), Error> {
-    forward_on(Isa::detect(), shape, x, w, y)
+pub fn conv2d_forward<T: Element>(
+    shape: &ConvShape,
+    x: &[T],
+    w: &[f32],
+    y: &mut [T],
+) -> Result<(), Error> {
+    let isa = Isa::detect();
+    forward_on((isa, Lane::of::<T>(isa)), shape, x, w, y)
 }
 
 /// `dx`, the gradient of the input: `conv2d_forward`'s adjoint in `x`.
@@ -66,13 +75,40 @@ pub fn conv2d_forward(shape: &ConvShape, x: &[f32], w: &[f32], y: &mut [f32]) ->
 /// assert_eq!(dx, [3.0, 5.0, -3.0, -5.0]);
 /// # Ok::<(), s3_kernels::Error>(())
 /// ```
-pub fn conv2d_backward_input(
+pub fn conv2d_backward_input<T: Element>(
     shape: &ConvShape,
-    dy: &[f32],
+    dy: &[T],
     w: &[f32],
-    dx: &mut [f32],
+    dx: &mut [T],
 ) -> Result<(), Error> {
-    backward_input_on(Isa::detect(), shape, dy, w, dx)
+    let isa = Isa::detect();
+    backward_input_on((isa, Lane::of::<T>(isa)), shape, dy, w, dx, false)
+}
+
+/// `dx += …`: [`conv2d_backward_input`] added to what `dx` holds, with one rounding. For an input
+/// whose gradient has another part, such as a residual's.
+///
+/// # Errors
+///
+/// As [`conv2d_forward`].
+///
+/// ```
+/// use s3_kernels::{ConvShape, train};
+///
+/// let shape = ConvShape { width: 2, ..Default::default() };
+/// let mut dx = [100.0, 200.0];
+/// train::conv2d_backward_input_add(&shape, &[1.0, -1.0], &[3.0], &mut dx)?;
+/// assert_eq!(dx, [103.0, 197.0]);
+/// # Ok::<(), s3_kernels::Error>(())
+/// ```
+pub fn conv2d_backward_input_add<T: Element>(
+    shape: &ConvShape,
+    dy: &[T],
+    w: &[f32],
+    dx: &mut [T],
+) -> Result<(), Error> {
+    let isa = Isa::detect();
+    backward_input_on((isa, Lane::of::<T>(isa)), shape, dy, w, dx, true)
 }
 
 /// `dw`, the gradient of the weight, summed over the batch.
@@ -95,69 +131,69 @@ pub fn conv2d_backward_input(
 /// assert_eq!(dw, [140.0]);
 /// # Ok::<(), s3_kernels::Error>(())
 /// ```
-pub fn conv2d_backward_weight(
+pub fn conv2d_backward_weight<T: Element>(
     shape: &ConvShape,
-    x: &[f32],
-    dy: &[f32],
+    x: &[T],
+    dy: &[T],
     dw: &mut [f32],
 ) -> Result<(), Error> {
-    backward_weight_on(Isa::detect(), shape, x, dy, dw)
+    let isa = Isa::detect();
+    backward_weight_on((isa, Lane::of::<T>(isa)), shape, x, dy, dw)
 }
 
-/// [`conv2d_forward`] on one instruction set.
-pub(super) fn forward_on(
-    isa: Isa,
+/// [`conv2d_forward`] on one instruction set, with one or two elements a lane.
+pub(super) fn forward_on<T: Element>(
+    (isa, lane): (Isa, Lane),
     shape: &ConvShape,
-    x: &[f32],
+    x: &[T],
     w: &[f32],
-    y: &mut [f32],
+    y: &mut [T],
 ) -> Result<(), Error> {
     check(shape, [x.len(), w.len(), y.len()], ["x", "w", "y"])?;
     if x.is_empty() || w.is_empty() {
-        y.fill(0.0);
+        y.fill(T::default());
     } else if !y.is_empty() {
-        pass::run(isa, &geometry::forward(shape)?, shape.batch, x, w, y);
+        let pass = geometry::forward(shape, lane)?;
+        pass::run(isa, (&pass, false), shape.batch, x, w, y);
     }
     Ok(())
 }
 
-/// [`conv2d_backward_input`] on one instruction set.
-pub(super) fn backward_input_on(
-    isa: Isa,
+/// [`conv2d_backward_input`], or its sum with `dx`, on one instruction set.
+pub(super) fn backward_input_on<T: Element>(
+    (isa, lane): (Isa, Lane),
     shape: &ConvShape,
-    dy: &[f32],
+    dy: &[T],
     w: &[f32],
-    dx: &mut [f32],
+    dx: &mut [T],
+    add: bool,
 ) -> Result<(), Error> {
     check(shape, [dx.len(), w.len(), dy.len()], ["dx", "w", "dy"])?;
     if dy.is_empty() || w.is_empty() {
-        dx.fill(0.0);
+        if !add {
+            dx.fill(T::default());
+        }
     } else if !dx.is_empty() {
-        pass::run(
-            isa,
-            &geometry::backward_input(shape)?,
-            shape.batch,
-            dy,
-            w,
-            dx,
-        );
+        let pass = geometry::backward_input(shape, lane)?;
+        pass::run(isa, (&pass, add), shape.batch, dy, w, dx);
     }
     Ok(())
 }
 
 /// [`conv2d_backward_weight`] on one instruction set.
-pub(super) fn backward_weight_on(
-    isa: Isa,
+pub(super) fn backward_weight_on<T: Element>(
+    (isa, lane): (Isa, Lane),
     shape: &ConvShape,
-    x: &[f32],
-    dy: &[f32],
+    x: &[T],
+    dy: &[T],
     dw: &mut [f32],
 ) -> Result<(), Error> {
     check(shape, [x.len(), dw.len(), dy.len()], ["x", "dw", "dy"])?;
     if x.is_empty() || dy.is_empty() {
         dw.fill(0.0);
     } else if !dw.is_empty() {
-        weight_grad::run(isa, &geometry::forward(shape)?, shape.batch, x, dy, dw);
+        let pass = geometry::forward(shape, Lane::One)?;
+        weight_grad::run(isa, (&pass, lane), shape.batch, x, dy, dw);
     }
     Ok(())
 }

@@ -5,17 +5,20 @@
 //! weights      [lane block][depth block][tap][16 depths][16 lanes]
 //! ```
 //!
-//! Columns outside the image are zeros; rows outside it are unspecified and never read, and channels past the last are unspecified and never read.
+//! Columns outside the image are zeros; rows outside it are unspecified and never read, and channels
+//! past the last are unspecified and never read. With [`Lane::Pair`] read "pair of channels" for
+//! channel and "pair of depths" for depth; the missing half of a last pair is zero.
 
 use super::geometry::{InputLayout, WeightMap};
-use crate::train::arch::{LANES, Simd, Task};
-use crate::train::scratch::Block;
+use crate::train::arch::{LANES, Lane, Simd, Stored, Task};
+use crate::train::element::{Bf16, Element};
+use crate::train::scratch::{Block, with_blocks};
 
 /// Copies the scratch rows of grid rows `start..start + grid_rows` out of one NHWC image.
 #[inline(always)]
-pub(super) fn pack_rows(
+pub(super) fn pack_rows<T: Element>(
     layout: &InputLayout,
-    image: &[f32],
+    image: &[T],
     start: usize,
     grid_rows: usize,
     scratch: &mut [Block],
@@ -44,7 +47,13 @@ pub(super) fn pack_rows(
 
 /// One row, one channel block, the columns of one remainder.
 #[inline(always)]
-fn pack_line(layout: &InputLayout, line: &[f32], block: usize, phase: usize, to: &mut [Block]) {
+fn pack_line<T: Element>(
+    layout: &InputLayout,
+    line: &[T],
+    block: usize,
+    phase: usize,
+    to: &mut [Block],
+) {
     let channels = layout.image[2];
     let [begin, end] = layout.phase_cols(phase);
     to[..begin].fill(Block::ZERO);
@@ -53,50 +62,50 @@ fn pack_line(layout: &InputLayout, line: &[f32], block: usize, phase: usize, to:
         return;
     }
     let first = layout.origin[1] + (phase + begin * layout.phases) as isize;
-    let at = first as usize * channels + block * LANES;
-    let lanes = (channels - block * LANES).min(LANES);
+    let full = LANES * layout.lane.elements();
+    let at = first as usize * channels + block * full;
+    let count = (channels - block * full).min(full);
     let pixels = line[at..].chunks(layout.phases * channels);
     for (to, pixel) in to[begin..end].iter_mut().zip(pixels) {
-        match pixel.first_chunk::<LANES>() {
-            Some(full) if lanes == LANES => to.0 = *full,
-            _ => {
-                to.0 = [0.0; LANES];
-                to.0[..lanes].copy_from_slice(&pixel[..lanes]);
-            }
-        }
+        T::fill(&mut to.0, &pixel[..count], layout.lane);
     }
 }
 
 /// One row, one channel block, where pixel `i` holds every input under its window's row: a run of
 /// `kernel_w·channels` inputs, cut where it leaves the image.
 #[inline(always)]
-fn pack_folded(layout: &InputLayout, line: &[f32], block: usize, step: usize, to: &mut [Block]) {
+fn pack_folded<T: Element>(
+    layout: &InputLayout,
+    line: &[T],
+    block: usize,
+    step: usize,
+    to: &mut [Block],
+) {
     let channels = layout.image[2];
-    let lanes = (layout.channels() - block * LANES).min(LANES);
+    let full = LANES * layout.lane.elements();
+    let count = (layout.elements() - block * full).min(full);
     for (i, to) in to.iter_mut().enumerate() {
-        let from =
-            (layout.origin[1] + (i * step) as isize) * channels as isize + (block * LANES) as isize;
-        // Lanes past the last channel are never read, so whole vectors may be copied.
-        let whole = usize::try_from(from)
-            .ok()
-            .and_then(|from| line.get(from..)?.first_chunk());
-        if let Some(whole) = whole {
-            to.0 = *whole;
+        let from = (layout.origin[1] + (i * step) as isize) * channels as isize;
+        let from = from + (block * full) as isize;
+        let run = usize::try_from(from).ok().and_then(|from| line.get(from..));
+        if let Some(run) = run.and_then(|run| run.get(..count)) {
+            T::fill(&mut to.0, run, layout.lane);
             continue;
         }
-        to.0 = [0.0; LANES];
-        let skip = (-from).clamp(0, lanes as isize) as usize;
-        let end = (line.len() as isize - from).clamp(skip as isize, lanes as isize) as usize;
-        for (lane, to) in to.0.iter_mut().enumerate().take(end).skip(skip) {
-            *to = line[(from + lane as isize) as usize];
+        let mut run = [T::default(); 2 * LANES];
+        let skip = (-from).clamp(0, count as isize) as usize;
+        let end = (line.len() as isize - from).clamp(skip as isize, count as isize) as usize;
+        for (i, to) in run.iter_mut().enumerate().take(end).skip(skip) {
+            *to = line[(from + i as isize) as usize];
         }
+        T::fill(&mut to.0, &run[..count], layout.lane);
     }
 }
 
 impl WeightMap {
     /// Blocks of the weights of one lane block.
     pub(super) fn panel_blocks(&self) -> usize {
-        self.depth.len().div_ceil(LANES) * self.tap.len() * LANES
+        self.depth.len().div_ceil(LANES * self.lane.elements()) * self.tap.len() * LANES
     }
 
     /// Number of lane blocks.
@@ -126,43 +135,86 @@ pub(super) struct PackPanel<'a> {
 impl Task for PackPanel<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (map, taps) = (self.map, self.map.tap.len());
+        let (map, piece) = (self.map, self.map.tap.len() * LANES);
         let w = &self.w[self.index * LANES * map.lane_step..];
         let lanes = (map.lanes - self.index * LANES).min(LANES);
-        let pieces = self.panel.chunks_exact_mut(taps * LANES);
-        for (depths, to) in map.depth.chunks(LANES).zip(pieces) {
-            let Some(run) = map.runs(depths).filter(|_| lanes == LANES) else {
-                for (d, &depth) in depths.iter().enumerate() {
-                    for (to, &tap) in to[d..].iter_mut().step_by(LANES).zip(&map.tap) {
-                        to.0 = [0.0; LANES];
-                        for (lane, to) in to.0.iter_mut().enumerate().take(lanes) {
-                            *to = w[lane * map.lane_step + depth + tap];
-                        }
-                    }
+        let pieces = self.panel.chunks_exact_mut(piece);
+        match map.lane {
+            Lane::One => {
+                for (depths, to) in map.depth.chunks(LANES).zip(pieces) {
+                    pack_piece(simd, map, w, lanes, depths, to);
                 }
-                continue;
-            };
-            for (d, depth) in depths.iter().enumerate().step_by(run) {
-                for first in (0..run * taps).step_by(LANES) {
-                    let count = (run * taps - first).min(LANES);
-                    let mut rows = [simd.splat(0.0); LANES];
-                    for (lane, row) in rows.iter_mut().enumerate() {
-                        let from = &w[lane * map.lane_step + depth + first..];
-                        *row = match from.first_chunk() {
-                            Some(full) => simd.load(full),
-                            None => simd.load_first(from, count),
-                        };
+            }
+            Lane::Pair => with_blocks(2 * piece, |halves| {
+                for (depths, to) in map.depth.chunks(2 * LANES).zip(pieces) {
+                    for (depths, half) in depths.chunks(LANES).zip(halves.chunks_mut(piece)) {
+                        pack_piece(simd, map, w, lanes, depths, half);
                     }
-                    let columns = simd.transpose(rows);
-                    let (mut d, mut t) = (d + first / taps, first % taps);
-                    for column in columns.into_iter().take(count) {
-                        simd.store(column, &mut to[t * LANES + d].0);
-                        t += 1;
-                        if t == taps {
-                            (d, t) = (d + 1, 0);
-                        }
-                    }
+                    join_pairs(halves, depths.len(), to);
                 }
+            }),
+        }
+    }
+}
+
+/// One depth block, every tap: 16 depths × 16 lanes each.
+#[inline(always)]
+fn pack_piece<S: Simd>(
+    simd: S,
+    map: &WeightMap,
+    w: &[f32],
+    lanes: usize,
+    depths: &[usize],
+    to: &mut [Block],
+) {
+    let taps = map.tap.len();
+    let Some(run) = map.runs(depths).filter(|_| lanes == LANES) else {
+        for (d, &depth) in depths.iter().enumerate() {
+            for (to, &tap) in to[d..].iter_mut().step_by(LANES).zip(&map.tap) {
+                to.0 = [0.0; LANES];
+                for (lane, to) in to.0.iter_mut().enumerate().take(lanes) {
+                    *to = w[lane * map.lane_step + depth + tap];
+                }
+            }
+        }
+        return;
+    };
+    for (d, depth) in depths.iter().enumerate().step_by(run) {
+        for first in (0..run * taps).step_by(LANES) {
+            let count = (run * taps - first).min(LANES);
+            let mut rows = [simd.splat(0.0); LANES];
+            for (lane, row) in rows.iter_mut().enumerate() {
+                let from = &w[lane * map.lane_step + depth + first..];
+                *row = match from.first_chunk() {
+                    Some(full) => simd.load(full),
+                    None => simd.load_first(from, count),
+                };
+            }
+            let columns = simd.transpose(rows);
+            let (mut d, mut t) = (d + first / taps, first % taps);
+            for column in columns.into_iter().take(count) {
+                simd.store(column, &mut to[t * LANES + d].0);
+                t += 1;
+                if t == taps {
+                    (d, t) = (d + 1, 0);
+                }
+            }
+        }
+    }
+}
+
+/// Rounds two depth blocks, of which `depths` depths are there, to one block of pairs.
+#[inline(always)]
+fn join_pairs(halves: &[Block], depths: usize, to: &mut [Block]) {
+    let (first, second) = halves.split_at(halves.len() / 2);
+    for (tap, to) in to.chunks_exact_mut(LANES).enumerate() {
+        for (pair, to) in to.iter_mut().enumerate().take(depths.div_ceil(2)) {
+            let half = if pair < LANES / 2 { first } else { second };
+            let rows = &half[tap * LANES + 2 * pair % LANES..][..2];
+            let missing = 2 * pair + 1 == depths;
+            for (lane, to) in to.0.iter_mut().enumerate() {
+                let high = if missing { 0.0 } else { rows[1].0[lane] };
+                *to = Bf16::pair(Bf16::from_f32(rows[0].0[lane]), Bf16::from_f32(high));
             }
         }
     }

@@ -18,7 +18,8 @@ use super::pack::{PackPanel, pack_rows};
 use super::tile::{PixelInput, PixelOutput, pixels};
 use crate::dispatch::Isa;
 use crate::train::ahead::Ahead;
-use crate::train::arch::{LANES, Simd, Task, dispatch};
+use crate::train::arch::{LANES, Lane, Simd, Task, dispatch, dispatch_pairs};
+use crate::train::element::Element;
 use crate::train::scratch::{Block, with_blocks};
 
 /// Images are grouped until a group has this many output pixels: below it, reading the weights
@@ -28,8 +29,16 @@ const GROUP_PIXELS: usize = 196;
 /// Weight blocks that stay in the first-level cache: 20 KiB of a common 32 or 48.
 const WEIGHT_BLOCKS: usize = 320;
 
-/// `out = pass(input, w)` for a whole batch, no argument empty; every element of `out` is written.
-pub(super) fn run(isa: Isa, pass: &Pass, batch: usize, input: &[f32], w: &[f32], out: &mut [f32]) {
+/// `out = pass(input, w)` for a whole batch, or `out +=` where `add`; no argument empty. Every
+/// element of `out` is written.
+pub(super) fn run<T: Element>(
+    isa: Isa,
+    (pass, add): (&Pass, bool),
+    batch: usize,
+    input: &[T],
+    w: &[f32],
+    out: &mut [T],
+) {
     let map = &pass.weights;
     let panel = map.panel_blocks();
     with_blocks(panel * map.panels(), |panels| {
@@ -37,15 +46,22 @@ pub(super) fn run(isa: Isa, pass: &Pass, batch: usize, input: &[f32], w: &[f32],
             .par_chunks_mut(panel)
             .enumerate()
             .for_each(|(index, panel)| {
+                let to = &mut *panel;
                 dispatch(
                     isa,
                     PackPanel {
                         map,
                         index,
                         w,
-                        panel,
+                        panel: to,
                     },
-                )
+                );
+                if map.lane == Lane::One {
+                    // As the elements are, which pairs are already.
+                    for weight in panel.iter_mut().flat_map(|block| &mut block.0) {
+                        *weight = T::from_f32(*weight).to_f32();
+                    }
+                }
             });
         let panels = &*panels;
         let (in_len, out_len) = (input.len() / batch, out.len() / batch);
@@ -69,19 +85,21 @@ pub(super) fn run(isa: Isa, pass: &Pass, batch: usize, input: &[f32], w: &[f32],
                             &[]
                         };
                         let rows = [start, strip.min(rows - start)];
-                        dispatch(
-                            isa,
-                            Strip {
-                                pass,
-                                panels,
-                                images,
-                                rows,
-                                input,
-                                next,
-                                out,
-                                scratch,
-                            },
-                        );
+                        let strip = Strip {
+                            pass,
+                            panels,
+                            images,
+                            rows,
+                            input,
+                            next,
+                            out,
+                            add,
+                            scratch,
+                        };
+                        match pass.input.lane {
+                            Lane::One => dispatch(isa, strip),
+                            Lane::Pair => dispatch_pairs(strip),
+                        }
                     }
                 });
             });
@@ -89,20 +107,22 @@ pub(super) fn run(isa: Isa, pass: &Pass, batch: usize, input: &[f32], w: &[f32],
 }
 
 /// One strip of rows of a group of images.
-struct Strip<'a> {
+struct Strip<'a, T> {
     pass: &'a Pass,
     panels: &'a [Block],
     images: usize,
     /// First grid row and number of grid rows.
     rows: [usize; 2],
-    input: &'a [f32],
+    input: &'a [T],
     /// What will be packed after this strip, if that is known.
-    next: &'a [f32],
-    out: &'a mut [f32],
+    next: &'a [T],
+    out: &'a mut [T],
+    /// Whether to add to what `out` holds.
+    add: bool,
     scratch: &'a mut [Block],
 }
 
-impl Task for Strip<'_> {
+impl<T: Element> Task for Strip<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Strip {
@@ -113,6 +133,7 @@ impl Task for Strip<'_> {
             input,
             next,
             out,
+            add,
             scratch,
         } = self;
         let layout = &pass.input;
@@ -134,15 +155,13 @@ impl Task for Strip<'_> {
                 rows * grid.size[1].div_ceil(tile_cols(simd, grid, pair.min(lane_blocks)))
             })
             .sum();
-        let passes = lane_blocks.div_ceil(pair)
-            * layout
-                .channel_blocks()
-                .div_ceil((WEIGHT_BLOCKS / (taps * LANES * pair)).max(1));
+        let depth_of = |width: usize| depth::<T>(layout.channel_blocks(), taps, width);
+        let passes = lane_blocks.div_ceil(pair) * layout.channel_blocks().div_ceil(depth_of(pair));
         let mut ahead = Ahead::new([next, &[]], images * tiles * passes);
         let mut lane_block = 0;
         while lane_block < lane_blocks {
             let width = pair.min(lane_blocks - lane_block);
-            let depth = (WEIGHT_BLOCKS / (taps * LANES * width)).max(1);
+            let depth = depth_of(width);
             let w = &panels[lane_block * panel..][..width * panel];
             let step = taps * LANES;
             let mut block = 0;
@@ -171,6 +190,7 @@ impl Task for Strip<'_> {
                         lane_block,
                         width,
                         out: &mut out[i * out_len..][..out_len],
+                        add: add || block > 0,
                     };
                     piece.run(simd, &mut ahead);
                 }
@@ -178,6 +198,18 @@ impl Task for Strip<'_> {
             }
             lane_block += width;
         }
+    }
+}
+
+/// How many of `blocks` depth blocks a tile sums at a time, for `width` lane blocks. Where elements
+/// cannot hold unfinished sums, all; then the weights come from the second-level cache, which a tile
+/// of many pixels can afford.
+#[inline(always)]
+fn depth<T: Element>(blocks: usize, taps: usize, width: usize) -> usize {
+    if T::HOLDS_SUMS {
+        (WEIGHT_BLOCKS / (taps * LANES * width)).max(1)
+    } else {
+        blocks.max(1)
     }
 }
 
@@ -196,7 +228,7 @@ fn tile_cols<S: Simd>(_: S, grid: &Grid, width: usize) -> usize {
 }
 
 /// One image, one pair of lane blocks, a run of depth blocks.
-struct Piece<'a> {
+struct Piece<'a, T> {
     pass: &'a Pass,
     scratch: &'a [Block],
     rows: [usize; 2],
@@ -205,12 +237,14 @@ struct Piece<'a> {
     w: &'a [Block],
     lane_block: usize,
     width: usize,
-    out: &'a mut [f32],
+    out: &'a mut [T],
+    /// Whether to add to what `out` holds.
+    add: bool,
 }
 
-impl Piece<'_> {
+impl<T: Element> Piece<'_, T> {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S, ahead: &mut Ahead<'_>) {
+    fn run<S: Simd>(self, simd: S, ahead: &mut Ahead<'_, T>) {
         let layout = &self.pass.input;
         let row_blocks = layout.row_blocks();
         let depth_step = layout.rows(self.rows[1]) * row_blocks;
@@ -252,7 +286,7 @@ impl Piece<'_> {
                         y: self.out,
                         at: [pixel * channels + first, right * channels],
                         lanes,
-                        add: self.block > 0,
+                        add: self.add,
                     };
                     if self.width == 1 {
                         single(simd, wide, input, w0, out);
@@ -270,18 +304,30 @@ impl Piece<'_> {
 macro_rules! by_width {
     ($v:literal, $wide:expr, [$($q:literal)*], $args:tt) => {
         match $wide {
-            $($q => pixels::<S, $v, $q> $args,)*
+            $($q => pixels::<S, T, $v, $q> $args,)*
             _ => unreachable!("wider than the widest tile"),
         }
     };
 }
 
 #[inline(always)]
-fn single<S: Simd>(simd: S, wide: usize, x: PixelInput<'_>, w: &[Block], y: PixelOutput<'_>) {
+fn single<S: Simd, T: Element>(
+    simd: S,
+    wide: usize,
+    x: PixelInput<'_>,
+    w: &[Block],
+    y: PixelOutput<'_, T>,
+) {
     by_width!(1, wide, [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16], (simd, x, [w], y));
 }
 
 #[inline(always)]
-fn pair<S: Simd>(simd: S, wide: usize, x: PixelInput<'_>, w: [&[Block]; 2], y: PixelOutput<'_>) {
+fn pair<S: Simd, T: Element>(
+    simd: S,
+    wide: usize,
+    x: PixelInput<'_>,
+    w: [&[Block]; 2],
+    y: PixelOutput<'_, T>,
+) {
     by_width!(2, wide, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], (simd, x, w, y));
 }

@@ -19,6 +19,7 @@
 use super::geometry::TapGroup;
 use crate::train::ahead::Ahead;
 use crate::train::arch::{LANES, Simd};
+use crate::train::element::Element;
 use crate::train::scratch::Block;
 
 /// The inputs of a pixel tile: some channel blocks of one image.
@@ -40,9 +41,9 @@ pub(super) struct PixelInput<'a> {
 }
 
 /// The outputs of a pixel tile.
-pub(super) struct PixelOutput<'a> {
+pub(super) struct PixelOutput<'a, T> {
     /// The output image.
-    pub(super) y: &'a mut [f32],
+    pub(super) y: &'a mut [T],
     /// Element of the first pixel's first lane, and the step from pixel to pixel.
     pub(super) at: [usize; 2],
     /// Lanes of the last vector that exist.
@@ -53,11 +54,11 @@ pub(super) struct PixelOutput<'a> {
 
 /// `V` lane blocks × `Q` pixels of a row.
 #[inline(always)]
-pub(super) fn pixels<S: Simd, const V: usize, const Q: usize>(
+pub(super) fn pixels<S: Simd, T: Element, const V: usize, const Q: usize>(
     simd: S,
     input: PixelInput<'_>,
     w: [&[Block]; V],
-    out: PixelOutput<'_>,
+    out: PixelOutput<'_, T>,
 ) {
     if V * Q > S::ACCUMULATORS {
         unreachable!("a tile beyond the instruction set's registers");
@@ -68,7 +69,7 @@ pub(super) fn pixels<S: Simd, const V: usize, const Q: usize>(
         for q in 0..Q {
             for v in 0..V {
                 let y = &y[at[0] + q * at[1] + v * LANES..];
-                acc[q][v] = simd.load_first(y, if v + 1 == V { lanes } else { LANES });
+                acc[q][v] = T::load_first(simd, y, if v + 1 == V { lanes } else { LANES });
             }
         }
     }
@@ -103,7 +104,7 @@ pub(super) fn pixels<S: Simd, const V: usize, const Q: usize>(
     for q in 0..Q {
         for v in 0..V {
             let y = &mut y[at[0] + q * at[1] + v * LANES..];
-            simd.store_first(acc[q][v], y, if v + 1 == V { lanes } else { LANES });
+            T::store_first(simd, acc[q][v], y, if v + 1 == V { lanes } else { LANES });
         }
     }
 }
@@ -181,9 +182,9 @@ pub(super) struct WeightInput<'a> {
 /// An input pixel `j` meets the gradients of pixels `j, j - 1, .., j - K + 1`, which stay in
 /// registers from pixel to pixel.
 #[inline(always)]
-pub(super) fn weights<S: Simd, const V: usize, const C: usize, const K: usize>(
+pub(super) fn weights<S: Simd, T, const V: usize, const C: usize, const K: usize>(
     simd: S,
-    ahead: &mut Ahead<'_>,
+    ahead: &mut Ahead<'_, T>,
     input: WeightInput<'_>,
     dw: &mut [&mut [Block]; V],
     taps: [usize; K],

@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::oracle;
+use crate::train::arch::{Lane, has_pairs};
 use crate::train::conv::{backward_input_on, backward_weight_on, forward_on};
+use crate::train::element::{Bf16, Element};
 use crate::{ConvShape, Error, Isa};
 
 /// Allowed error, as a share of the sum of the products' magnitudes. A sum of n f32 products in any
@@ -23,42 +25,126 @@ fn values(len: usize, seed: u64) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-fn assert_close(got: &[f32], expected: &[[f64; 2]], what: &str) {
+/// The rounding of a stored result: half of the last place of `T`.
+fn rounding<T: Element>() -> f64 {
+    if T::NAME == "bf16" { 1.0 / 256.0 } else { 0.0 }
+}
+
+fn assert_close<T: Element>(got: &[T], expected: &[[f64; 2]], what: &str) {
     for (i, (&got, &[value, magnitude])) in got.iter().zip(expected).enumerate() {
+        let got = got.to_f32();
         let error = (f64::from(got) - value).abs();
         assert!(
-            error <= TOLERANCE * magnitude,
+            error <= TOLERANCE * magnitude + 1.01 * rounding::<T>() * value.abs(),
             "{what}[{i}]: {got} instead of {value}"
         );
     }
 }
 
-type Outputs = [Vec<f32>; 3];
-
-/// The three passes; outputs start as NaN, so that an element left unwritten shows.
-fn passes(isa: Isa, shape: &ConvShape, x: &[f32], w: &[f32], dy: &[f32]) -> Outputs {
-    let [mut y, mut dx, mut dw] = [dy.len(), x.len(), w.len()].map(|len| vec![f32::NAN; len]);
-    forward_on(isa, shape, x, w, &mut y).unwrap();
-    backward_input_on(isa, shape, dy, w, &mut dx).unwrap();
-    backward_weight_on(isa, shape, x, dy, &mut dw).unwrap();
-    [y, dx, dw]
+/// Every instruction set with every width of lane that it serves for `T`.
+fn all<T: Element>() -> Vec<(Isa, Lane)> {
+    let mut all: Vec<_> = Isa::available().map(|isa| (isa, Lane::One)).collect();
+    if T::NAME == "bf16" && has_pairs() {
+        all.push((Isa::Avx512, Lane::Pair));
+    }
+    all
 }
 
-fn data(shape: &ConvShape) -> [Vec<f32>; 3] {
+type Outputs<T> = (Vec<T>, Vec<T>, Vec<f32>);
+
+/// The three passes; outputs start as NaN, so that an element left unwritten shows.
+fn passes<T: Element>(
+    at: (Isa, Lane),
+    shape: &ConvShape,
+    x: &[T],
+    w: &[f32],
+    dy: &[T],
+) -> Outputs<T> {
+    let nan = T::from_f32(f32::NAN);
+    let (mut y, mut dx, mut dw) = (
+        vec![nan; dy.len()],
+        vec![nan; x.len()],
+        vec![f32::NAN; w.len()],
+    );
+    forward_on(at, shape, x, w, &mut y).unwrap();
+    backward_input_on(at, shape, dy, w, &mut dx, false).unwrap();
+    backward_weight_on(at, shape, x, dy, &mut dw).unwrap();
+    (y, dx, dw)
+}
+
+/// `x`, `w` and `dy`, as elements and as the values that those have.
+fn data<T: Element>(shape: &ConvShape) -> ([Vec<T>; 3], [Vec<f32>; 3]) {
     let lens = [shape.input_len(), shape.weight_len(), shape.output_len()];
-    [1, 2, 3].map(|seed| values(lens[seed - 1].clone().unwrap(), seed as u64))
+    let elements = [1, 2, 3].map(|seed| {
+        let values = values(lens[seed - 1].clone().unwrap(), seed as u64);
+        values.into_iter().map(T::from_f32).collect::<Vec<_>>()
+    });
+    let rounded = [0, 1, 2].map(|i| elements[i].iter().map(|v| v.to_f32()).collect());
+    (elements, rounded)
 }
 
 fn check(shape: &ConvShape) {
-    let [x, w, dy] = data(shape);
-    let y_ref = oracle::conv(shape, |x, w, y| [x, w, y], &x, &w, dy.len());
-    let dx_ref = oracle::conv(shape, |x, w, y| [y, w, x], &dy, &w, x.len());
-    let dw_ref = oracle::conv(shape, |x, w, y| [x, y, w], &x, &dy, w.len());
-    for isa in Isa::available() {
-        let [y, dx, dw] = passes(isa, shape, &x, &w, &dy);
-        assert_close(&y, &y_ref, &format!("{isa:?} y {shape:?}"));
-        assert_close(&dx, &dx_ref, &format!("{isa:?} dx {shape:?}"));
-        assert_close(&dw, &dw_ref, &format!("{isa:?} dw {shape:?}"));
+    check_elements::<f32>(shape);
+    check_elements::<Bf16>(shape);
+}
+
+fn check_elements<T: Element>(shape: &ConvShape) {
+    let ([x, _, dy], [x_values, w, dy_values]) = data::<T>(shape);
+    let y_ref = oracle::conv(shape, |x, w, y| [x, w, y], &x_values, &w, dy.len());
+    let dx_ref = oracle::conv(shape, |x, w, y| [y, w, x], &dy_values, &w, x.len());
+    let dw_ref = oracle::conv(shape, |x, w, y| [x, y, w], &x_values, &dy_values, w.len());
+    for at in all::<T>() {
+        let (y, dx, dw) = passes(at, shape, &x, &w, &dy);
+        let name = format!("{} {at:?}", T::NAME);
+        assert_close(&y, &y_ref, &format!("{name} y {shape:?}"));
+        assert_close(&dx, &dx_ref, &format!("{name} dx {shape:?}"));
+        assert_close(&dw, &dw_ref, &format!("{name} dw {shape:?}"));
+    }
+}
+
+/// Strides leave some inputs without a tap, and many channels are summed block by block.
+#[test]
+fn added_to_another_gradient_it_is_the_sum() {
+    for shape in [
+        shape([2, 9, 7], [17, 80], 3, 1, 1),
+        shape([1, 6, 8], [16, 32], 1, 2, 0),
+        shape([2, 8, 8], [33, 16], 3, 2, 1),
+    ] {
+        sum_of_gradients::<f32>(&shape);
+        sum_of_gradients::<Bf16>(&shape);
+        let ([x, w, dy], _) = data::<f32>(&shape);
+        let mut dx = x.clone();
+        let none = ConvShape {
+            out_channels: 0,
+            ..shape
+        };
+        backward_input_on((Isa::Scalar, Lane::One), &none, &[], &[], &mut dx, true).unwrap();
+        assert!(dx == x && !w.is_empty() && !dy.is_empty());
+    }
+}
+
+fn sum_of_gradients<T: Element>(shape: &ConvShape) {
+    let ([x, _, dy], [x_values, w, dy_values]) = data::<T>(shape);
+    let mut reference = oracle::conv(shape, |x, w, y| [y, w, x], &dy_values, &w, x.len());
+    for (sum, x) in reference.iter_mut().zip(&x_values) {
+        *sum = [sum[0] + f64::from(*x), sum[1] + f64::from(x.abs())];
+    }
+    for at in all::<T>() {
+        let mut dx = x.clone();
+        backward_input_on(at, shape, &dy, &w, &mut dx, true).unwrap();
+        assert_close(&dx, &reference, &format!("{} {at:?} dx {shape:?}", T::NAME));
+    }
+}
+
+/// Weights that bf16 does not hold are rounded to it, on every path.
+#[test]
+fn weights_are_rounded_to_the_elements() {
+    let one = ConvShape::default();
+    let w = [1.0 + 1.0 / 256.0 + 1.0 / 4096.0];
+    for at in all::<Bf16>() {
+        let x = [Bf16::from_f32(1.0)];
+        let (y, ..) = passes(at, &one, &x, &w, &x);
+        assert_eq!(y[0].to_f32(), 1.0 + 1.0 / 128.0, "{at:?}");
     }
 }
 
@@ -139,18 +225,18 @@ fn many_weights_match_the_definition() {
 
 #[test]
 fn empty_operands_give_zeros_or_nothing() {
-    for isa in Isa::available() {
+    for at in all::<f32>() {
         let none = shape([0, 4, 4], [3, 5], 3, 1, 1);
-        let [x, w, dy] = data(&none);
-        let [y, dx, dw] = passes(isa, &none, &x, &w, &dy);
+        let ([x, w, dy], _) = data::<f32>(&none);
+        let (y, dx, dw) = passes(at, &none, &x, &w, &dy);
         assert!(y.is_empty() && dx.is_empty() && dw.iter().all(|&g| g == 0.0));
         let blind = shape([2, 4, 4], [0, 5], 3, 1, 1);
-        let [x, w, dy] = data(&blind);
-        let [y, _, _] = passes(isa, &blind, &x, &w, &dy);
+        let ([x, w, dy], _) = data::<f32>(&blind);
+        let (y, ..) = passes(at, &blind, &x, &w, &dy);
         assert!(y.len() == 160 && y.iter().all(|&v| v == 0.0));
         let mute = shape([2, 4, 4], [5, 0], 3, 1, 1);
-        let [x, w, dy] = data(&mute);
-        let [_, dx, _] = passes(isa, &mute, &x, &w, &dy);
+        let ([x, w, dy], _) = data::<f32>(&mute);
+        let (_, dx, _) = passes(at, &mute, &x, &w, &dy);
         assert!(dx.len() == 160 && dx.iter().all(|&v| v == 0.0));
     }
 }
@@ -164,18 +250,24 @@ fn any_number_of_threads_gives_the_same_bytes() {
         shape([3, 3, 4], [176, 192], 3, 1, 1),
     ];
     for shape in shapes {
-        let [x, w, dy] = data(&shape);
-        for isa in Isa::available() {
-            let [one, two, three] = [1, 2, 3].map(|threads| {
-                let pool = rayon::ThreadPoolBuilder::new()
-                    .num_threads(threads)
-                    .build()
-                    .unwrap();
-                let outputs = pool.install(|| passes(isa, &shape, &x, &w, &dy));
-                outputs.map(|v| v.into_iter().map(f32::to_bits).collect::<Vec<_>>())
-            });
-            assert!(one == two && two == three, "{isa:?} {shape:?}");
-        }
+        same_bytes::<f32>(&shape);
+        same_bytes::<Bf16>(&shape);
+    }
+}
+
+fn same_bytes<T: Element>(shape: &ConvShape) {
+    let ([x, _, dy], [_, w, _]) = data::<T>(shape);
+    for at in all::<T>() {
+        let [one, two, three] = [1, 2, 3].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            let (y, dx, dw) = pool.install(|| passes(at, shape, &x, &w, &dy));
+            let all = y.into_iter().chain(dx).map(T::to_f32).chain(dw);
+            all.map(f32::to_bits).collect::<Vec<_>>()
+        });
+        assert!(one == two && two == three, "{} {at:?} {shape:?}", T::NAME);
     }
 }
 
@@ -198,13 +290,13 @@ fn what_is_not_served_is_an_error_that_names_the_field() {
         dilation: 2,
         ..Default::default()
     };
-    let isa = Isa::Scalar;
+    let isa = (Isa::Scalar, Lane::One);
     assert_eq!(
-        forward_on(isa, &grouped, &[], &[], &mut []),
+        forward_on::<f32>(isa, &grouped, &[], &[], &mut []),
         unsupported("groups", 2)
     );
     assert_eq!(
-        backward_input_on(isa, &dilated, &[], &[], &mut []),
+        backward_input_on::<f32>(isa, &dilated, &[], &[], &mut [], false),
         unsupported("dilation", 2)
     );
     let one = ConvShape::default();
@@ -220,7 +312,7 @@ fn what_is_not_served_is_an_error_that_names_the_field() {
         length("x", 2)
     );
     assert_eq!(
-        backward_input_on(isa, &one, &[1.0], &[], &mut [0.0]),
+        backward_input_on(isa, &one, &[1.0], &[], &mut [0.0], false),
         length("w", 0)
     );
     assert_eq!(
