@@ -1,6 +1,10 @@
 //! The two types in which activations and their gradients are stored: f32 and bf16.
 
-use super::arch::Stored;
+use super::arch::{Lane, Stored};
+use super::batch_norm::{self, BatchNormGrads, BatchNormSaved, BatchStats};
+use super::conv::{self, Pass};
+use crate::dispatch::Isa;
+use crate::error::Error;
 
 /// A 16-bit float with the exponent of f32 and 8 bits of precision: the upper half of an f32.
 ///
@@ -63,7 +67,7 @@ impl PartialEq for Bf16 {
 /// Kernels compute in f32 whatever the elements are: products of two bf16 are exact in f32, sums
 /// are kept in f32, and a result is rounded once, when it is stored. The exception is said where it
 /// holds: CPUs with AVX512-BF16 add two products at a time, with that instruction's rounding.
-pub trait Element: Stored + Copy + Default + PartialEq + Send + Sync + 'static {
+pub trait Element: Stored + Kernels + Copy + Default + PartialEq + Send + Sync + 'static {
     /// Its name in a configuration: `f32` or `bf16`.
     const NAME: &'static str;
 
@@ -101,6 +105,121 @@ impl Element for Bf16 {
         Bf16::to_f32(self)
     }
 }
+
+/// The large kernels of one element. Through these they are compiled here, once, and not in every
+/// crate that calls them. Public in name only.
+pub trait Kernels: Sized {
+    /// [`conv::pass`].
+    fn pass(isa: Isa, pass: (&Pass, bool), batch: usize, x: &[Self], w: &[f32], y: &mut [Self]);
+
+    /// [`conv::weight_grad`].
+    fn weight_grad(
+        isa: Isa,
+        pass: (&Pass, Lane),
+        batch: usize,
+        x: &[Self],
+        dy: &[Self],
+        dw: &mut [f32],
+    );
+
+    /// [`batch_norm::batch_norm_forward`].
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "those of the public function, and the ISA"
+    )]
+    fn batch_norm_forward(
+        isa: Isa,
+        x: &[Self],
+        residual: Option<&[Self]>,
+        affine: [&[f32]; 2],
+        eps: f32,
+        relu: bool,
+        y: &mut [Self],
+        stats: BatchStats<'_>,
+    ) -> Result<(), Error>;
+
+    /// [`batch_norm::scale_shift`].
+    fn scale_shift(
+        isa: Isa,
+        x: &[Self],
+        residual: Option<&[Self]>,
+        affine: [&[f32]; 2],
+        relu: bool,
+        y: &mut [Self],
+    ) -> Result<(), Error>;
+
+    /// [`batch_norm::batch_norm_backward`].
+    fn batch_norm_backward(
+        isa: Isa,
+        saved: BatchNormSaved<'_, Self>,
+        dy: &[Self],
+        grads: BatchNormGrads<'_, Self>,
+    ) -> Result<(), Error>;
+}
+
+macro_rules! compile_kernels {
+    ($element:ty) => {
+        impl Kernels for $element {
+            fn pass(
+                isa: Isa,
+                pass: (&Pass, bool),
+                batch: usize,
+                x: &[Self],
+                w: &[f32],
+                y: &mut [Self],
+            ) {
+                conv::pass(isa, pass, batch, x, w, y);
+            }
+
+            fn weight_grad(
+                isa: Isa,
+                pass: (&Pass, Lane),
+                batch: usize,
+                x: &[Self],
+                dy: &[Self],
+                dw: &mut [f32],
+            ) {
+                conv::weight_grad(isa, pass, batch, x, dy, dw);
+            }
+
+            fn batch_norm_forward(
+                isa: Isa,
+                x: &[Self],
+                residual: Option<&[Self]>,
+                affine: [&[f32]; 2],
+                eps: f32,
+                relu: bool,
+                y: &mut [Self],
+                stats: BatchStats<'_>,
+            ) -> Result<(), Error> {
+                batch_norm::batch_norm_forward_on(isa, x, residual, affine, eps, relu, y, stats)
+            }
+
+            fn scale_shift(
+                isa: Isa,
+                x: &[Self],
+                residual: Option<&[Self]>,
+                affine: [&[f32]; 2],
+                relu: bool,
+                y: &mut [Self],
+            ) -> Result<(), Error> {
+                batch_norm::scale_shift_on(isa, x, residual, affine, relu, y)
+            }
+
+            fn batch_norm_backward(
+                isa: Isa,
+                saved: BatchNormSaved<'_, Self>,
+                dy: &[Self],
+                grads: BatchNormGrads<'_, Self>,
+            ) -> Result<(), Error> {
+                batch_norm::batch_norm_backward_on(isa, saved, dy, grads)
+            }
+        }
+    };
+}
+
+compile_kernels!(f32);
+compile_kernels!(Bf16);
 
 #[cfg(test)]
 mod tests {

@@ -101,7 +101,7 @@ pub fn batch_norm_forward<T: Element>(
     y: &mut [T],
     stats: BatchStats<'_>,
 ) -> Result<(), Error> {
-    batch_norm_forward_on(
+    T::batch_norm_forward(
         Isa::detect(),
         x,
         residual,
@@ -243,7 +243,7 @@ pub fn scale_shift<T: Element>(
     relu: bool,
     y: &mut [T],
 ) -> Result<(), Error> {
-    scale_shift_on(Isa::detect(), x, residual, [scale, shift], relu, y)
+    T::scale_shift(Isa::detect(), x, residual, [scale, shift], relu, y)
 }
 
 /// [`scale_shift`] on one instruction set.
@@ -290,7 +290,7 @@ pub fn batch_norm_backward<T: Element>(
     dy: &[T],
     grads: BatchNormGrads<'_, T>,
 ) -> Result<(), Error> {
-    batch_norm_backward_on(Isa::detect(), saved, dy, grads)
+    T::batch_norm_backward(Isa::detect(), saved, dy, grads)
 }
 
 /// [`batch_norm_backward`] on one instruction set.

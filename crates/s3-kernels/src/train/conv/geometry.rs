@@ -207,7 +207,7 @@ pub(super) struct Grid {
 
 /// Forward or backward-input.
 #[derive(Clone, Debug)]
-pub(super) struct Pass {
+pub struct Pass {
     pub(super) input: InputLayout,
     pub(super) grids: Vec<Grid>,
     /// Pixels of an output image.

@@ -13,6 +13,10 @@ mod pixel_pairs;
 mod tile;
 mod weight_grad;
 
+pub(super) use geometry::Pass;
+pub(super) use pass::run as pass;
+pub(super) use weight_grad::run as weight_grad;
+
 use crate::dispatch::Isa;
 use crate::error::{Error, check_len};
 use crate::shape::ConvShape;
@@ -154,7 +158,7 @@ pub(super) fn forward_on<T: Element>(
         y.fill(T::default());
     } else if !y.is_empty() {
         let pass = geometry::forward(shape, lane)?;
-        pass::run(isa, (&pass, false), shape.batch, x, w, y);
+        T::pass(isa, (&pass, false), shape.batch, x, w, y);
     }
     Ok(())
 }
@@ -175,7 +179,7 @@ pub(super) fn backward_input_on<T: Element>(
         }
     } else if !dx.is_empty() {
         let pass = geometry::backward_input(shape, lane)?;
-        pass::run(isa, (&pass, add), shape.batch, dy, w, dx);
+        T::pass(isa, (&pass, add), shape.batch, dy, w, dx);
     }
     Ok(())
 }
@@ -193,7 +197,7 @@ pub(super) fn backward_weight_on<T: Element>(
         dw.fill(0.0);
     } else if !dw.is_empty() {
         let pass = geometry::forward(shape, Lane::One)?;
-        weight_grad::run(isa, (&pass, lane), shape.batch, x, dy, dw);
+        T::weight_grad(isa, (&pass, lane), shape.batch, x, dy, dw);
     }
     Ok(())
 }

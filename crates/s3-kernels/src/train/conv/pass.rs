@@ -31,7 +31,7 @@ const WEIGHT_BLOCKS: usize = 320;
 
 /// `out = pass(input, w)` for a whole batch, or `out +=` where `add`; no argument empty. Every
 /// element of `out` is written.
-pub(super) fn run<T: Element>(
+pub(in crate::train) fn run<T: Element>(
     isa: Isa,
     (pass, add): (&Pass, bool),
     batch: usize,

@@ -53,7 +53,7 @@ struct Job<'a> {
 
 /// `dw = Σ x · dy`; `pass` is the forward pass with single channels, a `lane` of scratch holds one
 /// pixel or two, and no argument is empty.
-pub(super) fn run<T: Element>(
+pub(in crate::train) fn run<T: Element>(
     isa: Isa,
     (pass, lane): (&Pass, Lane),
     batch: usize,
