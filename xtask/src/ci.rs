@@ -217,6 +217,10 @@ fn steps() -> Vec<Step> {
         let step = Step::new(format!("kernels-{isa}"), &arguments);
         steps.push(step.with("S3_KERNELS_ISA", isa));
     }
+    steps.push(Step::own("kernels-address", foreign::address_sanitizer));
+    steps.push(Step::own("kernels-aarch64", foreign::aarch64));
+    steps.push(Step::own("kernels-riscv32i", foreign::riscv32i));
+    steps.push(Step::own("kernels-miri", foreign::miri));
     steps.push(
         Step::new("doc", &["doc", "--release", "--workspace", "--no-deps"])
             .with("RUSTDOCFLAGS", "-D warnings"),
