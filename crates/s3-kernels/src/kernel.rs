@@ -4,6 +4,9 @@
 //! need and where they are fast. To add one, write it under `arch/` and add its line: the tests
 //! walk the table.
 
+#[cfg(all(test, feature = "std", target_arch = "x86_64", target_os = "linux"))]
+mod disassembly;
+
 use core::fmt;
 use core::ops::Range;
 

@@ -89,6 +89,11 @@ impl Tiles {
         self.cols.div_ceil(STEP)
     }
 
+    /// The lines of every panel, one after the other.
+    pub(crate) fn all(&self) -> &[Line] {
+        &self.lines
+    }
+
     /// The lines of one panel: `steps * bits` of them.
     pub(crate) fn panel(&self, panel: usize) -> &[Line] {
         let lines = self.steps() * self.bit_width.bits() as usize;

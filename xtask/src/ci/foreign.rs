@@ -4,6 +4,7 @@
 //! `qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross lld`, and a Rust compiler with the
 //! aarch64 library and the sources of the standard library.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -16,6 +17,9 @@ const AARCH64: &str = "aarch64-unknown-linux-gnu";
 const RISCV32I: &str = "riscv32i-unknown-none-elf";
 /// The package of the RISC-V step, outside the workspace.
 const NO_MULTIPLIER: &str = "checks/no-multiplier";
+
+/// What the sections of the kernel that needs no multiplier have in their names.
+const KERNEL_SECTION: &str = "s3_kernels4arch6scalar4gemm";
 
 /// Every kernel for aarch64, over the whole battery, in an emulator that has all its extensions.
 pub(super) fn aarch64() -> Result<Outcome> {
@@ -46,8 +50,9 @@ pub(super) fn aarch64() -> Result<Outcome> {
     done(&mut command, "cargo test --package s3-kernels on aarch64")
 }
 
-/// A packed product on a RISC-V CPU without multiplier, bit for bit, and no multiplication in the
-/// program.
+/// A packed product on a RISC-V CPU without multiplier, bit for bit: no multiply instruction in the
+/// program, no multiplication routine in the kernel. The checks of lengths before it and the
+/// allocator do multiply.
 pub(super) fn riscv32i() -> Result<Outcome> {
     let Some(toolchain) = Toolchain::with_library_sources() else {
         return Ok(Outcome::Skipped(
@@ -76,16 +81,17 @@ pub(super) fn riscv32i() -> Result<Outcome> {
     done(&mut build, "cargo build for riscv32i")?;
     let object = target.join(RISCV32I).join("release/no-multiplier");
 
-    let listed = answer(Command::new(symbols).args(["-sW"]).arg(&object))?;
-    if !listed.contains("_start") {
-        bail!("{symbols} lists no symbols of {}", object.display());
+    let library = root().join("target/no-multiplier").join(RISCV32I);
+    let library = newest(&library.join("release/deps"), "libs3_kernels", "rlib")?;
+    let relocations = answer(Command::new(symbols).args(["-rW"]).arg(&library))?;
+    let kernel: Vec<&str> = sections(&relocations, KERNEL_SECTION).collect();
+    if kernel.is_empty() {
+        bail!("{} holds no {KERNEL_SECTION}", library.display());
     }
-    let routines: Vec<&str> = listed
-        .split_whitespace()
-        .filter(|name| name.starts_with("__mul"))
-        .collect();
-    if !routines.is_empty() {
-        bail!("the program holds {}", routines.join(", "));
+    for section in kernel {
+        if let Some(call) = section.lines().find(|line| line.contains("__mul")) {
+            bail!("a kernel without multiplication calls a routine for it: {call}\n{section}");
+        }
     }
 
     // A multiply instruction ends the program there.
@@ -147,6 +153,33 @@ pub(super) fn address_sanitizer() -> Result<Outcome> {
     done(&mut command, "RUSTFLAGS=-Zsanitizer=address cargo test")
 }
 
+/// The relocation sections of functions whose names contain `name`, in the words of `readelf -rW`.
+fn sections<'a>(listing: &'a str, name: &'static str) -> impl Iterator<Item = &'a str> {
+    listing
+        .split("Relocation section '")
+        .filter(move |section| {
+            section
+                .lines()
+                .next()
+                .is_some_and(|head| head.contains(name))
+        })
+}
+
+/// The newest file of `folder` with these ends.
+fn newest(folder: &Path, start: &str, end: &str) -> Result<PathBuf> {
+    let mut newest = None;
+    for file in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let (file, name) = file.map(|file| (file.path(), file.file_name()))?;
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with(start) && name.ends_with(end) {
+            let time = file.metadata()?.modified()?;
+            newest = newest.max(Some((time, file)));
+        }
+    }
+    let missing = || format!("no {start}*.{end} in {}", folder.display());
+    newest.map(|(_, file)| file).with_context(missing)
+}
+
 /// What `command` writes; its failure is an error.
 fn answer(command: &mut Command) -> Result<String> {
     let output = command
@@ -157,4 +190,18 @@ fn answer(command: &mut Command) -> Result<String> {
         bail!("failed ({}): {command:?}\n{reason}", output.status);
     }
     Ok(String::from_utf8(output.stdout)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sections;
+
+    #[test]
+    fn the_sections_of_a_function_are_found_by_its_name() {
+        let listing = "Relocation section '.rela.text.a':\n x __mulsi3\n\
+                       Relocation section '.rela.text.b':\n y memcpy\n";
+        assert_eq!(sections(listing, ".b").count(), 1);
+        assert!(sections(listing, ".a").all(|section| section.contains("__mulsi3")));
+        assert_eq!(sections(listing, ".c").count(), 0);
+    }
 }

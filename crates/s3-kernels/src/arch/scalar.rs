@@ -14,29 +14,56 @@ pub(crate) mod unpack;
 
 use crate::code::BitWidth;
 use crate::kernel::Job;
-use crate::tiles::{Line, PANEL, STEP};
+use crate::packed::PackedMatrix;
+use crate::tiles::{Line, PANEL};
 
 /// Serves every width and shape.
+///
+/// Panels and steps are found by walking, not by index: an index would be a product.
 pub(crate) fn gemm(job: Job<'_>) {
+    let bit_width = job.w.bit_width();
+    let bits = bit_width.bits() as usize;
+    let first = (0..job.panels.start).fold(job.w.tiles().all(), |lines, _| after(job.w, lines));
     let (rows, cols) = (job.y.len() / job.batch, job.w.cols());
-    let bits = job.w.bit_width().bits() as usize;
-    let (mut y_row, mut x_row) = (&mut job.y[..], job.x);
+    let (mut y_rows, mut x_rows) = (&mut job.y[..], job.x);
     for _ in 0..job.batch {
-        let (x, x_rest) = x_row.split_at(cols);
-        let (y, y_rest) = core::mem::take(&mut y_row).split_at_mut(rows);
-        for (panel, y) in job.panels.clone().zip(y.chunks_mut(PANEL)) {
+        let (mut x_row, x_rest) = (&x_rows[..cols], &x_rows[cols..]);
+        let (mut y_row, y_rest) = core::mem::take(&mut y_rows).split_at_mut(rows);
+        let mut lines = first;
+        while !y_row.is_empty() {
+            let (y, y_after) = y_row.split_at_mut(PANEL.min(y_row.len()));
             let mut sums = [0; PANEL];
-            let steps = job.w.tiles().panel(panel).chunks_exact(bits);
-            for (lines, x) in steps.zip(x.chunks(STEP)) {
-                for (half, x) in x.chunks(4).enumerate() {
+            let mut x = core::mem::replace(&mut x_row, &x_rows[..cols]);
+            while !x.is_empty() {
+                let (step, lines_after) = lines.split_at(bits);
+                for half in 0..2 {
                     let mut four = [0; 4];
-                    four[..x.len()].copy_from_slice(x);
-                    add_half_step(job.w.bit_width(), lines, half, four, &mut sums);
+                    let (now, x_after) = x.split_at(x.len().min(4));
+                    for (four, &now) in four.iter_mut().zip(now) {
+                        *four = now;
+                    }
+                    add_half_step(bit_width, step, half, four, &mut sums);
+                    x = x_after;
                 }
+                lines = lines_after;
             }
-            y.copy_from_slice(&sums[..y.len()]);
+            for (y, &sum) in y.iter_mut().zip(&sums) {
+                *y = sum;
+            }
+            y_row = y_after;
         }
-        (y_row, x_row) = (y_rest, x_rest);
+        (y_rows, x_rows) = (y_rest, x_rest);
+    }
+}
+
+/// The lines after those of one panel.
+fn after<'a>(w: &PackedMatrix, lines: &'a [Line]) -> &'a [Line] {
+    let steps = w.tiles().steps();
+    let twice = &lines[steps << 1..];
+    match w.bit_width() {
+        BitWidth::B2 => twice,
+        BitWidth::B3 => &twice[steps..],
+        BitWidth::B4 => &twice[steps << 1..],
     }
 }
 
