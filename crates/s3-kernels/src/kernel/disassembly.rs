@@ -139,6 +139,7 @@ fn load_address() -> u64 {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "a test that checks nothing says so")]
 fn kernels_without_multiplication_hold_no_multiply_instruction() {
     let mut objdump = Command::new("objdump");
     objdump.args(["-d", "--no-show-raw-insn", "-M", "intel"]);
