@@ -1,6 +1,6 @@
 //! The two types in which activations and their gradients are stored: f32 and bf16.
 
-use super::arch::{Lane, Stored};
+use super::arch::{Lane, Stored, has_pairs};
 use super::batch_norm::{self, BatchNormGrads, BatchNormSaved, BatchStats};
 use super::conv::{self, Pass};
 use crate::dispatch::Isa;
@@ -109,13 +109,16 @@ impl Element for Bf16 {
 /// The large kernels of one element. Through these they are compiled here, once, and not in every
 /// crate that calls them. Public in name only.
 pub trait Kernels: Sized {
+    /// What a lane holds where `isa` is fastest.
+    fn lane(isa: Isa) -> Lane;
+
     /// [`conv::pass`].
     fn pass(isa: Isa, pass: (&Pass, bool), batch: usize, x: &[Self], w: &[f32], y: &mut [Self]);
 
     /// [`conv::weight_grad`].
     fn weight_grad(
-        isa: Isa,
-        pass: (&Pass, Lane),
+        at: (Isa, Lane),
+        pass: &Pass,
         batch: usize,
         x: &[Self],
         dy: &[Self],
@@ -157,69 +160,116 @@ pub trait Kernels: Sized {
     ) -> Result<(), Error>;
 }
 
-macro_rules! compile_kernels {
-    ($element:ty) => {
-        impl Kernels for $element {
-            fn pass(
-                isa: Isa,
-                pass: (&Pass, bool),
-                batch: usize,
-                x: &[Self],
-                w: &[f32],
-                y: &mut [Self],
-            ) {
-                conv::pass(isa, pass, batch, x, w, y);
-            }
+macro_rules! compile_batch_norm {
+    () => {
+        fn batch_norm_forward(
+            isa: Isa,
+            x: &[Self],
+            residual: Option<&[Self]>,
+            affine: [&[f32]; 2],
+            eps: f32,
+            relu: bool,
+            y: &mut [Self],
+            stats: BatchStats<'_>,
+        ) -> Result<(), Error> {
+            batch_norm::batch_norm_forward_on(isa, x, residual, affine, eps, relu, y, stats)
+        }
 
-            fn weight_grad(
-                isa: Isa,
-                pass: (&Pass, Lane),
-                batch: usize,
-                x: &[Self],
-                dy: &[Self],
-                dw: &mut [f32],
-            ) {
-                conv::weight_grad(isa, pass, batch, x, dy, dw);
-            }
+        fn scale_shift(
+            isa: Isa,
+            x: &[Self],
+            residual: Option<&[Self]>,
+            affine: [&[f32]; 2],
+            relu: bool,
+            y: &mut [Self],
+        ) -> Result<(), Error> {
+            batch_norm::scale_shift_on(isa, x, residual, affine, relu, y)
+        }
 
-            fn batch_norm_forward(
-                isa: Isa,
-                x: &[Self],
-                residual: Option<&[Self]>,
-                affine: [&[f32]; 2],
-                eps: f32,
-                relu: bool,
-                y: &mut [Self],
-                stats: BatchStats<'_>,
-            ) -> Result<(), Error> {
-                batch_norm::batch_norm_forward_on(isa, x, residual, affine, eps, relu, y, stats)
-            }
-
-            fn scale_shift(
-                isa: Isa,
-                x: &[Self],
-                residual: Option<&[Self]>,
-                affine: [&[f32]; 2],
-                relu: bool,
-                y: &mut [Self],
-            ) -> Result<(), Error> {
-                batch_norm::scale_shift_on(isa, x, residual, affine, relu, y)
-            }
-
-            fn batch_norm_backward(
-                isa: Isa,
-                saved: BatchNormSaved<'_, Self>,
-                dy: &[Self],
-                grads: BatchNormGrads<'_, Self>,
-            ) -> Result<(), Error> {
-                batch_norm::batch_norm_backward_on(isa, saved, dy, grads)
-            }
+        fn batch_norm_backward(
+            isa: Isa,
+            saved: BatchNormSaved<'_, Self>,
+            dy: &[Self],
+            grads: BatchNormGrads<'_, Self>,
+        ) -> Result<(), Error> {
+            batch_norm::batch_norm_backward_on(isa, saved, dy, grads)
         }
     };
 }
 
-compile_kernels!(f32);
-compile_kernels!(Bf16);
+impl Kernels for f32 {
+    fn lane(_: Isa) -> Lane {
+        Lane::One
+    }
+
+    fn pass(isa: Isa, pass: (&Pass, bool), batch: usize, x: &[f32], w: &[f32], y: &mut [f32]) {
+        conv::pass(isa, pass, batch, x, w, y);
+    }
+
+    fn weight_grad(
+        (isa, _): (Isa, Lane),
+        pass: &Pass,
+        batch: usize,
+        x: &[f32],
+        dy: &[f32],
+        dw: &mut [f32],
+    ) {
+        conv::weight_grad(isa, pass, batch, x, dy, dw);
+    }
+
+    compile_batch_norm!();
+}
+
+/// Convolutions go by pairs where the CPU multiplies them, and elsewhere through f32 copies: the
+/// same products, exact in f32, and one rounding of each result.
+impl Kernels for Bf16 {
+    fn lane(isa: Isa) -> Lane {
+        if isa == Isa::Avx512 && has_pairs() {
+            Lane::Pair
+        } else {
+            Lane::One
+        }
+    }
+
+    fn pass(
+        isa: Isa,
+        (pass, add): (&Pass, bool),
+        batch: usize,
+        x: &[Bf16],
+        w: &[f32],
+        y: &mut [Bf16],
+    ) {
+        if pass.lane() == Lane::Pair {
+            return conv::pass(isa, (pass, add), batch, x, w, y);
+        }
+        let w: Vec<f32> = w.iter().map(|&w| Bf16::from_f32(w).to_f32()).collect();
+        let mut sums = widen(y);
+        conv::pass(isa, (pass, add), batch, &widen(x), &w, &mut sums);
+        for (y, sum) in y.iter_mut().zip(sums) {
+            *y = Bf16::from_f32(sum);
+        }
+    }
+
+    fn weight_grad(
+        (isa, lane): (Isa, Lane),
+        pass: &Pass,
+        batch: usize,
+        x: &[Bf16],
+        dy: &[Bf16],
+        dw: &mut [f32],
+    ) {
+        match lane {
+            Lane::Pair => conv::weight_grad(isa, pass, batch, x, dy, dw),
+            Lane::One => conv::weight_grad(isa, pass, batch, &widen(x), &widen(dy), dw),
+        }
+    }
+
+    compile_batch_norm!();
+}
+
+fn widen(x: &[Bf16]) -> Vec<f32> {
+    x.iter().map(|x| x.to_f32()).collect()
+}
 
 #[cfg(test)]
 mod tests {

@@ -17,7 +17,7 @@ mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use super::element::{Bf16, Element};
+use super::element::Bf16;
 use crate::dispatch::Isa;
 
 /// Lanes of every vector.
@@ -86,14 +86,17 @@ pub trait Stored: Sized {
     /// Whether unfinished sums may be kept in elements: not where that would round them.
     const HOLDS_SUMS: bool;
 
+    /// Runs a task whose lanes hold these elements: one f32, or two bf16.
+    fn dispatch<K: Task>(isa: Isa, task: K);
+
     /// Lane `i` from `x[i]` for `i < lanes`, 0 in the others.
     fn load_first<S: Simd>(simd: S, x: &[Self], lanes: usize) -> S::F;
 
     /// Lane `i` to `y[i]` for `i < lanes`.
     fn store_first<S: Simd>(simd: S, x: S::F, y: &mut [Self], lanes: usize);
 
-    /// Fills lanes from `from`, one element a lane or, for bf16, two; zeros where it ends.
-    fn fill(to: &mut [f32; LANES], from: &[Self], lane: Lane);
+    /// Fills lanes from `from`, one f32 or two bf16 a lane; zeros where it ends.
+    fn fill(to: &mut [f32; LANES], from: &[Self]);
 
     /// The lane that holds two elements, where that can be.
     fn pair(low: Self, high: Self) -> f32;
@@ -101,6 +104,10 @@ pub trait Stored: Sized {
 
 impl Stored for f32 {
     const HOLDS_SUMS: bool = true;
+
+    fn dispatch<K: Task>(isa: Isa, task: K) {
+        dispatch(isa, task);
+    }
 
     #[inline(always)]
     fn load_first<S: Simd>(simd: S, x: &[f32], lanes: usize) -> S::F {
@@ -113,7 +120,7 @@ impl Stored for f32 {
     }
 
     #[inline(always)]
-    fn fill(to: &mut [f32; LANES], from: &[f32], _: Lane) {
+    fn fill(to: &mut [f32; LANES], from: &[f32]) {
         match from.first_chunk() {
             Some(full) => *to = *full,
             None => {
@@ -131,10 +138,16 @@ impl Stored for f32 {
 impl Stored for Bf16 {
     const HOLDS_SUMS: bool = false;
 
+    fn dispatch<K: Task>(_: Isa, task: K) {
+        dispatch_pairs(task);
+    }
+
     #[inline(always)]
     fn load_first<S: Simd>(simd: S, x: &[Bf16], lanes: usize) -> S::F {
         let mut values = [0.0; LANES];
-        Bf16::fill(&mut values, &x[..lanes], Lane::One);
+        for (value, x) in values.iter_mut().zip(&x[..lanes]) {
+            *value = x.to_f32();
+        }
         simd.load(&values)
     }
 
@@ -144,32 +157,16 @@ impl Stored for Bf16 {
     }
 
     #[inline(always)]
-    fn fill(to: &mut [f32; LANES], from: &[Bf16], lane: Lane) {
-        if lane == Lane::Pair {
-            if let Some(from) = from.first_chunk::<{ 2 * LANES }>() {
-                // SAFETY: both are 64 bytes without invalid values (`Bf16` is a transparent `u16`), and
-                // on x86-64, the one target with pairs, `pair` is the order of memory.
-                *to = unsafe { core::mem::transmute::<[Bf16; 2 * LANES], [f32; LANES]>(*from) };
-                return;
-            }
-            *to = [0.0; LANES];
-            for (to, from) in to.iter_mut().zip(from.chunks(2)) {
-                *to = Bf16::pair(from[0], from.get(1).copied().unwrap_or_default());
-            }
+    fn fill(to: &mut [f32; LANES], from: &[Bf16]) {
+        if let Some(from) = from.first_chunk::<{ 2 * LANES }>() {
+            // SAFETY: both are 64 bytes without invalid values (`Bf16` is a transparent `u16`), and
+            // on x86-64, the one target with pairs, `pair` is the order of memory.
+            *to = unsafe { core::mem::transmute::<[Bf16; 2 * LANES], [f32; LANES]>(*from) };
             return;
         }
-        match from.first_chunk::<LANES>() {
-            Some(from) => {
-                for (to, from) in to.iter_mut().zip(from) {
-                    *to = from.to_f32();
-                }
-            }
-            None => {
-                *to = [0.0; LANES];
-                for (to, from) in to.iter_mut().zip(from) {
-                    *to = from.to_f32();
-                }
-            }
+        *to = [0.0; LANES];
+        for (to, from) in to.iter_mut().zip(from.chunks(2)) {
+            *to = Bf16::pair(from[0], from.get(1).copied().unwrap_or_default());
         }
     }
 
@@ -225,7 +222,7 @@ fn transpose_by_copy<S: Simd>(simd: S, rows: [S::F; LANES]) -> [S::F; LANES] {
 }
 
 /// A kernel that runs on any instruction set.
-pub(super) trait Task {
+pub trait Task {
     /// Runs it; implementations are `#[inline(always)]`.
     fn run<S: Simd>(self, simd: S);
 }
@@ -247,15 +244,6 @@ impl Lane {
             Lane::Pair => 2,
         }
     }
-
-    /// Elements of `T` a lane, where the CPU is fastest so.
-    pub(super) fn of<T: Element>(isa: Isa) -> Self {
-        if !T::HOLDS_SUMS && isa == Isa::Avx512 && has_pairs() {
-            Lane::Pair
-        } else {
-            Lane::One
-        }
-    }
 }
 
 /// Whether the CPU multiplies pairs of bf16.
@@ -270,7 +258,7 @@ pub(super) fn has_pairs() -> bool {
 ///
 /// # Panics
 ///
-/// Where the CPU does not multiply them; [`Lane::of`] never says so.
+/// Where the CPU does not multiply them: see [`has_pairs`].
 pub(super) fn dispatch_pairs<T: Task>(task: T) {
     #[cfg(target_arch = "x86_64")]
     x86::Avx512Pairs::new()

@@ -194,6 +194,13 @@ pub(super) fn ungroup(groups: &[TapGroup], threes: bool) -> Vec<TapGroup> {
     taps
 }
 
+impl Pass {
+    /// What a lane of the input holds.
+    pub(in crate::train) fn lane(&self) -> Lane {
+        self.input.lane
+    }
+}
+
 /// Output pixels that share their taps.
 #[derive(Clone, Debug)]
 pub(super) struct Grid {

@@ -56,7 +56,7 @@ pub fn conv2d_forward<T: Element>(
     y: &mut [T],
 ) -> Result<(), Error> {
     let isa = Isa::detect();
-    forward_on((isa, Lane::of::<T>(isa)), shape, x, w, y)
+    forward_on((isa, T::lane(isa)), shape, x, w, y)
 }
 
 /// `dx`, the gradient of the input: `conv2d_forward`'s adjoint in `x`.
@@ -86,7 +86,7 @@ pub fn conv2d_backward_input<T: Element>(
     dx: &mut [T],
 ) -> Result<(), Error> {
     let isa = Isa::detect();
-    backward_input_on((isa, Lane::of::<T>(isa)), shape, dy, w, dx, false)
+    backward_input_on((isa, T::lane(isa)), shape, dy, w, dx, false)
 }
 
 /// `dx += …`: [`conv2d_backward_input`] added to what `dx` holds, with one rounding. For an input
@@ -112,7 +112,7 @@ pub fn conv2d_backward_input_add<T: Element>(
     dx: &mut [T],
 ) -> Result<(), Error> {
     let isa = Isa::detect();
-    backward_input_on((isa, Lane::of::<T>(isa)), shape, dy, w, dx, true)
+    backward_input_on((isa, T::lane(isa)), shape, dy, w, dx, true)
 }
 
 /// `dw`, the gradient of the weight, summed over the batch.
@@ -142,7 +142,7 @@ pub fn conv2d_backward_weight<T: Element>(
     dw: &mut [f32],
 ) -> Result<(), Error> {
     let isa = Isa::detect();
-    backward_weight_on((isa, Lane::of::<T>(isa)), shape, x, dy, dw)
+    backward_weight_on((isa, T::lane(isa)), shape, x, dy, dw)
 }
 
 /// [`conv2d_forward`] on one instruction set, with one or two elements a lane.
@@ -197,7 +197,7 @@ pub(super) fn backward_weight_on<T: Element>(
         dw.fill(0.0);
     } else if !dw.is_empty() {
         let pass = geometry::forward(shape, Lane::One)?;
-        T::weight_grad(isa, (&pass, lane), shape.batch, x, dy, dw);
+        T::weight_grad((isa, lane), &pass, shape.batch, x, dy, dw);
     }
     Ok(())
 }

@@ -67,7 +67,7 @@ fn pack_line<T: Element>(
     let count = (channels - block * full).min(full);
     let pixels = line[at..].chunks(layout.phases * channels);
     for (to, pixel) in to[begin..end].iter_mut().zip(pixels) {
-        T::fill(&mut to.0, &pixel[..count], layout.lane);
+        T::fill(&mut to.0, &pixel[..count]);
     }
 }
 
@@ -89,7 +89,7 @@ fn pack_folded<T: Element>(
         let from = from + (block * full) as isize;
         let run = usize::try_from(from).ok().and_then(|from| line.get(from..));
         if let Some(run) = run.and_then(|run| run.get(..count)) {
-            T::fill(&mut to.0, run, layout.lane);
+            T::fill(&mut to.0, run);
             continue;
         }
         let mut run = [T::default(); 2 * LANES];
@@ -98,7 +98,7 @@ fn pack_folded<T: Element>(
         for (i, to) in run.iter_mut().enumerate().take(end).skip(skip) {
             *to = line[(from + i as isize) as usize];
         }
-        T::fill(&mut to.0, &run[..count], layout.lane);
+        T::fill(&mut to.0, &run[..count]);
     }
 }
 

@@ -18,7 +18,7 @@ use super::pack::{PackPanel, pack_rows};
 use super::tile::{PixelInput, PixelOutput, pixels};
 use crate::dispatch::Isa;
 use crate::train::ahead::Ahead;
-use crate::train::arch::{LANES, Lane, Simd, Task, dispatch, dispatch_pairs};
+use crate::train::arch::{LANES, Simd, Task, dispatch};
 use crate::train::element::Element;
 use crate::train::scratch::{Block, with_blocks};
 
@@ -29,7 +29,7 @@ const GROUP_PIXELS: usize = 196;
 /// Weight blocks that stay in the first-level cache: 20 KiB of a common 32 or 48.
 const WEIGHT_BLOCKS: usize = 320;
 
-/// `out = pass(input, w)` for a whole batch, or `out +=` where `add`; no argument empty. Every
+/// `out = pass(input, w)`, whose lanes hold what `T` says, for a whole batch, or `out +=` where `add`; no argument empty. Every
 /// element of `out` is written.
 pub(in crate::train) fn run<T: Element>(
     isa: Isa,
@@ -46,22 +46,13 @@ pub(in crate::train) fn run<T: Element>(
             .par_chunks_mut(panel)
             .enumerate()
             .for_each(|(index, panel)| {
-                let to = &mut *panel;
-                dispatch(
-                    isa,
-                    PackPanel {
-                        map,
-                        index,
-                        w,
-                        panel: to,
-                    },
-                );
-                if map.lane == Lane::One {
-                    // As the elements are, which pairs are already.
-                    for weight in panel.iter_mut().flat_map(|block| &mut block.0) {
-                        *weight = T::from_f32(*weight).to_f32();
-                    }
-                }
+                let task = PackPanel {
+                    map,
+                    index,
+                    w,
+                    panel,
+                };
+                dispatch(isa, task);
             });
         let panels = &*panels;
         let (in_len, out_len) = (input.len() / batch, out.len() / batch);
@@ -96,10 +87,7 @@ pub(in crate::train) fn run<T: Element>(
                             add,
                             scratch,
                         };
-                        match pass.input.lane {
-                            Lane::One => dispatch(isa, strip),
-                            Lane::Pair => dispatch_pairs(strip),
-                        }
+                        T::dispatch(isa, strip);
                     }
                 });
             });

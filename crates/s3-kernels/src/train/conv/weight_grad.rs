@@ -20,7 +20,7 @@ use super::pixel_pairs::{PairInput, PairLayout, weight_pairs};
 use super::tile::{WeightInput, weights};
 use crate::dispatch::Isa;
 use crate::train::ahead::Ahead;
-use crate::train::arch::{LANES, Lane, Simd, Task, dispatch, dispatch_pairs};
+use crate::train::arch::{LANES, Lane, Simd, Task, dispatch};
 use crate::train::element::Element;
 use crate::train::scratch::{Block, with_blocks};
 
@@ -51,18 +51,18 @@ struct Job<'a> {
     pairs: Option<PairLayout>,
 }
 
-/// `dw = Σ x · dy`; `pass` is the forward pass with single channels, a `lane` of scratch holds one
-/// pixel or two, and no argument is empty.
+/// `dw = Σ x · dy`; `pass` is the forward pass with single channels, a lane of scratch holds an f32
+/// or the bf16 of two pixels, and no argument is empty.
 pub(in crate::train) fn run<T: Element>(
     isa: Isa,
-    (pass, lane): (&Pass, Lane),
+    pass: &Pass,
     batch: usize,
     x: &[T],
     dy: &[T],
     dw: &mut [f32],
 ) {
     let gradient = gradient_layout(pass);
-    let pairs = (lane == Lane::Pair).then(|| PairLayout::new(&pass.input, gradient.cols));
+    let pairs = (!T::HOLDS_SUMS).then(|| PairLayout::new(&pass.input, gradient.cols));
     let job = &Job {
         isa,
         pass,
@@ -353,9 +353,11 @@ struct Group<'a, T> {
 
 impl<T: Element> Group<'_, T> {
     fn run(self) {
-        match &self.job.pairs {
-            None => dispatch(self.job.isa, SingleGroup(self)),
-            Some(layout) => dispatch_pairs(PairGroup(layout, self)),
+        // Compiled for the one or the other.
+        if T::HOLDS_SUMS {
+            T::dispatch(self.job.isa, SingleGroup(self));
+        } else if let Some(layout) = &self.job.pairs {
+            T::dispatch(self.job.isa, PairGroup(layout, self));
         }
     }
 
