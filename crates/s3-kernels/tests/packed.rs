@@ -207,3 +207,27 @@ fn rows_without_columns_and_columns_without_rows_cost_nothing() {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// The fuzz target's property, near bytes that are right.
+    #[test]
+    fn bytes_that_were_damaged_are_refused_or_are_those_of_their_matrix(
+        bit_width in prop::sample::select(BitWidth::ALL.to_vec()),
+        rows in 0usize..9, cols in 0usize..9, length in 0usize..120,
+        damage in prop::collection::vec((0usize..64, any::<u8>()), 0..4),
+    ) {
+        let levels: Vec<i8> = bit_width.levels().iter().copied().cycle().take(rows * cols).collect();
+        let mut bytes = PackedMatrix::from_levels(&levels, rows, cols, bit_width).unwrap().to_bytes();
+        for (at, value) in damage {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= value;
+            }
+        }
+        bytes.truncate(length);
+        if let Ok(read) = PackedMatrix::from_bytes(&bytes) {
+            prop_assert_eq!(read.to_bytes(), bytes);
+        }
+    }
+}
