@@ -117,6 +117,26 @@ impl Geometry {
         }
     }
 
+    /// The same convolution with as many groups taken as one as fill a register of 16 outputs: their
+    /// weights are then the diagonal blocks of a matrix of zeros. A microkernel call costs as much for
+    /// one of them as for all.
+    pub(crate) fn merged(&self) -> Geometry {
+        let groups = self.shape.groups;
+        let fit = match self.group_in {
+            0 => 1,
+            _ => (16 / self.group_out.max(1)).clamp(1, groups),
+        };
+        let times = (1..=fit)
+            .rev()
+            .find(|times| groups % times == 0)
+            .unwrap_or(1);
+        let mut merged = *self;
+        merged.shape.groups = groups / times;
+        merged.group_in *= times;
+        merged.group_out *= times;
+        merged
+    }
+
     /// Whether a bordered copy of one image is of the size of the image and the output: false for a
     /// border of millions of pixels that a stride as long skips.
     pub(crate) fn is_compact(&self) -> bool {

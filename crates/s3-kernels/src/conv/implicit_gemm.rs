@@ -23,7 +23,10 @@ const MANY: usize = 192;
 struct Job<'a, E> {
     kernel: &'static TileKernel,
     w: &'a PackedMatrix,
+    /// What the microkernel computes.
     geometry: &'a Geometry,
+    /// What was asked for: the same, or with smaller groups.
+    asked: &'a Geometry,
     epilogue: &'a E,
     narrow: Narrow,
     flip: u8,
@@ -39,16 +42,18 @@ pub(crate) fn run<X: Activation, E: Epilogue>(
     narrow: Narrow,
     y: &mut [E::Output],
 ) {
+    let merged = geometry.merged();
     let job = Job {
         kernel,
         w,
-        geometry,
+        geometry: &merged,
+        asked: geometry,
         epilogue,
         narrow,
         flip: X::FLIP,
     };
     let x = X::bytes(x);
-    let outputs = geometry.outputs();
+    let outputs = merged.outputs();
     outputs.split(w.cols(), MANY, y, |rows, blocks, y| {
         job.part(x, rows, blocks, y)
     });
@@ -107,7 +112,11 @@ impl<E: Epilogue> Job<'_, E> {
             let column = outputs.channel(block);
             let columns = ((group + 1) * geometry.group_out - column).min(NR);
             let init = correction(self.w, column, self.flip);
-            panels.fill(column, columns, panel);
+            if geometry.shape.groups == self.asked.shape.groups {
+                panels.fill(column, columns, panel);
+            } else {
+                panels.fill_diagonal(self.asked, geometry, column, columns, panel);
+            }
             let mut windows = geometry.windows(rows.start, images.start);
             for t in 0..tiles {
                 // Of as equal sizes as possible: a tile of one window loads weights for nothing.

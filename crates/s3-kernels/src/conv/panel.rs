@@ -5,6 +5,7 @@
 //! of 4 is filled up with level 0, so what the microkernel reads behind it does not count.
 
 use crate::PackedMatrix;
+use crate::conv::geometry::Geometry;
 use crate::dispatch::Isa;
 use crate::epilogue::{AccRow, NR};
 use crate::tile::Window;
@@ -67,6 +68,39 @@ impl<'a> Panels<'a> {
         }
     }
 
+    /// Fills `panel` with rows `first .. first + rows` of a convolution whose `merged` groups stand for
+    /// the smaller ones of `geometry`: a row's levels where its own group lies, zeros elsewhere.
+    pub(crate) fn fill_diagonal(
+        &mut self,
+        geometry: &Geometry,
+        merged: &Geometry,
+        first: usize,
+        rows: usize,
+        panel: &mut [Line],
+    ) {
+        panel.fill(Line([0; 64]));
+        let taps = geometry.shape.kernel_h * geometry.shape.kernel_w;
+        // A segment is one tap, or a whole row of them where all channels are one group.
+        let segment_taps = taps / self.window.taps().len();
+        for lane in 0..rows {
+            let (tile, from) = ((first + lane) / NR, (first + lane) % NR);
+            if self.cached != Some(tile) {
+                unpack(self.isa, self.w, tile, self.plain);
+                self.cached = Some(tile);
+            }
+            let own = (first + lane) / geometry.group_out * geometry.group_in % merged.group_in;
+            for tap in 0..taps {
+                let (segment, place) = (tap / segment_taps, tap % segment_taps);
+                for c in 0..geometry.group_in {
+                    let level = byte(tap * geometry.group_in + c, from);
+                    let at = place * merged.group_in + own + c;
+                    let to = byte(4 * segment * self.window.quads() + at, lane);
+                    panel[to.0].0[to.1] = self.plain[level.0].0[level.1];
+                }
+            }
+        }
+    }
+
     /// Moves lanes `from` of the plain tile to lanes `to ..` of the panel, so that each segment
     /// begins a quad.
     fn regroup(&self, from: core::ops::Range<usize>, to: usize, panel: &mut [Line]) {
@@ -116,6 +150,11 @@ pub(crate) fn correction(w: &PackedMatrix, first: usize, offset: u8) -> AccRow {
         *init = -i32::from(offset) * sum;
     }
     init
+}
+
+/// Line and byte of the level of column `k` and lane `lane`.
+fn byte(k: usize, lane: usize) -> (usize, usize) {
+    (k / 4 * QUAD + lane / 16, lane % 16 * 4 + k % 4)
 }
 
 /// The four levels of each of 64 lanes, as little-endian words.
