@@ -19,6 +19,35 @@ pub(crate) mod neon;
 pub(crate) mod pages;
 pub(crate) mod scalar;
 
+/// A check of the CPU that costs one load once it has succeeded: microkernels repeat it for each tile.
+#[cfg(target_arch = "x86_64")]
+pub(crate) struct Once {
+    passed: core::sync::atomic::AtomicBool,
+    check: fn() -> bool,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Once {
+    pub(crate) const fn new(check: fn() -> bool) -> Once {
+        Once {
+            passed: core::sync::atomic::AtomicBool::new(false),
+            check,
+        }
+    }
+
+    /// # Panics
+    ///
+    /// Where the check fails.
+    #[inline]
+    pub(crate) fn assert(&self) {
+        use core::sync::atomic::Ordering::Relaxed;
+        if !self.passed.load(Relaxed) {
+            assert!((self.check)());
+            self.passed.store(true, Relaxed);
+        }
+    }
+}
+
 /// How many sums of two products of a u8 and a level fit i16 together: `n 2 255 2^t <= 32767`.
 #[cfg(target_arch = "x86_64")]
 pub(crate) const fn products_in_i16(width: crate::BitWidth) -> usize {

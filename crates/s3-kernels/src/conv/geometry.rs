@@ -128,7 +128,7 @@ impl Geometry {
         };
         let times = (1..=fit)
             .rev()
-            .find(|times| groups % times == 0)
+            .find(|&times| groups.is_multiple_of(times))
             .unwrap_or(1);
         let mut merged = *self;
         merged.shape.groups = groups / times;

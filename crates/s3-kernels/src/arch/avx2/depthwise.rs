@@ -6,11 +6,13 @@ use core::arch::x86_64::{
     _mm256_setzero_si256, _mm256_storeu_si256, _mm256_unpackhi_epi8, _mm256_unpacklo_epi8,
 };
 
-use crate::arch::products_in_i16;
+use crate::arch::{Once, products_in_i16};
 use crate::conv::depthwise::{DepthwiseKernel, panel_lines};
 use crate::dispatch::Isa;
 use crate::epilogue::AccRow;
 use crate::tile::Tile;
+
+static CPU: Once = Once::new(|| Isa::Avx2.is_available());
 
 pub(crate) const PAIRS: DepthwiseKernel = DepthwiseKernel {
     isa: Isa::Avx2,
@@ -18,7 +20,7 @@ pub(crate) const PAIRS: DepthwiseKernel = DepthwiseKernel {
 };
 
 fn run(tile: &Tile<'_>, out: &mut [AccRow]) {
-    assert!(Isa::Avx2.is_available());
+    CPU.assert();
     let taps = tile.window.taps();
     assert!(tile.window.segment() == 64);
     tile.check(panel_lines(taps.len()), out);

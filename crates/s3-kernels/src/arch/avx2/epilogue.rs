@@ -13,8 +13,11 @@ use core::arch::x86_64::{
     _mm256_srli_epi32, _mm256_srli_epi64, _mm256_storeu_ps, _mm256_sub_epi32,
 };
 
+use crate::arch::Once;
 use crate::dispatch::Isa;
 use crate::epilogue::{AccRow, FixedPoint, Place, Residual, Scale, ShiftRequant};
+
+static CPU: Once = Once::new(|| Isa::Avx2.is_available());
 
 /// Lanes of one register.
 const LANES: usize = 8;
@@ -125,7 +128,7 @@ fn add_residual(
 ///
 /// Where the CPU lacks the instruction set.
 pub(crate) fn shift(e: &ShiftRequant<'_>, tile: &[AccRow], place: &Place, y: &mut [u8]) {
-    assert!(Isa::Avx2.is_available());
+    CPU.assert();
     // SAFETY: the CPU has the features.
     unsafe { shift_tile(e, tile, place, y) }
 }
@@ -167,7 +170,7 @@ fn high(a: __m256i, m: __m256i, odd_m: __m256i) -> __m256i {
 ///
 /// Where the CPU lacks the instruction set.
 pub(crate) fn fixed_point(e: &FixedPoint<'_>, tile: &[AccRow], place: &Place, y: &mut [u8]) {
-    assert!(Isa::Avx2.is_available());
+    CPU.assert();
     // SAFETY: the CPU has the features.
     unsafe { fixed_point_tile(e, tile, place, y) }
 }
@@ -205,7 +208,7 @@ fn fixed_point_tile(e: &FixedPoint<'_>, tile: &[AccRow], place: &Place, y: &mut 
 ///
 /// Where the CPU lacks the instruction set.
 pub(crate) fn scale(e: &Scale<'_>, tile: &[AccRow], place: &Place, y: &mut [f32]) {
-    assert!(Isa::Avx2.is_available());
+    CPU.assert();
     // SAFETY: the CPU has the features.
     unsafe { scale_tile(e, tile, place, y) }
 }

@@ -8,9 +8,12 @@ use core::arch::x86_64::{
     _mm256_srai_epi32, _mm256_store_ps,
 };
 
+use crate::arch::Once;
 use crate::dispatch::Isa;
 use crate::float::{FloatKernel, FloatRow, How, PanelKernel, PanelTile};
 use crate::tiles::Line;
+
+static CPU: Once = Once::new(|| Isa::Avx2.is_available());
 
 pub(crate) const FMA: FloatKernel = FloatKernel {
     name: "avx2-f32-fma",
@@ -26,7 +29,7 @@ pub(crate) const FMA: FloatKernel = FloatKernel {
 const V: usize = 2;
 
 fn widen(lines: &[Line], panel: &mut [FloatRow]) {
-    assert!(Isa::Avx2.is_available());
+    CPU.assert();
     // SAFETY: the CPU has the features.
     unsafe { widen_lines(lines, panel) }
 }
@@ -56,7 +59,7 @@ fn widen_lines(lines: &[Line], panel: &mut [FloatRow]) {
 }
 
 fn run(tile: &PanelTile<'_>, out: &mut [FloatRow]) {
-    assert!(Isa::Avx2.is_available());
+    CPU.assert();
     assert!(tile.rows.iter().all(|row| row.len() == tile.panel.len()));
     assert!(out.len() >= tile.rows.len());
     let sized: unsafe fn(&PanelTile<'_>, usize, &mut [FloatRow]) = match tile.rows.len() {

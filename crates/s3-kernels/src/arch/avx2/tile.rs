@@ -11,10 +11,12 @@ use core::arch::x86_64::{
     _mm256_store_si256,
 };
 
-use crate::arch::products_in_i16;
+use crate::arch::{Once, products_in_i16};
 use crate::dispatch::Isa;
 use crate::epilogue::AccRow;
 use crate::tile::{Tile, TileKernel};
+
+static CPU: Once = Once::new(|| Isa::Avx2.is_available());
 
 pub(crate) const MADD: TileKernel = TileKernel {
     name: "avx2-u8s8-madd",
@@ -27,7 +29,7 @@ pub(crate) const MADD: TileKernel = TileKernel {
 const V: usize = 2;
 
 fn run(tile: &Tile<'_>, out: &mut [AccRow]) {
-    assert!(Isa::Avx2.is_available());
+    CPU.assert();
     tile.check(tile.window.total_quads() * 4, out);
     let sized: unsafe fn(&Tile<'_>, usize, &mut [AccRow]) = match tile.windows.len() {
         0 => return,

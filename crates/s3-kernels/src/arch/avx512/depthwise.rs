@@ -7,12 +7,14 @@ use core::arch::x86_64::{
     _mm512_unpackhi_epi8, _mm512_unpacklo_epi8,
 };
 
-use crate::arch::products_in_i16;
+use crate::arch::{Once, products_in_i16};
 use crate::conv::depthwise::{DepthwiseKernel, panel_lines};
 use crate::dispatch::Isa;
 use crate::epilogue::AccRow;
 use crate::tile::Tile;
 use crate::tiles::Line;
+
+static CPU: Once = Once::new(|| Isa::Avx512.is_available());
 
 pub(crate) const PAIRS: DepthwiseKernel = DepthwiseKernel {
     isa: Isa::Avx512,
@@ -20,7 +22,7 @@ pub(crate) const PAIRS: DepthwiseKernel = DepthwiseKernel {
 };
 
 fn run(tile: &Tile<'_>, out: &mut [AccRow]) {
-    assert!(Isa::Avx512.is_available());
+    CPU.assert();
     let taps = tile.window.taps();
     assert!(tile.window.segment() == 64);
     tile.check(panel_lines(taps.len()), out);

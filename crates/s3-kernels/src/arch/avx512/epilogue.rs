@@ -13,8 +13,11 @@ use core::arch::x86_64::{
     _mm512_srav_epi32, _mm512_srli_epi32, _mm512_srli_epi64, _mm512_sub_epi32,
 };
 
+use crate::arch::Once;
 use crate::dispatch::Isa;
 use crate::epilogue::{AccRow, FixedPoint, NR, Place, Residual, Scale, ShiftRequant};
+
+static CPU: Once = Once::new(|| Isa::Avx512.is_available());
 
 /// Lanes of one register.
 const LANES: usize = 16;
@@ -118,7 +121,7 @@ fn load_residual(residual: Residual<'_>, place: &Place, r: usize, b: usize) -> _
 ///
 /// Where the CPU lacks the instruction set.
 pub(crate) fn shift(e: &ShiftRequant<'_>, tile: &[AccRow], place: &Place, y: &mut [u8]) {
-    assert!(Isa::Avx512.is_available());
+    CPU.assert();
     // SAFETY: the CPU has the features.
     unsafe { shift_tile(e, tile, place, y) }
 }
@@ -165,7 +168,7 @@ fn high(a: __m512i, m: __m512i, odd_m: __m512i) -> __m512i {
 ///
 /// Where the CPU lacks the instruction set.
 pub(crate) fn fixed_point(e: &FixedPoint<'_>, tile: &[AccRow], place: &Place, y: &mut [u8]) {
-    assert!(Isa::Avx512.is_available());
+    CPU.assert();
     // SAFETY: the CPU has the features.
     unsafe { fixed_point_tile(e, tile, place, y) }
 }
@@ -205,7 +208,7 @@ fn fixed_point_tile(e: &FixedPoint<'_>, tile: &[AccRow], place: &Place, y: &mut 
 ///
 /// Where the CPU lacks the instruction set.
 pub(crate) fn scale(e: &Scale<'_>, tile: &[AccRow], place: &Place, y: &mut [f32]) {
-    assert!(Isa::Avx512.is_available());
+    CPU.assert();
     // SAFETY: the CPU has the features.
     unsafe { scale_tile(e, tile, place, y) }
 }

@@ -17,9 +17,12 @@ use core::arch::x86_64::{
     _mm512_ternarylogic_epi32,
 };
 
+use crate::arch::Once;
 use crate::dispatch::Isa;
 use crate::float::{CODED, FloatKernel, FloatLine, FloatRow, How, LineTile, TableKernel};
 use crate::tiles::Line;
+
+static CPU: Once = Once::new(|| Isa::Avx512.is_available());
 
 pub(crate) const TABLE: FloatKernel = FloatKernel {
     name: "avx512-f32-table",
@@ -36,7 +39,7 @@ pub(crate) const TABLE: FloatKernel = FloatKernel {
 const ZERO: i8 = 13;
 
 fn encode(levels: &[Line], codes: &mut [Line]) {
-    assert!(Isa::Avx512.is_available());
+    CPU.assert();
     // SAFETY: the CPU has the features.
     unsafe { encode_lines(levels, codes) }
 }
@@ -81,7 +84,7 @@ fn encode_lines(levels: &[Line], codes: &mut [Line]) {
 }
 
 fn build(rows: &[&[f32]], tables: &mut [FloatLine]) {
-    assert!(Isa::Avx512.is_available());
+    CPU.assert();
     // SAFETY: the CPU has the features.
     unsafe { build_tables(rows, tables) }
 }
@@ -150,7 +153,7 @@ fn load_constant(lanes: &[i32; 16]) -> __m512i {
 }
 
 fn run(tile: &LineTile<'_>, out: &mut [FloatRow]) {
-    assert!(Isa::Avx512.is_available());
+    CPU.assert();
     let groups = tile.codes.len() / 4;
     assert!(tile.codes.len() > 4 * groups);
     assert!(tile.tables.len() >= groups * 4 * out.len() * 2);

@@ -10,11 +10,14 @@ use core::arch::x86_64::{
     _mm512_setzero_si512, _mm512_store_si512,
 };
 
-use crate::arch::products_in_i16;
+use crate::arch::{Once, products_in_i16};
 use crate::dispatch::Isa;
 use crate::epilogue::AccRow;
 use crate::tile::{Tile, TileKernel};
 use crate::tiles::Line;
+
+static CPU: Once = Once::new(|| Isa::Avx512.is_available());
+static VNNI_CPU: Once = Once::new(has_vnni);
 
 /// One `vpdpbusd` for 64 products.
 pub(crate) const VNNI: TileKernel = TileKernel {
@@ -71,7 +74,7 @@ macro_rules! by_size {
 }
 
 fn run_vnni(tile: &Tile<'_>, out: &mut [AccRow]) {
-    assert!(has_vnni());
+    VNNI_CPU.assert();
     tile.check(tile.window.total_quads() * 4, out);
     if tile.windows.is_empty() {
         return;
@@ -82,7 +85,7 @@ fn run_vnni(tile: &Tile<'_>, out: &mut [AccRow]) {
 }
 
 fn run_madd(tile: &Tile<'_>, out: &mut [AccRow]) {
-    assert!(Isa::Avx512.is_available());
+    CPU.assert();
     tile.check(tile.window.total_quads() * 4, out);
     if tile.windows.is_empty() {
         return;
