@@ -12,8 +12,9 @@
 //! An operand is `(level + bias) << s`, at most 128, so that it is unsigned. For width 2 it is the
 //! resident byte under a mask, `bias = 1` and `s = 2q`: nothing is shifted inside the loop. The
 //! accumulator is shifted back in the end, which is exact because it is a multiple of `2^s`, and
-//! because columns are taken [`CHUNK`] at a time it does not leave `i32`. For widths 3 and 4 the
-//! operand is looked up in a byte table, `bias = 2^t` and `s = 0`.
+//! because columns are taken [`CHUNK`] at a time it does not leave `i32`. Block 0 does without a mask:
+//! the dot product of the whole byte is the sum of all four, and the other three are taken off in the
+//! end. For widths 3 and 4 the operand is looked up in a byte table, `bias = 2^t` and `s = 0`.
 
 use core::arch::x86_64::*;
 
@@ -191,7 +192,6 @@ fn panels<const BITS: usize, const M: usize, const P: usize>(
     for p in 0..P {
         lines[p] = w.panel(first + p).as_chunks::<BITS>().0;
     }
-    let mut sums = [[[0; PANEL]; M]; P];
     let steps = lines[0].len();
     for from in (0..steps).step_by(CHUNK / STEP) {
         let to = steps.min(from + CHUNK / STEP);
@@ -199,26 +199,23 @@ fn panels<const BITS: usize, const M: usize, const P: usize>(
         for p in 0..P {
             chunk[p] = &lines[p][from..to];
         }
-        panel_sums::<BITS, M, P>(chunk, &x[2 * from..2 * to], &mut sums);
-    }
-    for (p, sums) in sums.iter().enumerate() {
-        for (m, sums) in sums.iter().enumerate() {
-            let y = &mut out.y[m * out.rows..][..out.rows][out.at + p * PANEL..];
-            for (y, sum) in y.iter_mut().zip(sums) {
-                *y = sum.wrapping_sub(out.offsets[m]);
+        let acc = panel_sums::<BITS, M, P>(chunk, &x[2 * from..2 * to]);
+        for p in 0..P {
+            for m in 0..M {
+                let y = &mut out.y[m * out.rows..][..out.rows][out.at + p * PANEL..];
+                put::<BITS>(acc[p][m], y, (from == 0).then_some(out.offsets[m]));
             }
         }
     }
 }
 
-/// Adds the sums over some columns of `P` panels to `out`.
+/// The sums over some columns of `P` panels, scaled as the operands were.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx512vbmi")]
 fn panel_sums<const BITS: usize, const M: usize, const P: usize>(
     lines: [&[[Line; BITS]]; P],
     x: &[[Four; M]],
-    out: &mut [[[i32; PANEL]; M]; P],
-) {
+) -> [[[__m512i; 4]; M]; P] {
     let mut acc = [[[_mm512_setzero_si512(); 4]; M]; P];
     for (step, x) in (0..lines[0].len()).zip(x.as_chunks::<2>().0) {
         for p in 0..P {
@@ -237,33 +234,39 @@ fn panel_sums<const BITS: usize, const M: usize, const P: usize>(
             }
         }
     }
-    for p in 0..P {
-        for m in 0..M {
-            add_to::<BITS>(acc[p][m], out[p][m].as_chunks_mut().0);
-        }
-    }
+    acc
 }
 
-/// Adds the sums of four blocks, scaled back, to `out`.
+/// Scales the sums of four blocks back and writes them, less an offset, to `y`, or adds them to what is
+/// there. `y` may have fewer than 64 rows left.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn add_to<const BITS: usize>(acc: [__m512i; 4], out: &mut [[i32; 16]]) {
+fn put<const BITS: usize>(acc: [__m512i; 4], y: &mut [i32], offset: Option<i32>) {
     let acc = match BITS {
         2 => [
-            acc[0],
+            _mm512_sub_epi32(
+                _mm512_sub_epi32(acc[0], acc[1]),
+                _mm512_add_epi32(acc[2], acc[3]),
+            ),
             _mm512_srai_epi32::<2>(acc[1]),
             _mm512_srai_epi32::<4>(acc[2]),
             _mm512_srai_epi32::<6>(acc[3]),
         ],
         _ => acc,
     };
-    for (acc, out) in acc.into_iter().zip(out) {
-        let out: *mut [i32; 16] = out;
-        // SAFETY: `out` comes from a reference to 16 `i32`.
-        let old = unsafe { _mm512_loadu_si512(out.cast()) };
-        let new = _mm512_add_epi32(old, acc);
-        // SAFETY: as above, and the reference was unique.
-        unsafe { _mm512_storeu_si512(out.cast(), new) };
+    for (acc, y) in acc.into_iter().zip(y.chunks_mut(16)) {
+        let mask = 0xffff >> (16 - y.len());
+        let y = y.as_mut_ptr();
+        let sum = match offset {
+            Some(offset) => _mm512_sub_epi32(acc, _mm512_set1_epi32(offset)),
+            None => {
+                // SAFETY: the mask reads the elements of the chunk and no other.
+                let old = unsafe { _mm512_maskz_loadu_epi32(mask, y) };
+                _mm512_add_epi32(acc, old)
+            }
+        };
+        // SAFETY: the mask writes the elements of the chunk and no other.
+        unsafe { _mm512_mask_storeu_epi32(y, mask, sum) };
     }
 }
 
@@ -288,10 +291,7 @@ fn operands<const BITS: usize>(lines: &[Line; BITS]) -> [[__m512i; 4]; 2] {
     const NIBBLE: Line = byte_table(BitWidth::B4, 0, 64);
     let line = |i: usize| load(&lines[i]);
     match BITS {
-        2 => [0, 1].map(|half| {
-            let mask = |m: i8| _mm512_and_si512(load(&lines[half]), _mm512_set1_epi8(m));
-            [mask(0x03), mask(0x0c), mask(0x30), mask(0xc0u8 as i8)]
-        }),
+        2 => [blocks(line(0)), blocks(line(1))],
         3 => {
             let (low, high) = (load(&LOW), load(&HIGH));
             let [a, b, c] = [line(0), line(1), line(2)];
@@ -320,6 +320,18 @@ fn operands<const BITS: usize>(lines: &[Line; BITS]) -> [[__m512i; 4]; 2] {
             [[a0, a1, b0, b1], [c0, c1, d0, d1]]
         }
     }
+}
+
+/// The operands of a half step of width 2.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn blocks(line: __m512i) -> [__m512i; 4] {
+    [
+        line,
+        _mm512_and_si512(line, _mm512_set1_epi8(0x0c)),
+        _mm512_and_si512(line, _mm512_set1_epi8(0x30)),
+        _mm512_and_si512(line, _mm512_set1_epi8(0xc0u8 as i8)),
+    ]
 }
 
 /// In every byte, the bits `MASK` of `a` and the other bits of `b`.
