@@ -115,6 +115,9 @@ impl Isa {
 pub(crate) enum Extension {
     /// None.
     None,
+    /// x86-64: VNNI, in its AVX-512 form.
+    #[cfg(target_arch = "x86_64")]
+    Vnni,
     /// x86-64: VNNI and VBMI, in their AVX-512 forms.
     #[cfg(target_arch = "x86_64")]
     VnniVbmi,
@@ -130,6 +133,8 @@ impl Extension {
     pub(crate) fn is_available(self) -> bool {
         match self {
             Extension::None => true,
+            #[cfg(target_arch = "x86_64")]
+            Extension::Vnni => has!("avx512vnni"),
             #[cfg(target_arch = "x86_64")]
             Extension::VnniVbmi => has!("avx512vnni") && has!("avx512vbmi"),
             #[cfg(target_arch = "aarch64")]

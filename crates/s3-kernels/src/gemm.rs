@@ -6,6 +6,7 @@ use crate::dispatch::Isa;
 use crate::error::{Error, check_len};
 use crate::kernel::{Job, Kernel};
 use crate::packed::PackedMatrix;
+use crate::split::Outputs;
 use crate::tiles::PANEL;
 
 /// `y = x · wᵀ`: `y[b, r]` is the sum over `c` of `w[r, c] * x[b, c]`.
@@ -16,7 +17,8 @@ use crate::tiles::PANEL;
 /// 0 or 1; a batch of 1 is a matrix-vector product. `x` takes every value of `i8`, -128 included.
 ///
 /// The result is exact: [`PackedMatrix`] proves that no sum can leave `i32`. It is the same on every
-/// CPU, whichever kernel is chosen.
+/// CPU, whichever kernel is chosen, and for any number of threads. With feature `rayon`, products that
+/// are worth it are shared by the threads of the current pool.
 ///
 /// # Errors
 ///
@@ -33,10 +35,13 @@ use crate::tiles::PANEL;
 /// # Ok::<(), s3_kernels::Error>(())
 /// ```
 pub fn gemm(w: &PackedMatrix, x: &[i8], batch: usize, y: &mut [i32]) -> Result<(), Error> {
-    gemm_rows(w, 0..w.rows(), x, batch, y)
+    let job = Job::new(w, 0..w.rows(), x, batch, y)?;
+    spread(Kernel::select(Isa::detect(), w, batch), job);
+    Ok(())
 }
 
-/// [`gemm`] for the rows `rows` of `w` alone, for callers that split the work over their own threads.
+/// [`gemm`] for the rows `rows` of `w` alone and on the current thread, for callers that split the work
+/// over their own threads.
 ///
 /// `y` is `[batch, rows.len()]`. `rows.start` must be a multiple of [`ROW_PANEL`], and so must
 /// `rows.end` unless it is `w.rows()`.
@@ -69,6 +74,32 @@ pub fn gemm_rows(
     let job = Job::new(w, rows, x, batch, y)?;
     Kernel::select(Isa::detect(), w, batch).start(job);
     Ok(())
+}
+
+/// Batch rows for each thread from which on threads share these, and each reads all weights; below they
+/// share the weights.
+const MANY: usize = 256;
+
+/// Runs a job of a whole matrix on `kernel`, on the threads that it is worth.
+pub(crate) fn spread(kernel: &Kernel, job: Job<'_>) {
+    let (w, x, cols) = (job.w, job.x, job.w.cols());
+    let outputs = Outputs {
+        rows: job.batch,
+        groups: 1,
+        group_out: w.rows(),
+    };
+    if job.y.is_empty() {
+        return;
+    }
+    outputs.split(cols, MANY, job.y, |batch, panels, y| {
+        kernel.start(Job {
+            w,
+            panels,
+            x: &x[batch.start * cols..batch.end * cols],
+            batch: batch.len(),
+            y,
+        });
+    });
 }
 
 /// The rows that one panel of a [`PackedMatrix`] holds: where [`gemm_rows`] may cut.

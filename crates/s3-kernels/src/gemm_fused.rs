@@ -11,6 +11,7 @@ use crate::conv::{Activation, conv2d_with};
 use crate::dispatch::Isa;
 use crate::epilogue::{AccRow, Epilogue, NR, Place, Raw};
 use crate::error::{Error, check_len};
+use crate::gemm::spread;
 use crate::kernel::{Job, Kernel};
 use crate::tile::TileKernel;
 use crate::{ConvShape, PackedMatrix};
@@ -103,7 +104,7 @@ fn gemm_with<X: Activation, E: Epilogue>(
         .collect();
     let mut sums = vec![0; y.len()];
     let job = Job::new(w, 0..w.rows(), &signed, batch, &mut sums)?;
-    Kernel::select(kernel.isa, w, batch).start(job);
+    spread(Kernel::select(kernel.isa, w, batch), job);
     // Unsigned activations were made signed by taking 128 off.
     let offset = i32::from(X::FLIP ^ 0x80);
     let mut tile = [AccRow::ZERO];

@@ -81,10 +81,12 @@ static TABLE: &[Kernel] = &[
     Kernel {
         name: "avx512-any-tiled",
         isa: Isa::Avx512,
-        extension: Extension::VnniVbmi,
+        extension: Extension::Vnni,
         multiplication_free: false,
         widths: &BitWidth::ALL,
-        pays: |w, batch| w.rows() <= 512 && batch >= 32,
+        pays: |w, batch| {
+            w.rows() <= 512 && batch >= 32 || !Extension::VnniVbmi.is_available() && batch >= 8
+        },
         run: |job| tiled::gemm(&avx512::tile::VNNI, job),
     },
     #[cfg(target_arch = "x86_64")]
@@ -96,6 +98,17 @@ static TABLE: &[Kernel] = &[
         widths: &BitWidth::ALL,
         pays: |_, _| true,
         run: avx512::fused::gemm,
+    },
+    // Without VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Kernel {
+        name: "avx512-any-tiled-madd",
+        isa: Isa::Avx512,
+        extension: Extension::None,
+        multiplication_free: false,
+        widths: &BitWidth::ALL,
+        pays: |_, batch| batch >= 16,
+        run: |job| tiled::gemm(&avx512::tile::MADD, job),
     },
     #[cfg(target_arch = "x86_64")]
     Kernel {
@@ -236,7 +249,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Runs a job that this kernel can run.
+    /// Runs a job that this kernel can run, on the current thread.
     pub(crate) fn start(&self, job: Job<'_>) {
         if job.w.cols() == 0 {
             job.y.fill(0);

@@ -256,3 +256,26 @@ fn the_choice_stays_inside_the_instruction_set() {
         }
     }
 }
+
+#[cfg(feature = "rayon")]
+#[test]
+fn any_number_of_threads_computes_the_same() {
+    let mut rng = Rng(7);
+    for bit_width in BitWidth::ALL {
+        for (rows, cols, batch) in [(700, 900, 1), (700, 900, 3), (130, 900, 40), (65, 9000, 2)] {
+            let levels = rng.levels(bit_width, rows * cols);
+            let x = rng.bytes(batch * cols);
+            let w = PackedMatrix::from_levels(&levels, rows, cols, bit_width).unwrap();
+            let mut want = vec![0; batch * rows];
+            reference::gemm(&levels, rows, cols, &x, batch, &mut want);
+            for threads in [1, 2, 3, 5, 16] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                let mut y = vec![i32::MIN; batch * rows];
+                pool.unwrap()
+                    .install(|| gemm(&w, &x, batch, &mut y))
+                    .unwrap();
+                assert!(y == want, "{bit_width:?} {rows} {cols} {batch} {threads}");
+            }
+        }
+    }
+}
