@@ -138,7 +138,7 @@ def main():
     line = {
         "bench": "train_step", "peer": f"torch {torch.__version__}", "model": a.model,
         "method": a.method, "bits": a.bits if a.method == "s3" else 32, "batch": a.batch,
-        "threads": a.threads, "dtype": a.dtype, "images_per_s": a.batch / step,
+        "threads": a.threads, "dtype": a.dtype, "width": 64 if a.model == "resnet18" else 16, "images_per_s": a.batch / step,
         "best_images_per_s": a.batch / min(times), "step_ms": step * 1e3, "steps": a.steps,
     }
     print(json.dumps(line))

@@ -26,12 +26,16 @@ pub(crate) struct Options {
     /// Rounds of the alternation
     #[arg(long, default_value_t = 3)]
     rounds: u32,
-    /// Networks with their batch: resnet20:128
+    /// Networks with their batch, and the channels of their first stage where those are not the
+    /// literature's (the peers have no such network): resnet20:128, resnet20:128:32
     #[arg(long, value_delimiter = ',', default_value = "resnet20:128,resnet18:8")]
     models: Vec<String>,
     /// Methods with their bits: fp32, s3:3
     #[arg(long, value_delimiter = ',', default_value = "fp32,s3:2,s3:3,s3:4")]
     methods: Vec<String>,
+    /// Types of the activations
+    #[arg(long, value_delimiter = ',', default_value = "f32,bf16")]
+    dtypes: Vec<String>,
     /// Numbers of threads
     #[arg(long, value_delimiter = ',', default_value = "2,1")]
     threads: Vec<u32>,
@@ -59,7 +63,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     for model in &options.models {
         let (model, batch) = model
             .split_once(':')
-            .context("--models: expected NAME:BATCH")?;
+            .context("--models: expected NAME:BATCH or NAME:BATCH:WIDTH")?;
+        let (batch, width) = match batch.split_once(':') {
+            Some((batch, width)) => (batch, Some(width)),
+            None => (batch, None),
+        };
         for method in &options.methods {
             let (method, bits) = method.split_once(':').unwrap_or((method, "3"));
             for threads in &options.threads {
@@ -76,11 +84,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
                     &options.steps.to_string(),
                 ];
                 for _ in 0..options.rounds {
-                    let mut ours = Command::new(&binary);
-                    ours.args(arguments)
-                        .env("RAYON_NUM_THREADS", threads.to_string());
-                    record(ours, options.json, &mut rows)?;
-                    for dtype in ["f32", "bf16"].into_iter().filter(|_| peers) {
+                    for dtype in &options.dtypes {
+                        let mut ours = Command::new(&binary);
+                        ours.args(arguments)
+                            .args(["--dtype", dtype])
+                            .args(width.iter().flat_map(|width| ["--width", width]))
+                            .env("RAYON_NUM_THREADS", threads.to_string());
+                        record(ours, options.json, &mut rows)?;
+                        if !peers || width.is_some() {
+                            continue;
+                        }
                         let mut peer = Command::new(&options.python);
                         peer.arg("benches/peers/train_step.py").args(arguments);
                         peer.args(["--threads", &threads.to_string(), "--dtype", dtype]);
@@ -127,8 +140,12 @@ fn record(mut command: Command, json: bool, rows: &mut BTreeMap<Key, Vec<f64>>) 
     let rate = value["images_per_s"]
         .as_f64()
         .context("a line has images_per_s")?;
+    let model = match number("width") {
+        0 => word("model"),
+        width => format!("{} ({width})", word("model")),
+    };
     let key = (
-        word("model"),
+        model,
         word("method"),
         number("bits"),
         number("batch"),
