@@ -5,11 +5,12 @@
 )]
 
 use core::arch::x86_64::{
-    __m256, __m256i, __m512, __m512bh, _MM_HINT_T1, _mm_prefetch, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_mask_storeu_epi16, _mm256_set1_ps, _mm256_storeu_ps, _mm512_castpd_ps, _mm512_castps_pd,
-    _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps,
-    _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+    __m256, __m256bh, __m256i, __m512, __m512bh, _MM_HINT_T1, _mm_prefetch, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_mask_storeu_epi16, _mm256_set1_ps, _mm256_storeu_ps, _mm512_castpd_ps,
+    _mm512_castps_pd, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_shuffle_f32x4,
+    _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+    _mm512_unpacklo_ps,
 };
 
 use super::{LANES, Simd, Task, load_by_copy, store_by_copy, transpose_by_copy};
@@ -258,7 +259,7 @@ impl Simd for Avx512Pairs {
         // SAFETY: `self` exists only where the CPU has AVX512-BF16.
         let x = unsafe { _mm512_cvtneps_pbh(x) };
         // SAFETY: both types are 256 bits without invalid values.
-        let x = unsafe { core::mem::transmute::<_, __m256i>(x) };
+        let x = unsafe { core::mem::transmute::<__m256bh, __m256i>(x) };
         // SAFETY: the CPU has AVX-512 BW and VL (`self`); `y` begins a slice of `lanes` elements of
         // 16 bits, and the mask selects no lane from `lanes` on.
         unsafe { _mm256_mask_storeu_epi16(y.cast(), first_bits(lanes), x) }
