@@ -354,7 +354,6 @@ fn a_step_in_bf16_is_a_rounded_step_in_f32() -> Result<()> {
             Ok(worst)
         };
         let (ours, yardstick) = (apart(&ours)?, apart(&moved)?);
-        println!("{}: {ours:.4}, {yardstick:.4}", architecture.name());
         assert!(
             0.0 < ours && ours < f64::sqrt(2.0 * layers) * yardstick,
             "{}: {ours} apart, the images' rounding alone {yardstick}",
