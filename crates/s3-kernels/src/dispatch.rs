@@ -2,13 +2,14 @@
 //!
 //! `S3_KERNELS_ISA=scalar|avx2|avx512|neon` overrides the choice, for tests and for measurements.
 
+#[cfg(target_arch = "x86_64")]
+use crate::arch::cpuid::Feature;
+
 /// Whether this CPU has a feature: asked at run time with `std`, else what the compiler may assume.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(target_arch = "aarch64")]
 macro_rules! has {
     ($feature:tt) => {{
-        #[cfg(all(feature = "std", target_arch = "x86_64"))]
-        let has = std::is_x86_feature_detected!($feature);
-        #[cfg(all(feature = "std", target_arch = "aarch64"))]
+        #[cfg(feature = "std")]
         let has = std::arch::is_aarch64_feature_detected!($feature);
         #[cfg(not(feature = "std"))]
         let has = cfg!(target_feature = $feature);
@@ -101,8 +102,7 @@ impl Isa {
         })
     }
 
-    /// The widest instruction set that the compiler may assume (without `std` there is no
-    /// environment to override it and no detection at run time).
+    /// The widest instruction set available (without `std` there is no environment to override it).
     #[cfg(not(feature = "std"))]
     #[must_use]
     pub fn detect() -> Isa {
@@ -134,9 +134,11 @@ impl Extension {
         match self {
             Extension::None => true,
             #[cfg(target_arch = "x86_64")]
-            Extension::Vnni => has!("avx512vnni"),
+            Extension::Vnni => Feature::Avx512Vnni.is_available(),
             #[cfg(target_arch = "x86_64")]
-            Extension::VnniVbmi => has!("avx512vnni") && has!("avx512vbmi"),
+            Extension::VnniVbmi => {
+                Feature::Avx512Vnni.is_available() && Feature::Avx512Vbmi.is_available()
+            }
             #[cfg(target_arch = "aarch64")]
             Extension::DotProduct => has!("dotprod"),
             #[cfg(target_arch = "aarch64")]
@@ -173,12 +175,18 @@ fn choose(name: &str) -> Result<Isa, std::string::String> {
 
 #[cfg(target_arch = "x86_64")]
 fn has_avx2() -> bool {
-    has!("avx2") && has!("fma")
+    Feature::Avx2.is_available() && Feature::Fma.is_available()
 }
 
 #[cfg(target_arch = "x86_64")]
 fn has_avx512() -> bool {
-    has_avx2() && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl")
+    let more = [
+        Feature::Avx512F,
+        Feature::Avx512Bw,
+        Feature::Avx512Dq,
+        Feature::Avx512Vl,
+    ];
+    has_avx2() && more.into_iter().all(Feature::is_available)
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -5,6 +5,7 @@
 //! * [`conv2d`] convolves 8-bit activations with them; [`gemm_fused`] and [`conv2d_fused`] store what
 //!   an [`Epilogue`] makes of the sums, requantized or as f32, in the same call.
 //! * [`gemm_f32`] and [`conv2d_f32`] take f32 activations.
+//! * [`WideMatrix`] holds levels up to `±2^23` as a sum of such matrices.
 //! * [`BitWidth`] is the alphabet `{0, ±1, ±2, .., ±2^t}` and the small code of each of its levels.
 //! * [`ConvShape`] describes a 2-D convolution, for the integer kernels and the training kernels alike.
 //! * [`Isa`] names the instruction set that a kernel runs on and picks it at run time.
@@ -15,8 +16,9 @@
 //!
 //! # Features
 //!
-//! * `std` (default): run-time CPU detection. Without it the crate is `no_std` and [`Isa::detect`]
-//!   sees only what the compiler was told about the target.
+//! * `std` (default): `S3_KERNELS_ISA`, buffers that outlive a call, large pages, and the table kernel's
+//!   second form of the weights. Without it the crate is `no_std`. An x86-64 CPU is asked what it can do
+//!   either way; of an aarch64 CPU, a crate without `std` knows only what the compiler was told.
 //! * `rayon`: splits work across the threads of the current rayon pool.
 //! * `train`: the training kernels; implies `rayon`.
 //! * `peak`: the yardsticks of the benchmarks: the int8 peak of the multiplier, reading memory.
@@ -63,6 +65,7 @@ pub mod train;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 mod triples;
 mod unpack;
+mod wide;
 
 /// The code of the README is compiled and run.
 #[cfg(doctest)]
@@ -80,3 +83,4 @@ pub use gemm_fused::{gemm_fused, gemm_u8};
 pub use kernel::Kernel;
 pub use packed::PackedMatrix;
 pub use shape::ConvShape;
+pub use wide::{WideMatrix, gemm_wide};

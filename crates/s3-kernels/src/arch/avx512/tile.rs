@@ -11,7 +11,7 @@ use core::arch::x86_64::{
 };
 
 use crate::arch::{Once, products_in_i16};
-use crate::dispatch::Isa;
+use crate::dispatch::{Extension, Isa};
 use crate::epilogue::AccRow;
 use crate::tile::{Tile, TileKernel};
 use crate::tiles::Line;
@@ -35,14 +35,8 @@ pub(crate) const MADD: TileKernel = TileKernel {
     run: run_madd,
 };
 
-#[cfg(feature = "std")]
 fn has_vnni() -> bool {
-    Isa::Avx512.is_available() && std::is_x86_feature_detected!("avx512vnni")
-}
-
-#[cfg(not(feature = "std"))]
-fn has_vnni() -> bool {
-    Isa::Avx512.is_available() && cfg!(target_feature = "avx512vnni")
+    Isa::Avx512.is_available() && Extension::Vnni.is_available()
 }
 
 /// `$kernel::<R, V>` for the tile's windows and registers of outputs.
