@@ -142,8 +142,9 @@ fn build_tables(x: &[i8], tables: &mut [Line], stride: usize) {
     }
 }
 
-/// `M` batch rows by two panels; what lies behind the last row of `out` is not written.
-#[inline]
+/// `M` batch rows by two panels; what lies behind the last row of `out` is not written. A function of
+/// its own, so that the addresses of panels are computed outside of its loop.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn two_panels<const M: usize>(words: [&[[Line; 2]]; 2], tables: &[Line], out: &mut Out<'_>) {
     let tables = tables.as_chunks::<M>().0.as_chunks::<3>().0;
