@@ -35,6 +35,9 @@ fn real_data() -> Option<PathBuf> {
     dir.join("mnist").is_dir().then_some(dir)
 }
 
+/// One epoch over 10,000 digits: seeds 1 to 5 of two revisions whose sums round differently gave
+/// between 94.95 % and 95.75 % (standard deviation 0.3 points), so the bound leaves room for another
+/// order of sums and none for a wrong gradient.
 #[test]
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn a_3_bit_resnet8_learns_digits() {
@@ -58,5 +61,5 @@ fn a_3_bit_resnet8_learns_digits() {
             "data.test_limit=2000",
         ],
     );
-    assert!(top1 > 0.95, "{top1}");
+    assert!(top1 > 0.93, "{top1}");
 }
