@@ -122,20 +122,23 @@ fn batches<const BITS: usize>(job: Job<'_>, x: &[Four]) {
     for (offset, x) in offsets.iter_mut().zip(job.x.chunks_exact(w.cols())) {
         *offset = offset_of::<BITS>(x);
     }
-    let mut panel = job.panels.start;
-    while panel < job.panels.end {
-        // Where the batch is one tile, panels that lie next to each other are streams of their own.
-        let streams = match (job.batch, job.panels.end - panel) {
-            (1, 4..) => 4,
-            (2, 2..) => 2,
-            _ => 1,
-        };
+    // Where the batch is one tile, memory is asked for several streams of weights. Each is long, panels
+    // that follow each other, because a new stream is slow until the CPU has learnt of it.
+    let streams = match job.batch {
+        1 => 4,
+        2 => 2,
+        _ => 1,
+    };
+    let apart = job.panels.len() / streams;
+    let rest = (apart * streams..job.panels.len()).map(|panel| (panel, 1));
+    for (panel, streams) in (0..apart).map(|panel| (panel, streams)).chain(rest) {
         for (from, to) in tiles(job.batch) {
             let x = &x[from * quads..to * quads];
             let mut out = Out {
                 y: &mut job.y[from * rows..to * rows],
                 rows,
-                at: (panel - job.panels.start) * PANEL,
+                first: job.panels.start,
+                apart,
                 offsets: &offsets[from..to],
             };
             match (to - from, streams) {
@@ -147,7 +150,6 @@ fn batches<const BITS: usize>(job: Job<'_>, x: &[Four]) {
                 _ => panels::<BITS, MR, 1>(w, panel, x, &mut out),
             }
         }
-        panel += streams;
     }
 }
 
@@ -172,25 +174,30 @@ struct Out<'a> {
     /// `[M, rows]`.
     y: &'a mut [i32],
     rows: usize,
-    /// The first of the panels' rows.
-    at: usize,
+    /// The panel whose rows come first.
+    first: usize,
+    /// Panels between two streams.
+    apart: usize,
     /// What is to be taken off the sums of each of the `M`.
     offsets: &'a [i32],
 }
 
-/// `M` batch rows by `P` panels from `first` on.
+/// `M` batch rows by `P` panels, `panel` and those that are a multiple of `out.apart` behind it.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx512vbmi")]
 fn panels<const BITS: usize, const M: usize, const P: usize>(
     w: &Tiles,
-    first: usize,
+    panel: usize,
     x: &[Four],
     out: &mut Out<'_>,
 ) {
     let x = x.as_chunks::<M>().0;
     let mut lines = [[].as_slice(); P];
     for p in 0..P {
-        lines[p] = w.panel(first + p).as_chunks::<BITS>().0;
+        lines[p] = w
+            .panel(out.first + panel + p * out.apart)
+            .as_chunks::<BITS>()
+            .0;
     }
     let steps = lines[0].len();
     for from in (0..steps).step_by(CHUNK / STEP) {
@@ -202,8 +209,14 @@ fn panels<const BITS: usize, const M: usize, const P: usize>(
         let acc = panel_sums::<BITS, M, P>(chunk, &x[2 * from..2 * to]);
         for p in 0..P {
             for m in 0..M {
-                let y = &mut out.y[m * out.rows..][..out.rows][out.at + p * PANEL..];
-                put::<BITS>(acc[p][m], y, (from == 0).then_some(out.offsets[m]));
+                let at = (panel + p * out.apart) * PANEL;
+                let y = &mut out.y[m * out.rows..][..out.rows][at..];
+                let len = y.len().min(PANEL);
+                put::<BITS>(
+                    acc[p][m],
+                    &mut y[..len],
+                    (from == 0).then_some(out.offsets[m]),
+                );
             }
         }
     }
