@@ -5,8 +5,10 @@
 //! finds
 //!
 //! * no vector multiplication, multiply-add or dot product at all;
-//! * no scalar multiplication inside an innermost loop. Outside of those, the addresses of panels and
-//!   rows may be products: a few for each call, panel or tile, not one for each weight.
+//! * in the kernels of plain Rust, no scalar multiplication inside an innermost loop. Outside of those,
+//!   the addresses of panels and rows may be products: a few for each call, panel or tile, not one for
+//!   each weight. In the kernels of an instruction set, weights and activations are in vectors, and
+//!   scalars are addresses; which loops those are computed in is up to the compiler.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -15,6 +17,7 @@ use std::vec::Vec;
 use std::{format, println};
 
 use super::TABLE;
+use crate::Isa;
 
 /// One instruction: its address, its mnemonic, and its operands with objdump's comment.
 type Instruction = (u64, String, String);
@@ -173,6 +176,10 @@ fn kernels_without_multiplication_hold_no_multiply_instruction() {
         let found: Vec<String> = seen
             .iter()
             .flat_map(|start| offences(&functions[start]))
+            .filter(|found| {
+                kernel.isa == Isa::Scalar
+                    || !SCALAR.iter().any(|m| found.contains(&format!(": {m} ")))
+            })
             .collect();
         if kernel.multiplication_free {
             assert!(found.is_empty(), "{}: {found:#?}", kernel.name);
