@@ -50,6 +50,8 @@ mod float;
 mod gemm;
 mod gemm_fused;
 mod kernel;
+#[cfg(feature = "model")]
+pub mod model;
 mod packed;
 #[cfg(feature = "peak")]
 pub mod peak;

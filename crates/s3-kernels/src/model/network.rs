@@ -1,0 +1,178 @@
+//! What a packed network is: a list of nodes, each of which makes one value.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::dense::DenseMatrix;
+use crate::PackedMatrix;
+
+/// Fraction bits of the sum in [`Then::Requant`].
+pub const FRACTION: u32 = 8;
+
+/// Terms of a factor in [`Activations::U8Shift`], at most.
+pub const MAX_TERMS: u32 = 4;
+
+/// A frozen network, as a file holds it and as a [`Model`](super::Model) runs it.
+///
+/// Value 0 is the input; node `i` makes value `i + 1` from values before it. The value of the last node
+/// is the network's scores. Values are `[batch, height, width, channels]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    /// What the network is called, `resnet20`.
+    pub name: String,
+    /// What it is given.
+    pub input: Input,
+    /// The name of each score.
+    pub classes: Vec<String>,
+    /// What values are made of between the nodes.
+    pub activations: Activations,
+    /// The nodes, in the order in which they run.
+    pub nodes: Vec<Node>,
+}
+
+/// The image that a network takes, and how pixels become its numbers.
+///
+/// A pixel `p` of 0 to 255 in channel `c` is the number `x = (p / 255 - mean[c]) / std[c]`; this is what
+/// `Model::run` takes. With 8-bit activations the first step is
+/// `clamp(round(x / scale), -127, 127)`, ties to even: an i8 whose unit is `scale`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    /// Pixels from top to bottom.
+    pub height: usize,
+    /// Pixels from left to right.
+    pub width: usize,
+    /// Colours.
+    pub channels: usize,
+    /// Mean of each channel, in units of the full range.
+    pub mean: Vec<f32>,
+    /// Standard deviation of each channel, in the same units.
+    pub std: Vec<f32>,
+    /// What one step of the 8-bit input is worth; 1.0 where activations are f32.
+    pub scale: f32,
+}
+
+/// What a value between two nodes is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activations {
+    /// f32: the paper's setting, where only weights are low-bit.
+    F32,
+    /// u8, requantized by one factor a channel.
+    U8,
+    /// u8, requantized by one factor a channel that has at most [`MAX_TERMS`] digits other than zero in
+    /// its canonical signed digits: a sum of that many shifts. Between the first convolution and the
+    /// classifier nothing is multiplied.
+    U8Shift,
+}
+
+/// One step of a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// The layer's name, torch's: `layer1.0.conv1`.
+    pub name: String,
+    /// The value it reads.
+    pub input: usize,
+    /// What it does.
+    pub op: Op,
+}
+
+/// What a node does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// A convolution and what follows it; a classifier is a 1x1 convolution of one pixel.
+    Conv(Conv),
+    /// The largest value of each window; padding never wins.
+    MaxPool {
+        /// Side of a window.
+        kernel: usize,
+        /// Step between windows.
+        stride: usize,
+        /// Pixels added on each side.
+        padding: usize,
+    },
+    /// Every `stride`-th pixel, with zero channels on both sides so that there are `channels`:
+    /// `(channels - c) / 2` of them, rounded down, before.
+    SubsampleAndPad {
+        /// Step between pixels.
+        stride: usize,
+        /// Channels of the result.
+        channels: usize,
+    },
+    /// The mean over all pixels. f32: the sum, first pixel first, divided by their number. u8:
+    /// `min(floor((sum 2^shift + pixels / 2) / pixels), 255)` with `pixels / 2` rounded down.
+    MeanPool {
+        /// What 8-bit results are larger by; 0 where activations are f32.
+        shift: u8,
+    },
+}
+
+/// A square convolution with what follows it in the same pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv {
+    /// `out_channels` rows of `kernel * kernel * in_channels` weights, in this order.
+    pub weight: Weight,
+    /// Channels of the value read.
+    pub in_channels: usize,
+    /// Channels of the value made.
+    pub out_channels: usize,
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Step between windows.
+    pub stride: usize,
+    /// Zeros on each side. They are the real number 0, whatever the value's zero point.
+    pub padding: usize,
+    /// The value that is added, of the shape of the result.
+    pub residual: Option<usize>,
+    /// Whether negative results become 0.
+    pub relu: bool,
+    /// From the sum to the result.
+    pub then: Then,
+}
+
+/// A layer's weights.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Weight {
+    /// Levels 0 and ±2^p.
+    Packed(PackedMatrix),
+    /// Integers of -64 to 64: the first convolution and the classifier of an integer network.
+    Dense(DenseMatrix),
+    /// Full precision, row-major; only where the layer reads f32.
+    F32(Vec<f32>),
+}
+
+/// How the sum `acc` of output channel `n` becomes a result.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Then {
+    /// f32: `acc scale[n] + bias[n] + residual`, each step rounded, then the ReLU. The sum is f32 where
+    /// activations are, and an i32 in the last node of an integer network.
+    Scale {
+        /// Factor of each channel.
+        scale: Vec<f32>,
+        /// Added to each channel.
+        bias: Vec<f32>,
+    },
+    /// u8, all in integers without overflow:
+    ///
+    /// `a = ((acc + bias[n]) factor[n] + round) >> shift[n]`, `round = 2^(shift[n] - 1)` or 0 for shift 0,
+    ///
+    /// `y = clamp((a + residual residual_factor + offset + 2^(FRACTION - 1)) >> FRACTION, low, 255)`
+    ///
+    /// with arithmetic shifts and `low = zero_point` with a ReLU, else 0.
+    Requant(Requant),
+}
+
+/// The numbers of [`Then::Requant`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requant {
+    /// Added to each channel's sum.
+    pub bias: Vec<i32>,
+    /// Factor of each channel.
+    pub factor: Vec<i32>,
+    /// Places to the right after it, 0 to 31.
+    pub shift: Vec<u8>,
+    /// What one unit of the residual is worth, in units of `2^-FRACTION` of the result; 0 without one.
+    pub residual_factor: i32,
+    /// The zero point of the result less that of the residual, in the same units.
+    pub offset: i32,
+    /// The result that stands for the real number 0.
+    pub zero_point: u8,
+}
