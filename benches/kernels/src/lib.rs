@@ -15,6 +15,8 @@
 //! The end of the input ends the process.
 #![forbid(unsafe_code)]
 
+pub mod train;
+
 use std::io::{BufRead, Write};
 use std::time::Instant;
 

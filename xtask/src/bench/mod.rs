@@ -2,7 +2,7 @@
 //! throttled machine slows both.
 //!
 //! `train_step` runs the binary of that name in `benches/` and, with `--peers`, its twin
-//! `benches/peers/train_step.py`, round after round. `gemv`, `gemm`, `conv`, `f32` and `kernels` (all of
+//! `benches/peers/train_step.py`, round after round. `train_kernels` runs alone. `gemv`, `gemm`, `conv`, `f32` and `kernels` (all of
 //! them) let the processes of [`host`] take turns. The medians over the rounds, their spread, the machine,
 //! the command and the date make a report.
 
@@ -12,6 +12,7 @@ mod kernels;
 mod page;
 mod report;
 mod shapes;
+mod train_kernels;
 mod train_step;
 
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ use clap::Subcommand;
 pub(crate) enum Name {
     /// Images a second of one whole training step
     TrainStep(train_step::Options),
+    /// The convolutions of a training step, as shares of the core's f32 peak
+    TrainKernels(train_kernels::Options),
     /// The integer kernels: matrix times vector
     Gemv(kernels::Options),
     /// The integer kernels: matrix times matrix
@@ -40,6 +43,7 @@ pub(crate) enum Name {
 pub(crate) fn run(name: &Name) -> Result<ExitCode> {
     match name {
         Name::TrainStep(options) => train_step::run(options),
+        Name::TrainKernels(options) => train_kernels::run(options),
         Name::Gemv(options) => kernels::run(&["gemv"], options),
         Name::Gemm(options) => kernels::run(&["gemm"], options),
         Name::Conv(options) => kernels::run(&["conv"], options),

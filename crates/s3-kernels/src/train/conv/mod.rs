@@ -12,6 +12,7 @@ mod pass;
 mod pixel_pairs;
 mod tile;
 mod weight_grad;
+mod weight_group;
 
 pub(super) use geometry::Pass;
 pub(super) use pass::run as pass;

@@ -1,0 +1,43 @@
+//! Every convolution of `s3_kernel_benches::train::LAYERS`, each pass, in f32 and bf16, on one
+//! thread: one JSON object a line. `cargo xtask bench train_kernels` makes a page of several rounds.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "a program that prints its results")]
+
+use anyhow::Result;
+use s3_kernel_benches::train::{Convolution, LAYERS, Layer, Pass, median_seconds, peak};
+use s3_kernels::Isa;
+use s3_kernels::train::{Bf16, Element};
+use serde_json::json;
+
+fn main() -> Result<()> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+    pool.install(|| {
+        for layer in LAYERS {
+            measure::<f32>(layer)?;
+            measure::<Bf16>(layer)?;
+        }
+        Ok(())
+    })
+}
+
+fn measure<T: Element>(layer: Layer) -> Result<()> {
+    let mut convolution = Convolution::<T>::new(layer)?;
+    let flops = convolution.flops() as f64;
+    for (name, pass) in Pass::ALL {
+        convolution.run(pass)?;
+        let seconds = median_seconds(|| {
+            convolution.run(pass).expect("it ran once");
+        });
+        let line = json!({
+            "bench": "train_kernels",
+            "layer": layer.0,
+            "pass": name,
+            "dtype": T::NAME,
+            "isa": Isa::detect().name(),
+            "gflops": flops / seconds / 1e9,
+            "of_peak": flops / seconds / peak(),
+        });
+        println!("{line}");
+    }
+    Ok(())
+}
