@@ -20,6 +20,8 @@ pub(crate) mod cpuid;
 pub(crate) mod neon;
 pub(crate) mod pages;
 pub(crate) mod scalar;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86;
 
 /// A check of the CPU that costs one load once it has succeeded: microkernels repeat it for each tile.
 #[cfg(target_arch = "x86_64")]

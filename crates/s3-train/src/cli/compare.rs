@@ -89,7 +89,7 @@ fn origins(runs: &[PathBuf]) -> Result<String> {
         let word = |v: &Value| v.as_str().unwrap_or("?").to_string();
         writeln!(
             page,
-            "- `{experiment}`: n = 1, seed {}, {} of {} training and {} test images, {}, {} threads, revision {}, began {} (unix seconds).",
+            "- `{experiment}`: n = 1, seed {}, {} of {} training and {} test images, {}, {} threads, revision {}, began {} (unix seconds){}.",
             summary["seed"],
             manifest["data"]["name"].as_str().unwrap_or_default(),
             manifest["data"]["train_images"],
@@ -101,6 +101,7 @@ fn origins(runs: &[PathBuf]) -> Result<String> {
                 .take(12)
                 .collect::<String>(),
             first["began_unix"],
+            settings(&first["command"]),
         )?;
         let path = RunFolder::open(run)?.file("epochs.jsonl");
         let epochs: Vec<s3_metrics::record::EpochRecord> = s3_metrics::record::read_jsonl(&path)?;
@@ -113,6 +114,36 @@ fn origins(runs: &[PathBuf]) -> Result<String> {
             "  Test top-1 after each epoch, in %: {}.",
             curve.join(", ")
         )?;
+        let path = RunFolder::open(run)?.file("timing.jsonl");
+        let timing: Vec<s3_metrics::record::TimingRecord> = s3_metrics::record::read_jsonl(&path)?;
+        let seconds: Vec<String> = timing
+            .iter()
+            .map(|t| format!("{:.1}", t.train_seconds))
+            .collect();
+        writeln!(
+            page,
+            "  Seconds of training of each epoch: {}.",
+            seconds.join(", ")
+        )?;
     }
     Ok(page)
+}
+
+/// The settings that a command line replaced, as the end of a sentence.
+fn settings(command: &Value) -> String {
+    let words: Vec<&str> = command
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let sets: Vec<String> = words
+        .windows(2)
+        .filter(|pair| pair[0] == "--set")
+        .map(|pair| format!("`{}`", pair[1]))
+        .collect();
+    if sets.is_empty() {
+        return String::new();
+    }
+    format!(", with {}", sets.join(", "))
 }

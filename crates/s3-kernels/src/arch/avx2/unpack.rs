@@ -80,62 +80,11 @@ fn store(levels: __m256i, line: &mut Line, half: usize) {
     unsafe { _mm256_store_si256(bytes.cast(), levels) }
 }
 
-/// The codes of the eight lines that a step stands for. Shifts move 16 bits; the masks drop what
-/// comes from the neighbouring byte.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn codes2([a, b]: [__m256i; 2]) -> [__m256i; 8] {
-    let mask = _mm256_set1_epi8(3);
-    [
-        _mm256_and_si256(a, mask),
-        _mm256_and_si256(_mm256_srli_epi16::<2>(a), mask),
-        _mm256_and_si256(_mm256_srli_epi16::<4>(a), mask),
-        _mm256_and_si256(_mm256_srli_epi16::<6>(a), mask),
-        _mm256_and_si256(b, mask),
-        _mm256_and_si256(_mm256_srli_epi16::<2>(b), mask),
-        _mm256_and_si256(_mm256_srli_epi16::<4>(b), mask),
-        _mm256_and_si256(_mm256_srli_epi16::<6>(b), mask),
-    ]
-}
-
-/// As [`codes2`], for pairs of 3-bit codes; the last pairs are in the top bits of all three lines.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn codes3([a, b, c]: [__m256i; 3]) -> [__m256i; 8] {
-    let mask = _mm256_set1_epi8(7);
-    let [low, middle, high] = [0x03, 0x0c, 0x30].map(|bits| _mm256_set1_epi8(bits));
-    let d = _mm256_or_si256(
-        _mm256_and_si256(_mm256_srli_epi16::<6>(a), low),
-        _mm256_or_si256(
-            _mm256_and_si256(_mm256_srli_epi16::<4>(b), middle),
-            _mm256_and_si256(_mm256_srli_epi16::<2>(c), high),
-        ),
-    );
-    [
-        _mm256_and_si256(a, mask),
-        _mm256_and_si256(_mm256_srli_epi16::<3>(a), mask),
-        _mm256_and_si256(b, mask),
-        _mm256_and_si256(_mm256_srli_epi16::<3>(b), mask),
-        _mm256_and_si256(c, mask),
-        _mm256_and_si256(_mm256_srli_epi16::<3>(c), mask),
-        _mm256_and_si256(d, mask),
-        _mm256_and_si256(_mm256_srli_epi16::<3>(d), mask),
-    ]
-}
-
-/// As [`codes2`], for 4-bit codes.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn codes4([a, b, c, d]: [__m256i; 4]) -> [__m256i; 8] {
-    let mask = _mm256_set1_epi8(15);
-    [
-        _mm256_and_si256(a, mask),
-        _mm256_and_si256(_mm256_srli_epi16::<4>(a), mask),
-        _mm256_and_si256(b, mask),
-        _mm256_and_si256(_mm256_srli_epi16::<4>(b), mask),
-        _mm256_and_si256(c, mask),
-        _mm256_and_si256(_mm256_srli_epi16::<4>(c), mask),
-        _mm256_and_si256(d, mask),
-        _mm256_and_si256(_mm256_srli_epi16::<4>(d), mask),
-    ]
-}
+crate::arch::x86::step_codes!(
+    "avx2",
+    __m256i,
+    _mm256_and_si256,
+    _mm256_or_si256,
+    _mm256_srli_epi16,
+    _mm256_set1_epi8
+);

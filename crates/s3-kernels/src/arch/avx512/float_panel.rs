@@ -79,54 +79,15 @@ fn run(tile: &PanelTile<'_>, out: &mut [FloatRow]) {
     }
 }
 
-/// The weights of one `k`, or the sums of one row, from `column` on.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn load(row: &FloatRow, column: usize) -> [__m512; V] {
-    core::array::from_fn(|v| {
-        let from = row.0[column + 16 * v..column + 16 * v + 16].as_ptr();
-        // SAFETY: sixteen floats begin at `from`, at a multiple of 64 bytes in an aligned row.
-        unsafe { _mm512_load_ps(from) }
-    })
-}
-
-/// # Safety
-///
-/// The tile has at least `R` rows, each as long as the panel; `column` is 0 or 32.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn sized<const R: usize>(tile: &PanelTile<'_>, column: usize, out: &mut [FloatRow]) {
-    let x: [*const f32; R] = core::array::from_fn(|r| tile.rows[r].as_ptr());
-    let mut sums: [[_; V]; R] = core::array::from_fn(|r| load(&out[r], column));
-    let triples = tile.panel.chunks_exact(3);
-    let rest = triples.remainder();
-    for (i, triple) in triples.enumerate() {
-        let w: [_; 3] = core::array::from_fn(|j| load(&triple[j], column));
-        for r in 0..R {
-            let x: [__m512; 3] = core::array::from_fn(|j| {
-                // SAFETY: the row is as long as the panel, of which this is element `3 i + j`.
-                _mm512_set1_ps(unsafe { *x[r].wrapping_add(3 * i + j) })
-            });
-            for v in 0..V {
-                let t = _mm512_mul_ps(x[0], w[0][v]);
-                let t = _mm512_fmadd_ps(x[1], w[1][v], t);
-                let t = _mm512_fmadd_ps(x[2], w[2][v], t);
-                sums[r][v] = _mm512_add_ps(sums[r][v], t);
-            }
-        }
-    }
-    let done = tile.panel.len() - rest.len();
-    for (r, sums) in sums.iter_mut().enumerate() {
-        let mut t = [_mm512_setzero_ps(); V];
-        for (row, &x) in rest.iter().zip(&tile.rows[r][done..]) {
-            let w = load(row, column);
-            t = core::array::from_fn(|v| _mm512_fmadd_ps(_mm512_set1_ps(x), w[v], t[v]));
-        }
-        for v in 0..V {
-            let sum = _mm512_add_ps(sums[v], t[v]);
-            let to = out[r].0[column + 16 * v..column + 16 * v + 16].as_mut_ptr();
-            // SAFETY: sixteen floats begin at `to`, at a multiple of 64 bytes in an aligned row.
-            unsafe { _mm512_store_ps(to, sum) }
-        }
-    }
-}
+crate::arch::x86::float_rows!(
+    "avx512f",
+    16,
+    __m512,
+    _mm512_load_ps,
+    _mm512_store_ps,
+    _mm512_set1_ps,
+    _mm512_setzero_ps,
+    _mm512_mul_ps,
+    _mm512_fmadd_ps,
+    _mm512_add_ps
+);

@@ -74,62 +74,11 @@ fn store(bytes: __m512i, line: &mut Line) {
     unsafe { _mm512_store_si512(line.0.as_mut_ptr().cast(), bytes) }
 }
 
-/// The codes of the eight lines that a step stands for. Shifts move 16 bits; the masks drop what
-/// comes from the neighbouring byte.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn codes2([a, b]: [__m512i; 2]) -> [__m512i; 8] {
-    let mask = _mm512_set1_epi8(3);
-    [
-        _mm512_and_si512(a, mask),
-        _mm512_and_si512(_mm512_srli_epi16::<2>(a), mask),
-        _mm512_and_si512(_mm512_srli_epi16::<4>(a), mask),
-        _mm512_and_si512(_mm512_srli_epi16::<6>(a), mask),
-        _mm512_and_si512(b, mask),
-        _mm512_and_si512(_mm512_srli_epi16::<2>(b), mask),
-        _mm512_and_si512(_mm512_srli_epi16::<4>(b), mask),
-        _mm512_and_si512(_mm512_srli_epi16::<6>(b), mask),
-    ]
-}
-
-/// As [`codes2`], for pairs of 3-bit codes; the last pairs are in the top bits of all three lines.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn codes3([a, b, c]: [__m512i; 3]) -> [__m512i; 8] {
-    let mask = _mm512_set1_epi8(7);
-    let [low, middle, high] = [0x03, 0x0c, 0x30].map(|bits| _mm512_set1_epi8(bits));
-    let d = _mm512_or_si512(
-        _mm512_and_si512(_mm512_srli_epi16::<6>(a), low),
-        _mm512_or_si512(
-            _mm512_and_si512(_mm512_srli_epi16::<4>(b), middle),
-            _mm512_and_si512(_mm512_srli_epi16::<2>(c), high),
-        ),
-    );
-    [
-        _mm512_and_si512(a, mask),
-        _mm512_and_si512(_mm512_srli_epi16::<3>(a), mask),
-        _mm512_and_si512(b, mask),
-        _mm512_and_si512(_mm512_srli_epi16::<3>(b), mask),
-        _mm512_and_si512(c, mask),
-        _mm512_and_si512(_mm512_srli_epi16::<3>(c), mask),
-        _mm512_and_si512(d, mask),
-        _mm512_and_si512(_mm512_srli_epi16::<3>(d), mask),
-    ]
-}
-
-/// As [`codes2`], for 4-bit codes.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn codes4([a, b, c, d]: [__m512i; 4]) -> [__m512i; 8] {
-    let mask = _mm512_set1_epi8(15);
-    [
-        _mm512_and_si512(a, mask),
-        _mm512_and_si512(_mm512_srli_epi16::<4>(a), mask),
-        _mm512_and_si512(b, mask),
-        _mm512_and_si512(_mm512_srli_epi16::<4>(b), mask),
-        _mm512_and_si512(c, mask),
-        _mm512_and_si512(_mm512_srli_epi16::<4>(c), mask),
-        _mm512_and_si512(d, mask),
-        _mm512_and_si512(_mm512_srli_epi16::<4>(d), mask),
-    ]
-}
+crate::arch::x86::step_codes!(
+    "avx512f,avx512bw",
+    __m512i,
+    _mm512_and_si512,
+    _mm512_or_si512,
+    _mm512_srli_epi16,
+    _mm512_set1_epi8
+);
