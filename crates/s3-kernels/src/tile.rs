@@ -120,6 +120,15 @@ impl TileKernel {
             .find(runs)
             .unwrap_or(&arch::scalar::tile::SHIFT)
     }
+
+    /// The kernel that `isa` runs fastest for levels that need not be powers of two.
+    #[cfg(feature = "model")]
+    pub(crate) fn dense(isa: Isa) -> &'static TileKernel {
+        match TileKernel::of(isa) {
+            kernel if kernel.isa == Isa::Scalar => &arch::scalar::tile::MULTIPLY,
+            kernel => kernel,
+        }
+    }
 }
 
 impl Tile<'_> {

@@ -78,3 +78,20 @@ pub(crate) fn float_depthwise(
         _ => crate::float::depthwise::sums(strip, y),
     }
 }
+
+/// The loops of [`crate::model::float_conv`], compiled for `isa`.
+#[cfg(feature = "model")]
+pub(crate) fn float_dense(
+    isa: crate::Isa,
+    windows: &[f32],
+    panel: &[[f32; crate::model::float_conv::LANES]],
+    sums: &mut [[f32; crate::model::float_conv::LANES]; crate::model::float_conv::ROWS],
+) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        crate::Isa::Avx512 => avx512::float_dense(windows, panel, sums),
+        #[cfg(target_arch = "x86_64")]
+        crate::Isa::Avx2 => avx2::float_dense(windows, panel, sums),
+        _ => crate::model::float_conv::sums(windows, panel, sums),
+    }
+}

@@ -11,7 +11,7 @@ use core::ops::Range;
 use crate::error::check_len;
 use crate::split::Outputs;
 use crate::tile::Window;
-use crate::{ConvShape, Error, PackedMatrix};
+use crate::{ConvShape, Error};
 
 /// Lengths of a convolution that was checked.
 #[derive(Clone, Copy, Debug)]
@@ -63,12 +63,12 @@ impl Geometry {
 
     /// # Errors
     ///
-    /// [`Error::Length`] where `w` is not the weight of this convolution.
-    pub(crate) fn check_weight(&self, w: &PackedMatrix) -> Result<(), Error> {
+    /// [`Error::Length`] where a matrix of `rows` by `cols` is not the weight of this convolution.
+    pub(crate) fn check_weight(&self, rows: usize, cols: usize) -> Result<(), Error> {
         let taps = self.shape.kernel_h.saturating_mul(self.shape.kernel_w);
         let columns = taps.saturating_mul(self.group_in);
-        check_len("weight rows", self.shape.out_channels, w.rows())?;
-        check_len("weight columns", columns, w.cols())
+        check_len("weight rows", self.shape.out_channels, rows)?;
+        check_len("weight columns", columns, cols)
     }
 
     /// The outputs.

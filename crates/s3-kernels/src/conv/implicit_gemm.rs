@@ -6,9 +6,8 @@
 use core::ops::Range;
 
 use super::geometry::Geometry;
-use super::panel::{Panels, correction};
+use super::panel::{Panels, Weights, correction};
 use super::sealed::Activation;
-use crate::PackedMatrix;
 use crate::epilogue::{AccRow, Epilogue, NR, Narrow, Place};
 use crate::scratch::{Scratch, with_scratch};
 use crate::tile::{MR, Tile, TileKernel};
@@ -22,7 +21,7 @@ const MANY: usize = 192;
 /// What does not change while a convolution runs.
 struct Job<'a, E> {
     kernel: &'static TileKernel,
-    w: &'a PackedMatrix,
+    w: &'a dyn Weights,
     /// What the microkernel computes.
     geometry: &'a Geometry,
     /// What was asked for: the same, or with smaller groups.
@@ -35,7 +34,7 @@ struct Job<'a, E> {
 /// Convolves; the arguments are checked and `y` is not empty.
 pub(crate) fn run<X: Activation, E: Epilogue>(
     kernel: &'static TileKernel,
-    w: &PackedMatrix,
+    w: &dyn Weights,
     x: &[X],
     geometry: &Geometry,
     epilogue: &E,

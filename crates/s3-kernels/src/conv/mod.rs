@@ -29,6 +29,7 @@ use crate::tile::TileKernel;
 use crate::{ConvShape, Error, PackedMatrix};
 use depthwise::DepthwiseKernel;
 use geometry::Geometry;
+use panel::Weights;
 
 /// Integer activations: `i8` or `u8`.
 pub trait Activation: sealed::Activation {}
@@ -141,17 +142,17 @@ pub fn conv2d_fused<X: Activation, E: Epilogue>(
     conv2d_with(TileKernel::of(Isa::detect()), w, x, shape, epilogue, y)
 }
 
-/// [`conv2d_fused`] by a named microkernel.
+/// [`conv2d_fused`] by a named microkernel, which serves the levels of `w`.
 pub(crate) fn conv2d_with<X: Activation, E: Epilogue>(
     kernel: &'static TileKernel,
-    w: &PackedMatrix,
+    w: &dyn Weights,
     x: &[X],
     shape: &ConvShape,
     epilogue: &E,
     y: &mut [E::Output],
 ) -> Result<(), Error> {
     let geometry = Geometry::new(shape)?;
-    geometry.check_weight(w)?;
+    geometry.check_weight(w.rows(), w.cols())?;
     check_len("x", shape.input_len()?, x.len())?;
     check_len("y", shape.output_len()?, y.len())?;
     let narrow = epilogue.prepare(geometry.rows, shape.out_channels, w.accumulator_bound())?;
@@ -160,7 +161,7 @@ pub(crate) fn conv2d_with<X: Activation, E: Epilogue>(
     }
     if !geometry.is_compact() {
         by_definition(w, x, &geometry, epilogue, y);
-    } else if depthwise::serves(&geometry) {
+    } else if let Some(w) = w.packed().filter(|_| depthwise::serves(&geometry)) {
         let kernel = DepthwiseKernel::of(kernel.isa);
         depthwise::run(kernel, w, x, &geometry, epilogue, narrow, y);
     } else {
@@ -171,7 +172,7 @@ pub(crate) fn conv2d_with<X: Activation, E: Epilogue>(
 
 /// The path of geometries that no kernel serves.
 fn by_definition<X: Activation, E: Epilogue>(
-    w: &PackedMatrix,
+    w: &dyn Weights,
     x: &[X],
     geometry: &Geometry,
     epilogue: &E,

@@ -4,18 +4,82 @@
 //! `k`. It is unpacked once per call and serves every window. A segment whose length is no multiple
 //! of 4 is filled up with level 0, so what the microkernel reads behind it does not count.
 
-use crate::PackedMatrix;
+use alloc::vec::Vec;
+
 use crate::conv::geometry::Geometry;
 use crate::dispatch::Isa;
 use crate::epilogue::{AccRow, NR};
 use crate::tile::Window;
 use crate::tiles::Line;
 use crate::unpack::{QUAD, unpack};
+use crate::{BitWidth, PackedMatrix};
+
+/// A matrix whose rows panels are made of: integers that microkernels multiply with.
+pub(crate) trait Weights: Sync {
+    /// Outputs.
+    fn rows(&self) -> usize;
+
+    /// Inputs of each output.
+    fn cols(&self) -> usize;
+
+    /// An alphabet whose largest level is no smaller than the largest one here: it bounds how many
+    /// products fit i16.
+    fn bit_width(&self) -> BitWidth;
+
+    /// The sum of each row's levels; empty where there are no columns.
+    fn row_sums(&self) -> &[i32];
+
+    /// A bound on the magnitude of every accumulator, whatever the activations.
+    fn accumulator_bound(&self) -> i64;
+
+    /// The levels, row-major.
+    fn to_levels(&self) -> Vec<i8>;
+
+    /// Fills `to` as [`unpack`] does.
+    fn unpack(&self, isa: Isa, panel: usize, to: &mut [Line]);
+
+    /// The matrix itself, where its levels are powers of two.
+    fn packed(&self) -> Option<&PackedMatrix>;
+}
+
+impl Weights for PackedMatrix {
+    fn rows(&self) -> usize {
+        self.rows()
+    }
+
+    fn cols(&self) -> usize {
+        self.cols()
+    }
+
+    fn bit_width(&self) -> BitWidth {
+        self.bit_width()
+    }
+
+    fn row_sums(&self) -> &[i32] {
+        self.row_sums()
+    }
+
+    fn accumulator_bound(&self) -> i64 {
+        self.accumulator_bound()
+    }
+
+    fn to_levels(&self) -> Vec<i8> {
+        self.to_levels()
+    }
+
+    fn unpack(&self, isa: Isa, panel: usize, to: &mut [Line]) {
+        unpack(isa, self, panel, to);
+    }
+
+    fn packed(&self) -> Option<&PackedMatrix> {
+        Some(self)
+    }
+}
 
 /// The panels of one matrix, for one kind of window.
 pub(crate) struct Panels<'a> {
     isa: Isa,
-    w: &'a PackedMatrix,
+    w: &'a dyn Weights,
     window: &'a Window,
     /// Levels of the tile of 64 rows that `cached` names, in the order of the columns.
     plain: &'a mut [Line],
@@ -29,13 +93,13 @@ impl<'a> Panels<'a> {
     }
 
     /// Lines that `plain` must have.
-    pub(crate) fn plain_lines(w: &PackedMatrix) -> usize {
+    pub(crate) fn plain_lines(w: &dyn Weights) -> usize {
         w.cols().div_ceil(4) * QUAD
     }
 
     pub(crate) fn new(
         isa: Isa,
-        w: &'a PackedMatrix,
+        w: &'a dyn Weights,
         window: &'a Window,
         plain: &'a mut [Line],
     ) -> Self {
@@ -52,7 +116,7 @@ impl<'a> Panels<'a> {
     /// anything.
     pub(crate) fn fill(&mut self, first: usize, rows: usize, panel: &mut [Line]) {
         if first.is_multiple_of(NR) && self.window.segment().is_multiple_of(4) {
-            unpack(self.isa, self.w, first / NR, panel);
+            self.w.unpack(self.isa, first / NR, panel);
             return;
         }
         let mut row = first;
@@ -60,7 +124,7 @@ impl<'a> Panels<'a> {
             let (tile, lane) = (row / NR, row % NR);
             let count = (NR - lane).min(first + rows - row);
             if self.cached != Some(tile) {
-                unpack(self.isa, self.w, tile, self.plain);
+                self.w.unpack(self.isa, tile, self.plain);
                 self.cached = Some(tile);
             }
             self.regroup(lane..lane + count, row - first, panel);
@@ -85,7 +149,7 @@ impl<'a> Panels<'a> {
         for lane in 0..rows {
             let (tile, from) = ((first + lane) / NR, (first + lane) % NR);
             if self.cached != Some(tile) {
-                unpack(self.isa, self.w, tile, self.plain);
+                self.w.unpack(self.isa, tile, self.plain);
                 self.cached = Some(tile);
             }
             let own = (first + lane) / geometry.group_out * geometry.group_in % merged.group_in;
@@ -142,7 +206,7 @@ impl<'a> Panels<'a> {
 
 /// What the accumulators of outputs `first ..` start from where activations carry an offset of
 /// `offset`: `-offset sum_k w[n, k]`.
-pub(crate) fn correction(w: &PackedMatrix, first: usize, offset: u8) -> AccRow {
+pub(crate) fn correction(w: &dyn Weights, first: usize, offset: u8) -> AccRow {
     let mut init = AccRow::ZERO;
     let sums = w.row_sums().get(first..).unwrap_or(&[]);
     for (init, &sum) in init.0.iter_mut().zip(sums) {

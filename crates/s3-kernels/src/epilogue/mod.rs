@@ -5,6 +5,8 @@
 //! [`Scale`], as a fixed sequence of f32 roundings), so every instruction set stores the same bits.
 
 mod fixed_point;
+#[cfg(feature = "model")]
+pub(crate) mod requant;
 mod scale;
 mod shift;
 

@@ -187,3 +187,91 @@ fn arguments_that_do_not_fit_are_errors() {
         })
     ));
 }
+
+#[cfg(feature = "model")]
+mod requant {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use super::check;
+    use crate::epilogue::Epilogue;
+    use crate::epilogue::requant::{RequantTable, Requantize};
+    use crate::model::{FRACTION, Requant};
+
+    /// [`Then::Requant`](crate::model::Then) in integers that hold everything.
+    fn definition(r: &Requant, relu: bool, acc: i32, n: usize, residual: Option<u8>) -> u8 {
+        let round = (1i128 << r.shift[n]) >> 1;
+        let v = (i128::from(acc) + i128::from(r.bias[n])) * i128::from(r.factor[n]);
+        let residual = i128::from(residual.unwrap_or(0)) * i128::from(r.residual_factor);
+        let offset = i128::from(r.offset) + (1 << (FRACTION - 1));
+        let y = (((v + round) >> r.shift[n]) + residual + offset) >> FRACTION;
+        y.clamp(if relu { r.zero_point.into() } else { 0 }, 255) as u8
+    }
+
+    #[test]
+    fn every_instruction_set_requantizes_as_the_definition_says() {
+        let rows = 6;
+        let (mut narrow, mut wide) = (0, 0);
+        for channels in [1, 8, 17, 64, 100] {
+            let values: Vec<u8> = (0..rows * channels).map(|i| (i * 37) as u8).collect();
+            for case in 0..36 {
+                // Ordinary numbers, then the largest there are.
+                let (bound, most, factor, shift) = match case % 6 {
+                    0 => (5000, 3000, 3 << 10, 8),
+                    1 => (4_700_000, 100_000, 0b1010_0100_0001, 12),
+                    2 => (i32::MAX >> 1, 1 << 20, 0x5001_0001, 31),
+                    3 => (i32::MAX >> 2, 5, 1, 0),
+                    4 => (1000, i32::MAX, i32::MAX, 31),
+                    _ => (i32::MAX, i32::MAX, -i32::MAX, 3),
+                };
+                let bias = |n| if n % 2 == 0 { most } else { -most };
+                let with_residual = case % 4 < 2;
+                let residual_factor = match (with_residual, case % 3) {
+                    (false, _) => 0,
+                    (true, 0) => 0b101_0001,
+                    (true, 1) => -(1 << 14) - 1,
+                    (true, _) => i32::MAX,
+                };
+                let requant = Requant {
+                    bias: (0..channels).map(bias).collect(),
+                    factor: (0..channels)
+                        .map(|n| [factor, -factor, factor >> 3, 0][n % 4])
+                        .collect(),
+                    shift: vec![shift; channels],
+                    residual_factor,
+                    offset: [0, -70_000, i32::MAX, i32::MIN][case / 9],
+                    zero_point: [0, 3, 255][case % 3],
+                };
+                for (relu, by_shifts) in [(true, false), (false, true), (true, true)] {
+                    let table = RequantTable::new(
+                        &requant,
+                        relu,
+                        with_residual,
+                        by_shifts,
+                        bound.into(),
+                    );
+                    *if table.is_narrow() { &mut narrow } else { &mut wide } += 1;
+                    let epilogue = Requantize {
+                        table: &table,
+                        residual: with_residual.then_some(&values),
+                    };
+                    // Five terms are not among the shifts that a network may have.
+                    let terms = requant.factor.iter().map(|&f| crate::model::terms(f).count());
+                    if by_shifts && terms.max() > Some(4) {
+                        continue;
+                    }
+                    check(&epilogue, rows, channels, bound);
+                    for row in super::accumulators(bound, rows) {
+                        for n in 0..channels.min(64) {
+                            let residual = with_residual.then_some(values[n]);
+                            let expected = definition(&requant, relu, row.0[n], n, residual);
+                            let got = epilogue.value(row.0[n], n, n);
+                            assert_eq!(got, expected, "{case} {n} {}", row.0[n]);
+                        }
+                    }
+                }
+            }
+        }
+        assert!(narrow > 100 && wide > 100, "{narrow} {wide}");
+    }
+}

@@ -185,7 +185,7 @@ pub(crate) fn conv2d_f32_with(
     y: &mut [f32],
 ) -> Result<(), Error> {
     let geometry = Geometry::new(shape)?;
-    geometry.check_weight(w)?;
+    geometry.check_weight(w.rows(), w.cols())?;
     check_len("x", shape.input_len()?, x.len())?;
     check_len("y", shape.output_len()?, y.len())?;
     epilogue.map_or(Ok(()), |e| e.check(geometry.rows, shape.out_channels))?;

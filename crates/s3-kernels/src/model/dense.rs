@@ -2,8 +2,12 @@
 
 use alloc::vec::Vec;
 
-use crate::Error;
+use crate::conv::panel::Weights;
+use crate::epilogue::NR;
 use crate::error::check_len;
+use crate::tiles::Line;
+use crate::unpack::QUAD;
+use crate::{BitWidth, Error, Isa, PackedMatrix};
 
 /// The largest magnitude of a level: two products with u8 activations fit an i16 sum, so that every
 /// instruction set can be exact (`2 * 255 * 64 = 32640`).
@@ -24,6 +28,9 @@ pub struct DenseMatrix {
     levels: Vec<i8>,
     rows: usize,
     cols: usize,
+    row_sums: Vec<i32>,
+    /// The largest magnitude of a sum of u8 activations.
+    bound: i64,
 }
 
 impl DenseMatrix {
@@ -48,15 +55,25 @@ impl DenseMatrix {
                 bits: 8,
             });
         }
+        let (mut row_sums, mut bound) = (Vec::new(), 0);
         for row in levels.chunks_exact(cols.max(1)) {
-            let magnitudes: u64 = row.iter().map(|l| u64::from(l.unsigned_abs())).sum();
-            if magnitudes.saturating_mul(255) > i32::MAX as u64 {
+            let magnitudes: i64 = row.iter().map(|l| i64::from(l.unsigned_abs())).sum();
+            bound = bound.max(magnitudes.saturating_mul(255));
+            if bound > i64::from(i32::MAX) {
                 return Err(Error::Overflow {
                     what: "accumulator of a row",
                 });
             }
+            // No larger than the sum of the magnitudes.
+            row_sums.push(row.iter().map(|&l| i32::from(l)).sum());
         }
-        Ok(DenseMatrix { levels, rows, cols })
+        Ok(DenseMatrix {
+            levels,
+            rows,
+            cols,
+            row_sums,
+            bound,
+        })
     }
 
     /// Outputs.
@@ -75,5 +92,50 @@ impl DenseMatrix {
     #[must_use]
     pub fn levels(&self) -> &[i8] {
         &self.levels
+    }
+}
+
+impl Weights for DenseMatrix {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn cols(&self) -> usize {
+        self.cols
+    }
+
+    fn bit_width(&self) -> BitWidth {
+        // Its largest level is MAX_LEVEL.
+        BitWidth::B4
+    }
+
+    fn row_sums(&self) -> &[i32] {
+        &self.row_sums
+    }
+
+    fn accumulator_bound(&self) -> i64 {
+        self.bound
+    }
+
+    fn to_levels(&self) -> Vec<i8> {
+        self.levels.clone()
+    }
+
+    fn unpack(&self, _: Isa, panel: usize, to: &mut [Line]) {
+        to.fill(Line([0; 64]));
+        let first = panel * NR;
+        for lane in 0..NR.min(self.rows - first) {
+            let row = &self.levels[(first + lane) * self.cols..][..self.cols];
+            let (line, at) = (lane / 16, lane % 16 * 4);
+            for (quad, levels) in to.chunks_exact_mut(QUAD).zip(row.chunks(4)) {
+                for (to, &level) in quad[line].0[at..].iter_mut().zip(levels) {
+                    *to = level as u8;
+                }
+            }
+        }
+    }
+
+    fn packed(&self) -> Option<&PackedMatrix> {
+        None
     }
 }

@@ -17,13 +17,13 @@ use crate::arch::Once;
 use crate::dispatch::Isa;
 use crate::epilogue::{AccRow, FixedPoint, Place, Residual, Scale, ShiftRequant};
 
-static CPU: Once = Once::new(|| Isa::Avx2.is_available());
+pub(super) static CPU: Once = Once::new(|| Isa::Avx2.is_available());
 
 /// Lanes of one register.
 const LANES: usize = 8;
 
 /// How many columns the block that begins at `c` has, at most [`LANES`].
-fn width(place: &Place, c: usize) -> usize {
+pub(super) fn width(place: &Place, c: usize) -> usize {
     (place.columns - c).min(LANES)
 }
 
@@ -42,7 +42,7 @@ fn padded<T: Copy + Default>(from: &[T]) -> [T; LANES] {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load_i32(from: &[i32]) -> __m256i {
+pub(super) fn load_i32(from: &[i32]) -> __m256i {
     let lanes = padded(from);
     // SAFETY: `lanes` holds 32 bytes.
     unsafe { _mm256_loadu_si256(lanes.as_ptr().cast()) }
@@ -59,7 +59,7 @@ fn load_f32(from: &[f32]) -> __m256 {
 /// Eight bytes, widened.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load_u8(from: &[u8]) -> __m256i {
+pub(super) fn load_u8(from: &[u8]) -> __m256i {
     let lanes = padded(from);
     // SAFETY: `lanes` holds eight bytes.
     let bytes = unsafe { _mm_loadl_epi64(lanes.as_ptr().cast()) };
@@ -69,14 +69,14 @@ fn load_u8(from: &[u8]) -> __m256i {
 /// The accumulators of block `c` of a row.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load_acc(row: &AccRow, c: usize) -> __m256i {
+pub(super) fn load_acc(row: &AccRow, c: usize) -> __m256i {
     load_i32(&row.0[c..c + LANES])
 }
 
 /// Stores lanes that are at least 0 as bytes, those above 255 as 255.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store_u8(v: __m256i, to: &mut [u8]) {
+pub(super) fn store_u8(v: __m256i, to: &mut [u8]) {
     // Both packs saturate: lanes above 32767 end at 255 all the same.
     let words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
     let bytes = _mm_packus_epi16(words, words);

@@ -14,6 +14,8 @@ pub(crate) mod depthwise;
 pub(crate) mod epilogue;
 pub(crate) mod float_panel;
 pub(crate) mod gemm;
+#[cfg(feature = "model")]
+pub(crate) mod requant;
 pub(crate) mod gemv;
 pub(crate) mod tile;
 pub(crate) mod unpack;
@@ -69,4 +71,25 @@ pub(crate) fn float_depthwise(strip: &crate::float::depthwise::Strip<'_>, y: &mu
     assert!(crate::Isa::Avx2.is_available());
     // SAFETY: the CPU has the features.
     unsafe { compiled(strip, y) }
+}
+
+/// The loops of [`crate::model::float_conv`].
+#[cfg(feature = "model")]
+pub(crate) fn float_dense(
+    windows: &[f32],
+    panel: &[[f32; crate::model::float_conv::LANES]],
+    sums: &mut [[f32; crate::model::float_conv::LANES]; crate::model::float_conv::ROWS],
+) {
+    static CPU: crate::arch::Once = crate::arch::Once::new(|| crate::Isa::Avx2.is_available());
+    #[target_feature(enable = "avx2")]
+    fn compiled(
+        windows: &[f32],
+        panel: &[[f32; crate::model::float_conv::LANES]],
+        sums: &mut [[f32; crate::model::float_conv::LANES]; crate::model::float_conv::ROWS],
+    ) {
+        crate::model::float_conv::sums(windows, panel, sums);
+    }
+    CPU.assert();
+    // SAFETY: the CPU has the features.
+    unsafe { compiled(windows, panel, sums) }
 }

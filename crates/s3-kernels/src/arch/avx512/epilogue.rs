@@ -17,7 +17,7 @@ use crate::arch::Once;
 use crate::dispatch::Isa;
 use crate::epilogue::{AccRow, FixedPoint, NR, Place, Residual, Scale, ShiftRequant};
 
-static CPU: Once = Once::new(|| Isa::Avx512.is_available());
+pub(super) static CPU: Once = Once::new(|| Isa::Avx512.is_available());
 
 /// Lanes of one register.
 const LANES: usize = 16;
@@ -27,14 +27,14 @@ const BLOCKS: usize = NR / LANES;
 
 /// The part of a row of columns that register `b` holds, empty behind the last column.
 #[inline]
-fn block<T>(row: &[T], b: usize) -> &[T] {
+pub(super) fn block<T>(row: &[T], b: usize) -> &[T] {
     let start = (LANES * b).min(row.len());
     &row[start..(start + LANES).min(row.len())]
 }
 
 /// The part of a row of outputs that register `b` holds, empty behind the last column.
 #[inline]
-fn block_mut<T>(row: &mut [T], b: usize) -> &mut [T] {
+pub(super) fn block_mut<T>(row: &mut [T], b: usize) -> &mut [T] {
     let start = (LANES * b).min(row.len());
     let end = (start + LANES).min(row.len());
     &mut row[start..end]
@@ -48,7 +48,7 @@ fn mask(count: usize) -> u16 {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load_i32(from: &[i32]) -> __m512i {
+pub(super) fn load_i32(from: &[i32]) -> __m512i {
     let from = &from[..from.len().min(LANES)];
     // SAFETY: the mask keeps the first `from.len()` lanes, which lie in `from`.
     unsafe { _mm512_maskz_loadu_epi32(mask(from.len()), from.as_ptr()) }
@@ -65,7 +65,7 @@ fn load_f32(from: &[f32]) -> __m512 {
 /// Sixteen bytes, widened.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn load_u8(from: &[u8]) -> __m512i {
+pub(super) fn load_u8(from: &[u8]) -> __m512i {
     let bytes = if from.len() >= LANES {
         // SAFETY: `from` has at least sixteen bytes.
         unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
@@ -79,7 +79,7 @@ fn load_u8(from: &[u8]) -> __m512i {
 /// Register `b` of a row of accumulators.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load_acc(row: &AccRow, b: usize) -> __m512i {
+pub(super) fn load_acc(row: &AccRow, b: usize) -> __m512i {
     let lanes = row.0[LANES * b..LANES * b + LANES].as_ptr();
     // SAFETY: sixteen i32 begin at `lanes`, at a multiple of 64 bytes in an aligned row.
     unsafe { _mm512_load_si512(lanes.cast()) }
@@ -88,7 +88,7 @@ fn load_acc(row: &AccRow, b: usize) -> __m512i {
 /// Stores lanes that are at least 0 as bytes, those above 255 as 255.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn store_u8(v: __m512i, to: &mut [u8]) {
+pub(super) fn store_u8(v: __m512i, to: &mut [u8]) {
     let bytes = _mm512_cvtusepi32_epi8(v);
     if to.len() >= LANES {
         // SAFETY: `to` has at least sixteen bytes.

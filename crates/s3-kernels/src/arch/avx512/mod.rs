@@ -12,6 +12,8 @@ pub(crate) mod epilogue;
 pub(crate) mod float_panel;
 pub(crate) mod float_table;
 pub(crate) mod fused;
+#[cfg(feature = "model")]
+pub(crate) mod requant;
 #[cfg(feature = "std")]
 pub(crate) mod table;
 pub(crate) mod tile;
@@ -63,4 +65,25 @@ pub(crate) fn float_depthwise(strip: &crate::float::depthwise::Strip<'_>, y: &mu
     assert!(crate::Isa::Avx512.is_available());
     // SAFETY: the CPU has the features.
     unsafe { compiled(strip, y) }
+}
+
+/// The loops of [`crate::model::float_conv`].
+#[cfg(feature = "model")]
+pub(crate) fn float_dense(
+    windows: &[f32],
+    panel: &[[f32; crate::model::float_conv::LANES]],
+    sums: &mut [[f32; crate::model::float_conv::LANES]; crate::model::float_conv::ROWS],
+) {
+    static CPU: crate::arch::Once = crate::arch::Once::new(|| crate::Isa::Avx512.is_available());
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn compiled(
+        windows: &[f32],
+        panel: &[[f32; crate::model::float_conv::LANES]],
+        sums: &mut [[f32; crate::model::float_conv::LANES]; crate::model::float_conv::ROWS],
+    ) {
+        crate::model::float_conv::sums(windows, panel, sums);
+    }
+    CPU.assert();
+    // SAFETY: the CPU has the features.
+    unsafe { compiled(windows, panel, sums) }
 }

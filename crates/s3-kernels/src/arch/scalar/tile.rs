@@ -1,4 +1,5 @@
-//! The microkernel in plain Rust: a product with a level is a shift and a sign.
+//! The microkernel in plain Rust: a product with a level is a shift and a sign. Levels that are no
+//! powers of two have one that multiplies.
 
 use crate::dispatch::Isa;
 use crate::epilogue::AccRow;
@@ -8,7 +9,16 @@ pub(crate) const SHIFT: TileKernel = TileKernel {
     name: "scalar-u8s8-shift",
     isa: Isa::Scalar,
     available: || true,
-    run,
+    run: |tile, out| run(tile, out, shifted),
+};
+
+/// For integers of any kind.
+#[cfg(feature = "model")]
+pub(crate) const MULTIPLY: TileKernel = TileKernel {
+    name: "scalar-u8s8-multiply",
+    isa: Isa::Scalar,
+    available: || true,
+    run: |tile, out| run(tile, out, |x, level| x * i32::from(level)),
 };
 
 /// `x level`, without a multiplication. `level` is 0 or a power of two with a sign.
@@ -20,7 +30,8 @@ pub(crate) fn shifted(x: i32, level: i8) -> i32 {
     if level < 0 { -kept } else { kept }
 }
 
-fn run(tile: &Tile<'_>, out: &mut [AccRow]) {
+#[inline]
+fn run(tile: &Tile<'_>, out: &mut [AccRow], product: impl Fn(i32, i8) -> i32) {
     tile.check(tile.window.total_quads() * 4, out);
     let quads = tile.window.quads();
     for (out, &start) in out.iter_mut().zip(tile.windows) {
@@ -32,7 +43,7 @@ fn run(tile: &Tile<'_>, out: &mut [AccRow]) {
                 let levels = lines.iter().flat_map(|line| line.0.chunks_exact(4));
                 for (sum, levels) in sums.0.iter_mut().zip(levels).take(tile.columns) {
                     for (&x, &level) in x.iter().zip(levels) {
-                        *sum = sum.wrapping_add(shifted(i32::from(x), level as i8));
+                        *sum = sum.wrapping_add(product(i32::from(x), level as i8));
                     }
                 }
             }

@@ -1,0 +1,398 @@
+//! The runtime: a network that was checked, and the buffers that its runs share.
+
+use std::sync::{Mutex, PoisonError};
+use std::vec;
+use std::vec::Vec;
+
+use super::check::shapes;
+use super::error::Error;
+use super::float_conv::FloatWeights;
+use super::network::{Activations, Conv, Network, Op, Then, Weight};
+use super::plan::Plan;
+use super::pool;
+use crate::conv::conv2d_with;
+use crate::conv::panel::Weights;
+use crate::epilogue::requant::{RequantTable, Requantize};
+use crate::float::{FloatKernel, conv2d_f32_with};
+use crate::tile::TileKernel;
+use crate::{Activation, Epilogue, Isa, Scale};
+
+/// A network that is ready to run: checked, its buffers planned, its numbers as the kernels read them.
+///
+/// A run may be called from several threads at a time; each uses buffers of its own, which later runs
+/// use again. With feature `rayon` one run uses the threads of the current pool as well. Scores are the
+/// same for every number of threads and every batch; integer networks give the same bits on every
+/// instruction set, and f32 ones too, provided that no product leaves the range of f32.
+///
+/// ```
+/// use s3_kernels::model::{
+///     Activations, Conv, Input, Model, Network, Node, Op, Then, Weight,
+/// };
+///
+/// // One pixel of two colours, one layer: scores 0.5 (x0 - 2 x1) and x1 + 1.
+/// let conv = Conv {
+///     weight: Weight::F32(vec![1.0, -2.0, 0.0, 1.0]),
+///     in_channels: 2,
+///     out_channels: 2,
+///     kernel: 1,
+///     stride: 1,
+///     padding: 0,
+///     residual: None,
+///     relu: false,
+///     then: Then::Scale { scale: vec![0.5, 1.0], bias: vec![0.0, 1.0] },
+/// };
+/// let (mean, std) = (vec![0.0; 2], vec![1.0; 2]);
+/// let model = Model::new(Network {
+///     name: "linear".into(),
+///     input: Input { height: 1, width: 1, channels: 2, mean, std, scale: 1.0 },
+///     classes: vec!["cat".into(), "dog".into()],
+///     activations: Activations::F32,
+///     nodes: vec![Node { name: "fc".into(), input: 0, op: Op::Conv(conv) }],
+/// })?;
+/// assert_eq!(model.run(&[3.0, 1.0, 0.0, -1.0], 2)?, [0.5, 2.0, 1.0, 0.0]);
+/// # Ok::<(), s3_kernels::model::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Model {
+    network: Network,
+    plan: Plan,
+    /// What each node reads besides the network.
+    tables: Vec<Table>,
+    isa: Isa,
+    /// Buffers of no run in progress.
+    idle: Mutex<Vec<Buffers>>,
+}
+
+/// What a node's kernel reads besides the network.
+#[derive(Debug)]
+enum Table {
+    None,
+    Float(FloatWeights),
+    Requant(RequantTable),
+}
+
+/// The buffers of one run.
+#[derive(Debug, Default)]
+struct Buffers {
+    image: Vec<i8>,
+    bytes: Vec<Vec<u8>>,
+    floats: Vec<Vec<f32>>,
+}
+
+/// What a node has made, `[batch, height, width, channels]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Value<'a> {
+    /// In networks of f32 activations, and the scores.
+    F32(&'a [f32]),
+    /// In networks of 8-bit activations.
+    U8(&'a [u8]),
+}
+
+/// What is told of each node's value: the node's index and the value.
+type Trace<'a> = &'a mut dyn FnMut(usize, Value<'_>);
+
+impl Model {
+    /// Checks `network` and prepares it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Network`] and [`Error::Node`], which name the field and the node: see
+    /// `docs/EXPORT-FORMAT.md` for what is accepted.
+    pub fn new(network: Network) -> Result<Model, Error> {
+        Model::on(Isa::detect(), network)
+    }
+
+    /// [`Model::new`] that runs on `isa`, which this CPU has.
+    pub(crate) fn on(isa: Isa, network: Network) -> Result<Model, Error> {
+        let plan = Plan::new(&network, shapes(&network)?);
+        let by_shifts = network.activations == Activations::U8Shift;
+        let table = |op: &Op| match op {
+            Op::Conv(conv) => Table::of(conv, by_shifts),
+            _ => Table::None,
+        };
+        let tables = network.nodes.iter().map(|node| table(&node.op)).collect();
+        Ok(Model {
+            network,
+            plan,
+            tables,
+            isa,
+            idle: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The scores of `batch` images.
+    ///
+    /// `x`: `[batch, height, width, channels]`, normalised as [`Input`](super::Input) says, finite. The
+    /// result is `[batch, classes]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Input`] where `x` is not of this size; [`Error::Kernel`] where a length does not fit
+    /// `usize`.
+    pub fn run(&self, x: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
+        self.run_traced(x, batch, &mut |_, _| ())
+    }
+
+    /// [`Model::run`] that shows what each node has made, in the order of the nodes, with the node's
+    /// index: for calibration and tests.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::run`].
+    pub fn run_traced(&self, x: &[f32], batch: usize, trace: Trace<'_>) -> Result<Vec<f32>, Error> {
+        let expected = batch.saturating_mul(self.plan.shapes[0].len());
+        if x.len() != expected || expected == usize::MAX {
+            return Err(Error::Input {
+                expected,
+                got: x.len(),
+            });
+        }
+        let classes = self.network.classes.len();
+        let mut scores = vec![0.0; batch.saturating_mul(classes)];
+        let lock = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffers = lock().pop().unwrap_or_default();
+        let result = match self.network.activations {
+            Activations::F32 => self.floats(x, batch, &mut buffers.floats, &mut scores, trace),
+            Activations::U8 | Activations::U8Shift => {
+                let Buffers { image, bytes, .. } = &mut buffers;
+                image.resize(x.len(), 0);
+                self.quantize(x, image);
+                self.bytes(image, batch, bytes, &mut scores, trace)
+            }
+        };
+        lock().push(buffers);
+        result.map(|()| scores)
+    }
+
+    /// The 8-bit image that an integer network makes of `x`: `clamp(round(x / scale), -127, 127)`, ties
+    /// to even. `x` is finite.
+    ///
+    /// ```
+    /// # use s3_kernels::model::*;
+    /// # let conv = Conv { weight: Weight::Dense(DenseMatrix::from_levels(vec![1], 1, 1)?),
+    /// #     in_channels: 1, out_channels: 1, kernel: 1, stride: 1, padding: 0, residual: None,
+    /// #     relu: false, then: Then::Scale { scale: vec![1.0], bias: vec![0.0] } };
+    /// # let input = Input { height: 1, width: 1, channels: 1, mean: vec![0.0], std: vec![1.0], scale: 0.5 };
+    /// # let model = Model::new(Network { name: "one".into(), input, classes: vec!["a".into()],
+    /// #     activations: Activations::U8,
+    /// #     nodes: vec![Node { name: "fc".into(), input: 0, op: Op::Conv(conv) }] })?;
+    /// // A scale of 0.5.
+    /// assert_eq!(model.quantized(&[0.75, 1.25, -9.0, 100.0]), [2, 2, -18, 127]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn quantized(&self, x: &[f32]) -> Vec<i8> {
+        let mut image = vec![0; x.len()];
+        self.quantize(x, &mut image);
+        image
+    }
+
+    fn quantize(&self, x: &[f32], image: &mut [i8]) {
+        // Where the unit of the last place is 1 an addition rounds to integers, ties to even, and the
+        // lowest byte of the sum's bits is the integer.
+        const UNIT: f32 = 12_582_912.0;
+        let scale = self.network.input.scale;
+        for (to, x) in image.iter_mut().zip(x) {
+            let clamped = (x / scale).max(-127.0).min(127.0);
+            *to = (clamped + UNIT).to_bits() as u8 as i8;
+        }
+    }
+
+    fn floats(
+        &self,
+        x: &[f32],
+        batch: usize,
+        slots: &mut Vec<Vec<f32>>,
+        scores: &mut [f32],
+        trace: Trace<'_>,
+    ) -> Result<(), Error> {
+        self.resize(slots, batch);
+        for (index, node) in self.network.nodes.iter().enumerate() {
+            let is_last = index + 1 == self.network.nodes.len();
+            let mut made = self.take(slots, index, batch);
+            let y = if is_last { &mut *scores } else { &mut made[..] };
+            let value = |value| match value {
+                0 => x,
+                value => self.held(slots, value, batch),
+            };
+            let from = value(node.input);
+            match &node.op {
+                Op::Conv(conv) => {
+                    let residual = conv.residual.map(value);
+                    self.float_conv(index, conv, from, batch, residual, y)
+                        .map_err(|e| Error::kernel(&node.name, e))?;
+                }
+                op => pool::run(op, from, self.plan.shapes[node.input], y),
+            }
+            trace(index, Value::F32(y));
+            self.put(slots, index, made);
+        }
+        Ok(())
+    }
+
+    fn bytes(
+        &self,
+        image: &[i8],
+        batch: usize,
+        slots: &mut Vec<Vec<u8>>,
+        scores: &mut [f32],
+        trace: Trace<'_>,
+    ) -> Result<(), Error> {
+        self.resize(slots, batch);
+        for (index, node) in self.network.nodes.iter().enumerate() {
+            let mut made = self.take(slots, index, batch);
+            let y = &mut made[..];
+            let value = |value| self.held(slots, value, batch);
+            match (&node.op, node.input) {
+                (Op::Conv(conv), 0) => self
+                    .byte_conv(index, conv, image, batch, slots, y, scores)
+                    .map_err(|e| Error::kernel(&node.name, e))?,
+                (Op::Conv(conv), from) => self
+                    .byte_conv(index, conv, value(from), batch, slots, y, scores)
+                    .map_err(|e| Error::kernel(&node.name, e))?,
+                (op, from) => pool::run(op, value(from), self.plan.shapes[from], y),
+            }
+            let is_last = index + 1 == self.network.nodes.len();
+            trace(index, if is_last { Value::F32(scores) } else { Value::U8(y) });
+            self.put(slots, index, made);
+        }
+        Ok(())
+    }
+
+    /// Makes the buffers large enough for `batch` images.
+    fn resize<T: Copy + Default>(&self, slots: &mut Vec<Vec<T>>, batch: usize) {
+        slots.resize_with(self.plan.sizes.len(), Vec::new);
+        for (slot, &size) in slots.iter_mut().zip(&self.plan.sizes) {
+            let len = batch.saturating_mul(size);
+            if slot.len() < len {
+                slot.resize(len, T::default());
+            }
+        }
+    }
+
+    /// A value that a buffer holds.
+    fn held<'a, T>(&self, slots: &'a [Vec<T>], value: usize, batch: usize) -> &'a [T] {
+        &slots[self.plan.slots[value]][..batch * self.plan.shapes[value].len()]
+    }
+
+    /// The buffer of the value of node `index`; nothing for the last one, whose value is the scores.
+    fn take<T>(&self, slots: &mut [Vec<T>], index: usize, batch: usize) -> Vec<T> {
+        let _ = batch;
+        if index + 1 == self.network.nodes.len() {
+            return Vec::new();
+        }
+        core::mem::take(&mut slots[self.plan.slots[index + 1]])
+    }
+
+    fn put<T>(&self, slots: &mut [Vec<T>], index: usize, made: Vec<T>) {
+        if index + 1 < self.network.nodes.len() {
+            slots[self.plan.slots[index + 1]] = made;
+        }
+    }
+
+    fn float_conv(
+        &self,
+        index: usize,
+        conv: &Conv,
+        x: &[f32],
+        batch: usize,
+        residual: Option<&[f32]>,
+        y: &mut [f32],
+    ) -> Result<(), crate::Error> {
+        let shape = conv.shape(batch, &self.plan.shapes[self.network.nodes[index].input]);
+        let scale = scale(conv, residual)?;
+        match (&conv.weight, &self.tables[index]) {
+            (Weight::Packed(w), _) => {
+                let kernel = FloatKernel::of(self.isa, w.bit_width(), w.rows());
+                conv2d_f32_with(kernel, w, x, &shape, Some(&scale), y)
+            }
+            (_, Table::Float(w)) => w.conv2d(self.isa, x, &shape, &scale, y),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// A convolution of bytes: to the `scores` where it is followed by a scale, else to `y`.
+    fn byte_conv<X: Activation>(
+        &self,
+        index: usize,
+        conv: &Conv,
+        x: &[X],
+        batch: usize,
+        slots: &[Vec<u8>],
+        y: &mut [u8],
+        scores: &mut [f32],
+    ) -> Result<(), crate::Error> {
+        let shape = conv.shape(batch, &self.plan.shapes[self.network.nodes[index].input]);
+        match &self.tables[index] {
+            Table::Requant(table) => {
+                let residual = conv.residual.map(|value| self.held(slots, value, batch));
+                let epilogue = Requantize { table, residual };
+                self.convolve(conv, x, &shape, &epilogue, y)
+            }
+            _ => self.convolve(conv, x, &shape, &scale(conv, None)?, scores),
+        }
+    }
+
+    fn convolve<X: Activation, E: Epilogue>(
+        &self,
+        conv: &Conv,
+        x: &[X],
+        shape: &crate::ConvShape,
+        epilogue: &E,
+        y: &mut [E::Output],
+    ) -> Result<(), crate::Error> {
+        let (kernel, w): (_, &dyn Weights) = match &conv.weight {
+            Weight::Packed(w) => (TileKernel::of(self.isa), w),
+            Weight::Dense(w) => (TileKernel::dense(self.isa), w),
+            Weight::F32(_) => return Err(unexpected()),
+        };
+        conv2d_with(kernel, w, x, shape, epilogue, y)
+    }
+}
+
+impl Table {
+    fn of(conv: &Conv, by_shifts: bool) -> Table {
+        let bound = match (&conv.weight, &conv.then) {
+            (Weight::F32(w), _) => return Table::Float(FloatWeights::new(w, conv.out_channels)),
+            (_, Then::Scale { .. }) => return Table::None,
+            (Weight::Packed(w), _) => w.accumulator_bound(),
+            (Weight::Dense(w), _) => w.accumulator_bound(),
+        };
+        match &conv.then {
+            Then::Requant(requant) => {
+                let residual = conv.residual.is_some();
+                let table = RequantTable::new(requant, conv.relu, residual, by_shifts, bound);
+                Table::Requant(table)
+            }
+            Then::Scale { .. } => Table::None,
+        }
+    }
+}
+
+fn scale<'a>(conv: &'a Conv, residual: Option<&'a [f32]>) -> Result<Scale<'a>, crate::Error> {
+    match &conv.then {
+        Then::Scale { scale, bias } => Ok(Scale {
+            scale,
+            bias,
+            relu: conv.relu,
+            residual,
+        }),
+        Then::Requant(_) => Err(unexpected()),
+    }
+}
+
+/// What [`shapes`] has ruled out.
+fn unexpected() -> crate::Error {
+    crate::Error::Unsupported {
+        what: "kind of weight",
+        expected: "one that fits the activations",
+        got: 0,
+    }
+}

@@ -1,0 +1,207 @@
+//! The file: the same network from the same bytes, and every other byte refused.
+
+use std::format;
+use std::string::{String, ToString};
+use std::vec;
+use std::vec::Vec;
+
+use super::networks::{Maker, Of, Values, names, network};
+use crate::BitWidth;
+use crate::model::*;
+
+/// A network whose file is short.
+fn small(activations: Activations) -> Network {
+    let mut maker = Maker {
+        values: Values(7),
+        activations,
+    };
+    let stem = maker.conv(Of::Packed(BitWidth::B3), [1, 2, 3, 1], None);
+    let fc = maker.classifier(Of::Plain, 2, 2);
+    let mean = Op::MeanPool { shift: 0 };
+    let nodes = [("conv", 0, Op::Conv(stem)), ("mean", 1, mean), ("fc", 2, Op::Conv(fc))];
+    Network {
+        name: "small".into(),
+        input: Input {
+            height: 4,
+            width: 4,
+            channels: 1,
+            mean: vec![0.1307],
+            std: vec![0.3081],
+            scale: if activations == Activations::F32 { 1.0 } else { 0.021 },
+        },
+        classes: names(2),
+        activations,
+        nodes: nodes
+            .map(|(name, input, op)| Node {
+                name: name.into(),
+                input,
+                op,
+            })
+            .into(),
+    }
+}
+
+/// The file's parts: header without its length, data.
+fn parts(bytes: &[u8]) -> (String, Vec<u8>) {
+    let length = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+    let header = core::str::from_utf8(&bytes[8..8 + length]).unwrap();
+    (header.into(), bytes[8 + length..].to_vec())
+}
+
+fn file(header: &str, data: &[u8]) -> Vec<u8> {
+    let length = (header.len() as u64).to_le_bytes();
+    [&length, header.as_bytes(), data].concat()
+}
+
+#[track_caller]
+fn refused(bytes: &[u8], words: &[&str]) {
+    let message = Model::from_bytes(bytes).unwrap_err().to_string();
+    for word in words {
+        assert!(message.contains(word), "{message}");
+    }
+    assert_eq!(message.lines().count(), 1, "{message}");
+}
+
+#[test]
+fn a_network_survives_its_file_and_the_bytes_survive_the_network() {
+    for activations in [Activations::F32, Activations::U8, Activations::U8Shift] {
+        for width in BitWidth::ALL {
+            let network = network(activations, width, 11);
+            let bytes = network.to_bytes();
+            let model = Model::from_bytes(&bytes).unwrap();
+            assert_eq!(*model.network(), network);
+            assert_eq!(model.to_bytes(), bytes);
+        }
+    }
+}
+
+#[test]
+fn every_float_of_the_description_survives() {
+    let mut values = Values(3);
+    for _ in 0..2000 {
+        let mut network = small(Activations::F32);
+        let mean = f32::from_bits(values.next() as u32);
+        if mean.is_finite() {
+            network.input.mean[0] = mean;
+            let read = Network::from_bytes(&network.to_bytes()).unwrap();
+            assert_eq!(read.input.mean[0].to_bits(), mean.to_bits());
+        }
+    }
+}
+
+#[test]
+fn a_truncated_file_is_refused_at_every_length() {
+    for activations in [Activations::F32, Activations::U8Shift] {
+        let bytes = small(activations).to_bytes();
+        for length in 0..bytes.len() {
+            assert!(Model::from_bytes(&bytes[..length]).is_err(), "{length}");
+        }
+        assert!(Model::from_bytes(&[&bytes[..], &[0]].concat()).is_err());
+    }
+}
+
+#[test]
+fn a_flipped_byte_is_refused_or_changes_nothing() {
+    let network = small(Activations::U8Shift);
+    let bytes = network.to_bytes();
+    let (header, _) = parts(&bytes);
+    for at in 0..bytes.len() {
+        let flips: &[u8] = if at < 8 + header.len() {
+            &[1, 2, 4, 8, 16, 32, 64, 128, 255, 0x2a]
+        } else {
+            &[1, 128]
+        };
+        for flip in flips {
+            let mut other = bytes.clone();
+            other[at] ^= flip;
+            match Model::from_bytes(&other) {
+                Err(error) => assert_eq!(error.to_string().lines().count(), 1),
+                Ok(model) => assert_eq!(*model.network(), network, "byte {at}, flip {flip}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn other_formats_and_versions_are_refused_by_name() {
+    let (header, data) = parts(&small(Activations::U8).to_bytes());
+    let replaced = |from: &str, to: &str| {
+        assert!(header.contains(from), "{from}");
+        file(&header.replace(from, to), &data)
+    };
+    refused(
+        &replaced(r#""s3.format_version":"1""#, r#""s3.format_version":"2""#),
+        &["s3.format_version", "\"1\"", "\"2\""],
+    );
+    refused(&replaced(r#""format":"s3-packed""#, r#""format":"pt""#), &["format", "pt"]);
+    refused(&replaced(r#""s3.config""#, r#""s3.konfig""#), &["s3.config"]);
+    refused(&replaced(r#""conv.shift""#, r#""conv.shaft""#), &["conv.shift", "missing"]);
+    refused(&replaced(r#""dtype":"I32""#, r#""dtype":"F32""#), &["I32", "F32"]);
+    refused(&replaced(r#""dtype":"I32""#, r#""dtype":"F64""#), &["F64"]);
+    let foreign = r#"{"weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    refused(&file(foreign, &[0; 4]), &["format", "none"]);
+    refused(b"\x89PNG\r\n\x1a\n", &["packed network"]);
+    refused(&file("[]", &[]), &["header"]);
+    refused(&file("{}", &[]), &["format"]);
+    refused(&file(r#"{"a":1}"#, &[]), &["header"]);
+    let deep = "[".repeat(1 << 20);
+    refused(&file(&deep, &[]), &["header"]);
+    refused(&file(&format!(r#"{{"a":{deep}"#), &[]), &["header"]);
+}
+
+#[test]
+fn lengths_that_no_file_has_are_refused_before_anything_is_allocated() {
+    let bytes = small(Activations::U8).to_bytes();
+    let (header, data) = parts(&bytes);
+    refused(&u64::MAX.to_le_bytes(), &["header", "at most"]);
+    refused(&[&(1u64 << 23).to_le_bytes()[..], b"{}"].concat(), &["header"]);
+    let replaced = |from: &str, to: &str| {
+        assert!(header.contains(from), "{from}");
+        file(&header.replace(from, to), &data)
+    };
+    refused(
+        &replaced(r#""shape":[2,1,1,2]"#, r#""shape":[18446744073709551615,1,1,2]"#),
+        &["fc.weight", "shape"],
+    );
+    refused(
+        &replaced(r#""data_offsets":[0,8]"#, r#""data_offsets":[0,18446744073709551615]"#),
+        &["data"],
+    );
+    let mut network = small(Activations::U8);
+    if let Op::Conv(conv) = &mut network.nodes[0].op {
+        conv.out_channels = usize::MAX;
+    }
+    refused(&network.to_bytes(), &["`conv`", "shape"]);
+    let mut network = small(Activations::U8);
+    network.input.height = 1 << 40;
+    refused(&network.to_bytes(), &["input", "shape"]);
+}
+
+#[test]
+fn a_tensor_twice_or_for_no_node_is_refused() {
+    let (header, data) = parts(&small(Activations::U8).to_bytes());
+    let entry = r#","fc.more":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#;
+    let end = header.trim_end().len() - 1;
+    let more = format!("{}{entry}", &header[..end]);
+    refused(&file(&more, &data), &["fc.more"]);
+    let twice = format!("{}{}", &header[..end], entry.replace("more", "bias"));
+    refused(&file(&twice, &data), &["fc.bias", "twice"]);
+}
+
+#[test]
+fn the_packed_weights_of_the_file_are_as_small_as_their_bits() {
+    let network = network(Activations::U8, BitWidth::B3, 2);
+    let (mut weights, mut bytes) = (0, 0);
+    for node in &network.nodes {
+        if let Op::Conv(Conv {
+            weight: Weight::Packed(w),
+            ..
+        }) = &node.op
+        {
+            weights += w.rows() * w.cols();
+            bytes += w.packed_len();
+        }
+    }
+    assert!(weights > 10_000);
+    assert!((8 * bytes) as f64 <= 3.1 * weights as f64);
+}

@@ -1,0 +1,5 @@
+mod file;
+mod networks;
+mod oracle;
+mod refused;
+mod runs;

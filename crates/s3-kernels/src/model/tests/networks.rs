@@ -1,0 +1,204 @@
+//! Networks of random numbers.
+
+use std::vec;
+use std::vec::Vec;
+use std::{format, string::String};
+
+use crate::model::*;
+use crate::{BitWidth, PackedMatrix};
+
+/// A generator of test values: xorshift.
+pub(super) struct Values(pub(super) u64);
+
+impl Values {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 >> 11
+    }
+
+    pub(super) fn below(&mut self, end: usize) -> usize {
+        self.next() as usize % end
+    }
+
+    /// -1 to 1.
+    pub(super) fn real(&mut self) -> f32 {
+        (self.next() % 20_001) as f32 / 10_000.0 - 1.0
+    }
+
+    pub(super) fn reals(&mut self, len: usize) -> Vec<f32> {
+        (0..len).map(|_| self.real()).collect()
+    }
+
+    /// A factor of at most 4 signed digits, above `2^(bits - 1)` in magnitude.
+    fn factor(&mut self, bits: usize) -> i32 {
+        let mut factor = 1i32 << bits;
+        for _ in 0..3 {
+            let term = 1 << self.below(bits - 1);
+            let more = if self.next() & 1 == 0 { factor + term } else { factor - term };
+            if terms(more).count() <= MAX_TERMS as usize {
+                factor = more;
+            }
+        }
+        if self.next().is_multiple_of(7) { -factor } else { factor }
+    }
+}
+
+pub(super) fn names(count: usize) -> Vec<String> {
+    (0..count).map(|i| format!("class \"{i}\" ü")).collect()
+}
+
+/// The kind of a layer's weights.
+#[derive(Clone, Copy)]
+pub(super) enum Of {
+    Packed(BitWidth),
+    Plain,
+}
+
+/// A convolution of random numbers, whose results are spread over what a byte holds.
+pub(super) struct Maker {
+    pub(super) values: Values,
+    pub(super) activations: Activations,
+}
+
+impl Maker {
+    pub(super) fn conv(
+        &mut self,
+        of: Of,
+        [in_channels, out_channels, kernel, stride]: [usize; 4],
+        residual: Option<usize>,
+    ) -> Conv {
+        let columns = kernel * kernel * in_channels;
+        let len = columns * out_channels;
+        let v = &mut self.values;
+        let weight = match of {
+            Of::Packed(width) => {
+                let all = width.levels();
+                let levels: Vec<i8> = (0..len).map(|_| all[v.below(all.len())]).collect();
+                let w = PackedMatrix::from_levels(&levels, out_channels, columns, width);
+                Weight::Packed(w.unwrap())
+            }
+            Of::Plain if self.activations == Activations::F32 => Weight::F32(v.reals(len)),
+            Of::Plain => {
+                let levels = (0..len).map(|_| v.below(129) as i8 - 64).collect();
+                Weight::Dense(DenseMatrix::from_levels(levels, out_channels, columns).unwrap())
+            }
+        };
+        let then = if self.activations == Activations::F32 {
+            Then::Scale {
+                scale: v.reals(out_channels),
+                bias: v.reals(out_channels),
+            }
+        } else {
+            let bits = 6 + v.below(4);
+            let level = match of {
+                Of::Packed(width) => 1 << width.t(),
+                Of::Plain => 64,
+            };
+            // 100 sqrt(columns) levels become about 100 steps of 2^-8.
+            let sum = (columns as f32).sqrt() * level as f32;
+            let shift = (sum.log2() as i32 + bits as i32 - 8).clamp(0, 31) as u8;
+            Then::Requant(Requant {
+                bias: (0..out_channels).map(|_| (v.real() * 50.0 * sum) as i32).collect(),
+                factor: (0..out_channels).map(|_| v.factor(bits)).collect(),
+                shift: vec![shift; out_channels],
+                residual_factor: if residual.is_some() { v.factor(8) } else { 0 },
+                offset: (v.real() * 1000.0) as i32,
+                zero_point: 0,
+            })
+        };
+        Conv {
+            weight,
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            padding: kernel / 2,
+            residual,
+            relu: v.next().is_multiple_of(2),
+            then,
+        }
+    }
+
+    /// A last layer.
+    pub(super) fn classifier(&mut self, of: Of, from: usize, classes: usize) -> Conv {
+        let v = &mut self.values;
+        let (scale, bias) = (v.reals(classes), v.reals(classes));
+        Conv {
+            then: Then::Scale { scale, bias },
+            relu: false,
+            ..self.conv(of, [from, classes, 1, 1], None)
+        }
+    }
+}
+
+/// A network that has every kind of node: a stem, two blocks, the second of which halves the image.
+pub(super) fn network(activations: Activations, width: BitWidth, seed: u64) -> Network {
+    let mut maker = Maker {
+        values: Values(seed * 2 + 1),
+        activations,
+    };
+    let integer = activations != Activations::F32;
+    let packed = Of::Packed(width);
+    let (a, b) = (5 + maker.values.below(30), 40 + maker.values.below(50));
+    let mut nodes: Vec<Node> = Vec::new();
+    let mut push = |name: &str, input, op| {
+        let name = name.into();
+        nodes.push(Node { name, input, op });
+    };
+    push("conv1", 0, Op::Conv(maker.conv(Of::Plain, [3, a, 7, 2], None)));
+    push(
+        "maxpool",
+        1,
+        Op::MaxPool {
+            kernel: 3,
+            stride: 2,
+            padding: 1,
+        },
+    );
+    push("a.conv1", 2, Op::Conv(maker.conv(packed, [a, a, 3, 1], None)));
+    push("a.conv2", 3, Op::Conv(maker.conv(packed, [a, a, 3, 1], Some(2))));
+    push("b.conv1", 4, Op::Conv(maker.conv(packed, [a, b, 3, 2], None)));
+    push(
+        "b.shortcut",
+        4,
+        Op::SubsampleAndPad {
+            stride: 2,
+            channels: b,
+        },
+    );
+    push("b.conv2", 5, Op::Conv(maker.conv(packed, [b, b, 3, 1], Some(6))));
+    // A shortcut with a zero point: it is a residual and nothing else.
+    let mut shortcut = maker.conv(packed, [b, b, 1, 1], None);
+    if let Then::Requant(requant) = &mut shortcut.then {
+        requant.zero_point = 77;
+        shortcut.relu = false;
+    }
+    push("c.shortcut", 7, Op::Conv(shortcut));
+    push("c.conv", 7, Op::Conv(maker.conv(packed, [b, b, 3, 1], Some(8))));
+    let shift = if integer { 2 } else { 0 };
+    push("avgpool", 9, Op::MeanPool { shift });
+    push("fc", 10, Op::Conv(maker.classifier(Of::Plain, b, 10)));
+    Network {
+        name: "tést".into(),
+        input: Input {
+            height: 21,
+            width: 30,
+            channels: 3,
+            mean: maker.values.reals(3),
+            std: vec![0.229, 0.224, 0.1 + maker.values.real().abs()],
+            scale: if integer { 0.0173 } else { 1.0 },
+        },
+        classes: names(10),
+        activations,
+        nodes,
+    }
+}
+
+pub(super) fn images(network: &Network, batch: usize, seed: u64) -> Vec<f32> {
+    let input = &network.input;
+    let len = batch * input.height * input.width * input.channels;
+    let mut values = Values(seed + 99);
+    (0..len).map(|_| 2.5 * values.real()).collect()
+}

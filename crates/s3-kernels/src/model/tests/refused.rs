@@ -1,0 +1,123 @@
+//! Networks that are wrong in one field: every one is refused, with the node and the field.
+
+use std::string::ToString;
+use std::vec;
+
+use super::networks::network;
+use crate::model::*;
+use crate::{BitWidth, PackedMatrix};
+
+fn conv(network: &mut Network, node: usize) -> &mut Conv {
+    match &mut network.nodes[node].op {
+        Op::Conv(conv) => conv,
+        _ => panic!("a convolution"),
+    }
+}
+
+fn requant(network: &mut Network, node: usize) -> &mut Requant {
+    match &mut conv(network, node).then {
+        Then::Requant(requant) => requant,
+        Then::Scale { .. } => panic!("a requantization"),
+    }
+}
+
+#[track_caller]
+fn refused(activations: Activations, change: impl Fn(&mut Network), words: &[&str]) {
+    let mut network = network(activations, BitWidth::B3, 3);
+    assert!(Model::new(network.clone()).is_ok());
+    change(&mut network);
+    let message = Model::new(network).unwrap_err().to_string();
+    for word in words {
+        assert!(message.contains(word), "{message}");
+    }
+    assert_eq!(message.lines().count(), 1, "{message}");
+}
+
+#[test]
+fn wrong_inputs_are_refused() {
+    use Activations::{F32, U8};
+    refused(U8, |n| n.input.mean.push(0.0), &["input.mean"]);
+    refused(U8, |n| n.input.std[1] = 0.0, &["std"]);
+    refused(U8, |n| n.input.mean[1] = f32::NAN, &["mean"]);
+    refused(U8, |n| n.input.scale = f32::INFINITY, &["scale"]);
+    refused(F32, |n| n.input.scale = 0.5, &["scale"]);
+    refused(U8, |n| n.input.height = 0, &["input: shape"]);
+    refused(U8, |n| n.input.height = usize::MAX / 2, &["input: shape"]);
+    refused(U8, |n| n.input.channels = 4, &["mean"]);
+    refused(U8, |n| n.classes.truncate(9), &["`fc`", "scores", "9", "10"]);
+    refused(U8, |n| n.nodes.clear(), &["at least one node"]);
+    refused(U8, |n| n.nodes[3].name.clear(), &["node 3"]);
+    refused(U8, |n| n.nodes[3].name = "a.conv1".into(), &["`a.conv1`", "twice"]);
+    refused(U8, |n| n.nodes.truncate(4), &["`a.conv2`"]);
+}
+
+#[test]
+fn wrong_graphs_are_refused() {
+    use Activations::{F32, U8};
+    for activations in [F32, U8] {
+        refused(activations, |n| n.nodes[2].input = 3, &["`a.conv1`", "input"]);
+        refused(activations, |n| n.nodes[2].input = usize::MAX, &["`a.conv1`"]);
+        refused(activations, |n| conv(n, 3).residual = Some(4), &["`a.conv2`", "residual"]);
+        refused(activations, |n| conv(n, 6).residual = Some(4), &["`b.conv2`", "residual"]);
+        refused(activations, |n| conv(n, 2).in_channels += 1, &["`a.conv1`", "in_channels"]);
+        refused(activations, |n| conv(n, 2).out_channels += 1, &["`a.conv1`", "weight"]);
+        refused(activations, |n| conv(n, 2).kernel = 2, &["`a.conv1`", "weight"]);
+        refused(activations, |n| conv(n, 2).kernel = 1 << 60, &["`a.conv1`", "kernel"]);
+        refused(activations, |n| conv(n, 2).kernel = 0, &["`a.conv1`", "kernel"]);
+        refused(activations, |n| conv(n, 2).stride = 0, &["`a.conv1`", "stride"]);
+        refused(activations, |n| conv(n, 2).padding = 3, &["`a.conv1`", "padding"]);
+        refused(activations, |n| conv(n, 2).padding = usize::MAX, &["`a.conv1`", "padding"]);
+        refused(activations, |n| conv(n, 2).padding = 0, &["`a.conv2`", "residual"]);
+        let stride = |n: &mut Network, stride| {
+            let channels = usize::MAX;
+            n.nodes[5].op = Op::SubsampleAndPad { stride, channels };
+        };
+        refused(activations, |n| stride(n, 0), &["`b.shortcut`", "stride"]);
+        refused(activations, |n| stride(n, 2), &["`b.shortcut`", "shape"]);
+        let pool = |n: &mut Network, kernel, padding| {
+            let stride = 1;
+            n.nodes[1].op = Op::MaxPool { kernel, stride, padding };
+        };
+        refused(activations, |n| pool(n, 2, 2), &["`maxpool`", "padding"]);
+        refused(activations, |n| pool(n, 40, 1), &["`maxpool`", "kernel"]);
+        refused(activations, |n| n.nodes[9].op = Op::MeanPool { shift: 17 }, &["`avgpool`"]);
+    }
+    refused(U8, |n| n.nodes[1].input = 0, &["`maxpool`", "u8 value"]);
+    refused(F32, |n| n.nodes[9].op = Op::MeanPool { shift: 1 }, &["`avgpool`"]);
+    refused(U8, |n| conv(n, 10).residual = Some(10), &["`fc`", "residual"]);
+}
+
+#[test]
+fn wrong_numbers_are_refused() {
+    use Activations::{F32, U8, U8Shift};
+    let scale = || Then::Scale {
+        scale: vec![1.0; 10],
+        bias: vec![f32::NAN; 10],
+    };
+    let weight = |_: &Network| Weight::F32(vec![0.0; 3]);
+    refused(U8, |n| conv(n, 2).then = scale(), &["`a.conv1`", "then"]);
+    refused(U8, |n| conv(n, 10).then = scale(), &["`fc`", "bias"]);
+    refused(U8, |n| conv(n, 2).weight = weight(n), &["`a.conv1`", "f32"]);
+    refused(F32, |n| conv(n, 2).weight = weight(n), &["`a.conv1`", "weight"]);
+    let dense = |n: &mut Network| {
+        let Weight::Packed(w) = &conv(n, 2).weight else {
+            panic!("packed weights");
+        };
+        let w = DenseMatrix::from_levels(w.to_levels(), w.rows(), w.cols());
+        conv(n, 2).weight = Weight::Dense(w.unwrap());
+    };
+    refused(F32, dense, &["`a.conv1`", "dense"]);
+    refused(U8Shift, dense, &["`a.conv1`", "dense"]);
+    let empty = PackedMatrix::from_levels(&[], 1 << 40, 0, BitWidth::B2).unwrap();
+    refused(U8, |n| conv(n, 2).weight = Weight::Packed(empty.clone()), &["weight"]);
+    refused(U8, |n| requant(n, 2).bias.push(0), &["`a.conv1`", "bias"]);
+    refused(U8, |n| requant(n, 2).factor.push(0), &["`a.conv1`", "factor"]);
+    refused(U8, |n| requant(n, 2).shift.clear(), &["`a.conv1`", "shift"]);
+    refused(U8, |n| requant(n, 2).shift[0] = 32, &["`a.conv1`", "shift"]);
+    refused(U8, |n| requant(n, 2).factor[0] = i32::MIN, &["`a.conv1`", "factor"]);
+    refused(U8, |n| requant(n, 2).residual_factor = 1, &["residual_factor"]);
+    refused(U8, |n| requant(n, 2).zero_point = 1, &["`a.conv2`", "zero point"]);
+    let five = 0b1_0101_0101;
+    refused(U8Shift, |n| requant(n, 2).factor[1] = five, &["`a.conv1`", "4 signed digits"]);
+    refused(U8Shift, |n| requant(n, 3).residual_factor = five, &["4 signed digits"]);
+}
