@@ -62,7 +62,11 @@ impl RequantTable {
         let most = |factor: i32| 255 * i64::from(factor).abs();
         let added = i64::from(requant.offset).abs()
             + (1 << (FRACTION - 1))
-            + if residual { most(requant.residual_factor) } else { 0 };
+            + if residual {
+                most(requant.residual_factor)
+            } else {
+                0
+            };
         let target = (1i64 << (8 + FRACTION)) + added;
         let (mut limit, mut narrow) = (Vec::with_capacity(channels), true);
         for n in 0..channels {
@@ -70,7 +74,11 @@ impl RequantTable {
             let sum = bound + i64::from(requant.bias[n]).abs();
             // T 2^31 is below 2^63: T is below 2^41 at most, so saturate.
             let wide = target.saturating_mul(1 << requant.shift[n]);
-            let reached = if factor == 0 { 0 } else { (wide - 1) / factor + 1 };
+            let reached = if factor == 0 {
+                0
+            } else {
+                (wide - 1) / factor + 1
+            };
             let least = reached.min(sum);
             limit.push(least.min(i64::from(i32::MAX)) as i32);
             let half = (1i64 << requant.shift[n]) >> 1;
@@ -87,7 +95,11 @@ impl RequantTable {
                 for (places, signs) in places.iter_mut().zip(&mut signs) {
                     let term = all.next();
                     places.push(term.map_or(NOTHING, |(place, _)| place.into()));
-                    signs.push(if term.is_some_and(|(_, negative)| negative) { -1 } else { 1 });
+                    signs.push(if term.is_some_and(|(_, negative)| negative) {
+                        -1
+                    } else {
+                        1
+                    });
                 }
             }
         }
@@ -118,10 +130,13 @@ impl RequantTable {
             None => v.saturating_mul(self.factor[channel].into()),
             Some(places) => by_terms(
                 v,
-                places.iter().zip(&self.signs).filter_map(|(places, signs)| {
-                    let place = places[channel];
-                    (place != NOTHING).then_some((place as u8, signs[channel] < 0))
-                }),
+                places
+                    .iter()
+                    .zip(&self.signs)
+                    .filter_map(|(places, signs)| {
+                        let place = places[channel];
+                        (place != NOTHING).then_some((place as u8, signs[channel] < 0))
+                    }),
             ),
         }
     }
@@ -161,7 +176,9 @@ impl Epilogue for Requantize<'_> {
         let v = i64::from(acc) + i64::from(table.bias[channel]);
         // No factor is i32::MIN: the product and its rounding stay below 2^63.
         let a = (table.times(v, channel) + ((1i64 << shift) >> 1)) >> shift;
-        let residual = self.residual.map_or(0, |r| table.times_residual(r[index].into()));
+        let residual = self
+            .residual
+            .map_or(0, |r| table.times_residual(r[index].into()));
         // Saturation changes nothing: it happens far beyond what the clamp keeps.
         let sum = a.saturating_add(residual).saturating_add(table.offset);
         (sum >> FRACTION).clamp(table.low.into(), 255) as u8

@@ -243,20 +243,22 @@ mod requant {
                     zero_point: [0, 3, 255][case % 3],
                 };
                 for (relu, by_shifts) in [(true, false), (false, true), (true, true)] {
-                    let table = RequantTable::new(
-                        &requant,
-                        relu,
-                        with_residual,
-                        by_shifts,
-                        bound.into(),
-                    );
-                    *if table.is_narrow() { &mut narrow } else { &mut wide } += 1;
+                    let table =
+                        RequantTable::new(&requant, relu, with_residual, by_shifts, bound.into());
+                    *if table.is_narrow() {
+                        &mut narrow
+                    } else {
+                        &mut wide
+                    } += 1;
                     let epilogue = Requantize {
                         table: &table,
                         residual: with_residual.then_some(&values),
                     };
                     // Five terms are not among the shifts that a network may have.
-                    let terms = requant.factor.iter().map(|&f| crate::model::terms(f).count());
+                    let terms = requant
+                        .factor
+                        .iter()
+                        .map(|&f| crate::model::terms(f).count());
                     if by_shifts && terms.max() > Some(4) {
                         continue;
                     }

@@ -83,7 +83,9 @@ pub(crate) fn shapes(network: &Network) -> Result<Vec<Shape>, Error> {
             return Err(Error::network(format_args!("node {index}: has no name")));
         }
         if !names.insert(node.name.as_str()) {
-            return Err(refuse("expected names that differ, got this one twice".into()));
+            return Err(refuse(
+                "expected names that differ, got this one twice".into(),
+            ));
         }
         let made = made(network, index, node, &shapes).map_err(refuse)?;
         made.check().map_err(refuse)?;

@@ -54,27 +54,33 @@ impl FloatWeights {
         crate::error::check_len("y", shape.output_len()?, y.len())?;
         scale.check(geometry.rows, shape.out_channels)?;
         let channels = shape.out_channels;
-        geometry.outputs().split(self.columns, MANY, y, |rows, blocks, y| {
-            let span = geometry.outputs().span(&blocks);
-            let mut windows = vec![0.0; ROWS * self.columns];
-            for first in rows.clone().step_by(ROWS) {
-                let count = ROWS.min(rows.end - first);
-                for (r, window) in windows.chunks_exact_mut(self.columns).take(count).enumerate() {
-                    geometry.copy_window(x, first + r, 0, 0.0, window);
-                }
-                for channel in span.clone().step_by(LANES) {
-                    let panel = &self.panels[channel / LANES * self.columns..][..self.columns];
-                    let mut sums = [[0.0; LANES]; ROWS];
-                    arch::float_dense(isa, &windows, panel, &mut sums);
-                    for (r, sums) in sums[..count].iter().enumerate() {
-                        let held = LANES.min(span.end - channel);
-                        let at = (first + r - rows.start) * span.len() + channel - span.start;
-                        let index = (first + r) * channels + channel;
-                        scale.of_sums(&sums[..held], channel, index, &mut y[at..at + held]);
+        geometry
+            .outputs()
+            .split(self.columns, MANY, y, |rows, blocks, y| {
+                let span = geometry.outputs().span(&blocks);
+                let mut windows = vec![0.0; ROWS * self.columns];
+                for first in rows.clone().step_by(ROWS) {
+                    let count = ROWS.min(rows.end - first);
+                    for (r, window) in windows
+                        .chunks_exact_mut(self.columns)
+                        .take(count)
+                        .enumerate()
+                    {
+                        geometry.copy_window(x, first + r, 0, 0.0, window);
+                    }
+                    for channel in span.clone().step_by(LANES) {
+                        let panel = &self.panels[channel / LANES * self.columns..][..self.columns];
+                        let mut sums = [[0.0; LANES]; ROWS];
+                        arch::float_dense(isa, &windows, panel, &mut sums);
+                        for (r, sums) in sums[..count].iter().enumerate() {
+                            let held = LANES.min(span.end - channel);
+                            let at = (first + r - rows.start) * span.len() + channel - span.start;
+                            let index = (first + r) * channels + channel;
+                            scale.of_sums(&sums[..held], channel, index, &mut y[at..at + held]);
+                        }
                     }
                 }
-            }
-        });
+            });
         Ok(())
     }
 }

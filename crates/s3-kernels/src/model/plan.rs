@@ -36,12 +36,19 @@ impl Plan {
         for value in 1..shapes.len().saturating_sub(1) {
             let len = shapes[value].len();
             // Node `value - 1` makes it, while values that it reads are still needed.
-            free.extend((1..value).filter(|&v| last_use[v] + 1 == value).map(|v| slots[v]));
+            free.extend(
+                (1..value)
+                    .filter(|&v| last_use[v] + 1 == value)
+                    .map(|v| slots[v]),
+            );
             free.sort_unstable();
             free.dedup();
             let best = (0..free.len()).min_by_key(|&i| {
                 let size = sizes[free[i]];
-                (size < len, if size < len { usize::MAX - size } else { size })
+                (
+                    size < len,
+                    if size < len { usize::MAX - size } else { size },
+                )
             });
             slots[value] = match best {
                 Some(at) => free.swap_remove(at),

@@ -41,9 +41,8 @@ pub(crate) fn run<T: Number>(op: &Op, x: &[T], shape: Shape, y: &mut [T]) {
                     for (ox, y) in y.chunks_exact_mut(channels).enumerate() {
                         let pixel = (oy * shape.width + ox) * stride;
                         y.fill(T::default());
-                        y[before..before + shape.channels].copy_from_slice(
-                            &x[pixel * shape.channels..][..shape.channels],
-                        );
+                        y[before..before + shape.channels]
+                            .copy_from_slice(&x[pixel * shape.channels..][..shape.channels]);
                     }
                 }
             }
@@ -104,7 +103,11 @@ impl Number for u8 {
     fn means(x: &[u8], channels: usize, shift: u8, y: &mut [u8]) {
         let pixels = (x.len() / channels) as u64;
         for (channel, y) in y.iter_mut().enumerate() {
-            let sum: u64 = x[channel..].iter().step_by(channels).map(|&x| u64::from(x)).sum();
+            let sum: u64 = x[channel..]
+                .iter()
+                .step_by(channels)
+                .map(|&x| u64::from(x))
+                .sum();
             *y = (((sum << shift) + pixels / 2) / pixels).min(255) as u8;
         }
     }

@@ -215,9 +215,11 @@ impl Model {
     ) -> Result<(), Error> {
         self.resize(slots, batch);
         for (index, node) in self.network.nodes.iter().enumerate() {
-            let is_last = index + 1 == self.network.nodes.len();
-            let mut made = self.take(slots, index, batch);
-            let y = if is_last { &mut *scores } else { &mut made[..] };
+            let mut made = self.take(slots, index);
+            let y = match self.made(index, batch) {
+                Some(len) => &mut made[..len],
+                None => &mut *scores,
+            };
             let value = |value| match value {
                 0 => x,
                 value => self.held(slots, value, batch),
@@ -247,8 +249,9 @@ impl Model {
     ) -> Result<(), Error> {
         self.resize(slots, batch);
         for (index, node) in self.network.nodes.iter().enumerate() {
-            let mut made = self.take(slots, index, batch);
-            let y = &mut made[..];
+            let mut made = self.take(slots, index);
+            let len = self.made(index, batch);
+            let y = &mut made[..len.unwrap_or(0)];
             let value = |value| self.held(slots, value, batch);
             match (&node.op, node.input) {
                 (Op::Conv(conv), 0) => self
@@ -259,8 +262,8 @@ impl Model {
                     .map_err(|e| Error::kernel(&node.name, e))?,
                 (op, from) => pool::run(op, value(from), self.plan.shapes[from], y),
             }
-            let is_last = index + 1 == self.network.nodes.len();
-            trace(index, if is_last { Value::F32(scores) } else { Value::U8(y) });
+            let value = len.map_or(Value::F32(scores), |_| Value::U8(y));
+            trace(index, value);
             self.put(slots, index, made);
         }
         Ok(())
@@ -282,9 +285,14 @@ impl Model {
         &slots[self.plan.slots[value]][..batch * self.plan.shapes[value].len()]
     }
 
-    /// The buffer of the value of node `index`; nothing for the last one, whose value is the scores.
-    fn take<T>(&self, slots: &mut [Vec<T>], index: usize, batch: usize) -> Vec<T> {
-        let _ = batch;
+    /// Numbers of the value of node `index`; `None` for the last one, whose value is the scores.
+    fn made(&self, index: usize, batch: usize) -> Option<usize> {
+        let is_last = index + 1 == self.network.nodes.len();
+        (!is_last).then(|| batch * self.plan.shapes[index + 1].len())
+    }
+
+    /// The buffer of the value of node `index`; an empty one for the last node.
+    fn take<T>(&self, slots: &mut [Vec<T>], index: usize) -> Vec<T> {
         if index + 1 == self.network.nodes.len() {
             return Vec::new();
         }

@@ -14,9 +14,9 @@ pub(crate) mod depthwise;
 pub(crate) mod epilogue;
 pub(crate) mod float_panel;
 pub(crate) mod gemm;
+pub(crate) mod gemv;
 #[cfg(feature = "model")]
 pub(crate) mod requant;
-pub(crate) mod gemv;
 pub(crate) mod tile;
 pub(crate) mod unpack;
 

@@ -1,11 +1,12 @@
 //! [`Requantize`] on sixteen lanes. Called only where its table is narrow.
 
 use core::arch::x86_64::{
-    __m512i, _mm_cvtsi32_si128, _mm512_add_epi32, _mm512_add_epi64, _mm512_and_si512, _mm512_cmplt_epi32_mask,
-    _mm512_mask_blend_epi32, _mm512_max_epi32, _mm512_min_epi32, _mm512_mul_epi32,
-    _mm512_mullo_epi32, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512,
-    _mm512_sll_epi32, _mm512_slli_epi64, _mm512_sllv_epi32, _mm512_srai_epi32, _mm512_srav_epi32,
-    _mm512_srli_epi32, _mm512_srli_epi64, _mm512_srlv_epi64, _mm512_sub_epi32,
+    __m512i, _mm_cvtsi32_si128, _mm512_add_epi32, _mm512_add_epi64, _mm512_and_si512,
+    _mm512_cmplt_epi32_mask, _mm512_mask_blend_epi32, _mm512_max_epi32, _mm512_min_epi32,
+    _mm512_mul_epi32, _mm512_mullo_epi32, _mm512_set1_epi32, _mm512_set1_epi64,
+    _mm512_setzero_si512, _mm512_sll_epi32, _mm512_slli_epi64, _mm512_sllv_epi32,
+    _mm512_srai_epi32, _mm512_srav_epi32, _mm512_srli_epi32, _mm512_srli_epi64, _mm512_srlv_epi64,
+    _mm512_sub_epi32,
 };
 
 use super::epilogue::{CPU, block, block_mut, load_acc, load_i32, load_u8, store_u8};

@@ -167,9 +167,8 @@ impl<'de> Deserialize<'de> for Read {
 
 /// The configuration and the tensors of a file.
 pub(super) fn read(bytes: &[u8]) -> Result<(String, Tensors<'_>), Error> {
-    let expected = |what: &str, got: usize| {
-        Error::file(format_args!("expected {what} bytes, got {got}"))
-    };
+    let expected =
+        |what: &str, got: usize| Error::file(format_args!("expected {what} bytes, got {got}"));
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
         return Err(expected("at least 8", bytes.len()));
     };
@@ -258,14 +257,18 @@ impl<'a> Tensors<'a> {
         let shape = shape.unwrap_or(&list);
         if entry.shape != shape {
             let got = entry.shape;
-            return Err(format!("tensor `{name}`: expected shape {shape:?}, got {got:?}"));
+            return Err(format!(
+                "tensor `{name}`: expected shape {shape:?}, got {got:?}"
+            ));
         }
         let length = shape
             .iter()
             .try_fold(dtype.bytes(), |length, &side| length.checked_mul(side));
         if length != Some(bytes.len()) {
             let got = bytes.len();
-            return Err(format!("tensor `{name}`: expected data of shape {shape:?}, got {got} bytes"));
+            return Err(format!(
+                "tensor `{name}`: expected data of shape {shape:?}, got {got} bytes"
+            ));
         }
         Ok(bytes)
     }

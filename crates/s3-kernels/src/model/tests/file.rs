@@ -18,7 +18,11 @@ fn small(activations: Activations) -> Network {
     let stem = maker.conv(Of::Packed(BitWidth::B3), [1, 2, 3, 1], None);
     let fc = maker.classifier(Of::Plain, 2, 2);
     let mean = Op::MeanPool { shift: 0 };
-    let nodes = [("conv", 0, Op::Conv(stem)), ("mean", 1, mean), ("fc", 2, Op::Conv(fc))];
+    let nodes = [
+        ("conv", 0, Op::Conv(stem)),
+        ("mean", 1, mean),
+        ("fc", 2, Op::Conv(fc)),
+    ];
     Network {
         name: "small".into(),
         input: Input {
@@ -27,7 +31,11 @@ fn small(activations: Activations) -> Network {
             channels: 1,
             mean: vec![0.1307],
             std: vec![0.3081],
-            scale: if activations == Activations::F32 { 1.0 } else { 0.021 },
+            scale: if activations == Activations::F32 {
+                1.0
+            } else {
+                0.021
+            },
         },
         classes: names(2),
         activations,
@@ -133,10 +141,22 @@ fn other_formats_and_versions_are_refused_by_name() {
         &replaced(r#""s3.format_version":"1""#, r#""s3.format_version":"2""#),
         &["s3.format_version", "\"1\"", "\"2\""],
     );
-    refused(&replaced(r#""format":"s3-packed""#, r#""format":"pt""#), &["format", "pt"]);
-    refused(&replaced(r#""s3.config""#, r#""s3.konfig""#), &["s3.config"]);
-    refused(&replaced(r#""conv.shift""#, r#""conv.shaft""#), &["conv.shift", "missing"]);
-    refused(&replaced(r#""dtype":"I32""#, r#""dtype":"F32""#), &["I32", "F32"]);
+    refused(
+        &replaced(r#""format":"s3-packed""#, r#""format":"pt""#),
+        &["format", "pt"],
+    );
+    refused(
+        &replaced(r#""s3.config""#, r#""s3.konfig""#),
+        &["s3.config"],
+    );
+    refused(
+        &replaced(r#""conv.shift""#, r#""conv.shaft""#),
+        &["conv.shift", "missing"],
+    );
+    refused(
+        &replaced(r#""dtype":"I32""#, r#""dtype":"F32""#),
+        &["I32", "F32"],
+    );
     refused(&replaced(r#""dtype":"I32""#, r#""dtype":"F64""#), &["F64"]);
     let foreign = r#"{"weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
     refused(&file(foreign, &[0; 4]), &["format", "none"]);
@@ -154,17 +174,26 @@ fn lengths_that_no_file_has_are_refused_before_anything_is_allocated() {
     let bytes = small(Activations::U8).to_bytes();
     let (header, data) = parts(&bytes);
     refused(&u64::MAX.to_le_bytes(), &["header", "at most"]);
-    refused(&[&(1u64 << 23).to_le_bytes()[..], b"{}"].concat(), &["header"]);
+    refused(
+        &[&(1u64 << 23).to_le_bytes()[..], b"{}"].concat(),
+        &["header"],
+    );
     let replaced = |from: &str, to: &str| {
         assert!(header.contains(from), "{from}");
         file(&header.replace(from, to), &data)
     };
     refused(
-        &replaced(r#""shape":[2,1,1,2]"#, r#""shape":[18446744073709551615,1,1,2]"#),
+        &replaced(
+            r#""shape":[2,1,1,2]"#,
+            r#""shape":[18446744073709551615,1,1,2]"#,
+        ),
         &["fc.weight", "shape"],
     );
     refused(
-        &replaced(r#""data_offsets":[0,8]"#, r#""data_offsets":[0,18446744073709551615]"#),
+        &replaced(
+            r#""data_offsets":[0,8]"#,
+            r#""data_offsets":[0,18446744073709551615]"#,
+        ),
         &["data"],
     );
     let mut network = small(Activations::U8);

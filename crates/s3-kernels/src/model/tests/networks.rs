@@ -36,12 +36,20 @@ impl Values {
         let mut factor = 1i32 << bits;
         for _ in 0..3 {
             let term = 1 << self.below(bits - 1);
-            let more = if self.next() & 1 == 0 { factor + term } else { factor - term };
+            let more = if self.next() & 1 == 0 {
+                factor + term
+            } else {
+                factor - term
+            };
             if terms(more).count() <= MAX_TERMS as usize {
                 factor = more;
             }
         }
-        if self.next().is_multiple_of(7) { -factor } else { factor }
+        if self.next().is_multiple_of(7) {
+            -factor
+        } else {
+            factor
+        }
     }
 }
 
@@ -100,7 +108,9 @@ impl Maker {
             let sum = (columns as f32).sqrt() * level as f32;
             let shift = (sum.log2() as i32 + bits as i32 - 8).clamp(0, 31) as u8;
             Then::Requant(Requant {
-                bias: (0..out_channels).map(|_| (v.real() * 50.0 * sum) as i32).collect(),
+                bias: (0..out_channels)
+                    .map(|_| (v.real() * 50.0 * sum) as i32)
+                    .collect(),
                 factor: (0..out_channels).map(|_| v.factor(bits)).collect(),
                 shift: vec![shift; out_channels],
                 residual_factor: if residual.is_some() { v.factor(8) } else { 0 },
@@ -147,7 +157,11 @@ pub(super) fn network(activations: Activations, width: BitWidth, seed: u64) -> N
         let name = name.into();
         nodes.push(Node { name, input, op });
     };
-    push("conv1", 0, Op::Conv(maker.conv(Of::Plain, [3, a, 7, 2], None)));
+    push(
+        "conv1",
+        0,
+        Op::Conv(maker.conv(Of::Plain, [3, a, 7, 2], None)),
+    );
     push(
         "maxpool",
         1,
@@ -157,9 +171,21 @@ pub(super) fn network(activations: Activations, width: BitWidth, seed: u64) -> N
             padding: 1,
         },
     );
-    push("a.conv1", 2, Op::Conv(maker.conv(packed, [a, a, 3, 1], None)));
-    push("a.conv2", 3, Op::Conv(maker.conv(packed, [a, a, 3, 1], Some(2))));
-    push("b.conv1", 4, Op::Conv(maker.conv(packed, [a, b, 3, 2], None)));
+    push(
+        "a.conv1",
+        2,
+        Op::Conv(maker.conv(packed, [a, a, 3, 1], None)),
+    );
+    push(
+        "a.conv2",
+        3,
+        Op::Conv(maker.conv(packed, [a, a, 3, 1], Some(2))),
+    );
+    push(
+        "b.conv1",
+        4,
+        Op::Conv(maker.conv(packed, [a, b, 3, 2], None)),
+    );
     push(
         "b.shortcut",
         4,
@@ -168,7 +194,11 @@ pub(super) fn network(activations: Activations, width: BitWidth, seed: u64) -> N
             channels: b,
         },
     );
-    push("b.conv2", 5, Op::Conv(maker.conv(packed, [b, b, 3, 1], Some(6))));
+    push(
+        "b.conv2",
+        5,
+        Op::Conv(maker.conv(packed, [b, b, 3, 1], Some(6))),
+    );
     // A shortcut with a zero point: it is a residual and nothing else.
     let mut shortcut = maker.conv(packed, [b, b, 1, 1], None);
     if let Then::Requant(requant) = &mut shortcut.then {
@@ -176,7 +206,11 @@ pub(super) fn network(activations: Activations, width: BitWidth, seed: u64) -> N
         shortcut.relu = false;
     }
     push("c.shortcut", 7, Op::Conv(shortcut));
-    push("c.conv", 7, Op::Conv(maker.conv(packed, [b, b, 3, 1], Some(8))));
+    push(
+        "c.conv",
+        7,
+        Op::Conv(maker.conv(packed, [b, b, 3, 1], Some(8))),
+    );
     let shift = if integer { 2 } else { 0 };
     push("avgpool", 9, Op::MeanPool { shift });
     push("fc", 10, Op::Conv(maker.classifier(Of::Plain, b, 10)));

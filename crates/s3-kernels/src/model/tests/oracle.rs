@@ -156,7 +156,10 @@ fn convolved(conv: &Conv, from: &Plain, residual: Option<&Plain>) -> Plain {
             Weight::F32(w) => {
                 let row = &w[n * columns..][..columns];
                 let real = |x: &Option<Number>| x.map_or(0.0, |x| x.real());
-                let sum = window.iter().zip(row).fold(0.0, |sum, (x, w)| sum + w * real(x));
+                let sum = window
+                    .iter()
+                    .zip(row)
+                    .fold(0.0, |sum, (x, w)| sum + w * real(x));
                 scaled(conv, sum, n, residual)
             }
             Weight::Packed(w) if matches!(from.numbers[0], Number::Real(_)) => {

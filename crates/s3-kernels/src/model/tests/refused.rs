@@ -44,10 +44,18 @@ fn wrong_inputs_are_refused() {
     refused(U8, |n| n.input.height = 0, &["input: shape"]);
     refused(U8, |n| n.input.height = usize::MAX / 2, &["input: shape"]);
     refused(U8, |n| n.input.channels = 4, &["mean"]);
-    refused(U8, |n| n.classes.truncate(9), &["`fc`", "scores", "9", "10"]);
+    refused(
+        U8,
+        |n| n.classes.truncate(9),
+        &["`fc`", "scores", "9", "10"],
+    );
     refused(U8, |n| n.nodes.clear(), &["at least one node"]);
     refused(U8, |n| n.nodes[3].name.clear(), &["node 3"]);
-    refused(U8, |n| n.nodes[3].name = "a.conv1".into(), &["`a.conv1`", "twice"]);
+    refused(
+        U8,
+        |n| n.nodes[3].name = "a.conv1".into(),
+        &["`a.conv1`", "twice"],
+    );
     refused(U8, |n| n.nodes.truncate(4), &["`a.conv2`"]);
 }
 
@@ -55,19 +63,71 @@ fn wrong_inputs_are_refused() {
 fn wrong_graphs_are_refused() {
     use Activations::{F32, U8};
     for activations in [F32, U8] {
-        refused(activations, |n| n.nodes[2].input = 3, &["`a.conv1`", "input"]);
-        refused(activations, |n| n.nodes[2].input = usize::MAX, &["`a.conv1`"]);
-        refused(activations, |n| conv(n, 3).residual = Some(4), &["`a.conv2`", "residual"]);
-        refused(activations, |n| conv(n, 6).residual = Some(4), &["`b.conv2`", "residual"]);
-        refused(activations, |n| conv(n, 2).in_channels += 1, &["`a.conv1`", "in_channels"]);
-        refused(activations, |n| conv(n, 2).out_channels += 1, &["`a.conv1`", "weight"]);
-        refused(activations, |n| conv(n, 2).kernel = 2, &["`a.conv1`", "weight"]);
-        refused(activations, |n| conv(n, 2).kernel = 1 << 60, &["`a.conv1`", "kernel"]);
-        refused(activations, |n| conv(n, 2).kernel = 0, &["`a.conv1`", "kernel"]);
-        refused(activations, |n| conv(n, 2).stride = 0, &["`a.conv1`", "stride"]);
-        refused(activations, |n| conv(n, 2).padding = 3, &["`a.conv1`", "padding"]);
-        refused(activations, |n| conv(n, 2).padding = usize::MAX, &["`a.conv1`", "padding"]);
-        refused(activations, |n| conv(n, 2).padding = 0, &["`a.conv2`", "residual"]);
+        refused(
+            activations,
+            |n| n.nodes[2].input = 3,
+            &["`a.conv1`", "input"],
+        );
+        refused(
+            activations,
+            |n| n.nodes[2].input = usize::MAX,
+            &["`a.conv1`"],
+        );
+        refused(
+            activations,
+            |n| conv(n, 3).residual = Some(4),
+            &["`a.conv2`", "residual"],
+        );
+        refused(
+            activations,
+            |n| conv(n, 6).residual = Some(4),
+            &["`b.conv2`", "residual"],
+        );
+        refused(
+            activations,
+            |n| conv(n, 2).in_channels += 1,
+            &["`a.conv1`", "in_channels"],
+        );
+        refused(
+            activations,
+            |n| conv(n, 2).out_channels += 1,
+            &["`a.conv1`", "weight"],
+        );
+        refused(
+            activations,
+            |n| conv(n, 2).kernel = 2,
+            &["`a.conv1`", "weight"],
+        );
+        refused(
+            activations,
+            |n| conv(n, 2).kernel = 1 << 60,
+            &["`a.conv1`", "kernel"],
+        );
+        refused(
+            activations,
+            |n| conv(n, 2).kernel = 0,
+            &["`a.conv1`", "kernel"],
+        );
+        refused(
+            activations,
+            |n| conv(n, 2).stride = 0,
+            &["`a.conv1`", "stride"],
+        );
+        refused(
+            activations,
+            |n| conv(n, 2).padding = 3,
+            &["`a.conv1`", "padding"],
+        );
+        refused(
+            activations,
+            |n| conv(n, 2).padding = usize::MAX,
+            &["`a.conv1`", "padding"],
+        );
+        refused(
+            activations,
+            |n| conv(n, 2).padding = 0,
+            &["`a.conv2`", "residual"],
+        );
         let stride = |n: &mut Network, stride| {
             let channels = usize::MAX;
             n.nodes[5].op = Op::SubsampleAndPad { stride, channels };
@@ -76,15 +136,31 @@ fn wrong_graphs_are_refused() {
         refused(activations, |n| stride(n, 2), &["`b.shortcut`", "shape"]);
         let pool = |n: &mut Network, kernel, padding| {
             let stride = 1;
-            n.nodes[1].op = Op::MaxPool { kernel, stride, padding };
+            n.nodes[1].op = Op::MaxPool {
+                kernel,
+                stride,
+                padding,
+            };
         };
         refused(activations, |n| pool(n, 2, 2), &["`maxpool`", "padding"]);
         refused(activations, |n| pool(n, 40, 1), &["`maxpool`", "kernel"]);
-        refused(activations, |n| n.nodes[9].op = Op::MeanPool { shift: 17 }, &["`avgpool`"]);
+        refused(
+            activations,
+            |n| n.nodes[9].op = Op::MeanPool { shift: 17 },
+            &["`avgpool`"],
+        );
     }
     refused(U8, |n| n.nodes[1].input = 0, &["`maxpool`", "u8 value"]);
-    refused(F32, |n| n.nodes[9].op = Op::MeanPool { shift: 1 }, &["`avgpool`"]);
-    refused(U8, |n| conv(n, 10).residual = Some(10), &["`fc`", "residual"]);
+    refused(
+        F32,
+        |n| n.nodes[9].op = Op::MeanPool { shift: 1 },
+        &["`avgpool`"],
+    );
+    refused(
+        U8,
+        |n| conv(n, 10).residual = Some(10),
+        &["`fc`", "residual"],
+    );
 }
 
 #[test]
@@ -98,7 +174,11 @@ fn wrong_numbers_are_refused() {
     refused(U8, |n| conv(n, 2).then = scale(), &["`a.conv1`", "then"]);
     refused(U8, |n| conv(n, 10).then = scale(), &["`fc`", "bias"]);
     refused(U8, |n| conv(n, 2).weight = weight(n), &["`a.conv1`", "f32"]);
-    refused(F32, |n| conv(n, 2).weight = weight(n), &["`a.conv1`", "weight"]);
+    refused(
+        F32,
+        |n| conv(n, 2).weight = weight(n),
+        &["`a.conv1`", "weight"],
+    );
     let dense = |n: &mut Network| {
         let Weight::Packed(w) = &conv(n, 2).weight else {
             panic!("packed weights");
@@ -109,15 +189,43 @@ fn wrong_numbers_are_refused() {
     refused(F32, dense, &["`a.conv1`", "dense"]);
     refused(U8Shift, dense, &["`a.conv1`", "dense"]);
     let empty = PackedMatrix::from_levels(&[], 1 << 40, 0, BitWidth::B2).unwrap();
-    refused(U8, |n| conv(n, 2).weight = Weight::Packed(empty.clone()), &["weight"]);
+    refused(
+        U8,
+        |n| conv(n, 2).weight = Weight::Packed(empty.clone()),
+        &["weight"],
+    );
     refused(U8, |n| requant(n, 2).bias.push(0), &["`a.conv1`", "bias"]);
-    refused(U8, |n| requant(n, 2).factor.push(0), &["`a.conv1`", "factor"]);
+    refused(
+        U8,
+        |n| requant(n, 2).factor.push(0),
+        &["`a.conv1`", "factor"],
+    );
     refused(U8, |n| requant(n, 2).shift.clear(), &["`a.conv1`", "shift"]);
     refused(U8, |n| requant(n, 2).shift[0] = 32, &["`a.conv1`", "shift"]);
-    refused(U8, |n| requant(n, 2).factor[0] = i32::MIN, &["`a.conv1`", "factor"]);
-    refused(U8, |n| requant(n, 2).residual_factor = 1, &["residual_factor"]);
-    refused(U8, |n| requant(n, 2).zero_point = 1, &["`a.conv2`", "zero point"]);
+    refused(
+        U8,
+        |n| requant(n, 2).factor[0] = i32::MIN,
+        &["`a.conv1`", "factor"],
+    );
+    refused(
+        U8,
+        |n| requant(n, 2).residual_factor = 1,
+        &["residual_factor"],
+    );
+    refused(
+        U8,
+        |n| requant(n, 2).zero_point = 1,
+        &["`a.conv2`", "zero point"],
+    );
     let five = 0b1_0101_0101;
-    refused(U8Shift, |n| requant(n, 2).factor[1] = five, &["`a.conv1`", "4 signed digits"]);
-    refused(U8Shift, |n| requant(n, 3).residual_factor = five, &["4 signed digits"]);
+    refused(
+        U8Shift,
+        |n| requant(n, 2).factor[1] = five,
+        &["`a.conv1`", "4 signed digits"],
+    );
+    refused(
+        U8Shift,
+        |n| requant(n, 3).residual_factor = five,
+        &["4 signed digits"],
+    );
 }

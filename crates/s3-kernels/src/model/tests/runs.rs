@@ -64,9 +64,16 @@ fn test_networks_use_most_of_a_byte() {
     let model = Model::new(network).unwrap();
     let x = images(model.network(), 2, 1);
     for (index, value) in traced(&model, &x, 2).into_iter().enumerate().take(9) {
+        if !matches!(model.network().nodes[index].op, Op::Conv(_)) {
+            continue;
+        }
         let inner = value.iter().filter(|&&y| (1..255).contains(&y)).count();
         let name = &model.network().nodes[index].name;
-        assert!(4 * inner > value.len(), "{name}: {inner} of {}", value.len());
+        assert!(
+            4 * inner > value.len(),
+            "{name}: {inner} of {}",
+            value.len()
+        );
     }
 }
 
