@@ -45,7 +45,8 @@ pub(super) fn aarch64() -> Result<Outcome> {
         )
         .env(
             "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
-            "qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu max",
+            // The libraries of `-L` only: a system that also has its own for aarch64 must not mix the two.
+            "qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=/usr/aarch64-linux-gnu/lib -cpu max",
         );
     done(&mut command, "cargo test --package s3-kernels on aarch64")
 }

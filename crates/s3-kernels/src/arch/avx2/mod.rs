@@ -57,6 +57,13 @@ fn store(bytes: &mut [u8; 32], value: __m256i) {
 
 #[inline]
 #[target_feature(enable = "avx2")]
+fn load_i32(words: &[i32; 8]) -> __m256i {
+    // SAFETY: the array has the 32 bytes that are read; no alignment is asked for.
+    unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
 fn store_i32(words: &mut [i32; 8], value: __m256i) {
     // SAFETY: the array has the 32 bytes that are written; no alignment is asked for.
     unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), value) }
