@@ -6,7 +6,7 @@
 //! | `deps` | checks the crates' arrows and the invariants that sources show |
 //! | `bench NAME` | measures; `--report FILE` writes what was measured as a page |
 //! | `data fetch`, `data verify` | gets the public data sets, checks what is there |
-//! | `demo`, `train`, `eval`, `compare`, `list`, `summary` | builds the `s3` binary and becomes it |
+//! | `demo`, `train`, `eval`, `export`, `infer`, `fidelity`, `compare`, `list`, `summary` | builds the `s3` binary and becomes it |
 //!
 //! This package is glue: it links no crate of the workspace, so that it builds in seconds and a
 //! command that only forwards does not wait for the tensor library twice. What a verb of `s3`
@@ -55,8 +55,14 @@ enum Command {
     Demo(Forwarded),
     /// Trains what a TOML file describes: EXPERIMENT.toml [--set KEY=VALUE]... (forwarded to s3)
     Train(Forwarded),
-    /// Evaluates the network of a run folder: RUN (forwarded to s3)
+    /// Evaluates the network of a run folder or a packed file: RUN or FILE (forwarded to s3)
     Eval(Forwarded),
+    /// Freezes the network of a run folder into one file: RUN -o FILE (forwarded to s3)
+    Export(Forwarded),
+    /// Classifies images with a packed file: FILE IMAGE... (forwarded to s3)
+    Infer(Forwarded),
+    /// Compares runs with every file they can become: RUN... (forwarded to s3)
+    Fidelity(Forwarded),
     /// Lists methods and experiments (forwarded to s3)
     List(Forwarded),
     /// Compares finished runs: RUN... (forwarded to s3)
@@ -87,6 +93,9 @@ fn main() -> ExitCode {
         Command::Demo(forwarded) => forward("demo", &forwarded),
         Command::Train(forwarded) => forward("train", &forwarded),
         Command::Eval(forwarded) => forward("eval", &forwarded),
+        Command::Export(forwarded) => forward("export", &forwarded),
+        Command::Infer(forwarded) => forward("infer", &forwarded),
+        Command::Fidelity(forwarded) => forward("fidelity", &forwarded),
         Command::List(forwarded) => forward("list", &forwarded),
         Command::Compare(forwarded) => forward("compare", &forwarded),
         Command::Summary(forwarded) => forward("summary", &forwarded),

@@ -24,10 +24,12 @@
 #![forbid(unsafe_code)]
 
 mod conv;
+mod freeze;
 mod fused;
 mod linear;
 mod norm;
 pub mod ops;
+pub mod quantize;
 mod quantized;
 mod resnet;
 
@@ -36,3 +38,5 @@ pub use linear::QuantLinear;
 pub use norm::BatchNorm;
 pub use quantized::{Mode, QuantLayer};
 pub use resnet::{Architecture, ResNet, ResNetConfig, Shortcut, Trace};
+/// What a frozen network is, how it runs and its file.
+pub use s3_kernels::model;

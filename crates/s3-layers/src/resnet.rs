@@ -111,9 +111,9 @@ impl ResNetConfig {
 }
 
 /// A convolution and its batch norm.
-struct ConvBn {
-    conv: QuantConv2d,
-    bn: BatchNorm,
+pub(crate) struct ConvBn {
+    pub(crate) conv: QuantConv2d,
+    pub(crate) bn: BatchNorm,
 }
 
 /// Sees each layer's output: `(layer name, [n, h, w, c] or [n, classes])`.
@@ -148,16 +148,16 @@ impl ConvBn {
 }
 
 /// What the block's input goes through before it is added to the block's output.
-enum Residual {
+pub(crate) enum Residual {
     Identity,
     SubsampleAndPad { stride: usize, channels: usize },
     Project(ConvBn),
 }
 
-struct Block {
+pub(crate) struct Block {
     /// Two convolutions (basic) or three (bottleneck); a ReLU after each, the last after the sum.
-    main: Vec<ConvBn>,
-    residual: Residual,
+    pub(crate) main: Vec<ConvBn>,
+    pub(crate) residual: Residual,
 }
 
 impl Block {
@@ -209,10 +209,10 @@ impl Block {
 
 /// A residual network over discrete weights.
 pub struct ResNet {
-    stem: ConvBn,
-    max_pool: bool,
-    blocks: Vec<Block>,
-    fc: QuantLinear,
+    pub(crate) stem: ConvBn,
+    pub(crate) max_pool: bool,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) fc: QuantLinear,
     /// The same geometry for the fused op, and its buffers.
     trunk: Arc<TrunkSpec>,
     buffers: Buffers,

@@ -47,6 +47,10 @@ pub struct Config {
     /// chosen; 0: no best checkpoint (the test set never chooses one).
     #[serde(default)]
     pub validation_images: usize,
+    /// A safetensors file that parameters start from: torchvision's names, or a checkpoint of this
+    /// project ([`pretrained`](crate::pretrained)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<PathBuf>,
     /// A snapshot of the weights (WSVR, WLVR, level counts) is taken every so many epochs.
     #[serde(default = "ten")]
     pub snapshot_epochs: usize,

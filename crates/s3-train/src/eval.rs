@@ -21,7 +21,63 @@ pub fn tensors(batch: Batch, data: &Dataset, device: &Device) -> Result<(Tensor,
     ))
 }
 
-/// Loss sum and top-1/top-5 hits of `net` over every image of `data`, in evaluation mode.
+/// What a network answers on a data set.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    /// Loss sum and hits.
+    pub accuracy: Accuracy,
+    /// The class of the largest score of each image, the first of equal ones.
+    pub top1: Vec<u32>,
+}
+
+impl Answers {
+    /// The number of images whose class is another one in `other`.
+    #[must_use]
+    pub fn differing(&self, other: &Self) -> usize {
+        let pairs = self.top1.iter().zip(&other.top1);
+        pairs.filter(|(a, b)| a != b).count()
+    }
+}
+
+/// What `scores` answers on every image of `data`: it is given a batch of images, `[n, h, w, c]` and
+/// normalised, with `n`, and returns `[n, classes]`.
+///
+/// # Errors
+/// Those of the loader and of `scores`.
+pub fn answers(
+    data: &Arc<Dataset>,
+    batch_size: usize,
+    mut scores: impl FnMut(Vec<f32>, usize) -> Result<Vec<f32>>,
+) -> Result<Answers> {
+    let mut answers = Answers::default();
+    for batch in Loader::new(data, &LoaderConfig::eval(batch_size), 0, 0)? {
+        let n = batch.len();
+        let scores = scores(batch.images, n)?;
+        let classes = scores.len() / n.max(1);
+        let logits = Tensor::from_slice(&scores, (n, classes), &Device::Cpu)?;
+        let targets = Tensor::from_slice(&batch.labels, n, &Device::Cpu)?;
+        let loss = f64::from(cross_entropy(&logits, &targets, 0.0)?.to_scalar::<f32>()?);
+        answers
+            .accuracy
+            .add_batch(loss * n as f64, &scores, classes, &batch.labels)?;
+        answers
+            .top1
+            .extend(scores.chunks(classes.max(1)).map(first_of_largest));
+    }
+    Ok(answers)
+}
+
+fn first_of_largest(row: &[f32]) -> u32 {
+    let mut best = 0;
+    for (class, score) in row.iter().enumerate() {
+        if *score > row[best] {
+            best = class;
+        }
+    }
+    best as u32
+}
+
+/// What `net` answers on every image of `data`, in evaluation mode.
 ///
 /// # Errors
 /// Those of the loader and of the network.
@@ -30,15 +86,11 @@ pub fn evaluate(
     data: &Arc<Dataset>,
     batch_size: usize,
     device: &Device,
-) -> Result<Accuracy> {
-    let mut sums = Accuracy::default();
-    for batch in Loader::new(data, &LoaderConfig::eval(batch_size), 0, 0)? {
-        let labels = batch.labels.clone();
-        let (images, targets) = tensors(batch, data, device)?;
+) -> Result<Answers> {
+    answers(data, batch_size, |images, n| {
+        let shape = (n, data.height, data.width, data.channels);
+        let images = Tensor::from_vec(images, shape, device)?;
         let logits = net.forward(&images, Mode::Eval)?;
-        let loss = f64::from(cross_entropy(&logits, &targets, 0.0)?.to_scalar::<f32>()?);
-        let scores = logits.flatten_all()?.to_vec1::<f32>()?;
-        sums.add_batch(loss * labels.len() as f64, &scores, logits.dim(1)?, &labels)?;
-    }
-    Ok(sums)
+        Ok(logits.flatten_all()?.to_vec1::<f32>()?)
+    })
 }

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::data::{self, Dataset, LoaderConfig, Splits, steps_per_epoch};
 use crate::dynamics;
 use crate::optim::{Optimizer, PREFIX as OPTIMIZER};
+use crate::pretrained;
 use crate::run::RunFolder;
 use crate::summary::model_cost;
 use crate::train::{Outcome, build, load_params, set};
@@ -41,6 +42,10 @@ impl<'a> Session<'a> {
         device: Device,
     ) -> Result<Self> {
         let (net, params) = build(config, &splits.train, &device)?;
+        // A checkpoint, where there is one, replaces every parameter.
+        if let (Some(file), false) = (&config.init_from, folder.last().is_file()) {
+            pretrained::start_from(file, &params)?;
+        }
         if config.alpha.is_none() && !net.penalties()?.is_empty() {
             bail!(
                 "alpha: this method has a dense-weight penalty; give its schedule (start = 0 trains without)"
@@ -97,7 +102,11 @@ impl<'a> Session<'a> {
 
     /// Writes what a run's folder holds from the start, and the snapshot of the initial weights.
     pub(crate) fn start(&mut self) -> Result<()> {
-        let manifest = json!({ "data": self.data(), "sittings": [] });
+        let mut manifest = json!({ "data": self.data(), "sittings": [] });
+        if let Some(file) = &self.config.init_from {
+            let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+            manifest["init_from_sha256"] = json!(crate::run::hex(&bytes));
+        }
         self.folder.write_json("manifest.json", &manifest)?;
         let image = [self.train.height, self.train.width, self.train.channels];
         self.folder

@@ -294,9 +294,11 @@ impl Session<'_> {
         let train_seconds = clock.elapsed().as_secs_f64();
         let clock = Instant::now();
         let batch = self.config.eval_batch_size;
-        let test = evaluate(&self.net, &self.test, batch, &self.device)?;
+        let test = evaluate(&self.net, &self.test, batch, &self.device)?.accuracy;
         let validation = match &self.validation {
-            Some(data) => evaluate(&self.net, data, batch, &self.device)?.top1(),
+            Some(data) => evaluate(&self.net, data, batch, &self.device)?
+                .accuracy
+                .top1(),
             None => None,
         };
         let test_seconds = clock.elapsed().as_secs_f64();

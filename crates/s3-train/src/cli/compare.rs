@@ -79,7 +79,7 @@ pub(crate) fn table(runs: &[PathBuf]) -> Result<Table> {
 }
 
 /// How each run came about, from its manifest, with its accuracy after each epoch.
-fn origins(runs: &[PathBuf]) -> Result<String> {
+pub(crate) fn origins(runs: &[PathBuf]) -> Result<String> {
     use std::fmt::Write as _;
     let mut page = String::new();
     for run in runs {

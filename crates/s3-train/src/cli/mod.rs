@@ -2,17 +2,20 @@
 
 mod compare;
 mod demo;
+mod eval;
+mod export;
+mod fidelity;
+mod infer;
 mod list;
 mod progress;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use progress::Progress;
-use s3_train::checkpoint;
 use s3_train::config::Config;
 use s3_train::run::RunFolder;
+use s3_train::summary;
 use s3_train::train::{self, Outcome, Places};
-use s3_train::{data, eval, summary};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,8 +41,14 @@ enum Verb {
     Demo(Folders),
     /// Train an experiment into a run folder.
     Train(TrainArgs),
-    /// Evaluate a run's checkpoint on its test set.
-    Eval(EvalArgs),
+    /// Evaluate a run's checkpoint, or a packed network's file, on a test set.
+    Eval(eval::EvalArgs),
+    /// Freeze a run's network into one packed file.
+    Export(export::ExportArgs),
+    /// Classify images with a packed network.
+    Infer(infer::InferArgs),
+    /// Compare runs' networks with every file they can become.
+    Fidelity(fidelity::FidelityArgs),
     /// Compare finished runs in one table.
     Compare(compare::CompareArgs),
     /// Show the layers of an experiment's network: parameters, operations, bytes.
@@ -69,6 +78,9 @@ struct TrainArgs {
     /// Replaces the seed.
     #[arg(long)]
     seed: Option<u64>,
+    /// Starts from the weights of a safetensors file, `from:FILE`: the setting `init_from`.
+    #[arg(long, value_name = "from:FILE", value_parser = init_from)]
+    init: Option<String>,
     /// Goes on with this run where its last checkpoint stands.
     #[arg(long)]
     resume: bool,
@@ -77,21 +89,6 @@ struct TrainArgs {
     checkpoint_seconds: u64,
     #[command(flatten)]
     folders: Folders,
-}
-
-#[derive(Args)]
-struct EvalArgs {
-    /// A run's folder.
-    run: PathBuf,
-    /// `last`, `best` or a checkpoint file.
-    #[arg(long, default_value = "last")]
-    checkpoint: String,
-    /// Prints one JSON object.
-    #[arg(long)]
-    json: bool,
-    /// Folder of the data sets' files [default: $S3_DATA_DIR, else data].
-    #[arg(long)]
-    data_dir: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -104,6 +101,13 @@ struct SummaryArgs {
     /// Prints JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// The setting that `--init from:FILE` stands for.
+fn init_from(text: &str) -> Result<String, String> {
+    let file = text.strip_prefix("from:").filter(|file| !file.is_empty());
+    let file = file.ok_or_else(|| format!("expected from:FILE, got {text}"))?;
+    Ok(format!("init_from={}", toml::Value::from(file)))
 }
 
 /// Parses the command line and runs its verb.
@@ -119,7 +123,10 @@ pub(crate) fn run() -> Result<ExitCode> {
             demo::run(&folders)
         }
         Verb::Train(args) => train(&args),
-        Verb::Eval(args) => evaluate(&args),
+        Verb::Eval(args) => eval::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Infer(args) => infer::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Fidelity(args) => fidelity::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Compare(args) => compare::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Summary(args) => show_summary(&args),
         Verb::List(args) => list::run(&args).map(|()| ExitCode::SUCCESS),
@@ -183,6 +190,7 @@ fn places(folders: &Folders, resume: bool, checkpoint_seconds: u64) -> Places<'s
 fn train(args: &TrainArgs) -> Result<ExitCode> {
     let mut overrides = args.overrides.clone();
     overrides.extend(args.seed.map(|s| format!("seed={s}")));
+    overrides.extend(args.init.clone());
     let config = Config::load(&args.experiment, &overrides)?;
     stop_on_ctrl_c()?;
     let places = places(&args.folders, args.resume, args.checkpoint_seconds);
@@ -214,55 +222,6 @@ fn report(outcome: &Outcome, hint: &str) -> ExitCode {
             ExitCode::from(130)
         }
     }
-}
-
-fn evaluate(args: &EvalArgs) -> Result<ExitCode> {
-    let folder = RunFolder::open(&args.run)?;
-    let config = Config::load(&folder.config(), &[])?;
-    let device = train::device(&config)?;
-    let path = match args.checkpoint.as_str() {
-        "last" => folder.last(),
-        "best" => folder.best(),
-        file => PathBuf::from(file),
-    };
-    let (header, tensors) = checkpoint::load(&path, &device)?;
-    let method = config
-        .method
-        .get("name")
-        .and_then(toml::Value::as_str)
-        .unwrap_or_default();
-    header.check(&path, &config.model.name, method, None)?;
-    // Runs of one configuration differ in nothing but the seed, the name's last part.
-    let unseeded = |name: &str| name.rsplit_once("-s").map(|(n, _)| n.to_string());
-    let run = config.run_name()?.display().to_string();
-    if unseeded(&header.run) != unseeded(&run) {
-        bail!(
-            "{}: a checkpoint of run {}, expected one of {run}",
-            path.display(),
-            header.run
-        )
-    }
-    let splits = data::load(&config.data, Some(&data_dir(args.data_dir.as_ref())))?;
-    let (net, params) = train::build(&config, &splits.test, &device)?;
-    train::load_params(&params, &tensors, &path)?;
-    let sums = eval::evaluate(&net, &splits.test, config.eval_batch_size, &device)?;
-    let (loss, top1, top5) = (sums.mean_loss(), sums.top1(), sums.top5());
-    if args.json {
-        let value = serde_json::json!({
-            "checkpoint": path, "images": sums.n, "loss": loss, "top1": top1, "top5": top5,
-        });
-        say!("{value}");
-    } else {
-        say!(
-            "{} test images: loss {:.4}, top-1 {:.2} %, top-5 {:.2} % ({})",
-            sums.n,
-            loss.unwrap_or(f64::NAN),
-            100.0 * top1.unwrap_or(f64::NAN),
-            100.0 * top5.unwrap_or(f64::NAN),
-            path.display()
-        );
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn show_summary(args: &SummaryArgs) -> Result<ExitCode> {

@@ -43,6 +43,7 @@ pub mod shapes;
 
 use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,9 @@ pub enum DataName {
 }
 
 impl DataName {
+    /// Every data set.
+    pub const ALL: [Self; 4] = [Self::Shapes, Self::Mnist, Self::Cifar10, Self::Imagenet];
+
     /// The name as configs write it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -82,6 +86,18 @@ impl DataName {
 impl fmt::Display for DataName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+impl FromStr for DataName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|data| data.as_str() == name);
+        found.ok_or_else(|| {
+            let known = Self::ALL.map(Self::as_str).join(", ");
+            format!("unknown data set `{name}`, expected one of {known}")
+        })
     }
 }
 
@@ -179,12 +195,8 @@ mod tests {
 
     #[test]
     fn names_in_configs_are_those_of_as_str() {
-        for name in [
-            DataName::Shapes,
-            DataName::Mnist,
-            DataName::Cifar10,
-            DataName::Imagenet,
-        ] {
+        for name in DataName::ALL {
+            assert_eq!(name.as_str().parse(), Ok(name));
             let config: DataConfig = toml::from_str(&format!("name = '{name}'")).unwrap();
             assert_eq!(config, DataConfig::of(name));
             assert_eq!(

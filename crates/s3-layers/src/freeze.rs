@@ -1,0 +1,264 @@
+//! Freezing: latents become codes, codes become packed matrices, and every batch norm becomes one
+//! scale and one bias a channel behind its convolution.
+//!
+//! ```text
+//! y = act(bn_scale (s 2^k) Σ level/2^k · x + bn_shift + residual)
+//! ```
+//!
+//! A method's float scale `s` (one a layer, one a filter) and the power of two `2^k` that all levels
+//! of a filter share go into the channel's scale, so that weights stay powers of two of the fewest
+//! bits. Dividing by `2^k` is exact: where a method has no scale, a frozen channel has the trained
+//! one's scale to the bit.
+
+use crate::QuantLinear;
+use crate::quantized::{Mode, QuantLayer, in_layer};
+use crate::resnet::{Block, ConvBn, ResNet, Residual};
+use candle_core::{Result, bail};
+use s3_core::host::Host;
+use s3_core::{Codes, Scale, WeightForm};
+use s3_kernels::model::{Activations, Conv, Input, Network, Node, Op, Then, Weight};
+use s3_kernels::{BitWidth, PackedMatrix};
+
+impl ResNet {
+    /// The network as a file holds it, in evaluation mode and with f32 activations: each weight from
+    /// its method's codes, or in full precision where the layer's [form](WeightForm) is a float.
+    ///
+    /// # Errors
+    /// One line that names the layer: discrete weights that have no codes (several float planes, say),
+    /// or levels of one filter that are further apart than 4 bits hold (`2^6`).
+    ///
+    /// ```
+    /// use candle_core::Device;
+    /// use s3_core::{Params, s3::S3};
+    /// use s3_layers::{Architecture, ResNet, ResNetConfig, model::Input};
+    ///
+    /// let config = ResNetConfig::new(Architecture::ResNet8, 1, 2);
+    /// let net = ResNet::new(&config, &S3::new(2), &Params::new(1, &Device::Cpu))?;
+    /// let (mean, std) = (vec![0.0], vec![1.0]);
+    /// let input = Input { height: 8, width: 8, channels: 1, mean, std, scale: 1.0 };
+    /// let frozen = net.freeze("two", input, vec!["cat".into(), "dog".into()])?;
+    /// // A convolution, three blocks of two, two parameter-free shortcuts, the mean, the classifier.
+    /// assert_eq!(frozen.nodes.len(), 1 + 6 + 2 + 1 + 1);
+    /// assert_eq!(frozen.nodes[2].name, "layer1.0.conv2");
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn freeze(&self, name: &str, input: Input, classes: Vec<String>) -> Result<Network> {
+        let mut nodes = Nodes::default();
+        let mut value = nodes.conv_bn(&self.stem, 0, None, true)?;
+        if self.max_pool {
+            let op = Op::MaxPool {
+                kernel: 3,
+                stride: 2,
+                padding: 1,
+            };
+            value = nodes.push("maxpool", value, op);
+        }
+        for block in &self.blocks {
+            value = nodes.block(block, value)?;
+        }
+        value = nodes.push("avgpool", value, Op::MeanPool { shift: 0 });
+        nodes.linear(&self.fc, value)?;
+        Ok(Network {
+            name: name.to_string(),
+            input,
+            classes,
+            activations: Activations::F32,
+            nodes: nodes.0,
+        })
+    }
+}
+
+/// The nodes so far; each method adds some and returns the value that the last of them makes.
+#[derive(Default)]
+struct Nodes(Vec<Node>);
+
+impl Nodes {
+    fn push(&mut self, name: &str, input: usize, op: Op) -> usize {
+        let name = name.to_string();
+        self.0.push(Node { name, input, op });
+        self.0.len()
+    }
+
+    fn block(&mut self, block: &Block, input: usize) -> Result<usize> {
+        let residual = match &block.residual {
+            Residual::Identity => input,
+            &Residual::SubsampleAndPad { stride, channels } => {
+                let first = block.main.first().map_or("", |c| &c.conv.layer.spec.name);
+                let block = first.rsplit_once('.').map_or(first, |(block, _)| block);
+                let op = Op::SubsampleAndPad { stride, channels };
+                self.push(&format!("{block}.downsample"), input, op)
+            }
+            Residual::Project(conv) => self.conv_bn(conv, input, None, false)?,
+        };
+        let mut value = input;
+        for (i, conv) in block.main.iter().enumerate() {
+            let last = i + 1 == block.main.len();
+            value = self.conv_bn(conv, value, last.then_some(residual), true)?;
+        }
+        Ok(value)
+    }
+
+    fn conv_bn(
+        &mut self,
+        ConvBn { conv, bn }: &ConvBn,
+        input: usize,
+        residual: Option<usize>,
+        relu: bool,
+    ) -> Result<usize> {
+        let spec = &conv.layer.spec;
+        let (weight, factors) = in_layer(&spec.name, weight(&conv.layer))?;
+        let (scale, shift) = in_layer(bn.name(), bn.scale_shift())?;
+        let scale = Host::new(&scale)?;
+        let scale = scale.iter().zip(&factors).map(|(s, f)| s * f).collect();
+        let (stride, padding) = conv.geometry();
+        let op = Op::Conv(Conv {
+            weight,
+            in_channels: spec.shape[1],
+            out_channels: spec.shape[0],
+            kernel: spec.shape[2],
+            stride,
+            padding,
+            residual,
+            relu,
+            then: Then::Scale {
+                scale,
+                bias: Host::new(&shift)?.to_vec(),
+            },
+        });
+        Ok(self.push(&spec.name, input, op))
+    }
+
+    fn linear(&mut self, linear: &QuantLinear, input: usize) -> Result<usize> {
+        let spec = &linear.layer.spec;
+        let (weight, scale) = in_layer(&spec.name, weight(&linear.layer))?;
+        let op = Op::Conv(Conv {
+            weight,
+            in_channels: spec.shape[1],
+            out_channels: spec.shape[0],
+            kernel: 1,
+            stride: 1,
+            padding: 0,
+            residual: None,
+            relu: false,
+            then: Then::Scale {
+                scale,
+                bias: Host::new(linear.bias())?.to_vec(),
+            },
+        });
+        Ok(self.push(&spec.name, input, op))
+    }
+}
+
+/// A layer's weights in the order of the kernels, and the factor of each of its rows.
+fn weight(layer: &QuantLayer) -> Result<(Weight, Vec<f32>)> {
+    let shape = &layer.spec.shape;
+    match (layer.quantizer.codes()?, layer.quantizer.form()) {
+        (Some(codes), _) => {
+            let (packed, factors) = pack(&codes)?;
+            Ok((Weight::Packed(packed), factors))
+        }
+        (None, WeightForm::Float) => {
+            let values = layer.weight(Mode::Eval)?.contiguous()?;
+            let rows = rows_of(&Host::new(&values)?, shape);
+            Ok((Weight::F32(rows), vec![1.0; shape[0]]))
+        }
+        (None, WeightForm::Discrete { .. }) => bail!(
+            "its weights have no codes: they are not one power of two times a scale each, so they cannot be packed"
+        ),
+    }
+}
+
+/// Packs codes as narrowly as their levels allow, each row divided by the power of two that all its
+/// levels share; that power and the codes' scale are the row's factor.
+fn pack(codes: &Codes) -> Result<(PackedMatrix, Vec<f32>)> {
+    let rows = codes.shape.first().copied().unwrap_or(0);
+    let cols = codes.levels.len() / rows.max(1);
+    let mut levels = rows_of(&codes.levels, &codes.shape);
+    let (mut factors, mut largest) = (Vec::with_capacity(rows), 0);
+    for (r, row) in levels.chunks_mut(cols.max(1)).enumerate() {
+        let shared = row.iter().filter(|&&l| l != 0).map(|l| l.trailing_zeros());
+        let shared = shared.min().unwrap_or(0);
+        for level in row {
+            *level >>= shared;
+            largest = largest.max(level.unsigned_abs());
+        }
+        let scale = match &codes.scale {
+            Scale::One => 1.0,
+            Scale::Layer(s) => *s,
+            Scale::Filter(s) => s[r],
+        };
+        factors.push(scale * (1u32 << shared) as f32);
+    }
+    let fits = |w: &BitWidth| largest <= 1 << w.t();
+    let Some(width) = BitWidth::ALL.into_iter().find(fits) else {
+        bail!(
+            "the levels of one filter are a factor {largest} apart, packed weights hold up to {}",
+            1 << BitWidth::B4.t()
+        )
+    };
+    let levels: Vec<i8> = levels.into_iter().map(|l| l as i8).collect();
+    let packed = PackedMatrix::from_levels(&levels, rows, cols, width);
+    Ok((packed.map_err(candle_core::Error::wrap)?, factors))
+}
+
+/// torch's `[out, in, kh, kw]` (or `[out, in]`) as rows in `(kh, kw, in)` order.
+fn rows_of<T: Copy>(values: &[T], shape: &[usize]) -> Vec<T> {
+    let inputs = shape.get(1).copied().unwrap_or(1);
+    let area: usize = shape.iter().skip(2).product();
+    let mut rows = Vec::with_capacity(values.len());
+    for filter in values.chunks_exact((inputs * area).max(1)) {
+        for at in 0..area {
+            rows.extend((0..inputs).map(|c| filter[c * area + at]));
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codes(shape: &[usize], levels: &[i32], scale: Scale) -> Codes {
+        Codes {
+            shape: shape.to_vec(),
+            levels: levels.to_vec(),
+            scale,
+        }
+    }
+
+    #[test]
+    fn shared_powers_of_two_and_scales_become_the_rows_factors() -> Result<()> {
+        let given = codes(&[3, 2], &[256, -512, 0, 0, 16, 64], Scale::One);
+        let (packed, factors) = pack(&given)?;
+        assert_eq!(packed.bit_width(), BitWidth::B3);
+        assert_eq!(packed.to_levels(), [1, -2, 0, 0, 1, 4]);
+        assert_eq!(factors, [256.0, 1.0, 16.0]);
+
+        let (packed, factors) = pack(&codes(&[2, 1], &[-2, 4], Scale::Layer(0.75)))?;
+        assert_eq!(packed.bit_width(), BitWidth::B2);
+        assert_eq!((packed.to_levels(), factors), (vec![-1, 1], vec![1.5, 3.0]));
+        let (_, factors) = pack(&codes(&[2, 1], &[1, 2], Scale::Filter(vec![3.0, -5.0])))?;
+        assert_eq!(factors, [3.0, -10.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn levels_too_far_apart_are_refused_with_the_reason() {
+        let wide = codes(&[1, 2], &[1, -128], Scale::One);
+        let message = pack(&wide).expect_err("7 places").to_string();
+        assert!(
+            message.contains("128") && message.contains("64"),
+            "{message}"
+        );
+        // Alone in its filter, each is 1.
+        assert!(pack(&codes(&[2, 1], &[1, -128], Scale::One)).is_ok());
+    }
+
+    #[test]
+    fn rows_run_over_the_kernel_first_and_channels_last() {
+        // [1, 2, 1, 3]: channel 0 holds 0, 1, 2 and channel 1 holds 3, 4, 5.
+        let values = [0, 1, 2, 3, 4, 5];
+        assert_eq!(rows_of(&values, &[1, 2, 1, 3]), [0, 3, 1, 4, 2, 5]);
+        assert_eq!(rows_of(&values, &[3, 2]), values);
+    }
+}

@@ -1,0 +1,119 @@
+//! What freezing and 8-bit activations cost: a run's network beside every file it can become.
+
+use super::{compare, data_dir};
+use anyhow::{Context, Result};
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
+use s3_layers::model::{Activations, Model};
+use s3_layers::quantize::{Calibration, quantize};
+use s3_train::eval::{self, Answers};
+use s3_train::files::write_atomically;
+use s3_train::packed::{evaluate, f32_bytes, observe};
+use s3_train::trained::Trained;
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub(crate) struct FidelityArgs {
+    /// Run folders.
+    #[arg(required = true)]
+    runs: Vec<PathBuf>,
+    /// Training images that ranges are observed on.
+    #[arg(long, default_value_t = 1000)]
+    calibration_images: usize,
+    /// Also writes the table as a Markdown page.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Folder of the data sets' files [default: $S3_DATA_DIR, else data].
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+}
+
+/// The 8-bit files, as `export` names their settings.
+const CALIBRATIONS: [(&str, Calibration); 3] = [
+    ("minmax", Calibration::MinMax),
+    ("percentile", Calibration::Percentile),
+    ("mse", Calibration::Mse),
+];
+
+pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header([
+        "run",
+        "network",
+        "test top-1",
+        "against trained",
+        "other top-1 answers",
+        "of images",
+        "bytes",
+    ]);
+    for folder in &args.runs {
+        add_run(&mut table, folder, args)?;
+    }
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    say!("{table}");
+    if let Some(path) = &args.markdown {
+        write_atomically(path, page(&table, args)?.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn add_run(table: &mut Table, folder: &Path, args: &FidelityArgs) -> Result<()> {
+    let data_dir = data_dir(args.data_dir.as_ref());
+    let trained = Trained::open(folder, "last", Some(&data_dir))?;
+    let (splits, batch) = (&trained.splits, trained.config.eval_batch_size);
+    let experiment = &trained.config.experiment;
+    let reference = eval::evaluate(&trained.net, &splits.test, batch, &trained.device)?;
+    let top1 = |a: &Answers| 100.0 * a.accuracy.top1().unwrap_or(f64::NAN);
+    let mut row = |name: &str, answers: &Answers, bytes: usize| {
+        table.add_row([
+            experiment.clone(),
+            name.to_string(),
+            format!("{:.2} %", top1(answers)),
+            format!("{:+.2}", top1(answers) - top1(&reference)),
+            reference.differing(answers).to_string(),
+            reference.top1.len().to_string(),
+            bytes.to_string(),
+        ]);
+    };
+    let frozen = trained.freeze()?;
+    row("trained", &reference, f32_bytes(&frozen));
+    let mut file = |name: &str, network| -> Result<()> {
+        // Through its bytes: what is measured is what a reader of the file gets.
+        let bytes = Model::new(network)?.to_bytes();
+        let model = Model::from_bytes(&bytes).with_context(|| name.to_string())?;
+        row(name, &evaluate(&model, &splits.test, batch)?, bytes.len());
+        Ok(())
+    };
+    file("f32", frozen.clone())?;
+    let observed = observe(&frozen, &splits.train, args.calibration_images)?;
+    for (word, activations) in [("u8", Activations::U8), ("u8-shift", Activations::U8Shift)] {
+        for (calibration, how) in CALIBRATIONS {
+            let name = format!("{word}, {calibration}");
+            match quantize(&frozen, &observed, activations, how) {
+                Ok(network) => file(&name, network)?,
+                // Said once; the other calibrations fail alike.
+                Err(e) => {
+                    say!("{experiment}: {word}: {e}");
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn page(table: &Table, args: &FidelityArgs) -> Result<String> {
+    let mut page = format!(
+        "# From trained to packed\n\n\
+         Written by `cargo xtask fidelity RUN... --markdown FILE`. Each run's network is frozen, written \
+         as a packed file, read again and evaluated on the whole test set; \"other top-1 answers\" \
+         counts the images whose class is another one than the trained network's. 8-bit ranges were \
+         observed on the first {} training images, without labels. The bytes of \"trained\" are its \
+         weights, scales and biases as f32; the others are whole files.\n\n{table}\n\n",
+        args.calibration_images
+    );
+    page += &compare::origins(&args.runs)?;
+    Ok(page)
+}

@@ -1,0 +1,147 @@
+//! From a run's folder to a packed file and back, and every method on the way.
+
+mod common;
+
+use candle_core::{Device, Tensor};
+use common::{Bench, refusal, succeed};
+use s3_core::{Params, Role};
+use s3_layers::model::{Input, Model};
+use s3_layers::{Architecture, Mode, ResNet, ResNetConfig};
+use s3_quant::{ByRole, METHODS};
+
+/// The scores of a network are sums of the same products in another order: at most 576 of them, ten
+/// layers deep, each within `2^-24` of its magnitudes.
+const FLOAT_ERROR: f32 = 1e-4;
+
+fn input(side: usize) -> Input {
+    Input {
+        height: side,
+        width: side,
+        channels: 1,
+        mean: vec![0.0],
+        std: vec![1.0],
+        scale: 1.0,
+    }
+}
+
+#[test]
+fn every_method_freezes_to_what_it_trained_or_says_why_not() {
+    let image: Vec<f32> = (0..64).map(|i| (i as f32 * 0.37).sin()).collect();
+    let x = Tensor::from_slice(&image, (1, 8, 8, 1), &Device::Cpu).expect("an image");
+    for entry in METHODS {
+        for &bits in entry.bits {
+            let mut table = toml::toml! { name = "x" };
+            table.insert("name".into(), entry.name.into());
+            if s3_quant::build(&table).is_err() {
+                table.insert("bits".into(), i64::from(bits).into());
+            }
+            let method = ByRole {
+                method: s3_quant::build(&table)
+                    .expect("the minimal configuration")
+                    .method,
+                full_precision: vec![Role::First, Role::Last],
+            };
+            let params = Params::new(1, &Device::Cpu);
+            let config = ResNetConfig::new(Architecture::ResNet8, 1, 4);
+            let net = ResNet::new(&config, &method, &params).expect("a network");
+            let classes = ["a", "b", "c", "d"].map(String::from).to_vec();
+            let network = match net.freeze("x", input(8), classes) {
+                Ok(network) => network,
+                Err(e) => {
+                    let message = e.to_string();
+                    assert!(message.starts_with("layer layer1.0.conv1: "), "{message}");
+                    assert!(!message.contains('\n'), "{message}");
+                    continue;
+                }
+            };
+            let served = Model::new(network)
+                .expect("runs")
+                .run(&image, 1)
+                .expect("scores");
+            let trained = net.forward(&x, Mode::Eval).expect("scores");
+            let trained = trained
+                .flatten_all()
+                .expect("flat")
+                .to_vec1::<f32>()
+                .expect("f32");
+            let most = trained.iter().fold(0f32, |m, v| m.max(v.abs()));
+            for (a, b) in served.iter().zip(&trained) {
+                let error = (a - b).abs() / most;
+                assert!(error <= FLOAT_ERROR, "{} {bits}: {error}", entry.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_becomes_a_file_that_answers_like_it() {
+    let bench = Bench::new();
+    succeed(&mut bench.train("runs", &["--set", "epochs=2"]));
+    let run = bench.run("runs").display().to_string();
+    let evaluate = |what: &str| -> serde_json::Value {
+        serde_json::from_str(&succeed(&mut bench.s3(&["eval", what, "--json"]))).expect("JSON")
+    };
+    let trained = evaluate(&run);
+    for (activations, bound) in [("f32", 1e-4), ("u8", 0.2), ("u8-shift", 0.4)] {
+        let file = format!("{activations}.safetensors");
+        let export = || {
+            let mut command = bench.s3(&["export", &run, "-o", &file]);
+            command.args(["--activations", activations, "--calibration-images", "60"]);
+            succeed(&mut command)
+        };
+        let table = export();
+        assert!(
+            table.contains("layer3.0.conv2") && table.contains("0, ±1, ±2, ±4"),
+            "{table}"
+        );
+        let bytes = std::fs::read(bench.path(&file)).expect("the file");
+        export();
+        let again = std::fs::read(bench.path(&file)).expect("the file");
+        assert!(bytes == again, "{activations}: two exports differ");
+        let model = Model::from_bytes(&bytes).expect("loads");
+        assert_eq!(model.to_bytes(), bytes);
+        assert_eq!(model.network().name, "resnet8-shapes");
+
+        // The file is evaluated on all test images, the run on its own 50.
+        assert_eq!(evaluate(&file)["images"], 2000);
+        let labels = s3_train::data::shapes::generate(Some(160), Some(50)).1;
+        let answers = s3_train::packed::evaluate(&model, &labels.into(), 25).expect("answers");
+        let loss = answers.accuracy.mean_loss().expect("a loss");
+        let was = trained["loss"].as_f64().expect("a loss");
+        assert!(
+            (loss - was).abs() < bound * was,
+            "{activations}: {loss}, trained {was}"
+        );
+    }
+}
+
+#[test]
+fn images_are_classified_with_names() {
+    let bench = Bench::new();
+    succeed(&mut bench.train("runs", &["--set", "epochs=1"]));
+    let run = bench.run("runs").display().to_string();
+    succeed(&mut bench.s3(&["export", &run, "-o", "n.safetensors"]));
+    let picture = image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8, y as u8, 9]));
+    picture.save(bench.path("p.png")).expect("a picture");
+    let answer = succeed(&mut bench.s3(&["infer", "n.safetensors", "p.png", "--json"]));
+    let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+    let top = answer["top"].as_array().expect("answers");
+    assert_eq!(top.len(), 5);
+    let name = top[0]["name"].as_str().expect("a name");
+    assert!(
+        s3_train::data::shapes::generate(Some(1), Some(1))
+            .0
+            .class_names
+            .iter()
+            .any(|n| n == name)
+    );
+    let plain = succeed(&mut bench.s3(&["infer", "n.safetensors", "p.png", "p.png"]));
+    assert_eq!(plain.lines().count(), 2 * 6, "{plain}");
+
+    std::fs::write(bench.path("bad.png"), b"no picture").expect("a file");
+    assert!(refusal(&mut bench.s3(&["infer", "n.safetensors", "bad.png"])).contains("bad.png"));
+    assert!(refusal(&mut bench.s3(&["infer", "bad.png", "p.png"])).contains("bad.png"));
+    assert!(refusal(&mut bench.s3(&["eval", "bad.png"])).contains("bad.png"));
+    let wrong = refusal(&mut bench.s3(&["eval", &run, "--data", "shapes"]));
+    assert!(wrong.contains("its own data set"), "{wrong}");
+}
