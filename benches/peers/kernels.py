@@ -1,4 +1,4 @@
-"""onnxruntime, PyTorch and numpy on the cases of `cargo xtask bench gemv|gemm|conv --peers`.
+"""onnxruntime, PyTorch and numpy on the cases of `cargo xtask bench gemv|gemm|conv|infer --peers`.
 
 Speaks the line protocol of benches/kernels/src/lib.rs on standard input and output, with one thread.
 A package that is not installed, or an operator that it does not have, is skipped with a word.
@@ -68,17 +68,28 @@ def model(op, inputs, weights, output, attributes=(), domain=""):
 
 
 def ort_call(*args, **kwargs):
+    return ort_session(model(*args, **kwargs), args[1], args[3])
+
+
+def ort_network(c, integer):
+    import networks
+
+    shape, classes, graph = networks.onnx_model(c["model"], c["batch"], integer)
+    return ort_session(graph, [("x", floats(*shape))], ("f4", (c["batch"], classes)))
+
+
+def ort_session(graph, inputs, output):
     """A session with bound inputs and outputs, as a function of nothing."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    session = ort.InferenceSession(model(*args, **kwargs), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     binding = session.io_binding()
-    for name, array in args[1]:
+    for name, array in inputs:
         binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
-    dtype, shape = args[3]
+    dtype, shape = output
     binding.bind_ortvalue_output("y", ort.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(dtype).type))
     return lambda: session.run_with_iobinding(binding)
 
@@ -228,6 +239,10 @@ PRODUCTS = {
     ("torch", "u8s8"): torch_u8s8,
     ("torch", "s8s8"): torch_s8s8,
 }
+NETWORKS = {
+    ("onnxruntime", "u8s8"): lambda c: (ort_network(c, True), 0),
+    ("onnxruntime", "f32"): lambda c: (ort_network(c, False), 0),
+}
 CONVOLUTIONS = {
     ("onnxruntime", "u8s8"): lambda c: ort_conv(c, "u8s8", False),
     ("onnxruntime", "u8s8 NHWC"): lambda c: ort_conv(c, "u8s8", True),
@@ -241,16 +256,17 @@ def prepare(case):
     programs, skipped = [], []
     macs = case["m"] * case["n"] * case["k"]
     floats_only = case["bench"].endswith("_f32")
-    for (package, dtype), make in (CONVOLUTIONS if "height" in case else PRODUCTS).items():
+    table = NETWORKS if "model" in case else CONVOLUTIONS if "height" in case else PRODUCTS
+    for (package, dtype), make in table.items():
         if floats_only and dtype != "f32":
             continue
         try:
             # A product of 2-bit blocks is for vectors and few rows.
-            if (dtype == "2-bit" and case["m"] > 64) or (dtype == "nothing" and case["cold"]):
+            if (dtype == "2-bit" and case["m"] > 64) or (dtype == "nothing" and case.get("cold")):
                 continue
             call, size = make(case)
             calls = [call]
-            if case["cold"]:
+            if case.get("cold"):
                 calls += [make(case)[0] for _ in range(1, -(-COLD_BYTES // size))]
             for call in calls:
                 call()

@@ -1,5 +1,7 @@
-//! Our side of `cargo xtask bench gemv|gemm|conv`, and the limits of the machine.
+//! Our side of `cargo xtask bench gemv|gemm|conv|infer`, and the limits of the machine.
 #![forbid(unsafe_code)]
+
+mod networks;
 
 use std::rc::Rc;
 
@@ -21,6 +23,7 @@ fn main() -> Result<()> {
             for &bits in &case.bits {
                 let mut ours = match case.bench.as_str() {
                     "conv" => convolutions(case, bits)?,
+                    "infer" => networks::programs(case, width(bits)?)?,
                     "gemm_f32" => vec![float_product(case, bits)?],
                     "conv_f32" => vec![float_convolution(case, bits)?],
                     _ => products(case, bits)?,

@@ -269,6 +269,9 @@ fn line(one: &Measured, beside: &[Measured]) -> Value {
     line["median_us"] = median.into();
     line["min_us"] = one.min_us.into();
     line["max_us"] = max.into();
+    if let Some(batch) = one.number("batch") {
+        line["images_per_s"] = (batch * 1e6 / median).into();
+    }
     line["rounds"] = one.us.len().into();
     line["gmacs"] = one.giga_per_s("macs").into();
     for (limit, unit) in [("dot", "macs"), ("f32", "macs"), ("read", "bytes")] {

@@ -2,7 +2,7 @@
 //! throttled machine slows both.
 //!
 //! `train_step` runs the binary of that name in `benches/` and, with `--peers`, its twin
-//! `benches/peers/train_step.py`, round after round. `train_kernels` runs alone. `gemv`, `gemm`, `conv`, `f32` and `kernels` (all of
+//! `benches/peers/train_step.py`, round after round. `train_kernels` runs alone. `gemv`, `gemm`, `conv`, `f32`, `infer` and `kernels` (all of
 //! them) let the processes of [`host`] take turns. The medians over the rounds, their spread, the machine,
 //! the command and the date make a report.
 
@@ -36,6 +36,8 @@ pub(crate) enum Name {
     Conv(kernels::Options),
     /// Products and convolutions of f32 activations
     F32(kernels::Options),
+    /// Whole networks of random weights: ResNet-18 at 224 and ResNet-20 at 32, batch 1 and 8
+    Infer(kernels::Options),
     /// gemv, gemm, conv and f32 in one go, with every bar of docs/results/kernels.md
     Kernels(kernels::Options),
 }
@@ -48,6 +50,7 @@ pub(crate) fn run(name: &Name) -> Result<ExitCode> {
         Name::Gemm(options) => kernels::run(&["gemm"], options),
         Name::Conv(options) => kernels::run(&["conv"], options),
         Name::F32(options) => kernels::run(&["gemm_f32", "conv_f32"], options),
+        Name::Infer(options) => kernels::run(&["infer"], options),
         Name::Kernels(options) => {
             kernels::run(&["gemv", "gemm", "conv", "gemm_f32", "conv_f32"], options)
         }

@@ -87,7 +87,7 @@ pub(super) fn report(all: &[Measured]) -> String {
         };
         let peak = limit_of(all, index, limit).and_then(|m| m.giga_per_s("macs"));
         let rate = one.giga_per_s("macs").unwrap_or_default();
-        let name = ["peer", "dtype", "kernel", "output"].map(|key| one.word(key));
+        let name = ["peer", "model", "dtype", "kernel", "output"].map(|key| one.word(key));
         let name: Vec<&str> = name.into_iter().filter(|word| !word.is_empty()).collect();
         let _ = writeln!(
             page,

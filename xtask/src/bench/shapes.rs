@@ -93,6 +93,9 @@ const LAYERS: [(usize, usize, usize, usize, usize); 27] = [
 /// How many of [`LAYERS`] are measured without `--all`.
 const LAYERS_BY_DEFAULT: usize = 4;
 
+/// The networks of `infer`, and the multiply-adds of an image.
+const NETWORKS: [(&str, u64); 2] = [("resnet18", 1_814_073_344), ("resnet20", 40_551_040)];
+
 /// The cases of a bench, as the line protocol spells them, for weights of `bits`.
 pub(super) fn cases(bench: &str, all: bool, bits: &[u64]) -> Vec<Value> {
     let some = |default: usize, whole: usize| if all { whole } else { default };
@@ -109,6 +112,14 @@ pub(super) fn cases(bench: &str, all: bool, bits: &[u64]) -> Vec<Value> {
             let products = &PRODUCTS[..some(PRODUCTS_BY_DEFAULT, PRODUCTS.len())];
             products.iter().map(|&mnk| product(mnk, false)).collect()
         }
+        "infer" => NETWORKS
+            .iter()
+            .flat_map(|&(model, macs)| [1, 8].map(|batch| (model, macs, batch)))
+            .map(|(model, macs, batch)| {
+                let (m, n) = (batch, 1);
+                json!({"bench": bench, "model": model, "batch": batch, "m": m, "n": n, "k": macs, "bits": bits})
+            })
+            .collect(),
         _ => {
             let layers = &LAYERS[..some(LAYERS_BY_DEFAULT, LAYERS.len())];
             layers

@@ -89,7 +89,7 @@ impl Maker {
             }
             Of::Plain if self.activations == Activations::F32 => Weight::F32(v.reals(len)),
             Of::Plain => {
-                let levels = (0..len).map(|_| v.below(129) as i8 - 64).collect();
+                let levels = (0..len).map(|_| (v.below(129) as i16 - 64) as i8).collect();
                 Weight::Dense(DenseMatrix::from_levels(levels, out_channels, columns).unwrap())
             }
         };
