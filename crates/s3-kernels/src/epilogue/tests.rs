@@ -264,8 +264,8 @@ mod requant {
                     }
                     check(&epilogue, rows, channels, bound);
                     for row in super::accumulators(bound, rows) {
-                        for n in 0..channels.min(64) {
-                            let residual = with_residual.then_some(values[n]);
+                        for (n, &value) in values.iter().enumerate().take(channels.min(64)) {
+                            let residual = with_residual.then_some(value);
                             let expected = definition(&requant, relu, row.0[n], n, residual);
                             let got = epilogue.value(row.0[n], n, n);
                             assert_eq!(got, expected, "{case} {n} {}", row.0[n]);

@@ -77,6 +77,10 @@ pub struct Node {
 
 /// What a node does.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has some dozens of these, nearly all of them convolutions"
+)]
 pub enum Op {
     /// A convolution and what follows it; a classifier is a 1x1 convolution of one pixel.
     Conv(Conv),

@@ -1,5 +1,6 @@
 //! The runtime: a network that was checked, and the buffers that its runs share.
 
+use std::boxed::Box;
 use std::sync::{Mutex, PoisonError};
 use std::vec;
 use std::vec::Vec;
@@ -68,7 +69,7 @@ pub struct Model {
 enum Table {
     None,
     Float(FloatWeights),
-    Requant(RequantTable),
+    Requant(Box<RequantTable>),
 }
 
 /// The buffers of one run.
@@ -200,7 +201,7 @@ impl Model {
         const UNIT: f32 = 12_582_912.0;
         let scale = self.network.input.scale;
         for (to, x) in image.iter_mut().zip(x) {
-            let clamped = (x / scale).max(-127.0).min(127.0);
+            let clamped = (x / scale).clamp(-127.0, 127.0);
             *to = (clamped + UNIT).to_bits() as u8 as i8;
         }
     }
@@ -254,14 +255,14 @@ impl Model {
             let y = &mut made[..len.unwrap_or(0)];
             let value = |value| self.held(slots, value, batch);
             match (&node.op, node.input) {
-                (Op::Conv(conv), 0) => self
-                    .byte_conv(index, conv, image, batch, slots, y, scores)
-                    .map_err(|e| Error::kernel(&node.name, e))?,
-                (Op::Conv(conv), from) => self
-                    .byte_conv(index, conv, value(from), batch, slots, y, scores)
-                    .map_err(|e| Error::kernel(&node.name, e))?,
-                (op, from) => pool::run(op, value(from), self.plan.shapes[from], y),
+                (Op::Conv(_), 0) => self.byte_conv(index, image, batch, slots, y, scores),
+                (Op::Conv(_), from) => self.byte_conv(index, value(from), batch, slots, y, scores),
+                (op, from) => {
+                    pool::run(op, value(from), self.plan.shapes[from], y);
+                    Ok(())
+                }
             }
+            .map_err(|e| Error::kernel(&node.name, e))?;
             let value = len.map_or(Value::F32(scores), |_| Value::U8(y));
             trace(index, value);
             self.put(slots, index, made);
@@ -330,13 +331,15 @@ impl Model {
     fn byte_conv<X: Activation>(
         &self,
         index: usize,
-        conv: &Conv,
         x: &[X],
         batch: usize,
         slots: &[Vec<u8>],
         y: &mut [u8],
         scores: &mut [f32],
     ) -> Result<(), crate::Error> {
+        let Op::Conv(conv) = &self.network.nodes[index].op else {
+            return Err(unexpected());
+        };
         let shape = conv.shape(batch, &self.plan.shapes[self.network.nodes[index].input]);
         match &self.tables[index] {
             Table::Requant(table) => {
@@ -377,7 +380,7 @@ impl Table {
             Then::Requant(requant) => {
                 let residual = conv.residual.is_some();
                 let table = RequantTable::new(requant, conv.relu, residual, by_shifts, bound);
-                Table::Requant(table)
+                Table::Requant(Box::new(table))
             }
             Then::Scale { .. } => Table::None,
         }

@@ -213,5 +213,5 @@ fn scaled(conv: &Conv, sum: f32, n: usize, residual: Option<Number>) -> Number {
     if let Some(residual) = residual {
         y += residual.real();
     }
-    Number::Real(if conv.relu && !(y > 0.0) { 0.0 } else { y })
+    Number::Real(if !conv.relu || y > 0.0 { y } else { 0.0 })
 }
