@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod conv;
+pub mod export;
 mod freeze;
 mod fused;
 mod linear;

@@ -1,0 +1,10 @@
+/* The sums of a layer of one window. */
+static void s3_sums(const s3_layer *layer, const int32_t *bias, const uint8_t *x, int32_t *sums)
+{
+    s3_reader from = {layer->weights, 0, 0};
+    uint32_t channel;
+    for (channel = 0; channel != layer->window.out_channels; ++channel) {
+        s3_row(&from, layer);
+        sums[channel] = s3_sum(x, layer->top) + bias[channel];
+    }
+}

@@ -1,0 +1,197 @@
+//! The words of the two files.
+
+use std::fmt::{Display, Write};
+
+use s3_kernels::model::{Input, Network, Op, Then};
+
+use super::super::error::Error;
+use super::digits::terms;
+use super::Writer;
+
+const HEAD: &str = include_str!("parts/head.c");
+const BORDER: &str = include_str!("parts/border.c");
+const CONV: &str = include_str!("parts/conv.c");
+const MAX_POOL: &str = include_str!("parts/max_pool.c");
+const SUBSAMPLE: &str = include_str!("parts/subsample.c");
+const MEAN_POOL: &str = include_str!("parts/mean_pool.c");
+const SUMS: &str = include_str!("parts/sums.c");
+const BEST: &str = include_str!("parts/best.c");
+
+/// Fraction bits of the scores that `best` compares.
+const SCORE_BITS: i32 = 23;
+
+pub(super) fn is_identifier(name: &str) -> bool {
+    let mut letters = name.chars();
+    letters.next().is_some_and(|c| c.is_ascii_lowercase())
+        && letters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// `text` as it may stand in a comment.
+pub(super) fn remark(text: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || ".-_ ".contains(c) { c } else { '_' };
+    text.chars().map(plain).collect()
+}
+
+/// A constant array.
+pub(super) fn array<T: Display>(to: &mut String, declaration: &str, values: &[T]) {
+    let _ = write!(to, "static const {declaration}[{}] = {{", values.len());
+    for (index, value) in values.iter().enumerate() {
+        let space = if index % 20 == 0 { "\n    " } else { " " };
+        let comma = if index + 1 < values.len() { "," } else { "" };
+        let _ = write!(to, "{space}{value}{comma}");
+    }
+    let _ = writeln!(to, "}};");
+}
+
+/// A string literal: what is no plain letter is written by its bytes.
+fn quoted(text: &str) -> String {
+    let mut literal = String::from('"');
+    for byte in text.bytes() {
+        match byte {
+            b' ' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b',' | b'.' => {
+                literal.push(byte.into());
+            }
+            _ => {
+                let _ = write!(literal, "\\{byte:03o}");
+            }
+        }
+    }
+    literal.push('"');
+    literal
+}
+
+pub(super) fn header(network: &Network, name: &str) -> String {
+    let Input {
+        height,
+        width,
+        channels,
+        ..
+    } = network.input;
+    include_str!("parts/header.h")
+        .replace("@title@", &remark(&network.name))
+        .replace("@name@", name)
+        .replace("@NAME@", &name.to_uppercase())
+        .replace("@height@", &height.to_string())
+        .replace("@width@", &width.to_string())
+        .replace("@channels@", &channels.to_string())
+        .replace("@input@", &(height * width * channels).to_string())
+        .replace("@classes@", &network.classes.len().to_string())
+}
+
+impl Writer<'_> {
+    /// The C file, with those functions that the network uses.
+    pub(super) fn source(&self, name: &str) -> Result<String, Error> {
+        let mut text = format!(
+            "/* {} */\n#include \"{name}.h\"\n\n",
+            remark(&self.network.name)
+        );
+        let offset = if self.last_tap > u16::MAX.into() { "uint32_t" } else { "uint16_t" };
+        let _ = write!(
+            text,
+            "typedef {offset} s3_offset;\n\n\
+             static uint8_t s3_values[{}];\n\
+             static uint8_t s3_scratch[{}];\n\
+             static int8_t s3_levels[{}];\n\
+             static s3_offset s3_taps[{}];\n\
+             static const s3_offset *s3_plus[7], *s3_minus[7];\n\n",
+            self.plan.len.max(1),
+            self.scratch.max(1),
+            self.most_columns,
+            self.most_taps,
+        );
+        let ops = || self.network.nodes.iter().map(|node| &node.op);
+        let requantizes =
+            |op: &Op| matches!(op, Op::Conv(conv) if matches!(conv.then, Then::Requant(_)));
+        let parts = [
+            (HEAD, true),
+            (BORDER, true),
+            (CONV, ops().any(requantizes)),
+            (MAX_POOL, ops().any(|op| matches!(op, Op::MaxPool { .. }))),
+            (SUBSAMPLE, ops().any(|op| matches!(op, Op::SubsampleAndPad { .. }))),
+            (MEAN_POOL, ops().any(|op| matches!(op, Op::MeanPool { .. }))),
+            (SUMS, true),
+        ];
+        for (part, _) in parts.into_iter().filter(|(_, is_used)| *is_used) {
+            text.push_str(part);
+            text.push('\n');
+        }
+        text.push_str(self.tables.trim_start());
+        let _ = write!(
+            text,
+            "\nvoid {name}_run(const int8_t *image, int32_t *sums)\n{{\n{}}}\n",
+            self.steps
+        );
+        self.after(&mut text, name)?;
+        Ok(text)
+    }
+
+    /// What is not inference: the 8-bit image, the best class, and scores.
+    fn after(&self, text: &mut String, name: &str) -> Result<(), Error> {
+        let Some(Op::Conv(last)) = self.network.nodes.last().map(|node| &node.op) else {
+            return Err(Error::network("expected a convolution as the last node"));
+        };
+        let Then::Scale { scale, bias } = &last.then else {
+            return Err(Error::network("expected f32 scores from the last node"));
+        };
+        if [scale.len(), bias.len()] != [last.out_channels; 2] {
+            return Err(Error::network("expected one scale and one bias a score"));
+        }
+        let most = scale.iter().fold(0f64, |most, &s| most.max(f64::from(s).abs()));
+        let unit = if most > 0.0 { most } else { 1.0 } / f64::from(1 << SCORE_BITS);
+        let fixed = |v: &f32| (f64::from(*v) / unit).round();
+        if bias.iter().any(|b| fixed(b).abs() > 2f64.powi(61)) {
+            return Err(Error::network("the scores' bias dwarfs their scale"));
+        }
+        let factors: Vec<u8> = scale.iter().flat_map(|s| terms(fixed(s) as i64)).collect();
+        let offsets: Vec<String> =
+            bias.iter().map(|b| format!("INT64_C({})", fixed(b) as i64)).collect();
+        let float = |values: &[f32]| values.iter().map(|v| format!("{v:?}f")).collect::<Vec<_>>();
+        let classes: Vec<String> = self.network.classes.iter().map(|c| quoted(c)).collect();
+        let pixels: Vec<i8> = pixels(&self.network.input);
+        let upper = name.to_uppercase();
+        let count = (self.network.input.height * self.network.input.width).to_string();
+        text.push('\n');
+        array(text, "int8_t s3_pixels", &pixels);
+        array(text, "uint8_t s3_score_terms", &factors);
+        array(text, "int64_t s3_score_bias", &offsets);
+        text.push_str(&BEST.replace("@name@", name).replace("@NAME@", &upper).replace("@pixels@", &count));
+        let _ = writeln!(text, "\n#ifdef {upper}_FLOAT");
+        array(text, "float s3_score_scale", &float(scale));
+        array(text, "float s3_score_offset", &float(bias));
+        text.push_str(
+            &include_str!("parts/scores.c").replace("@name@", name).replace("@NAME@", &upper),
+        );
+        text.push_str("#endif\n\n");
+        let mut names = String::new();
+        array(&mut names, &format!("char *const {name}_classes"), &classes);
+        text.push_str(names.trim_start_matches("static "));
+        Ok(())
+    }
+}
+
+/// The 8-bit number of each pixel value, channel after channel: the runtime's arithmetic.
+fn pixels(input: &Input) -> Vec<i8> {
+    let statistics = input.mean.iter().zip(&input.std);
+    let number = |pixel: u8, mean: f32, std: f32| {
+        let x = (f32::from(pixel) / 255.0 - mean) / std;
+        (x / input.scale).round_ties_even().clamp(-127.0, 127.0) as i8
+    };
+    statistics
+        .flat_map(|(&mean, &std)| (0..=255).map(move |pixel| number(pixel, mean, std)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_identifier, quoted, remark};
+
+    #[test]
+    fn names_are_identifiers_and_text_cannot_leave_its_place() {
+        assert!(is_identifier("resnet20_s3"));
+        for name in ["", "2", "Net", "a-b", "é"] {
+            assert!(!is_identifier(name), "{name}");
+        }
+        assert_eq!(remark("a */ b"), "a __ b");
+        assert_eq!(quoted("a\"??/é"), "\"a\\042\\077\\077\\057\\303\\251\"");
+    }
+}

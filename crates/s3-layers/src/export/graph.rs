@@ -1,0 +1,329 @@
+//! A network of f32 activations as an ONNX graph, in ONNX's layout: images `[N, channels, height, width]`,
+//! weights `[out, in, height, width]`.
+//!
+//! How a layer's weights are written is left to the caller, [`Weights`]; the rest is the same in ONNX
+//! and QONNX. A layer becomes
+//!
+//! `Conv -> (Mul scale -> Add bias) -> (Add residual) -> (Relu)`
+//!
+//! with the bias inside `Conv` where nothing is multiplied after it.
+
+use s3_kernels::model::{Activations, Conv, Network, Node, Op, Then, Weight};
+
+use super::error::Error;
+use super::message::{integer, metadata, value, window};
+use super::proto::tensor_proto::DataType;
+use super::proto::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+};
+use super::shapes::{Shape, shapes};
+
+/// The name of the network's input: `[N, channels, height, width]`, normalised.
+pub(super) const IMAGE: &str = "image";
+/// The name of its output: `[N, classes]`.
+pub(super) const SCORES: &str = "scores";
+
+/// What a layer's weight tensor is.
+pub(super) struct Written {
+    /// Its name in the graph.
+    pub(super) name: String,
+    /// Whether the layer's scale is in it.
+    pub(super) is_scaled: bool,
+}
+
+/// Writes a layer's weights into the graph.
+pub(super) type Weights<'a> = &'a dyn Fn(&mut Graph, &Layer<'_>) -> Result<Written, Error>;
+
+/// A convolution, its name, and what follows its sum.
+pub(super) struct Layer<'a> {
+    pub(super) name: &'a str,
+    pub(super) conv: &'a Conv,
+    pub(super) scale: &'a [f32],
+    pub(super) bias: &'a [f32],
+}
+
+/// The nodes and constants so far.
+#[derive(Default)]
+pub(super) struct Graph {
+    nodes: Vec<NodeProto>,
+    constants: Vec<TensorProto>,
+}
+
+/// What of ONNX a file asks for.
+pub(super) struct Version {
+    /// The version of the format.
+    pub(super) ir: i64,
+    /// The versions of the sets of operators, by domain.
+    pub(super) opsets: Vec<(&'static str, i64)>,
+}
+
+/// The whole file.
+pub(super) fn model(
+    network: &Network,
+    version: Version,
+    weights: Weights<'_>,
+) -> Result<ModelProto, Error> {
+    if network.activations != Activations::F32 {
+        return Err(Error::network(
+            "8-bit activations are rounded by a fixed-point sum, half up, and QuantizeLinear rounds one \
+             quotient, half to even: scores would differ. Export the network with f32 activations",
+        ));
+    }
+    let shapes = shapes(network)?;
+    let mut graph = Graph::default();
+    for (index, node) in network.nodes.iter().enumerate() {
+        let is_last = index + 1 == network.nodes.len();
+        graph.add(network, node, is_last, &shapes, weights)?;
+    }
+    let from = &shapes[0];
+    let image = [from.channels, from.height, from.width];
+    let opset = |(domain, version): (&str, i64)| OperatorSetIdProto {
+        domain: Some(domain.to_owned()),
+        version: Some(version),
+    };
+    Ok(ModelProto {
+        ir_version: Some(version.ir),
+        opset_import: version.opsets.into_iter().map(opset).collect(),
+        producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
+        producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        graph: Some(GraphProto {
+            name: Some(network.name.clone()),
+            node: graph.nodes,
+            initializer: graph.constants,
+            input: vec![value(IMAGE, &image)],
+            output: vec![value(SCORES, &[network.classes.len()])],
+            ..GraphProto::default()
+        }),
+        metadata_props: metadata(network),
+        ..ModelProto::default()
+    })
+}
+
+/// One ONNX node of several that a network's node becomes: the first reads the node's input, each other
+/// one what the one before it made.
+struct Step {
+    operator: &'static str,
+    others: Vec<String>,
+    attributes: Vec<AttributeProto>,
+}
+
+impl Graph {
+    /// Adds what `node` does.
+    fn add(
+        &mut self,
+        network: &Network,
+        node: &Node,
+        is_last: bool,
+        shapes: &[Shape],
+        weights: Weights<'_>,
+    ) -> Result<(), Error> {
+        let mut steps = match &node.op {
+            Op::Conv(conv) => self.layer(network, &node.name, conv, weights)?,
+            &Op::MaxPool {
+                kernel,
+                stride,
+                padding,
+            } => vec![Step::new("MaxPool", &[], window(kernel, stride, padding))],
+            &Op::SubsampleAndPad { stride, channels } => {
+                let from = &shapes[node.input];
+                self.subsample_and_pad(&node.name, from, stride, channels)
+            }
+            Op::MeanPool { .. } => vec![Step::new("GlobalAveragePool", &[], Vec::new())],
+        };
+        if is_last {
+            steps.push(Step::new("Flatten", &[], vec![integer("axis", 1)]));
+        }
+        let count = steps.len();
+        let mut from = value_name(network, node.input);
+        for (index, step) in steps.into_iter().enumerate() {
+            let to = match (index + 1 == count, is_last) {
+                (true, true) => SCORES.to_owned(),
+                (true, false) => node.name.clone(),
+                (false, _) => format!("{}.{index}", node.name),
+            };
+            let mut inputs = vec![std::mem::replace(&mut from, to.clone())];
+            inputs.extend(step.others);
+            self.node(step.operator, "", inputs, &to, step.attributes);
+        }
+        Ok(())
+    }
+
+    fn layer(
+        &mut self,
+        network: &Network,
+        name: &str,
+        conv: &Conv,
+        weights: Weights<'_>,
+    ) -> Result<Vec<Step>, Error> {
+        let Then::Scale { scale, bias } = &conv.then else {
+            return Err(Error::layer(name, "expected f32 results, got u8"));
+        };
+        let layer = Layer {
+            name,
+            conv,
+            scale,
+            bias,
+        };
+        let written = weights(self, &layer)?;
+        let is_scaled = written.is_scaled || scale.iter().all(|&s| s == 1.0);
+        let (scale_name, bias_name) = (format!("{name}.scale"), format!("{name}.bias"));
+        let mut others = vec![written.name];
+        let mut after = Vec::new();
+        if is_scaled {
+            self.floats(&bias_name, &[conv.out_channels], bias);
+            others.push(bias_name);
+        } else {
+            let channels = [1, conv.out_channels, 1, 1];
+            self.floats(&scale_name, &channels, scale);
+            self.floats(&bias_name, &channels, bias);
+            after.push(Step::new("Mul", &[&scale_name], Vec::new()));
+            after.push(Step::new("Add", &[&bias_name], Vec::new()));
+        }
+        let mut steps = vec![Step {
+            operator: "Conv",
+            others,
+            attributes: window(conv.kernel, conv.stride, conv.padding),
+        }];
+        steps.append(&mut after);
+        if let Some(residual) = conv.residual {
+            let residual = value_name(network, residual);
+            steps.push(Step::new("Add", &[&residual], Vec::new()));
+        }
+        if conv.relu {
+            steps.push(Step::new("Relu", &[], Vec::new()));
+        }
+        Ok(steps)
+    }
+
+    fn subsample_and_pad(
+        &mut self,
+        name: &str,
+        from: &Shape,
+        stride: usize,
+        channels: usize,
+    ) -> Vec<Step> {
+        let before = (channels - from.channels) / 2;
+        let after = channels - from.channels - before;
+        let mut constant = |what: &str, values: &[i64]| {
+            let name = format!("{name}.{what}");
+            self.integers(&name, values);
+            name
+        };
+        let slice = [
+            constant("starts", &[0, 0]),
+            constant("ends", &[from.height as i64, from.width as i64]),
+            constant("axes", &[2, 3]),
+            constant("steps", &[stride as i64, stride as i64]),
+        ];
+        let pads = constant("pads", &[0, before as i64, 0, 0, 0, after as i64, 0, 0]);
+        let slice: Vec<&str> = slice.iter().map(String::as_str).collect();
+        vec![
+            Step::new("Slice", &slice, Vec::new()),
+            Step::new("Pad", &[&pads], Vec::new()),
+        ]
+    }
+
+    /// Adds one ONNX node.
+    pub(super) fn node(
+        &mut self,
+        operator: &str,
+        domain: &str,
+        input: Vec<String>,
+        output: &str,
+        attribute: Vec<AttributeProto>,
+    ) {
+        self.nodes.push(NodeProto {
+            name: Some(format!("{output}:{operator}")),
+            op_type: Some(operator.to_owned()),
+            domain: (!domain.is_empty()).then(|| domain.to_owned()),
+            input,
+            output: vec![output.to_owned()],
+            attribute,
+            ..NodeProto::default()
+        });
+    }
+
+    /// Adds a constant of `dims` whose bytes are `raw`, little endian.
+    pub(super) fn tensor(&mut self, name: &str, data_type: DataType, dims: &[usize], raw: Vec<u8>) {
+        self.constants.push(TensorProto {
+            name: Some(name.to_owned()),
+            data_type: Some(data_type.into()),
+            dims: dims.iter().map(|&d| d as i64).collect(),
+            raw_data: Some(raw),
+            ..TensorProto::default()
+        });
+    }
+
+    /// Adds an f32 constant.
+    pub(super) fn floats(&mut self, name: &str, dims: &[usize], values: &[f32]) {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.tensor(name, DataType::Float, dims, raw);
+    }
+
+    fn integers(&mut self, name: &str, values: &[i64]) {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.tensor(name, DataType::Int64, &[values.len()], raw);
+    }
+}
+
+impl Step {
+    fn new(operator: &'static str, others: &[&str], attributes: Vec<AttributeProto>) -> Step {
+        Step {
+            operator,
+            others: others.iter().map(|&name| name.to_owned()).collect(),
+            attributes,
+        }
+    }
+}
+
+fn value_name(network: &Network, value: usize) -> String {
+    match value.checked_sub(1) {
+        None => IMAGE.to_owned(),
+        Some(node) => network.nodes[node].name.clone(),
+    }
+}
+
+impl Layer<'_> {
+    /// `[out, in, height, width]`.
+    pub(super) fn dims(&self) -> [usize; 4] {
+        let Conv {
+            out_channels,
+            in_channels,
+            kernel,
+            ..
+        } = *self.conv;
+        [out_channels, in_channels, kernel, kernel]
+    }
+
+    /// Rows of `(height, width, in)` as `[out, in, height, width]`.
+    pub(super) fn transposed<T: Copy>(&self, rows: &[T]) -> Vec<T> {
+        let [_, channels, kernel, _] = self.dims();
+        let taps = kernel * kernel;
+        let mut turned = Vec::with_capacity(rows.len());
+        for row in rows.chunks_exact((taps * channels).max(1)) {
+            for channel in 0..channels {
+                turned.extend((0..taps).map(|tap| row[tap * channels + channel]));
+            }
+        }
+        turned
+    }
+
+    /// The f32 weights of a layer that has them, written as they are.
+    pub(super) fn floats(&self, graph: &mut Graph, weights: &[f32]) -> Written {
+        let name = format!("{}.weight", self.name);
+        graph.floats(&name, &self.dims(), &self.transposed(weights));
+        Written {
+            name,
+            is_scaled: false,
+        }
+    }
+
+    /// The layer's integers and how many bits the format gives each; `None` for f32 weights.
+    pub(super) fn levels(&self) -> Option<Vec<i8>> {
+        match &self.conv.weight {
+            Weight::Packed(w) => Some(self.transposed(&w.to_levels())),
+            Weight::Dense(w) => Some(self.transposed(w.levels())),
+            Weight::F32(_) => None,
+        }
+    }
+}

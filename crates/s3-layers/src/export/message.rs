@@ -1,0 +1,88 @@
+//! The small parts of an ONNX message.
+
+use s3_kernels::model::Network;
+
+use super::proto::attribute_proto::AttributeType;
+use super::proto::tensor_proto::DataType;
+use super::proto::tensor_shape_proto::{Dimension, dimension};
+use super::proto::{
+    AttributeProto, StringStringEntryProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+};
+
+/// The name of the dimension that counts images.
+const BATCH: &str = "N";
+
+/// How pixels become numbers and what the scores are called: keys that other readers leave alone.
+pub(super) fn metadata(network: &Network) -> Vec<StringStringEntryProto> {
+    let entry = |key: &str, value: String| StringStringEntryProto {
+        key: Some(key.to_owned()),
+        value: Some(value),
+    };
+    vec![
+        entry("s3.mean", format!("{:?}", network.input.mean)),
+        entry("s3.std", format!("{:?}", network.input.std)),
+        entry("s3.classes", network.classes.join("\n")),
+    ]
+}
+
+/// f32 numbers, `N` times `sides`.
+pub(super) fn value(name: &str, sides: &[usize]) -> ValueInfoProto {
+    let side = |value| Dimension {
+        value: Some(value),
+        denotation: None,
+    };
+    let batch = side(dimension::Value::DimParam(BATCH.to_owned()));
+    let sides = sides.iter().map(|&s| side(dimension::Value::DimValue(s as i64)));
+    let tensor = type_proto::Tensor {
+        elem_type: Some(DataType::Float.into()),
+        shape: Some(TensorShapeProto {
+            dim: std::iter::once(batch).chain(sides).collect(),
+        }),
+    };
+    ValueInfoProto {
+        name: Some(name.to_owned()),
+        r#type: Some(TypeProto {
+            value: Some(type_proto::Value::TensorType(tensor)),
+            denotation: None,
+        }),
+        ..ValueInfoProto::default()
+    }
+}
+
+/// The attributes of a sliding window.
+pub(super) fn window(kernel: usize, stride: usize, padding: usize) -> Vec<AttributeProto> {
+    vec![
+        integers("kernel_shape", &[kernel; 2]),
+        integers("strides", &[stride; 2]),
+        integers("pads", &[padding; 4]),
+    ]
+}
+
+fn integers(name: &str, values: &[usize]) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::Ints.into()),
+        ints: values.iter().map(|&v| v as i64).collect(),
+        ..AttributeProto::default()
+    }
+}
+
+/// An attribute of one integer.
+pub(super) fn integer(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::Int.into()),
+        i: Some(value),
+        ..AttributeProto::default()
+    }
+}
+
+/// An attribute of text.
+pub(super) fn text(name: &str, value: &str) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::String.into()),
+        s: Some(value.as_bytes().to_vec()),
+        ..AttributeProto::default()
+    }
+}

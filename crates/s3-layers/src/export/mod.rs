@@ -1,0 +1,70 @@
+//! Packed networks as files for other programs: ONNX, QONNX and C.
+//!
+//! | function | of networks with | holds |
+//! | --- | --- | --- |
+//! | [`onnx()`] | f32 activations | levels as INT8, INT4 or INT2 and one scale a channel, `DequantizeLinear -> Conv` |
+//! | [`qonnx()`] | f32 activations | levels as minifloats of `bits - 1` exponent bits, `FloatQuant -> Conv` |
+//! | [`c()`] | 8-bit activations | packed codes, shifts and additions, no multiplication |
+//!
+//! What each of them holds and what it cannot hold is in `docs/EXPORT-FORMAT.md`. They are functions of
+//! the network alone: no tensor library, no file, and the same bytes for the same network.
+//!
+//! ```
+//! use s3_kernels::model::{Activations, Conv, Input, Network, Node, Op, Then, Weight};
+//! use s3_kernels::{BitWidth, PackedMatrix};
+//! use s3_layers::export::{self, OnnxWeights};
+//!
+//! // One pixel of two colours: scores 0.5 (x0 - 2 x1) and x1 + 1.
+//! let conv = Conv {
+//!     weight: Weight::Packed(PackedMatrix::from_levels(&[1, -2, 0, 1], 2, 2, BitWidth::B3)?),
+//!     in_channels: 2,
+//!     out_channels: 2,
+//!     kernel: 1,
+//!     stride: 1,
+//!     padding: 0,
+//!     residual: None,
+//!     relu: false,
+//!     then: Then::Scale { scale: vec![0.5, 1.0], bias: vec![0.0, 1.0] },
+//! };
+//! let (mean, std) = (vec![0.0; 2], vec![1.0; 2]);
+//! let network = Network {
+//!     name: "linear".into(),
+//!     input: Input { height: 1, width: 1, channels: 2, mean, std, scale: 1.0 },
+//!     classes: vec!["cat".into(), "dog".into()],
+//!     activations: Activations::F32,
+//!     nodes: vec![Node { name: "fc".into(), input: 0, op: Op::Conv(conv) }],
+//! };
+//! let file = export::onnx(&network, OnnxWeights::Int8)?;
+//! assert_eq!(&file[..2], [8, 8]); // field 1, the version of ONNX's format: 8
+//!
+//! // Three bits hold ±4, two bits do not.
+//! let refused = export::onnx(&network, OnnxWeights::Int2).unwrap_err();
+//! assert_eq!(
+//!     refused.to_string(),
+//!     "layer `fc`: INT2 holds -2 to 1, 3-bit weights have levels up to ±4: use INT4"
+//! );
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod c;
+mod error;
+mod graph;
+mod message;
+mod onnx;
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "written by tools/onnx-proto"
+)]
+#[rustfmt::skip]
+mod proto;
+mod qonnx;
+mod shapes;
+#[cfg(test)]
+mod tests;
+
+pub use c::{CSource, c};
+pub use error::Error;
+pub use onnx::{OnnxWeights, onnx};
+pub use qonnx::qonnx;

@@ -1,0 +1,111 @@
+//! C: compiled by gcc, and the same integers as the runtime's definition.
+
+use std::path::Path;
+use std::process::Command;
+
+use s3_kernels::BitWidth;
+use s3_kernels::model::{Activations, Network};
+
+use super::super::{CSource, c};
+use super::networks::{images, network};
+use super::{oracle, programs};
+
+const IMAGES: usize = 6;
+const SIZE: usize = 9 * 7 * 3;
+
+/// Prints the sums, the class and the scores of the images that follow it as numbers.
+const PROGRAM: &str = r#"
+#include <stdio.h>
+#include "net.h"
+static const int8_t images[] = {@images@};
+int main(void)
+{
+    int32_t sums[NET_CLASSES];
+    float scores[NET_CLASSES];
+    unsigned at, n;
+    for (at = 0; at < sizeof images; at += NET_INPUT) {
+        net_run(images + at, sums);
+        net_scores(sums, scores);
+        for (n = 0; n < NET_CLASSES; ++n)
+            printf("%ld %.9g ", (long)sums[n], (double)scores[n]);
+        printf("%d\n", net_best(sums));
+    }
+    return 0;
+}
+"#;
+
+pub(super) fn quantized(network: &Network, x: &[f32]) -> Vec<i8> {
+    let step = |x: &f32| (x / network.input.scale).round_ties_even().clamp(-127.0, 127.0) as i8;
+    x.iter().map(step).collect()
+}
+
+fn compile_and_run(source: &CSource, image: &[i8], folder: &Path) -> String {
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    let numbers: Vec<String> = image.iter().map(i8::to_string).collect();
+    write("net.h", &source.header);
+    write("net.c", &source.source);
+    write("main.c", &PROGRAM.replace("@images@", &numbers.join(",")));
+    let program = folder.join("net");
+    programs::output(
+        Command::new("gcc")
+            .current_dir(folder)
+            .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2"])
+            .args(["-fsanitize=undefined", "-fno-sanitize-recover=all"])
+            .args(["-DNET_FLOAT", "net.c", "main.c", "-o"])
+            .arg(&program),
+    );
+    programs::output(&mut Command::new(program))
+}
+
+#[test]
+fn compiled_by_gcc_it_computes_the_definitions_integers() {
+    if Command::new("gcc").arg("--version").output().is_err() {
+        return programs::skip("gcc is not installed");
+    }
+    for activations in [Activations::U8, Activations::U8Shift] {
+        for width in BitWidth::ALL {
+            let network = network(activations, width, 5);
+            let x = images(IMAGES);
+            let source = c(&network, "net").unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let text = compile_and_run(&source, &quantized(&network, &x), folder.path());
+            assert_eq!(text.lines().count(), IMAGES);
+            for (line, x) in text.lines().zip(x.chunks(SIZE)) {
+                let (scores, sums) = oracle::run(&network, x);
+                let words: Vec<&str> = line.split(' ').collect();
+                for (n, (&sum, &score)) in sums.iter().zip(&scores).enumerate() {
+                    assert_eq!(words[2 * n].parse(), Ok(sum), "{activations:?} {width:?} {n}");
+                    assert_eq!(words[2 * n + 1].parse(), Ok(score));
+                }
+                let best = (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+                assert_eq!(words[2 * scores.len()].parse().ok(), best);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_layers_hold_no_product() {
+    let source = c(&network(Activations::U8Shift, BitWidth::B3, 6), "net").unwrap().source;
+    let code: String = source.split("/*").map(|part| part.split_once("*/").map_or(part, |p| p.1)).collect();
+    // Beside `*` of declarations and dereferences: a product has a space on both sides.
+    let (layers, floats) = code.split_once("#ifdef NET_FLOAT").unwrap();
+    assert!(!layers.contains(" * ") && !layers.contains(" / ") && !layers.contains(" % "));
+    assert!(floats.contains(" * "));
+    assert_eq!(c(&network(Activations::U8Shift, BitWidth::B3, 6), "net").unwrap().source, source);
+}
+
+#[test]
+fn what_c_cannot_hold_is_refused_with_the_reason() {
+    let error = |network: &Network, name| c(network, name).unwrap_err().to_string();
+    let float = network(Activations::F32, BitWidth::B3, 1);
+    assert!(error(&float, "net").contains("choose u8"));
+    let integer = network(Activations::U8, BitWidth::B3, 1);
+    assert!(error(&integer, "My Net").starts_with("network: name `My Net`: expected"));
+    let mut wrong = integer.clone();
+    wrong.nodes[1].input = 7;
+    assert_eq!(
+        error(&wrong, "net"),
+        "layer `maxpool`: reads a value that is not made before it"
+    );
+}

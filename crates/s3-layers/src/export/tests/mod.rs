@@ -1,0 +1,8 @@
+//! The three formats: what is in the files, and what other programs compute with them.
+
+mod c_source;
+mod foreign;
+mod networks;
+mod onnx_file;
+mod oracle;
+mod programs;

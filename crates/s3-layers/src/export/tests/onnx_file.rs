@@ -1,0 +1,164 @@
+//! ONNX and QONNX: the message read again, and the scores that their own programs compute.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use prost::Message;
+use s3_kernels::BitWidth;
+use s3_kernels::model::{Activations, Network, Op, Weight};
+
+use super::super::proto::tensor_proto::DataType;
+use super::super::proto::{GraphProto, ModelProto, TensorProto};
+use super::super::{OnnxWeights, onnx, qonnx};
+use super::networks::{images, network};
+use super::{oracle, programs};
+
+fn read(file: &[u8]) -> (ModelProto, GraphProto) {
+    let mut model = ModelProto::decode(file).unwrap();
+    let graph = model.graph.take().unwrap();
+    (model, graph)
+}
+
+fn constants(graph: &GraphProto) -> BTreeMap<&str, &TensorProto> {
+    graph.initializer.iter().map(|t| (t.name(), t)).collect()
+}
+
+/// `bits` bits each, lowest first, two's complement.
+fn unpacked(tensor: &TensorProto, bits: u32) -> Vec<i8> {
+    let count = tensor.dims.iter().product::<i64>() as usize;
+    let level = |index: usize| {
+        let byte = tensor.raw_data()[index * bits as usize / 8];
+        let above = 8 - bits - (index as u32 * bits) % 8;
+        (byte << above) as i8 >> (8 - bits)
+    };
+    (0..count).map(level).collect()
+}
+
+/// Level `(out, in, row, column)` of a layer, from the network's rows.
+fn levels_in_onnx_order(network: &Network, name: &str) -> Vec<i8> {
+    let node = network.nodes.iter().find(|node| node.name == name).unwrap();
+    let Op::Conv(conv) = &node.op else { panic!("{name} is no convolution") };
+    let Weight::Packed(w) = &conv.weight else { panic!("{name} is not packed") };
+    let (levels, k, c) = (w.to_levels(), conv.kernel, conv.in_channels);
+    let mut turned = Vec::new();
+    for out in 0..conv.out_channels {
+        for channel in 0..c {
+            turned.extend((0..k * k).map(|tap| levels[(out * k * k + tap) * c + channel]));
+        }
+    }
+    turned
+}
+
+#[test]
+fn every_layers_levels_and_scales_are_in_the_file_in_onnx_layout() {
+    let cases = [
+        (OnnxWeights::Int8, BitWidth::B4, DataType::Int8, 8, (8, 13)),
+        (OnnxWeights::Int4, BitWidth::B3, DataType::Int4, 4, (10, 21)),
+        (OnnxWeights::Int2, BitWidth::B2, DataType::Int2, 2, (13, 25)),
+    ];
+    for (weights, width, data_type, bits, (ir, opset)) in cases {
+        let network = network(Activations::F32, width, 1);
+        let (model, graph) = read(&onnx(&network, weights).unwrap());
+        assert_eq!((model.ir_version(), model.opset_import[0].version()), (ir, opset));
+        let constants = constants(&graph);
+        let levels = constants["layer2.0.conv1.weight_levels"];
+        assert_eq!(levels.dims, [13, 8, 3, 3]);
+        assert_eq!(levels.data_type(), i32::from(data_type));
+        assert_eq!(levels.raw_data().len(), (13 * 8 * 9 * bits as usize).div_ceil(8));
+        assert_eq!(unpacked(levels, bits), levels_in_onnx_order(&network, "layer2.0.conv1"));
+        assert_eq!(constants["layer2.0.conv1.weight_scale"].dims, [13]);
+        assert_eq!(constants["conv1.scale"].dims, [1, 8, 1, 1]);
+        let last = graph.node.last().unwrap();
+        assert_eq!((last.op_type(), last.output[0].as_str()), ("Flatten", "scores"));
+    }
+}
+
+#[test]
+fn every_input_of_a_node_is_made_before_it() {
+    let network = network(Activations::F32, BitWidth::B3, 2);
+    for file in [onnx(&network, OnnxWeights::Int8), qonnx(&network)] {
+        let (_, graph) = read(&file.unwrap());
+        let mut known: Vec<&str> = constants(&graph).into_keys().chain(["image"]).collect();
+        for node in &graph.node {
+            for input in &node.input {
+                assert!(known.contains(&input.as_str()), "{}: {input}", node.name());
+            }
+            assert!(!known.contains(&node.output[0].as_str()), "{} is made twice", node.output[0]);
+            known.push(&node.output[0]);
+        }
+        assert!(known.contains(&"scores"));
+    }
+}
+
+#[test]
+fn a_qonnx_weight_is_a_minifloat_with_its_bias_written() {
+    for width in BitWidth::ALL {
+        let (model, graph) = read(&qonnx(&network(Activations::F32, width, 3)).unwrap());
+        assert_eq!(model.opset_import[1].domain(), "qonnx.custom_op.general");
+        let quantizer = graph.node.iter().find(|n| n.op_type() == "FloatQuant").unwrap();
+        let constants = constants(&graph);
+        let number = |name: &String| {
+            let tensor = constants[name.as_str()];
+            assert!(tensor.dims.is_empty(), "{name} is no scalar");
+            f32::from_le_bytes(tensor.raw_data().try_into().unwrap())
+        };
+        let got: Vec<f32> = quantizer.input[1..].iter().map(number).collect();
+        let most = (1 << width.t()) as f32;
+        assert_eq!(got, [1.0, (width.bits() - 1) as f32, 0.0, 1.0, most]);
+    }
+}
+
+#[test]
+fn what_a_format_cannot_hold_is_refused_with_the_reason() {
+    let four = network(Activations::F32, BitWidth::B4, 1);
+    let expected = "layer `layer1.0.conv1`: INT4 holds -8 to 7, 4-bit weights have levels up to ±64: use INT8";
+    assert_eq!(onnx(&four, OnnxWeights::Int4).unwrap_err().to_string(), expected);
+    let three = network(Activations::F32, BitWidth::B3, 1);
+    assert!(onnx(&three, OnnxWeights::Int2).unwrap_err().to_string().ends_with("use INT4"));
+    let integer = network(Activations::U8, BitWidth::B3, 1);
+    for refused in [onnx(&integer, OnnxWeights::Int8), qonnx(&integer)] {
+        assert!(refused.unwrap_err().to_string().contains("half to even"));
+    }
+}
+
+/// Checked in full, run by onnxruntime or by qonnx's executor, and compared with the oracle's scores.
+#[test]
+fn other_programs_compute_the_same_scores() {
+    let Some(python) = programs::python("numpy, onnx, onnxruntime") else {
+        return programs::skip("no Python with numpy, onnx and onnxruntime (S3_BENCH_PYTHON)");
+    };
+    let has_qonnx = programs::python("qonnx").is_some();
+    if !has_qonnx {
+        programs::skip("the QONNX files: no qonnx in S3_BENCH_PYTHON");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let x = images(5);
+    std::fs::write(path("images"), programs::bytes(&x)).unwrap();
+    let mut command = Command::new(python);
+    command.arg(programs::root().join("tools/check_onnx.py"));
+    command.arg("--images").arg(path("images"));
+    for width in BitWidth::ALL {
+        let network = network(Activations::F32, width, 4);
+        let bits = width.bits();
+        let scores: Vec<f32> = x.chunks(9 * 7 * 3).flat_map(|x| oracle::run(&network, x).0).collect();
+        std::fs::write(path(&format!("{bits}.scores")), programs::bytes(&scores)).unwrap();
+        let mut files = vec![("int8", onnx(&network, OnnxWeights::Int8))];
+        if width < BitWidth::B4 {
+            files.push(("int4", onnx(&network, OnnxWeights::Int4)));
+        }
+        if width == BitWidth::B2 {
+            files.push(("int2", onnx(&network, OnnxWeights::Int2)));
+        }
+        if has_qonnx {
+            files.push(("qonnx", qonnx(&network)));
+        }
+        for (name, file) in files {
+            let file_path = path(&format!("{bits}-{name}.onnx"));
+            std::fs::write(&file_path, file.unwrap()).unwrap();
+            command.arg(file_path).arg(path(&format!("{bits}.scores")));
+        }
+    }
+    let report = programs::output(&mut command);
+    assert!(report.lines().count() >= 6, "{report}");
+}
