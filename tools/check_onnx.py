@@ -16,13 +16,15 @@ import numpy as np
 import onnx
 
 QONNX = "qonnx.custom_op.general"
+BATCH = 64
 
 
 def sides(value):
     return [d.dim_value for d in value.type.tensor_type.shape.dim[1:]]
 
 
-def run(model, path, images):
+def runner(model, path):
+    """The program that runs this file, and its scores of BATCH images."""
     if any(opset.domain == QONNX for opset in model.opset_import):
         from qonnx.core.modelwrapper import ModelWrapper
         from qonnx.core.onnx_exec import execute_onnx
@@ -30,14 +32,23 @@ def run(model, path, images):
 
         # The executor asks for the shape of every value, so for a number of images.
         for value in [*model.graph.input, *model.graph.output]:
-            value.type.tensor_type.shape.dim[0].dim_value = 1
+            value.type.tensor_type.shape.dim[0].dim_value = BATCH
         wrapper = ModelWrapper(model).transform(InferShapes())
-        one = lambda image: execute_onnx(wrapper, {"image": image[None]})["scores"][0]
-        return "qonnx", np.stack([one(image) for image in images])
+        return "qonnx", lambda images: execute_onnx(wrapper, {"image": images})["scores"]
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return "onnxruntime", session.run(["scores"], {"image": images})[0]
+    return "onnxruntime", lambda images: session.run(["scores"], {"image": images})[0]
+
+
+def in_batches(run, images):
+    scores = []
+    for start in range(0, len(images), BATCH):
+        batch = images[start : start + BATCH]
+        missing = BATCH - len(batch)
+        filled = np.pad(batch, [(0, missing), (0, 0), (0, 0), (0, 0)])
+        scores.append(run(filled)[: len(batch)])
+    return np.concatenate(scores)
 
 
 def check(path, images_path, scores_path, tolerance):
@@ -48,7 +59,8 @@ def check(path, images_path, scores_path, tolerance):
     images = np.fromfile(images_path, "<f4").reshape(-1, height, width, channels)
     images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     expected = np.fromfile(scores_path, "<f4").reshape(-1, classes)
-    program, scores = run(model, path, images)
+    program, run = runner(model, path)
+    scores = in_batches(run, images)
     error = np.abs(scores - expected).max() / np.abs(expected).max()
     same = int((scores.argmax(1) == expected.argmax(1)).sum())
     passed = scores.shape == expected.shape and error <= tolerance and same == len(expected)

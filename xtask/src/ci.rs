@@ -228,6 +228,7 @@ fn steps() -> Vec<Step> {
     steps.push(Step::own("kernels-aarch64", foreign::aarch64));
     steps.push(Step::own("kernels-riscv32i", foreign::riscv32i));
     steps.push(Step::own("kernels-miri", foreign::miri));
+    steps.push(Step::own("c-foreign", foreign::c));
     steps.push(
         Step::new("doc", &["doc", "--release", "--workspace", "--no-deps"])
             .with("RUSTDOCFLAGS", "-D warnings"),

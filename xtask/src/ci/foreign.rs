@@ -115,6 +115,38 @@ pub(super) fn riscv32i() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// The C files of a network on a RISC-V core without multiplier and on a Cortex-M0: the runtime's
+/// integers, and no multiplication in the object file nor a routine for it in the program. On Debian:
+/// `gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc gcc-arm-none-eabi
+/// picolibc-arm-none-eabi qemu-system-arm`.
+pub(super) fn c() -> Result<Outcome> {
+    let needed = [
+        (
+            "riscv64-unknown-elf-gcc",
+            "riscv64-unknown-elf-gcc is not installed",
+        ),
+        (
+            "qemu-system-riscv32",
+            "qemu-system-riscv32 is not installed",
+        ),
+        ("arm-none-eabi-gcc", "arm-none-eabi-gcc is not installed"),
+        ("qemu-system-arm", "qemu-system-arm is not installed"),
+    ];
+    for (name, reason) in needed {
+        if program(&[name]).is_none() {
+            return Ok(Outcome::Skipped(reason));
+        }
+    }
+    let mut command = crate::cargo::cargo();
+    command
+        .args(["test", "--release", "--package", "s3-layers", "--lib"])
+        .args(["export::tests::foreign", "--", "--nocapture"]);
+    done(
+        &mut command,
+        "cargo test --package s3-layers --lib export::tests::foreign",
+    )
+}
+
 /// The kernels in Miri, without SIMD: undefined behaviour in what every CPU runs.
 pub(super) fn miri() -> Result<Outcome> {
     let cargo = || {

@@ -64,6 +64,19 @@ impl Conv {
     }
 }
 
+impl Network {
+    /// The shape of every value, `[height, width, channels]`, the input's first. All of the network is
+    /// checked, as [`Model::new`](super::Model::new) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Model::new`](super::Model::new).
+    pub fn shapes(&self) -> Result<Vec<[usize; 3]>, Error> {
+        let sides = |s: Shape| [s.height, s.width, s.channels];
+        Ok(shapes(self)?.into_iter().map(sides).collect())
+    }
+}
+
 /// Checks all of `network` and gives the shape of every value.
 pub(crate) fn shapes(network: &Network) -> Result<Vec<Shape>, Error> {
     input(network).map_err(Error::network)?;

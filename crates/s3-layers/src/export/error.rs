@@ -2,20 +2,24 @@
 
 use std::fmt;
 
+use s3_kernels::model;
+
 /// Why an export was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The network as a whole has no form in this format, or is not a network that runs.
+    /// The network does not run either.
+    Invalid(model::Error),
+    /// The network as a whole has no form in this format.
     Network {
-        /// What is wrong, and what would be accepted.
+        /// Why, and what would be accepted.
         what: String,
     },
-    /// A layer has none.
-    Layer {
+    /// A node has none.
+    Node {
         /// Its name.
-        layer: String,
-        /// What is wrong, and what would be accepted.
+        node: String,
+        /// Why, and what would be accepted.
         what: String,
     },
 }
@@ -26,17 +30,18 @@ impl Error {
         Error::Network { what }
     }
 
-    pub(super) fn layer(layer: &str, what: impl fmt::Display) -> Error {
-        let (layer, what) = (layer.to_owned(), what.to_string());
-        Error::Layer { layer, what }
+    pub(super) fn node(node: &str, what: impl fmt::Display) -> Error {
+        let (node, what) = (node.to_owned(), what.to_string());
+        Error::Node { node, what }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Error::Invalid(error) => error.fmt(f),
             Error::Network { what } => write!(f, "network: {what}"),
-            Error::Layer { layer, what } => write!(f, "layer `{layer}`: {what}"),
+            Error::Node { node, what } => write!(f, "node `{node}`: {what}"),
         }
     }
 }

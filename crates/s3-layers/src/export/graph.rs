@@ -39,7 +39,6 @@ pub(super) struct Layer<'a> {
     pub(super) name: &'a str,
     pub(super) conv: &'a Conv,
     pub(super) scale: &'a [f32],
-    pub(super) bias: &'a [f32],
 }
 
 /// The nodes and constants so far.
@@ -156,14 +155,9 @@ impl Graph {
         weights: Weights<'_>,
     ) -> Result<Vec<Step>, Error> {
         let Then::Scale { scale, bias } = &conv.then else {
-            return Err(Error::layer(name, "expected f32 results, got u8"));
+            return Err(Error::node(name, "expected f32 results, got u8"));
         };
-        let layer = Layer {
-            name,
-            conv,
-            scale,
-            bias,
-        };
+        let layer = Layer { name, conv, scale };
         let written = weights(self, &layer)?;
         let is_scaled = written.is_scaled || scale.iter().all(|&s| s == 1.0);
         let (scale_name, bias_name) = (format!("{name}.scale"), format!("{name}.bias"));

@@ -32,7 +32,9 @@ pub(super) fn value(name: &str, sides: &[usize]) -> ValueInfoProto {
         denotation: None,
     };
     let batch = side(dimension::Value::DimParam(BATCH.to_owned()));
-    let sides = sides.iter().map(|&s| side(dimension::Value::DimValue(s as i64)));
+    let sides = sides
+        .iter()
+        .map(|&s| side(dimension::Value::DimValue(s as i64)));
     let tensor = type_proto::Tensor {
         elem_type: Some(DataType::Float.into()),
         shape: Some(TensorShapeProto {

@@ -41,7 +41,7 @@
 //! let refused = export::onnx(&network, OnnxWeights::Int2).unwrap_err();
 //! assert_eq!(
 //!     refused.to_string(),
-//!     "layer `fc`: INT2 holds -2 to 1, 3-bit weights have levels up to ±4: use INT4"
+//!     "node `fc`: INT2 holds -2 to 1, 3-bit weights have levels up to ±4: use INT4"
 //! );
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -47,8 +47,9 @@ impl OnnxWeights {
         let most = 1 << width.t();
         let refuse = |held: &str, instead: &str| {
             let bits = width.bits();
-            let what = format!("{held}, {bits}-bit weights have levels up to ±{most}: use {instead}");
-            Err(Error::layer(layer, what))
+            let what =
+                format!("{held}, {bits}-bit weights have levels up to ±{most}: use {instead}");
+            Err(Error::node(layer, what))
         };
         match (self, width) {
             (OnnxWeights::Int8, _) => Ok(DataType::Int8),
@@ -74,7 +75,7 @@ impl OnnxWeights {
 ///
 /// # Errors
 ///
-/// [`Error::Network`] for 8-bit activations; [`Error::Layer`] for a layer whose levels `weights` does not
+/// [`Error::Network`] for 8-bit activations; [`Error::Node`] for a layer whose levels `weights` does not
 /// hold.
 pub fn onnx(network: &Network, weights: OnnxWeights) -> Result<Vec<u8>, Error> {
     let write = |graph: &mut Graph, layer: &Layer<'_>| write(graph, layer, weights);

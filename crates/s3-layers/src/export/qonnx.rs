@@ -61,7 +61,12 @@ fn write(graph: &mut Graph, layer: &Layer<'_>) -> Result<Written, Error> {
     };
     let name = format!("{}.weight", layer.name);
     let levels = format!("{name}_levels");
-    let values: Vec<f32> = layer.levels().unwrap_or_default().into_iter().map(f32::from).collect();
+    let values: Vec<f32> = layer
+        .levels()
+        .unwrap_or_default()
+        .into_iter()
+        .map(f32::from)
+        .collect();
     graph.floats(&levels, &layer.dims(), &values);
     let mut inputs = vec![levels];
     for (what, number) in [("unit", 1.0)].into_iter().chain(numbers) {

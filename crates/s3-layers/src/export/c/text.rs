@@ -2,10 +2,9 @@
 
 use std::fmt::{Display, Write};
 
-use s3_kernels::model::{Input, Network, Op, Then};
+use s3_kernels::model::{Input, Network, Op, Then, terms};
 
 use super::super::error::Error;
-use super::digits::terms;
 use super::Writer;
 
 const HEAD: &str = include_str!("parts/head.c");
@@ -28,7 +27,13 @@ pub(super) fn is_identifier(name: &str) -> bool {
 
 /// `text` as it may stand in a comment.
 pub(super) fn remark(text: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || ".-_ ".contains(c) { c } else { '_' };
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || ".-_ ".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
     text.chars().map(plain).collect()
 }
 
@@ -41,6 +46,17 @@ pub(super) fn array<T: Display>(to: &mut String, declaration: &str, values: &[T]
         let _ = write!(to, "{space}{value}{comma}");
     }
     let _ = writeln!(to, "}};");
+}
+
+/// The bytes that the C file reads a factor from: the number of digits, then of each its places, and 64
+/// where it is subtracted.
+pub(super) fn factor(factor: i32) -> Vec<u8> {
+    let mut bytes = vec![0];
+    for (places, is_negative) in terms(factor) {
+        bytes[0] += 1;
+        bytes.push(places | if is_negative { 64 } else { 0 });
+    }
+    bytes
 }
 
 /// A string literal: what is no plain letter is written by its bytes.
@@ -85,7 +101,11 @@ impl Writer<'_> {
             "/* {} */\n#include \"{name}.h\"\n\n",
             remark(&self.network.name)
         );
-        let offset = if self.last_tap > u16::MAX.into() { "uint32_t" } else { "uint16_t" };
+        let offset = if self.last_tap > u16::MAX.into() {
+            "uint32_t"
+        } else {
+            "uint16_t"
+        };
         let _ = write!(
             text,
             "typedef {offset} s3_offset;\n\n\
@@ -107,7 +127,10 @@ impl Writer<'_> {
             (BORDER, true),
             (CONV, ops().any(requantizes)),
             (MAX_POOL, ops().any(|op| matches!(op, Op::MaxPool { .. }))),
-            (SUBSAMPLE, ops().any(|op| matches!(op, Op::SubsampleAndPad { .. }))),
+            (
+                SUBSAMPLE,
+                ops().any(|op| matches!(op, Op::SubsampleAndPad { .. })),
+            ),
             (MEAN_POOL, ops().any(|op| matches!(op, Op::MeanPool { .. }))),
             (SUMS, true),
         ];
@@ -133,18 +156,19 @@ impl Writer<'_> {
         let Then::Scale { scale, bias } = &last.then else {
             return Err(Error::network("expected f32 scores from the last node"));
         };
-        if [scale.len(), bias.len()] != [last.out_channels; 2] {
-            return Err(Error::network("expected one scale and one bias a score"));
-        }
-        let most = scale.iter().fold(0f64, |most, &s| most.max(f64::from(s).abs()));
+        let most = scale
+            .iter()
+            .fold(0f64, |most, &s| most.max(f64::from(s).abs()));
         let unit = if most > 0.0 { most } else { 1.0 } / f64::from(1 << SCORE_BITS);
         let fixed = |v: &f32| (f64::from(*v) / unit).round();
         if bias.iter().any(|b| fixed(b).abs() > 2f64.powi(61)) {
             return Err(Error::network("the scores' bias dwarfs their scale"));
         }
-        let factors: Vec<u8> = scale.iter().flat_map(|s| terms(fixed(s) as i64)).collect();
-        let offsets: Vec<String> =
-            bias.iter().map(|b| format!("INT64_C({})", fixed(b) as i64)).collect();
+        let factors: Vec<u8> = scale.iter().flat_map(|s| factor(fixed(s) as i32)).collect();
+        let offsets: Vec<String> = bias
+            .iter()
+            .map(|b| format!("INT64_C({})", fixed(b) as i64))
+            .collect();
         let float = |values: &[f32]| values.iter().map(|v| format!("{v:?}f")).collect::<Vec<_>>();
         let classes: Vec<String> = self.network.classes.iter().map(|c| quoted(c)).collect();
         let pixels: Vec<i8> = pixels(&self.network.input);
@@ -154,12 +178,19 @@ impl Writer<'_> {
         array(text, "int8_t s3_pixels", &pixels);
         array(text, "uint8_t s3_score_terms", &factors);
         array(text, "int64_t s3_score_bias", &offsets);
-        text.push_str(&BEST.replace("@name@", name).replace("@NAME@", &upper).replace("@pixels@", &count));
+        text.push_str(
+            &BEST
+                .replace("@name@", name)
+                .replace("@NAME@", &upper)
+                .replace("@pixels@", &count),
+        );
         let _ = writeln!(text, "\n#ifdef {upper}_FLOAT");
         array(text, "float s3_score_scale", &float(scale));
         array(text, "float s3_score_offset", &float(bias));
         text.push_str(
-            &include_str!("parts/scores.c").replace("@name@", name).replace("@NAME@", &upper),
+            &include_str!("parts/scores.c")
+                .replace("@name@", name)
+                .replace("@NAME@", &upper),
         );
         text.push_str("#endif\n\n");
         let mut names = String::new();
@@ -183,7 +214,14 @@ fn pixels(input: &Input) -> Vec<i8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_identifier, quoted, remark};
+    use super::{factor, is_identifier, quoted, remark};
+
+    #[test]
+    fn a_factor_is_counted_and_its_signs_are_marked() {
+        assert_eq!(factor(0), [0]);
+        assert_eq!(factor(7), [2, 64, 3]);
+        assert_eq!(factor(-64), [1, 64 | 6]);
+    }
 
     #[test]
     fn names_are_identifiers_and_text_cannot_leave_its_place() {

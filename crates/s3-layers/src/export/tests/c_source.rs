@@ -1,4 +1,4 @@
-//! C: compiled by gcc, and the same integers as the runtime's definition.
+//! C: compiled by gcc, and the same integers as the runtime's.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,11 +7,11 @@ use s3_kernels::BitWidth;
 use s3_kernels::model::{Activations, Network};
 
 use super::super::{CSource, c};
-use super::networks::{images, network};
-use super::{oracle, programs};
+use super::networks::{images, model, network, sums};
+use super::programs;
 
 const IMAGES: usize = 6;
-const SIZE: usize = 9 * 7 * 3;
+const CLASSES: usize = 10;
 
 /// Prints the sums, the class and the scores of the images that follow it as numbers.
 const PROGRAM: &str = r#"
@@ -34,11 +34,6 @@ int main(void)
 }
 "#;
 
-pub(super) fn quantized(network: &Network, x: &[f32]) -> Vec<i8> {
-    let step = |x: &f32| (x / network.input.scale).round_ties_even().clamp(-127.0, 127.0) as i8;
-    x.iter().map(step).collect()
-}
-
 fn compile_and_run(source: &CSource, image: &[i8], folder: &Path) -> String {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     let numbers: Vec<String> = image.iter().map(i8::to_string).collect();
@@ -49,7 +44,14 @@ fn compile_and_run(source: &CSource, image: &[i8], folder: &Path) -> String {
     programs::output(
         Command::new("gcc")
             .current_dir(folder)
-            .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2"])
+            .args([
+                "-std=c99",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-pedantic",
+                "-O2",
+            ])
             .args(["-fsanitize=undefined", "-fno-sanitize-recover=all"])
             .args(["-DNET_FLOAT", "net.c", "main.c", "-o"])
             .arg(&program),
@@ -58,7 +60,7 @@ fn compile_and_run(source: &CSource, image: &[i8], folder: &Path) -> String {
 }
 
 #[test]
-fn compiled_by_gcc_it_computes_the_definitions_integers() {
+fn compiled_by_gcc_it_computes_the_runtimes_integers() {
     if Command::new("gcc").arg("--version").output().is_err() {
         return programs::skip("gcc is not installed");
     }
@@ -68,17 +70,23 @@ fn compiled_by_gcc_it_computes_the_definitions_integers() {
             let x = images(IMAGES);
             let source = c(&network, "net").unwrap();
             let folder = tempfile::tempdir().unwrap();
-            let text = compile_and_run(&source, &quantized(&network, &x), folder.path());
+            let text = compile_and_run(&source, &model(&network).quantized(&x), folder.path());
             assert_eq!(text.lines().count(), IMAGES);
-            for (line, x) in text.lines().zip(x.chunks(SIZE)) {
-                let (scores, sums) = oracle::run(&network, x);
+            let scores = model(&network).run(&x, IMAGES).unwrap();
+            let sums = sums(&network, &x, IMAGES);
+            let per_image = sums.chunks(CLASSES).zip(scores.chunks(CLASSES));
+            for (line, (sums, scores)) in text.lines().zip(per_image) {
                 let words: Vec<&str> = line.split(' ').collect();
-                for (n, (&sum, &score)) in sums.iter().zip(&scores).enumerate() {
-                    assert_eq!(words[2 * n].parse(), Ok(sum), "{activations:?} {width:?} {n}");
+                for (n, (&sum, &score)) in sums.iter().zip(scores).enumerate() {
+                    assert_eq!(
+                        words[2 * n].parse(),
+                        Ok(sum),
+                        "{activations:?} {width:?} {n}"
+                    );
                     assert_eq!(words[2 * n + 1].parse(), Ok(score));
                 }
-                let best = (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
-                assert_eq!(words[2 * scores.len()].parse().ok(), best);
+                let best = (0..CLASSES).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+                assert_eq!(words[2 * CLASSES].parse().ok(), best);
             }
         }
     }
@@ -86,13 +94,23 @@ fn compiled_by_gcc_it_computes_the_definitions_integers() {
 
 #[test]
 fn the_layers_hold_no_product() {
-    let source = c(&network(Activations::U8Shift, BitWidth::B3, 6), "net").unwrap().source;
-    let code: String = source.split("/*").map(|part| part.split_once("*/").map_or(part, |p| p.1)).collect();
+    let source = c(&network(Activations::U8Shift, BitWidth::B3, 6), "net")
+        .unwrap()
+        .source;
+    let code: String = source
+        .split("/*")
+        .map(|part| part.split_once("*/").map_or(part, |p| p.1))
+        .collect();
     // Beside `*` of declarations and dereferences: a product has a space on both sides.
     let (layers, floats) = code.split_once("#ifdef NET_FLOAT").unwrap();
     assert!(!layers.contains(" * ") && !layers.contains(" / ") && !layers.contains(" % "));
     assert!(floats.contains(" * "));
-    assert_eq!(c(&network(Activations::U8Shift, BitWidth::B3, 6), "net").unwrap().source, source);
+    assert_eq!(
+        c(&network(Activations::U8Shift, BitWidth::B3, 6), "net")
+            .unwrap()
+            .source,
+        source
+    );
 }
 
 #[test]
@@ -106,6 +124,6 @@ fn what_c_cannot_hold_is_refused_with_the_reason() {
     wrong.nodes[1].input = 7;
     assert_eq!(
         error(&wrong, "net"),
-        "layer `maxpool`: reads a value that is not made before it"
+        "node `maxpool`: input: expected a value before this node, 0 to 1, got 7"
     );
 }

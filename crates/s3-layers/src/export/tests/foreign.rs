@@ -11,9 +11,8 @@ use s3_kernels::BitWidth;
 use s3_kernels::model::Activations;
 
 use super::super::c;
-use super::c_source::quantized;
-use super::networks::{images, network};
-use super::{oracle, programs};
+use super::networks::{images, model, network, sums};
+use super::programs;
 
 /// Leaves with status 0 where every sum is what it must be.
 const PROGRAM: &str = "
@@ -55,7 +54,15 @@ const RV32I: Processor = Processor {
     tools: "riscv64-unknown-elf-",
     compiler: &["-march=rv32i", "-mabi=ilp32"],
     memory: ["0x80000000", "0x400000", "0x80400000", "0x400000"],
-    emulator: &["qemu-system-riscv32", "-M", "virt", "-cpu", "rv32,m=false", "-bios", "none"],
+    emulator: &[
+        "qemu-system-riscv32",
+        "-M",
+        "virt",
+        "-cpu",
+        "rv32,m=false",
+        "-bios",
+        "none",
+    ],
     multiply: &["mul", "mulh", "mulhu", "mulhsu"],
 };
 
@@ -87,30 +94,39 @@ fn check(processor: &Processor) {
     for activations in [Activations::U8, Activations::U8Shift] {
         let network = network(activations, BitWidth::B3, 8);
         let x = images(IMAGES);
-        let sums: Vec<i32> =
-            x.chunks(x.len() / IMAGES).flat_map(|x| oracle::run(&network, x).1).collect();
+        let sums = sums(&network, &x, IMAGES);
         let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         let source = c(&network, "net").unwrap();
         write("net.h", &source.header);
         write("net.c", &source.source);
         let program = PROGRAM
-            .replace("@images@", &list(&quantized(&network, &x)))
+            .replace("@images@", &list(&model(&network).quantized(&x)))
             .replace("@sums@", &list(&sums));
         write("main.c", &program);
-        build_and_run(processor, &compiler, folder.path());
+        for optimization in ["-Os", "-O2", "-O3"] {
+            build_and_run(processor, &compiler, optimization, folder.path());
+        }
     }
 }
 
 fn list<T: ToString>(values: &[T]) -> String {
-    values.iter().map(T::to_string).collect::<Vec<_>>().join(",")
+    values
+        .iter()
+        .map(T::to_string)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
-fn build_and_run(processor: &Processor, compiler: &str, folder: &Path) {
+fn build_and_run(processor: &Processor, compiler: &str, optimization: &str, folder: &Path) {
     let gcc = || {
         let mut command = Command::new(compiler);
-        command.current_dir(folder).arg("--specs=picolibc.specs").args(processor.compiler);
-        command.args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-O2"]);
+        command
+            .current_dir(folder)
+            .arg("--specs=picolibc.specs")
+            .args(processor.compiler);
+        command.args(["-std=c99", "-Wall", "-Wextra", "-Werror", optimization]);
         command
     };
     let tool = |name: &str| {
@@ -120,10 +136,15 @@ fn build_and_run(processor: &Processor, compiler: &str, folder: &Path) {
     };
     programs::output(gcc().args(["-c", "net.c", "-o", "net.o"]));
     let code = programs::output(tool("objdump").args(["-d", "--no-show-raw-insn", "net.o"]));
-    let instructions = code.lines().filter_map(|line| line.split_once(":\t")?.1.split_whitespace().next());
+    let instructions = code
+        .lines()
+        .filter_map(|line| line.split_once(":\t")?.1.split_whitespace().next());
     let mut count = 0;
     for instruction in instructions {
-        assert!(!processor.multiply.contains(&instruction), "{instruction} in net.o");
+        assert!(
+            !processor.multiply.contains(&instruction),
+            "{instruction} in net.o"
+        );
         count += 1;
     }
     assert!(count > 100, "{code}");
@@ -132,14 +153,25 @@ fn build_and_run(processor: &Processor, compiler: &str, folder: &Path) {
     let place = |(name, at): (&str, &str)| format!("-Wl,--defsym=__{name}={at}");
     let memory = names.into_iter().zip(processor.memory).map(place);
     let library = ["--oslib=semihost", "--crt0=hosted"];
-    programs::output(gcc().args(library).args(memory).args(["net.o", "main.c", "-o", "net.elf"]));
+    programs::output(
+        gcc()
+            .args(library)
+            .args(memory)
+            .args(["net.o", "main.c", "-o", "net.elf"]),
+    );
     for file in ["net.o", "net.elf"] {
         let symbols = programs::output(tool("nm").arg(file));
-        let routine = symbols.lines().find(|line| line.contains("__mul") || line.contains("mul_"));
+        let routine = symbols
+            .lines()
+            .find(|line| line.contains("__mul") || line.contains("mul_"));
         assert_eq!(routine, None, "{file} has a multiplication routine");
     }
 
     let mut run = Command::new(processor.emulator[0]);
-    run.args(&processor.emulator[1..]).args(["-nographic", "-semihosting", "-kernel"]);
-    programs::output(run.arg(folder.join("net.elf")).stdin(std::process::Stdio::null()));
+    run.args(&processor.emulator[1..])
+        .args(["-nographic", "-semihosting", "-kernel"]);
+    programs::output(
+        run.arg(folder.join("net.elf"))
+            .stdin(std::process::Stdio::null()),
+    );
 }

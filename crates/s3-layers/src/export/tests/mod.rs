@@ -4,5 +4,4 @@ mod c_source;
 mod foreign;
 mod networks;
 mod onnx_file;
-mod oracle;
 mod programs;

@@ -1,11 +1,10 @@
 //! A small network that has every node and every way of joining them.
 
 use s3_kernels::model::{
-    Activations, Conv, DenseMatrix, Input, MAX_TERMS, Network, Node, Op, Requant, Then, Weight,
+    Activations, Conv, DenseMatrix, Input, MAX_TERMS, Model, Network, Node, Op, Requant, Then,
+    Weight, terms,
 };
 use s3_kernels::{BitWidth, PackedMatrix};
-
-use super::super::c::digits::digits;
 
 /// Random bits.
 pub(super) struct Xorshift(pub(super) u32);
@@ -75,11 +74,20 @@ pub(super) fn network(activations: Activations, width: BitWidth, seed: u32) -> N
     add("layer1.0.conv2", conv([8, 8, 3, 1, 1], 3, Some(2), [0, 0]));
     add("layer2.0.conv1", conv([8, 13, 3, 2, 1], 4, None, [0, 0]));
     add("layer2.0.shortcut", (4, subsample));
-    add("layer2.0.conv2", conv([13, 13, 3, 1, 1], 5, Some(6), [0, 0]));
+    add(
+        "layer2.0.conv2",
+        conv([13, 13, 3, 1, 1], 5, Some(6), [0, 0]),
+    );
     let residual_zero = if integer { 117 } else { 0 };
-    add("layer3.0.shortcut", conv([13, 16, 1, 2, 0], 7, None, [residual_zero, 0]));
+    add(
+        "layer3.0.shortcut",
+        conv([13, 16, 1, 2, 0], 7, None, [residual_zero, 0]),
+    );
     add("layer3.0.conv1", conv([13, 16, 3, 2, 1], 7, None, [0, 0]));
-    add("layer3.0.conv2", conv([16, 16, 3, 1, 1], 9, Some(8), [0, residual_zero]));
+    add(
+        "layer3.0.conv2",
+        conv([16, 16, 3, 1, 1], 9, Some(8), [0, residual_zero]),
+    );
     add("avgpool", (10, mean));
     let (_, last) = conv([16, 10, 1, 1, 0], 11, None, [0, 0]);
     add("fc", (11, last));
@@ -102,7 +110,9 @@ pub(super) fn network(activations: Activations, width: BitWidth, seed: u32) -> N
 /// `batch` images, `[batch, 9, 7, 3]`.
 pub(super) fn images(batch: usize) -> Vec<f32> {
     let mut random = Xorshift(7);
-    (0..batch * 9 * 7 * 3).map(|_| random.between(-2.5, 2.5)).collect()
+    (0..batch * 9 * 7 * 3)
+        .map(|_| random.between(-2.5, 2.5))
+        .collect()
 }
 
 fn layer(activations: Activations, width: BitWidth, shape: &Shape, random: &mut Xorshift) -> Conv {
@@ -126,7 +136,9 @@ fn layer(activations: Activations, width: BitWidth, shape: &Shape, random: &mut 
     let squares: f32 = alphabet.iter().map(|&l| f32::from(l) * f32::from(l)).sum();
     let spread = (squares / alphabet.len() as f32 * columns as f32).sqrt();
     let mut channels = |low: f32, high: f32| -> Vec<f32> {
-        (0..out_channels).map(|_| random.between(low, high)).collect()
+        (0..out_channels)
+            .map(|_| random.between(low, high))
+            .collect()
     };
     let then = if is_f32 || is_last {
         let spread = if is_outer && is_f32 { 1.0 } else { spread };
@@ -140,12 +152,19 @@ fn layer(activations: Activations, width: BitWidth, shape: &Shape, random: &mut 
         let ratio = 80.0 * 256.0 / (spread * 70.0) * 4096.0;
         let factor = channels(0.5 * ratio, 1.5 * ratio);
         let bias = channels(-20.0 * spread, 40.0 * spread);
-        let residual_factor = if shape.residual.is_some() { 0b1011_0100 } else { 0 };
+        let residual_factor = if shape.residual.is_some() {
+            0b1011_0100
+        } else {
+            0
+        };
         let offset = 256 * i32::from(shape.zero_point)
             - residual_factor * i32::from(shape.residual_zero_point);
         Then::Requant(Requant {
             bias: bias.iter().map(|&b| b as i32).collect(),
-            factor: factor.iter().map(|&f| few_digits(activations, f as i32)).collect(),
+            factor: factor
+                .iter()
+                .map(|&f| few_digits(activations, f as i32))
+                .collect(),
             shift: (0..out_channels).map(|n| 12 - (n == 3) as u8).collect(),
             residual_factor,
             offset,
@@ -167,11 +186,29 @@ fn layer(activations: Activations, width: BitWidth, shape: &Shape, random: &mut 
 
 /// The largest digits of a factor, where it may have few.
 fn few_digits(activations: Activations, factor: i32) -> i32 {
-    let all: Vec<_> = digits(factor.into()).collect();
+    let all: Vec<_> = terms(factor).collect();
     let kept = match activations {
         Activations::U8Shift => MAX_TERMS as usize,
         _ => all.len(),
     };
-    let sign = |is_negative: bool| if is_negative { -1 } else { 1 };
-    all.iter().rev().take(kept).map(|d| sign(d.is_negative) << d.places).sum()
+    let term =
+        |&(place, is_negative): &(u8, bool)| if is_negative { -1 << place } else { 1 << place };
+    all.iter().rev().take(kept).map(term).sum()
+}
+
+/// The runtime of `network`.
+pub(super) fn model(network: &Network) -> Model {
+    Model::new(network.clone()).unwrap()
+}
+
+/// The sums of the last layer of an integer network: its scores where their scale is 1.
+pub(super) fn sums(network: &Network, x: &[f32], batch: usize) -> Vec<i32> {
+    let mut unscaled = network.clone();
+    if let Some(Op::Conv(last)) = unscaled.nodes.last_mut().map(|node| &mut node.op) {
+        let (scale, bias) = (vec![1.0; last.out_channels], vec![0.0; last.out_channels]);
+        last.then = Then::Scale { scale, bias };
+    }
+    // 16 * 64 * 255 is far below 2^24: f32 is exact.
+    let scores = model(&unscaled).run(x, batch).unwrap();
+    scores.into_iter().map(|score| score as i32).collect()
 }

@@ -10,8 +10,8 @@ use s3_kernels::model::{Activations, Network, Op, Weight};
 use super::super::proto::tensor_proto::DataType;
 use super::super::proto::{GraphProto, ModelProto, TensorProto};
 use super::super::{OnnxWeights, onnx, qonnx};
-use super::networks::{images, network};
-use super::{oracle, programs};
+use super::networks::{images, model, network};
+use super::programs;
 
 fn read(file: &[u8]) -> (ModelProto, GraphProto) {
     let mut model = ModelProto::decode(file).unwrap();
@@ -37,8 +37,12 @@ fn unpacked(tensor: &TensorProto, bits: u32) -> Vec<i8> {
 /// Level `(out, in, row, column)` of a layer, from the network's rows.
 fn levels_in_onnx_order(network: &Network, name: &str) -> Vec<i8> {
     let node = network.nodes.iter().find(|node| node.name == name).unwrap();
-    let Op::Conv(conv) = &node.op else { panic!("{name} is no convolution") };
-    let Weight::Packed(w) = &conv.weight else { panic!("{name} is not packed") };
+    let Op::Conv(conv) = &node.op else {
+        panic!("{name} is no convolution")
+    };
+    let Weight::Packed(w) = &conv.weight else {
+        panic!("{name} is not packed")
+    };
     let (levels, k, c) = (w.to_levels(), conv.kernel, conv.in_channels);
     let mut turned = Vec::new();
     for out in 0..conv.out_channels {
@@ -59,17 +63,29 @@ fn every_layers_levels_and_scales_are_in_the_file_in_onnx_layout() {
     for (weights, width, data_type, bits, (ir, opset)) in cases {
         let network = network(Activations::F32, width, 1);
         let (model, graph) = read(&onnx(&network, weights).unwrap());
-        assert_eq!((model.ir_version(), model.opset_import[0].version()), (ir, opset));
+        assert_eq!(
+            (model.ir_version(), model.opset_import[0].version()),
+            (ir, opset)
+        );
         let constants = constants(&graph);
         let levels = constants["layer2.0.conv1.weight_levels"];
         assert_eq!(levels.dims, [13, 8, 3, 3]);
         assert_eq!(levels.data_type(), i32::from(data_type));
-        assert_eq!(levels.raw_data().len(), (13 * 8 * 9 * bits as usize).div_ceil(8));
-        assert_eq!(unpacked(levels, bits), levels_in_onnx_order(&network, "layer2.0.conv1"));
+        assert_eq!(
+            levels.raw_data().len(),
+            (13 * 8 * 9 * bits as usize).div_ceil(8)
+        );
+        assert_eq!(
+            unpacked(levels, bits),
+            levels_in_onnx_order(&network, "layer2.0.conv1")
+        );
         assert_eq!(constants["layer2.0.conv1.weight_scale"].dims, [13]);
         assert_eq!(constants["conv1.scale"].dims, [1, 8, 1, 1]);
         let last = graph.node.last().unwrap();
-        assert_eq!((last.op_type(), last.output[0].as_str()), ("Flatten", "scores"));
+        assert_eq!(
+            (last.op_type(), last.output[0].as_str()),
+            ("Flatten", "scores")
+        );
     }
 }
 
@@ -83,7 +99,11 @@ fn every_input_of_a_node_is_made_before_it() {
             for input in &node.input {
                 assert!(known.contains(&input.as_str()), "{}: {input}", node.name());
             }
-            assert!(!known.contains(&node.output[0].as_str()), "{} is made twice", node.output[0]);
+            assert!(
+                !known.contains(&node.output[0].as_str()),
+                "{} is made twice",
+                node.output[0]
+            );
             known.push(&node.output[0]);
         }
         assert!(known.contains(&"scores"));
@@ -95,7 +115,11 @@ fn a_qonnx_weight_is_a_minifloat_with_its_bias_written() {
     for width in BitWidth::ALL {
         let (model, graph) = read(&qonnx(&network(Activations::F32, width, 3)).unwrap());
         assert_eq!(model.opset_import[1].domain(), "qonnx.custom_op.general");
-        let quantizer = graph.node.iter().find(|n| n.op_type() == "FloatQuant").unwrap();
+        let quantizer = graph
+            .node
+            .iter()
+            .find(|n| n.op_type() == "FloatQuant")
+            .unwrap();
         let constants = constants(&graph);
         let number = |name: &String| {
             let tensor = constants[name.as_str()];
@@ -111,17 +135,26 @@ fn a_qonnx_weight_is_a_minifloat_with_its_bias_written() {
 #[test]
 fn what_a_format_cannot_hold_is_refused_with_the_reason() {
     let four = network(Activations::F32, BitWidth::B4, 1);
-    let expected = "layer `layer1.0.conv1`: INT4 holds -8 to 7, 4-bit weights have levels up to ±64: use INT8";
-    assert_eq!(onnx(&four, OnnxWeights::Int4).unwrap_err().to_string(), expected);
+    let expected =
+        "node `layer1.0.conv1`: INT4 holds -8 to 7, 4-bit weights have levels up to ±64: use INT8";
+    assert_eq!(
+        onnx(&four, OnnxWeights::Int4).unwrap_err().to_string(),
+        expected
+    );
     let three = network(Activations::F32, BitWidth::B3, 1);
-    assert!(onnx(&three, OnnxWeights::Int2).unwrap_err().to_string().ends_with("use INT4"));
+    assert!(
+        onnx(&three, OnnxWeights::Int2)
+            .unwrap_err()
+            .to_string()
+            .ends_with("use INT4")
+    );
     let integer = network(Activations::U8, BitWidth::B3, 1);
     for refused in [onnx(&integer, OnnxWeights::Int8), qonnx(&integer)] {
         assert!(refused.unwrap_err().to_string().contains("half to even"));
     }
 }
 
-/// Checked in full, run by onnxruntime or by qonnx's executor, and compared with the oracle's scores.
+/// Checked in full, run by onnxruntime or by qonnx's executor, and compared with the runtime's scores.
 #[test]
 fn other_programs_compute_the_same_scores() {
     let Some(python) = programs::python("numpy, onnx, onnxruntime") else {
@@ -141,7 +174,7 @@ fn other_programs_compute_the_same_scores() {
     for width in BitWidth::ALL {
         let network = network(Activations::F32, width, 4);
         let bits = width.bits();
-        let scores: Vec<f32> = x.chunks(9 * 7 * 3).flat_map(|x| oracle::run(&network, x).0).collect();
+        let scores = model(&network).run(&x, 5).unwrap();
         std::fs::write(path(&format!("{bits}.scores")), programs::bytes(&scores)).unwrap();
         let mut files = vec![("int8", onnx(&network, OnnxWeights::Int8))];
         if width < BitWidth::B4 {
@@ -160,5 +193,6 @@ fn other_programs_compute_the_same_scores() {
         }
     }
     let report = programs::output(&mut command);
+    programs::say(&report);
     assert!(report.lines().count() >= 6, "{report}");
 }

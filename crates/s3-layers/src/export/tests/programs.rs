@@ -4,16 +4,25 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Says why a test did nothing.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 pub(super) fn skip(reason: &str) {
-    eprintln!("skipped: {reason}");
+    say(&format!("skipped: {reason}"));
+}
+
+/// Shows what a test has measured or missed.
+#[expect(clippy::print_stderr, reason = "shown with --nocapture")]
+pub(super) fn say(text: &str) {
+    eprintln!("{text}");
 }
 
 /// A Python that imports all of `modules`.
 pub(super) fn python(modules: &str) -> Option<String> {
     let name = std::env::var("S3_BENCH_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let output = Command::new(&name).args(["-c", &format!("import {modules}")]).output();
-    output.is_ok_and(|output| output.status.success()).then_some(name)
+    let output = Command::new(&name)
+        .args(["-c", &format!("import {modules}")])
+        .output();
+    output
+        .is_ok_and(|output| output.status.success())
+        .then_some(name)
 }
 
 /// The standard output of a command that succeeds.

@@ -8,7 +8,7 @@ typedef struct {
     uint8_t low;
 } s3_requant;
 
-static void s3_conv(const s3_layer *layer, const s3_requant *then, const uint8_t *x,
+S3_ALONE static void s3_conv(const s3_layer *layer, const s3_requant *then, const uint8_t *x,
                     const uint8_t *residual, uint8_t *y)
 {
     const s3_window *window = &layer->window;
@@ -20,10 +20,10 @@ static void s3_conv(const s3_layer *layer, const s3_requant *then, const uint8_t
         const unsigned shift = then->shift[channel];
         const int64_t half = ((int64_t)1 << shift) >> 1;
         const uint8_t *next = terms;
-        uint32_t line = 0, to = channel;
+        uint32_t line = 0, to_line = channel;
         s3_row(&from, layer);
         for (height = window->out_height; height > 0; --height) {
-            uint32_t at = line;
+            uint32_t at = line, to = to_line;
             for (width = window->out_width; width > 0; --width) {
                 int64_t a, added = 0;
                 next = s3_scale(s3_sum(x + at, layer->top) + bias, terms, &a);
@@ -35,6 +35,7 @@ static void s3_conv(const s3_layer *layer, const s3_requant *then, const uint8_t
                 to += window->out_channels;
             }
             line += window->line;
+            to_line += window->out_row;
         }
         terms = next;
     }

@@ -1,9 +1,21 @@
 /* Right shifts of negative numbers must keep the sign: C leaves it to the compiler. */
 typedef char s3_shifts_keep_the_sign[(-1 >> 1) == -1 ? 1 : -1];
 
-/* How a window moves over an image of rows of pixels of channels, in bytes. */
+/* A compiler that knows a layer's sizes would step through two arrays by one number and a product, where
+   the processor has a multiplier. */
+#if defined(__clang__)
+#define S3_ALONE __attribute__((noinline))
+#elif defined(__GNUC__) && __GNUC__ >= 8
+#define S3_ALONE __attribute__((noipa))
+#else
+#define S3_ALONE
+#endif
+
+/* How a window moves over an image of rows of pixels of channels, in bytes. What a nested loop steps
+   through is set before it and not read after it: a compiler would multiply to know where it ends. */
 typedef struct {
     uint32_t out_height, out_width, out_channels;
+    uint32_t out_row;  /* bytes of a row of results */
     uint32_t kernel;   /* rows of a window */
     uint32_t row;      /* bytes of a row of a window */
     uint32_t gap;      /* from the end of its row to the next */
@@ -61,7 +73,7 @@ static s3_offset *s3_list(s3_offset *tap, const s3_layer *layer, unsigned shift,
             if (digits >> shift & 1)
                 *tap++ = (s3_offset)at;
         }
-        at += layer->window.gap;
+        at = end + layer->window.gap;
     }
     return tap;
 }
@@ -103,8 +115,9 @@ static const uint8_t *s3_scale(int64_t v, const uint8_t *terms, int64_t *product
     uint64_t sum = 0;
     uint8_t count;
     for (count = *terms++; count > 0; --count, ++terms) {
-        const uint64_t term = (uint64_t)v << (*terms & 63u);
-        sum = *terms & 64u ? sum - term : sum + term;
+        /* All ones where the term is subtracted: a choice between + and - may become a product by 1 or -1. */
+        const uint64_t sign = (uint64_t)0 - (*terms >> 6 & 1u);
+        sum += (((uint64_t)v << (*terms & 63u)) ^ sign) - sign;
     }
     *product = (int64_t)sum;
     return terms;

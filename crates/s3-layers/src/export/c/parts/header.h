@@ -4,6 +4,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define @NAME@_HEIGHT @height@
 #define @NAME@_WIDTH @width@
 #define @NAME@_CHANNELS @channels@
@@ -25,6 +29,10 @@ int @name@_best(const int32_t *sums);
 #ifdef @NAME@_FLOAT
 /* The scores: sum times scale plus bias. */
 void @name@_scores(const int32_t *sums, float *scores);
+#endif
+
+#ifdef __cplusplus
+}
 #endif
 
 #endif

@@ -15,7 +15,7 @@ static uint32_t s3_quotient(uint32_t n, uint32_t d)
 }
 
 /* The mean of each channel, `2^shift` times as large, rounded to nearest. */
-static void s3_mean_pool(uint32_t pixels, uint32_t channels, unsigned shift, const uint8_t *x,
+S3_ALONE static void s3_mean_pool(uint32_t pixels, uint32_t channels, unsigned shift, const uint8_t *x,
                          uint8_t *y)
 {
     uint32_t channel, n;

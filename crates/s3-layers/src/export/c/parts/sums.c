@@ -1,5 +1,5 @@
 /* The sums of a layer of one window. */
-static void s3_sums(const s3_layer *layer, const int32_t *bias, const uint8_t *x, int32_t *sums)
+S3_ALONE static void s3_sums(const s3_layer *layer, const int32_t *bias, const uint8_t *x, int32_t *sums)
 {
     s3_reader from = {layer->weights, 0, 0};
     uint32_t channel;
