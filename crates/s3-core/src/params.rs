@@ -30,6 +30,8 @@ pub enum ParamKind {
     Norm,
     /// The bias of a convolution or linear layer.
     Bias,
+    /// A trained factor of a weight: a scale or a clipping point. It has no weight decay.
+    Scale,
     /// State that is saved but not trained: running statistics, masks, bases.
     Buffer,
 }
@@ -76,6 +78,22 @@ impl Init {
             }
             _ => (1.0 / (3 * shape.last().copied().unwrap_or(1).max(1)) as f64).sqrt(),
         }
+    }
+
+    /// `n` draws of the stream called `stream` under `seed`: what a parameter of that name starts
+    /// with, and what a method draws in [`advance`](crate::Quantizer::advance) under a name that
+    /// holds layer and step.
+    ///
+    /// ```
+    /// use s3_core::Init;
+    /// let u = Init::Uniform { low: 0.0, high: 1.0 };
+    /// assert_eq!(u.draw(1, "conv1@7", 2), u.draw(1, "conv1@7", 3)[..2]);
+    /// assert_ne!(u.draw(1, "conv1@7", 2), u.draw(1, "conv1@8", 2));
+    /// ```
+    pub fn draw(self, seed: u64, stream: &str, n: usize) -> Vec<f32> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(fnv1a(stream));
+        self.fill(&mut rng, n)
     }
 
     fn fill(self, rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
@@ -183,9 +201,7 @@ impl Params {
         if store.params.contains_key(&name) {
             bail!("parameter {name} is made twice")
         }
-        let mut rng = ChaCha8Rng::seed_from_u64(store.seed);
-        rng.set_stream(fnv1a(&name));
-        let values = init.fill(&mut rng, shape.elem_count());
+        let values = init.draw(store.seed, &name, shape.elem_count());
         let var = Var::from_tensor(&Tensor::from_vec(values, shape, &store.device)?)?;
         debug_assert_eq!(var.dtype(), DType::F32);
         store.params.insert(

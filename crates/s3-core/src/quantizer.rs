@@ -61,6 +61,8 @@ pub enum KernelOp {
     ShiftSignFlip,
     /// Several sign planes, each with a float factor.
     SumOfSignFlips,
+    /// Two shifts and sign flips, added.
+    SumOfTwoShifts,
 }
 
 /// What a layer's weights are made of.
@@ -131,6 +133,43 @@ impl Codes {
         })
     }
 
+    /// Reads codes from a weight whose values are all 0 or ±2^p with any `p`: the scale is the
+    /// smallest power present, [`Scale::One`] where that is 1 or every value is 0.
+    ///
+    /// # Errors
+    /// A value that is none of these, or powers more than 30 shifts apart.
+    ///
+    /// ```
+    /// # use candle_core::{Device, Tensor};
+    /// use s3_core::{Codes, Scale};
+    /// let w = Tensor::new(&[0.25f32, 0., -1.], &Device::Cpu)?;
+    /// let codes = Codes::from_powers(&w)?;
+    /// assert_eq!((codes.levels, codes.scale), (vec![1, 0, -4], Scale::Layer(0.25)));
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn from_powers(weight: &Tensor) -> Result<Self> {
+        let values = weight.flatten_all()?.to_vec1::<f32>()?;
+        let nonzero = values.iter().map(|v| v.abs()).filter(|&v| v != 0.0);
+        let (least, most) = nonzero.fold((f32::INFINITY, 0f32), |(l, m), v| (l.min(v), m.max(v)));
+        if most / least > (1u32 << 30) as f32 {
+            candle_core::bail!("weights from {least} to {most} are more than 30 shifts apart")
+        }
+        if most == 0.0 || least == 1.0 {
+            return Self::from_levels(weight);
+        }
+        let unscaled = values.iter().map(|v| v / least).collect();
+        let mut codes = Self::from_levels(&Tensor::from_vec(
+            unscaled,
+            weight.shape(),
+            weight.device(),
+        )?)?;
+        if least.to_bits() & 0x007f_ffff != 0 {
+            candle_core::bail!("the smallest weight is {least}, which is no power of two")
+        }
+        codes.scale = Scale::Layer(least);
+        Ok(codes)
+    }
+
     /// The weights the codes stand for: `level · scale`, row-major, never `-0.0`.
     pub fn decode(&self) -> Vec<f32> {
         let row = self.levels.len() / self.shape.first().copied().unwrap_or(1).max(1);
@@ -145,16 +184,48 @@ impl Codes {
             .map(|(i, &l)| if l == 0 { 0.0 } else { l as f32 * factor(i) })
             .collect()
     }
+
+    /// The weights that several planes stand for: their [`decode`](Self::decode)d values, added in
+    /// f32 from the first plane on.
+    pub fn decode_sum(planes: &[Self]) -> Vec<f32> {
+        let mut planes = planes.iter();
+        let mut sum = planes.next().map_or_else(Vec::new, Self::decode);
+        for plane in planes {
+            for (s, v) in sum.iter_mut().zip(plane.decode()) {
+                *s += v;
+            }
+        }
+        sum
+    }
 }
 
 /// One layer's latents and the weight they stand for.
 pub trait Quantizer: Send + Sync {
-    /// The weight of the forward pass: its value is exactly a codebook value, its gradient the
-    /// method's STE. Pure: two calls give the same bytes.
+    /// The weight as it would be frozen now: its value is exactly a codebook value, its gradient
+    /// the method's STE. Pure: two calls give the same bytes. Evaluation multiplies with it.
     ///
     /// # Errors
     /// Those of candle.
     fn weight(&self) -> Result<Tensor>;
+
+    /// The weight that a training pass multiplies with, where it is another one than
+    /// [`weight`](Self::weight): a draw, or a weight whose filters are not all discrete yet. Pure as
+    /// `weight`; what it draws from was drawn in [`advance`](Self::advance).
+    ///
+    /// # Errors
+    /// Those of candle.
+    fn training_weight(&self) -> Result<Tensor> {
+        self.weight()
+    }
+
+    /// Sets the latents from a full-precision weight, as a pre-trained start does: nothing of the
+    /// random start is left.
+    ///
+    /// # Errors
+    /// A shape mismatch; a method that starts from random latents only.
+    fn start_from(&self, _weight: &Tensor) -> Result<()> {
+        candle_core::bail!("this method has no start from a full-precision weight")
+    }
 
     /// What the method adds to the loss for this layer, before the factor alpha; S3's is eq. 7.
     ///
@@ -178,6 +249,15 @@ pub trait Quantizer: Send + Sync {
     /// # Errors
     /// Those of candle.
     fn codes(&self) -> Result<Option<Codes>>;
+
+    /// The weight as a sum of scaled codes, added from the first on in f32; one plane where
+    /// [`codes`](Self::codes) has it all, several for additive codes, `None` for float weights.
+    ///
+    /// # Errors
+    /// Those of candle.
+    fn planes(&self) -> Result<Option<Vec<Codes>>> {
+        Ok(self.codes()?.map(|c| vec![c]))
+    }
 
     /// What the weights are made of.
     fn form(&self) -> WeightForm;
@@ -207,6 +287,8 @@ pub trait MethodConfig: Method + Serialize + DeserializeOwned + 'static {
     const BITS: &'static [u32];
     /// The kernel operation of the paper's tables.
     const OPERATION: KernelOp;
+    /// What the original starts from: `random` latents, or a `float` network that was trained.
+    const START: &'static str = "random";
 
     /// Checks the settings that the types cannot.
     ///

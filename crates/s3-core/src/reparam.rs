@@ -13,6 +13,9 @@
 //! gate flips: `P_0 = 1, P_j = 1 + h_j (2 P_{j-1} - 1)` has the same values, and
 //! `dP_t/dh_j = (2 P_{j-1} - 1) · Π_{i>j} 2 h_i` holds no ln2.
 //!
+//! [`ShiftGradient::SquareRoot`] differentiates `s · m · √(S_t + 1)` instead: `√(S_t + 1)` stands
+//! for `P` in the first two lines and `dS_t/dw_j / (2 √(S_t + 1))` for `ln2 · P · dS_t/dw_j`.
+//!
 //! On the CPU one pass over the latents computes the weight and one pass the gradients; elsewhere
 //! [`shift_weight_composed`] builds the same values from candle's own ops. A test holds the two
 //! equal to the bit.
@@ -38,6 +41,9 @@ pub enum ShiftGradient {
     Analytic,
     /// The exact difference that flipping the gate makes; without ln2. Steadier for t = 6.
     FiniteDifference,
+    /// DenseShift's (Li et al., CVPR 2023): every latent is differentiated through
+    /// `s · m · √(S_t + 1)` in the place of `s · m · 2^{S_t}`.
+    SquareRoot,
 }
 
 /// The free choices of eq. 9's backward pass.
@@ -181,8 +187,13 @@ pub fn shift_weight_composed(
     let sm = s.mul(&m)?;
     let q = sm.mul(&p)?;
 
-    let d_sign = m.mul(&p)?.affine(f64::from(surrogate.sign_slope), 0.0)?;
-    let d_sparse = s.mul(&p)?;
+    let root = (exponents.last().expect("S_0") + 1.0)?.sqrt()?;
+    let size = match surrogate.shift {
+        ShiftGradient::SquareRoot => &root,
+        _ => &p,
+    };
+    let d_sign = m.mul(size)?.affine(f64::from(surrogate.sign_slope), 0.0)?;
+    let d_sparse = s.mul(size)?;
     let mut d_shifts = Vec::with_capacity(shifts.len());
     let mut open_above = m.ones_like()?;
     for j in (0..shifts.len()).rev() {
@@ -192,6 +203,10 @@ pub fn shift_weight_composed(
                 1.0,
             ),
             ShiftGradient::FiniteDifference => (powers[j].affine(2.0, -1.0)?, 2.0),
+            ShiftGradient::SquareRoot => (
+                (exponents[j].affine(1.0, 1.0)?.affine(0.5, 0.0)?).div(&root)?,
+                1.0,
+            ),
         };
         d_shifts.push(slope.mul(&open_above)?.mul(&sm)?);
         open_above = open_above.mul(&gates[j])?.affine(growth, 0.0)?;
@@ -332,7 +347,10 @@ impl Fused {
         let (d_sparse, d_shifts) = d_rest.split_at_mut(1);
         for i in 0..len {
             let (m, s) = (gate(sparse[i]), if sign[i] > 0.0 { 1.0 } else { -1.0 });
-            let p = power(last[i]);
+            let p = match self.surrogate.shift {
+                ShiftGradient::SquareRoot => ((last[i] + 1) as f32).sqrt(),
+                _ => power(last[i]),
+            };
             d_sign[0][i] = g[i] * (m * p * self.surrogate.sign_slope);
             d_sparse[0][i] = g[i] * (s * p);
             scale[i] = s * m;
@@ -353,6 +371,13 @@ impl Fused {
                         let slope = 2.0 * power(before[i]) - 1.0;
                         d[i] = g[i] * (slope * open_above[i] * scale[i]);
                         open_above[i] *= 2.0 * gate(latent[i]);
+                    }
+                }
+                ShiftGradient::SquareRoot => {
+                    for i in 0..len {
+                        let slope = (before[i] + 1) as f32 * 0.5 / ((last[i] + 1) as f32).sqrt();
+                        d[i] = g[i] * (slope * open_above[i] * scale[i]);
+                        open_above[i] *= gate(latent[i]);
                     }
                 }
             }

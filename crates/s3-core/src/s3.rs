@@ -5,7 +5,7 @@
 //! name = "s3"
 //! bits = 3                  # 2, 3 or 4: t = 0, 2, 6
 //! init = "authors"          # how the latents start
-//! gradient = "analytic"     # or "finite_difference"
+//! gradient = "analytic"     # or "finite_difference", "square_root"
 //! sign_slope = 1.0          # 2.0 is the literal derivative of eq. 9
 //! ```
 

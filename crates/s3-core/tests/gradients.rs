@@ -234,6 +234,29 @@ fn the_tables_for_t_1_2_and_3() -> Result<()> {
 }
 
 #[test]
+fn square_root_gradients_are_those_of_the_surrogate() -> Result<()> {
+    // h = (1, 1): S = 2, √3; dS/dw_2 = 2, dS/dw_1 = 1. h = (0, 1): S = 1, √2; dS = 0 + 1, 1.
+    let latents = [
+        vec![0.5f32, -0.5],
+        vec![0.5; 2],
+        vec![0.5, -0.5],
+        vec![0.5; 2],
+    ];
+    let surrogate = Surrogate {
+        sign_slope: 1.0,
+        shift: ShiftGradient::SquareRoot,
+    };
+    let (w, g) = run(&latents, &[1.0, 1.0], surrogate, shift_weight_with)?;
+    assert_eq!(w, [4.0, -2.0]);
+    let (a, b) = (3f32.sqrt(), 2f32.sqrt());
+    assert_eq!(g[0], [a, b]);
+    assert_eq!(g[1], [a, -b]);
+    assert_eq!(g[2], [0.5 / a, -0.5 / b]);
+    assert_eq!(g[3], [1.0 / a, -0.5 / b]);
+    Ok(())
+}
+
+#[test]
 fn a_zero_weight_passes_gradient_to_w_sparse_alone() -> Result<()> {
     let latents = [
         vec![0.5f32, -0.5],
@@ -314,9 +337,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn fused_and_composed_agree_to_the_bit(
-        (latents, g) in latents_and_gradient(), slope in 1f32..2.0, fd in any::<bool>()
+        (latents, g) in latents_and_gradient(), slope in 1f32..2.0, which in 0usize..3
     ) {
-        let shift = if fd { ShiftGradient::FiniteDifference } else { ShiftGradient::Analytic };
+        use ShiftGradient::{Analytic, FiniteDifference, SquareRoot};
+        let shift = [Analytic, FiniteDifference, SquareRoot][which];
         let surrogate = Surrogate { sign_slope: slope, shift };
         let (w, gw) = run(&latents, &g, surrogate, shift_weight_with).unwrap();
         let (c, gc) = run(&latents, &g, surrogate, shift_weight_composed).unwrap();

@@ -48,12 +48,16 @@ impl QuantLayer {
         Ok(Self { spec, quantizer })
     }
 
-    /// The weight of a forward pass; in [`Mode::Eval`] without its graph.
+    /// The weight of a forward pass: the quantizer's training weight, or in [`Mode::Eval`] the one
+    /// that would be frozen, without its graph.
     ///
     /// # Errors
     /// Those of the quantizer, with the layer's name.
     pub fn weight(&self, mode: Mode) -> Result<Tensor> {
-        let w = in_layer(&self.spec.name, self.quantizer.weight())?;
-        Ok(if mode == Mode::Eval { w.detach() } else { w })
+        let w = match mode {
+            Mode::Train => self.quantizer.training_weight(),
+            Mode::Eval => self.quantizer.weight().map(|w| w.detach()),
+        };
+        in_layer(&self.spec.name, w)
     }
 }

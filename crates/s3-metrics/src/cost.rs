@@ -78,6 +78,8 @@ pub enum KernelOp {
     SumOfSignFlips,
     /// Weights that are zero or a signed power of two.
     ShiftSignFlip,
+    /// Weights that are the sum of two of these (APoT at 4 and 5 bits, ShiftCNN).
+    SumOfTwoShifts,
 }
 
 /// One layer of a network, as plain numbers.
@@ -178,6 +180,7 @@ impl LayerCost {
             KernelOp::Multiply => (macs, macs, 0, 0),
             KernelOp::SignFlip => (0, active, 0, active),
             KernelOp::ShiftSignFlip => (0, active, active, active),
+            KernelOp::SumOfTwoShifts => (0, 2 * active, 2 * active, 2 * active),
             KernelOp::SumOfSignFlips => (
                 bits * outputs,
                 bits * macs + bits.saturating_sub(1) * outputs,

@@ -1,10 +1,8 @@
 //! Full precision: the reference every table needs. The latent is the weight.
 
+use crate::filters::weight_latent;
 use candle_core::{Result, Tensor, Var};
-use s3_core::{
-    Codes, Init, KernelOp, LayerSpec, Method, MethodConfig, ParamKind, Params, Quantizer,
-    WeightForm,
-};
+use s3_core::{Codes, KernelOp, LayerSpec, Method, MethodConfig, Params, Quantizer, WeightForm};
 use serde::{Deserialize, Serialize};
 
 /// Plain float weights, `N(0, 2/(k·k·c_out))` at the start (He, fan-out).
@@ -21,13 +19,7 @@ impl MethodConfig for Fp32 {
 
 impl Method for Fp32 {
     fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
-        let init = Init::weight(&layer.shape);
-        Ok(Box::new(Weight(params.get(
-            "",
-            layer.shape.as_slice(),
-            init,
-            ParamKind::Latent,
-        )?)))
+        Ok(Box::new(Weight(weight_latent(layer, params)?)))
     }
 }
 
@@ -36,6 +28,10 @@ struct Weight(Var);
 impl Quantizer for Weight {
     fn weight(&self) -> Result<Tensor> {
         Ok(self.0.as_tensor().clone())
+    }
+
+    fn start_from(&self, weight: &Tensor) -> Result<()> {
+        self.0.set(weight)
     }
 
     fn codes(&self) -> Result<Option<Codes>> {

@@ -13,21 +13,72 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod apot;
+mod binary_connect;
+mod bwhn;
+mod bwn;
 mod by_role;
+mod deepshift_ps;
+mod deepshift_q;
+mod denseshift;
+mod filters;
 mod fp32;
+mod hwgq;
+mod inq;
+mod irnet;
+mod lqnet;
+mod lrnet;
+mod power;
 mod registry;
+mod shiftcnn;
+mod sq;
+mod stages;
+mod staircase;
+mod ttq;
 mod twn;
 
+pub use apot::Apot;
+pub use binary_connect::BinaryConnect;
+pub use bwhn::{Bwhn, Hash, hash_filter};
+pub use bwn::Bwn;
 pub use by_role::ByRole;
+pub use deepshift_ps::{DeepShiftPs, Start};
+pub use deepshift_q::{DeepShiftQ, Range};
+pub use denseshift::DenseShift;
 pub use fp32::Fp32;
-pub use registry::{Built, Entry, Error, build, find};
-pub use twn::Twn;
+pub use hwgq::Hwgq;
+pub use inq::Inq;
+pub use irnet::IrNet;
+pub use lqnet::LqNet;
+pub use lrnet::LrNet;
+pub use registry::{Built, Entry, Error, build, entry, find};
+pub use shiftcnn::ShiftCnn;
+pub use sq::Sq;
+pub use staircase::{Slope, Staircase};
+pub use ttq::Ttq;
+pub use twn::{Granularity, Twn};
 
-use registry::entry;
+use registry::bits_among;
 
 /// The registration list.
 pub const METHODS: &[Entry] = &[
     entry::<Fp32>(), //
     entry::<s3_core::s3::S3>(),
+    entry::<Staircase>(),
+    entry::<DenseShift>(),
+    entry::<DeepShiftQ>(),
+    entry::<DeepShiftPs>(),
+    entry::<Inq>(),
     entry::<Twn>(),
+    entry::<Ttq>(),
+    entry::<Sq>(),
+    entry::<LrNet>(),
+    entry::<Bwn>(),
+    entry::<BinaryConnect>(),
+    entry::<Hwgq>(),
+    entry::<Bwhn>(),
+    entry::<IrNet>(),
+    entry::<LqNet>(),
+    entry::<Apot>(),
+    entry::<ShiftCnn>(),
 ];

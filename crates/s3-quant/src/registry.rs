@@ -15,6 +15,8 @@ pub struct Entry {
     pub bits: &'static [u32],
     /// The kernel operation of the paper's tables.
     pub operation: KernelOp,
+    /// What the original starts from: `random` or `float`.
+    pub start: &'static str,
     build: fn(Table) -> Result<Built, String>,
 }
 
@@ -70,13 +72,27 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+impl Entry {
+    /// Builds the method from its own settings, without `name`.
+    ///
+    /// # Errors
+    /// A key that is unknown, missing, mistyped or out of range.
+    pub fn build(&self, settings: Table) -> Result<Built, Error> {
+        (self.build)(settings).map_err(|message| Error::Setting {
+            name: self.name,
+            message,
+        })
+    }
+}
+
 /// The entry of a [`MethodConfig`].
-pub(crate) const fn entry<M: MethodConfig>() -> Entry {
+pub const fn entry<M: MethodConfig>() -> Entry {
     Entry {
         name: M::NAME,
         summary: M::SUMMARY,
         bits: M::BITS,
         operation: M::OPERATION,
+        start: M::START,
         build: build_as::<M>,
     }
 }
@@ -100,6 +116,15 @@ fn build_as<M: MethodConfig>(settings: Table) -> Result<Built, String> {
     })
 }
 
+/// Checks the key `bits` of a method that trains at the widths `known`.
+pub(crate) fn bits_among(bits: u32, known: &[u32]) -> Result<(), String> {
+    if known.contains(&bits) {
+        return Ok(());
+    }
+    let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+    Err(format!("bits: expected {}, got {bits}", known.join(", ")))
+}
+
 /// The entry called `name`.
 ///
 /// # Errors
@@ -120,11 +145,7 @@ pub fn find(name: &str) -> Result<&'static Entry, Error> {
 pub fn build(table: &Table) -> Result<Built, Error> {
     let mut settings = table.clone();
     let name = settings.remove("name").ok_or(Error::NoName)?;
-    let entry = find(name.as_str().ok_or(Error::NoName)?)?;
-    (entry.build)(settings).map_err(|message| Error::Setting {
-        name: entry.name,
-        message,
-    })
+    find(name.as_str().ok_or(Error::NoName)?)?.build(settings)
 }
 
 #[cfg(test)]
@@ -152,6 +173,51 @@ mod tests {
         let init = message(toml::toml! { name = "s3" bits = 3 init = "wide" });
         assert!(init.contains("init: ") && init.contains("wide"), "{init}");
         assert!(!message(toml::toml! { name = "s3" bits = 3 slope = 1.0 }).contains('\n'));
+    }
+
+    #[test]
+    fn bits_that_a_method_does_not_have_are_named() {
+        for entry in METHODS {
+            let mut table = toml::toml! { bits = 17 };
+            table.insert("name".into(), entry.name.into());
+            let message = message(table);
+            assert!(
+                message.contains(entry.name) && message.contains("bits"),
+                "{message}"
+            );
+        }
+        assert!(
+            message(toml::toml! { name = "lqnet" bits = 5 })
+                .contains("bits: expected 2, 3, 4, got 5")
+        );
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        for (table, key) in [
+            (
+                toml::toml! { name = "inq" bits = 5 portions = [0.5, 0.9] },
+                "portions",
+            ),
+            (
+                toml::toml! { name = "inq" bits = 5 float_share = 1.0 },
+                "float_share",
+            ),
+            (
+                toml::toml! { name = "sq" ratios = [0.5, 0.25, 1.0] },
+                "ratios",
+            ),
+            (toml::toml! { name = "ttq" threshold = 1.5 }, "threshold"),
+            (toml::toml! { name = "apot" bits = 3 clip = 0.0 }, "clip"),
+            (toml::toml! { name = "staircase" slope = "two" }, "slope"),
+            (
+                toml::toml! { name = "deepshift_ps" bits = 5 init = "ones" },
+                "init",
+            ),
+        ] {
+            let message = message(table);
+            assert!(message.contains(&format!("{key}: ")), "{message}");
+        }
     }
 
     #[test]

@@ -1,26 +1,42 @@
 //! Ternary weight networks (Li, Zhang and Liu, 2016; the paper's ref. 15 and its section 5.2
-//! comparison): one threshold and one scale a layer.
+//! comparison): a threshold and a scale.
 //!
 //! ```text
 //! Δ = factor · mean|W|,  T = sign(W)·1[|W| > Δ],  α = mean of |W| over |W| > Δ,  Ŵ = α T
 //! ```
 //!
-//! The gradient of Ŵ goes to W unchanged (identity STE, no clipping), as in the authors' Caffe code.
+//! The authors published two readings: one threshold and one scale a layer with factor 0.7 (the
+//! paper and its Caffe code; the row of the tables), and one of each a filter with factor 0.75
+//! (their later PyTorch code). The gradient of Ŵ goes to W unchanged (identity STE, no clipping).
 
+use crate::filters::{filter_len, like, mean_above, mean_abs, signs_above, values, weight_latent};
 use candle_core::{Result, Tensor, Var};
 use s3_core::{
-    Codes, Init, KernelOp, LayerSpec, Method, MethodConfig, ParamKind, Params, Quantizer, Scale,
-    WeightForm, ste,
+    Codes, KernelOp, LayerSpec, Method, MethodConfig, Params, Quantizer, Scale, WeightForm, ste,
 };
 use serde::{Deserialize, Serialize};
+
+/// What shares a threshold and a scale.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Granularity {
+    /// The layer.
+    #[default]
+    Layer,
+    /// Each filter.
+    Filter,
+}
 
 /// The settings of TWN.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Twn {
-    /// The threshold over mean |W|: 0.7 in the paper.
+    /// The threshold over mean |W|: 0.7 in the paper; the reading per filter takes 0.75.
     #[serde(default = "default_factor")]
     pub threshold_factor: f32,
+    /// What shares a threshold and a scale.
+    #[serde(default)]
+    pub granularity: Granularity,
 }
 
 fn default_factor() -> f32 {
@@ -47,65 +63,55 @@ impl MethodConfig for Twn {
 
 impl Method for Twn {
     fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
-        let init = Init::weight(&layer.shape);
-        let w = params.get("", layer.shape.as_slice(), init, ParamKind::Latent)?;
         Ok(Box::new(Ternary {
-            w,
-            factor: f64::from(self.threshold_factor),
+            w: weight_latent(layer, params)?,
+            factor: self.threshold_factor,
+            granularity: self.granularity,
         }))
     }
 }
 
 struct Ternary {
     w: Var,
-    factor: f64,
+    factor: f32,
+    granularity: Granularity,
 }
 
 impl Ternary {
-    /// The levels in {-1, 0, 1} and the layer's scale, summed in f64 in index order.
-    fn levels_and_scale(&self) -> Result<(Vec<f32>, f32)> {
-        let w = self.w.as_tensor().flatten_all()?.to_vec1::<f32>()?;
-        let mean = w.iter().map(|x| f64::from(x.abs())).sum::<f64>() / w.len().max(1) as f64;
-        let delta = (self.factor * mean) as f32;
-        let (mut sum, mut kept) = (0f64, 0u64);
-        let levels = w
-            .iter()
-            .map(|&x| {
-                if x.abs() > delta {
-                    sum += f64::from(x.abs());
-                    kept += 1;
-                    1f32.copysign(x)
-                } else {
-                    0.0
-                }
-            })
-            .collect();
-        Ok((
+    fn frozen(&self) -> Result<Codes> {
+        let w = values(&self.w)?;
+        let group = match self.granularity {
+            Granularity::Layer => w.len().max(1),
+            Granularity::Filter => filter_len(&self.w),
+        };
+        let (mut levels, mut scales) = (Vec::with_capacity(w.len()), Vec::new());
+        for group in w.chunks(group) {
+            let delta = (f64::from(self.factor) * f64::from(mean_abs(group))) as f32;
+            levels.extend(signs_above(group, delta));
+            scales.push(mean_above(group, delta));
+        }
+        Ok(Codes {
+            shape: self.w.dims().to_vec(),
             levels,
-            if kept == 0 {
-                0.0
-            } else {
-                (sum / kept as f64) as f32
+            scale: match self.granularity {
+                Granularity::Layer => Scale::Layer(scales.first().copied().unwrap_or(0.0)),
+                Granularity::Filter => Scale::Filter(scales),
             },
-        ))
+        })
     }
 }
 
 impl Quantizer for Ternary {
     fn weight(&self) -> Result<Tensor> {
-        let (levels, scale) = self.levels_and_scale()?;
-        let values: Vec<f32> = levels.into_iter().map(|t| t * scale).collect();
-        let q = Tensor::from_vec(values, self.w.shape(), self.w.device())?;
-        ste::identity(&q, self.w.as_tensor())
+        ste::identity(&like(self.frozen()?.decode(), &self.w)?, &self.w)
+    }
+
+    fn start_from(&self, weight: &Tensor) -> Result<()> {
+        self.w.set(weight)
     }
 
     fn codes(&self) -> Result<Option<Codes>> {
-        let (levels, scale) = self.levels_and_scale()?;
-        Ok(Some(Codes {
-            shape: self.w.dims().to_vec(),
-            levels: levels.into_iter().map(|t| t as i32).collect(),
-            scale: Scale::Layer(scale),
-        }))
+        self.frozen().map(Some)
     }
 
     fn form(&self) -> WeightForm {
@@ -121,14 +127,19 @@ mod tests {
     use super::*;
     use candle_core::Device;
 
+    fn ternary(w: &Var, factor: f32, granularity: Granularity) -> Ternary {
+        Ternary {
+            w: w.clone(),
+            factor,
+            granularity,
+        }
+    }
+
     #[test]
     fn threshold_and_scale_on_a_hand_case() -> Result<()> {
         // mean|W| = 0.5, Δ = 0.35: 0.9, -0.6 and 0.4 stay; α = 1.9 / 3.
         let w = Var::new(&[[0.9f32, -0.6, 0.4, -0.1]], &Device::Cpu)?;
-        let q = Ternary {
-            w: w.clone(),
-            factor: 0.7,
-        };
+        let q = ternary(&w, 0.7, Granularity::Layer);
         let alpha = (1.9f64 / 3.0) as f32;
         // α is one f32 rounding of an f64 mean of f32 inputs.
         let got = q.weight()?.to_vec2::<f32>()?[0].clone();
@@ -141,12 +152,23 @@ mod tests {
     }
 
     #[test]
+    fn filters_have_thresholds_and_scales_of_their_own() -> Result<()> {
+        // Filter 0: mean 1, Δ = 0.75; filter 1: mean 0.125, Δ = 0.09375. The layer's mean is 0.5625.
+        let w = Var::new(&[[1.75f32, -0.25], [0.125, -0.125]], &Device::Cpu)?;
+        let by_filter = ternary(&w, 0.75, Granularity::Filter).weight()?;
+        assert_eq!(by_filter.to_vec2::<f32>()?, [[1.75, 0.0], [0.125, -0.125]]);
+        let by_layer = ternary(&w, 0.75, Granularity::Layer).weight()?;
+        assert_eq!(by_layer.to_vec2::<f32>()?, [[1.75, 0.0], [0.0, 0.0]]);
+        Ok(())
+    }
+
+    #[test]
     fn an_all_zero_layer_stays_finite() -> Result<()> {
-        let w = Var::new(&[0f32; 4], &Device::Cpu)?;
-        assert_eq!(
-            Ternary { w, factor: 0.7 }.weight()?.to_vec1::<f32>()?,
-            [0.0; 4]
-        );
+        let w = Var::new(&[[0f32; 4]], &Device::Cpu)?;
+        for granularity in [Granularity::Layer, Granularity::Filter] {
+            let zero = ternary(&w, 0.7, granularity).weight()?;
+            assert_eq!(values(&zero)?, [0.0; 4]);
+        }
         Ok(())
     }
 }

@@ -114,7 +114,7 @@ impl OptimizerConfig {
             ParamKind::Latent => DecayGroup::Latent,
             ParamKind::Norm => DecayGroup::Norm,
             ParamKind::Bias => DecayGroup::Bias,
-            ParamKind::Buffer => return 0.0,
+            ParamKind::Scale | ParamKind::Buffer => return 0.0,
         };
         if self.no_decay.contains(&group) {
             0.0
@@ -486,6 +486,7 @@ mod tests {
             (ParamKind::Latent, true),
             (ParamKind::Norm, false),
             (ParamKind::Bias, true),
+            (ParamKind::Scale, false),
         ] {
             let config = OptimizerConfig {
                 no_decay: vec![DecayGroup::Norm],

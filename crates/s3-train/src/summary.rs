@@ -53,6 +53,7 @@ pub fn model_cost(net: &ResNet, image: [usize; 3], device: &Device) -> Result<Mo
                     s3_core::KernelOp::Multiply => KernelOp::Multiply,
                     s3_core::KernelOp::SignFlip => KernelOp::SignFlip,
                     s3_core::KernelOp::ShiftSignFlip => KernelOp::ShiftSignFlip,
+                    s3_core::KernelOp::SumOfTwoShifts => KernelOp::SumOfTwoShifts,
                     s3_core::KernelOp::SumOfSignFlips => KernelOp::SumOfSignFlips,
                 };
                 cost.quantized(bits, op).with_nonzero(nonzero)

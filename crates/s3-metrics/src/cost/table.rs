@@ -69,6 +69,7 @@ fn operation(kind: LayerKind, operation: KernelOp) -> &'static str {
         (_, KernelOp::Multiply) => "multiplication",
         (_, KernelOp::SignFlip) => "sign flip",
         (_, KernelOp::SumOfSignFlips) => "sum of sign flips",
+        (_, KernelOp::SumOfTwoShifts) => "sum of two shifts",
         (_, KernelOp::ShiftSignFlip) => "shift + sign flip",
     }
 }

@@ -133,6 +133,9 @@ fn each_operation_counts_as_defined() {
     assert_eq!(operations(&shift), [240, 0, 240, 240, 240]);
     assert_eq!(operations(&shift.with_nonzero(0)), [240, 0, 0, 0, 0]);
 
+    let sum = float.clone().quantized(5, KernelOp::SumOfTwoShifts);
+    assert_eq!(operations(&sum), [240, 0, 480, 480, 480]);
+
     let planes = float.quantized(3, KernelOp::SumOfSignFlips);
     assert_eq!(operations(&planes), [240, 120, 720 + 80, 0, 720]);
 

@@ -24,12 +24,17 @@ fn word(value: &impl serde::Serialize) -> String {
 
 pub(crate) fn run(args: &ListArgs) -> Result<()> {
     let mut table = Table::new();
-    table
-        .load_style(ASCII_MARKDOWN)
-        .set_header(["method", "bits", "kernel operation", "what"]);
+    table.load_style(ASCII_MARKDOWN).set_header([
+        "method",
+        "bits",
+        "kernel operation",
+        "starts from",
+        "what",
+    ]);
     for m in METHODS {
         let bits: Vec<String> = m.bits.iter().map(ToString::to_string).collect();
-        table.add_row([m.name, &bits.join(", "), &word(&m.operation), m.summary]);
+        let (bits, op) = (bits.join(", "), word(&m.operation));
+        table.add_row([m.name, &bits, &op, m.start, m.summary]);
     }
     say!("{table}\n");
 
