@@ -54,11 +54,6 @@ pub struct Config {
     /// A snapshot of the weights (WSVR, WLVR, level counts) is taken every so many epochs.
     #[serde(default = "ten")]
     pub snapshot_epochs: usize,
-    /// The checkpoint of a full-precision run of this network, from which weights, batch norms and
-    /// classifier start; the method's latents then follow from the weights. Its path is part of
-    /// the run's hash, its content is not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pretrained: Option<PathBuf>,
     /// The data set.
     pub data: DataConfig,
     /// The network.

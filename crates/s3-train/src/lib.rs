@@ -15,13 +15,9 @@ pub mod files;
 pub mod loss;
 pub mod observe;
 pub mod optim;
-<<<<<<< HEAD
 pub mod packed;
 pub mod picture;
 pub mod pretrained;
-=======
-mod pretrained;
->>>>>>> e61f079 (wip)
 pub mod run;
 pub mod schedule;
 mod session;

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! Starting from weights that another training has found.
 //!
 //! `init_from = "FILE"` names a safetensors file with torchvision's names, or a checkpoint of this
@@ -141,54 +140,10 @@ mod tests {
             start_from(&file, &params)?;
             for name in params.all().keys() {
                 assert_eq!(values(&params, name)?, values(&source, name)?, "{name}");
-=======
-//! A run that starts from a network trained in full precision: the config's key `pretrained`.
-
-use crate::checkpoint;
-use crate::session::Session;
-use crate::train::set;
-use anyhow::{Context, Result, bail};
-use std::path::Path;
-
-impl Session<'_> {
-    /// Hands each layer's float weight to its quantizer, and copies everything else by name.
-    ///
-    /// # Errors
-    /// A file that is no checkpoint of this network in full precision; a method that starts from
-    /// random latents only; each names the file, and the tensor or the layer.
-    pub(crate) fn start_from(&self, path: &Path) -> Result<()> {
-        let file = path.display();
-        let (header, tensors) =
-            checkpoint::load(path, &self.device).with_context(|| format!("pretrained: {file}"))?;
-        let model = &self.config.model.name;
-        if header.model != *model {
-            let other = header.model;
-            bail!("pretrained: {file}: a checkpoint of {other}, the network is {model}")
-        }
-        let mut weights = Vec::new();
-        for layer in self.net.layers() {
-            let (name, want) = (format!("{}.weight", layer.spec.name), &layer.spec.shape);
-            let Some(weight) = tensors.get(&name) else {
-                bail!("pretrained: {file}: no tensor {name}; a run in full precision has it")
-            };
-            if weight.dims() != want {
-                let got = weight.dims();
-                bail!("pretrained: {file}: tensor {name} has shape {got:?}, expected {want:?}")
-            }
-            let started = layer.quantizer.start_from(weight);
-            started.map_err(|e| anyhow::anyhow!("pretrained: layer {}: {e}", layer.spec.name))?;
-            weights.push(name);
-        }
-        for (name, p) in self.params.all() {
-            let below = |w: &String| name == *w || name.starts_with(&format!("{w}."));
-            if !weights.iter().any(below) {
-                set(&p.var, &tensors, &name, path)?;
->>>>>>> e61f079 (wip)
             }
         }
         Ok(())
     }
-<<<<<<< HEAD
 
     #[test]
     fn latents_of_another_kind_start_from_themselves_alone() -> Result<()> {
@@ -215,6 +170,4 @@ impl Session<'_> {
         assert!(refused(&network(s3(), 2)?).contains("no safetensors file"));
         Ok(())
     }
-=======
->>>>>>> e61f079 (wip)
 }

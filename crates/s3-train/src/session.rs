@@ -47,7 +47,9 @@ impl<'a> Session<'a> {
             pretrained::start_from(file, &params)?;
         }
         if config.alpha.is_none() && !net.penalties()?.is_empty() {
-            bail!("alpha: this method has a penalty; give its schedule (start = 0 trains without)")
+            bail!(
+                "alpha: this method has a dense-weight penalty; give its schedule (start = 0 trains without)"
+            )
         }
         let optimizer = Optimizer::new(&config.optimizer, params.trainable())?;
         let (train, validation) = hold_out(splits.train, config.validation_images)?;
@@ -100,18 +102,11 @@ impl<'a> Session<'a> {
 
     /// Writes what a run's folder holds from the start, and the snapshot of the initial weights.
     pub(crate) fn start(&mut self) -> Result<()> {
-<<<<<<< HEAD
         let mut manifest = json!({ "data": self.data(), "sittings": [] });
         if let Some(file) = &self.config.init_from {
             let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
             manifest["init_from_sha256"] = json!(crate::run::hex(&bytes));
         }
-=======
-        if let Some(path) = &self.config.pretrained {
-            self.start_from(path)?;
-        }
-        let manifest = json!({ "data": self.data(), "sittings": [] });
->>>>>>> e61f079 (wip)
         self.folder.write_json("manifest.json", &manifest)?;
         let image = [self.train.height, self.train.width, self.train.channels];
         self.folder
