@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// No settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MadeUp {}
+pub(crate) struct MadeUp {}
 
 impl MethodConfig for MadeUp {
     const NAME: &'static str = "made_up";
