@@ -46,6 +46,35 @@ pub struct CSource {
 /// Memory is static, so that one call runs at a time. Compilers must shift negative numbers with their
 /// sign, which the file checks.
 ///
+/// ```
+/// use s3_kernels::model::{Activations, Conv, DenseMatrix, Input, Network, Node, Op, Then, Weight};
+/// use s3_layers::export;
+///
+/// let conv = Conv {
+///     weight: Weight::Dense(DenseMatrix::from_levels(vec![3, -64], 1, 2)?),
+///     in_channels: 2,
+///     out_channels: 1,
+///     kernel: 1,
+///     stride: 1,
+///     padding: 0,
+///     residual: None,
+///     relu: false,
+///     then: Then::Scale { scale: vec![0.5], bias: vec![0.0] },
+/// };
+/// let (mean, std) = (vec![0.0; 2], vec![1.0; 2]);
+/// let network = Network {
+///     name: "linear".into(),
+///     input: Input { height: 1, width: 1, channels: 2, mean, std, scale: 0.02 },
+///     classes: vec!["cat".into()],
+///     activations: Activations::U8,
+///     nodes: vec![Node { name: "fc".into(), input: 0, op: Op::Conv(conv) }],
+/// };
+/// let files = export::c(&network, "net")?;
+/// assert!(files.header.contains("void net_run(const int8_t *image, int32_t *sums);"));
+/// assert!(files.source.starts_with("/* linear */\n#include \"net.h\"\n"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 ///
 /// [`Error::Network`] for f32 activations, a name that is no lower-case identifier of C, or a network

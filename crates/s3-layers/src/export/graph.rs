@@ -8,7 +8,7 @@
 //!
 //! with the bias inside `Conv` where nothing is multiplied after it.
 
-use s3_kernels::model::{Activations, Conv, Network, Node, Op, Then, Weight};
+use s3_kernels::model::{Activations, Conv, Network, Node, Op, Then};
 
 use super::error::Error;
 use super::message::{integer, metadata, value, window};
@@ -312,12 +312,8 @@ impl Layer<'_> {
         }
     }
 
-    /// The layer's integers and how many bits the format gives each; `None` for f32 weights.
-    pub(super) fn levels(&self) -> Option<Vec<i8>> {
-        match &self.conv.weight {
-            Weight::Packed(w) => Some(self.transposed(&w.to_levels())),
-            Weight::Dense(w) => Some(self.transposed(w.levels())),
-            Weight::F32(_) => None,
-        }
+    /// Networks of f32 activations have no dense integers.
+    pub(super) fn refuse_dense(&self) -> Error {
+        Error::node(self.name, "expected packed or f32 weights, got dense integers")
     }
 }

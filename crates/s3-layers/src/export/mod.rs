@@ -2,7 +2,7 @@
 //!
 //! | function | of networks with | holds |
 //! | --- | --- | --- |
-//! | [`onnx()`] | f32 activations | levels as INT8, INT4 or INT2 and one scale a channel, `DequantizeLinear -> Conv` |
+//! | [`onnx()`] | f32 activations | levels as INT8, INT4 or INT2 and a scale of each channel, `DequantizeLinear -> Conv` |
 //! | [`qonnx()`] | f32 activations | levels as minifloats of `bits - 1` exponent bits, `FloatQuant -> Conv` |
 //! | [`c()`] | 8-bit activations | packed codes, shifts and additions, no multiplication |
 //!

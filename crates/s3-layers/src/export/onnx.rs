@@ -9,10 +9,11 @@ use super::graph::{self, Graph, Layer, Version, Written};
 use super::message;
 use super::proto::tensor_proto::DataType;
 
-/// The integers that packed weights are stored as. Wider ones are read by more programs.
+/// What packed weights are stored as. Wider ones are read by more programs.
 ///
 /// | variant | operators | a weight | holds |
 /// | --- | --- | --- | --- |
+/// | `F32` | 13 | 32 bits | every width, as `scale * level` |
 /// | `Int8` | 13 | 8 bits | every width |
 /// | `Int4` | 21 | 4 bits | 2 and 3 bits: levels up to ±4 |
 /// | `Int2` | 25 | 2 bits | 2 bits: levels 0 and ±1 |
@@ -20,6 +21,8 @@ use super::proto::tensor_proto::DataType;
 /// ONNX has no integer of four bits that holds the levels of a 4-bit weight, which reach ±64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnnxWeights {
+    /// Plain f32 weights: for programs that quantize a network themselves.
+    F32,
     /// One byte a weight, the default.
     #[default]
     Int8,
@@ -32,7 +35,7 @@ pub enum OnnxWeights {
 impl OnnxWeights {
     fn version(self) -> Version {
         let (ir, operators) = match self {
-            OnnxWeights::Int8 => (8, 13),
+            OnnxWeights::F32 | OnnxWeights::Int8 => (8, 13),
             OnnxWeights::Int4 => (10, 21),
             OnnxWeights::Int2 => (13, 25),
         };
@@ -52,6 +55,7 @@ impl OnnxWeights {
             Err(Error::node(layer, what))
         };
         match (self, width) {
+            (OnnxWeights::F32, _) => Ok(DataType::Float),
             (OnnxWeights::Int8, _) => Ok(DataType::Int8),
             (OnnxWeights::Int4, BitWidth::B2 | BitWidth::B3) => Ok(DataType::Int4),
             (OnnxWeights::Int2, BitWidth::B2) => Ok(DataType::Int2),
@@ -83,15 +87,30 @@ pub fn onnx(network: &Network, weights: OnnxWeights) -> Result<Vec<u8>, Error> {
 }
 
 fn write(graph: &mut Graph, layer: &Layer<'_>, weights: OnnxWeights) -> Result<Written, Error> {
-    let data_type = match &layer.conv.weight {
+    let matrix = match &layer.conv.weight {
         Weight::F32(w) => return Ok(layer.floats(graph, w)),
-        Weight::Dense(_) => DataType::Int8,
-        Weight::Packed(w) => weights.of(layer.name, w.bit_width())?,
+        Weight::Dense(_) => return Err(layer.refuse_dense()),
+        Weight::Packed(w) => w,
     };
+    let data_type = weights.of(layer.name, matrix.bit_width())?;
     let name = format!("{}.weight", layer.name);
+    let dims = layer.dims();
+    let values = layer.transposed(&matrix.to_levels());
+    if data_type == DataType::Float {
+        let rows = values.chunks_exact((dims[1] * dims[2] * dims[3]).max(1));
+        let scaled = rows.zip(layer.scale).flat_map(|(row, scale)| {
+            let weight = move |&level: &i8| f32::from(level) * scale;
+            row.iter().map(weight)
+        });
+        graph.floats(&name, &dims, &scaled.collect::<Vec<f32>>());
+        return Ok(Written {
+            name,
+            is_scaled: true,
+        });
+    }
     let (levels, scale) = (format!("{name}_levels"), format!("{name}_scale"));
-    let raw = packed(&layer.levels().unwrap_or_default(), data_type);
-    graph.tensor(&levels, data_type, &layer.dims(), raw);
+    let raw = packed(&values, data_type);
+    graph.tensor(&levels, data_type, &dims, raw);
     graph.floats(&scale, &[layer.conv.out_channels], layer.scale);
     let axis = vec![message::integer("axis", 0)];
     graph.node("DequantizeLinear", "", vec![levels, scale], &name, axis);

@@ -15,8 +15,7 @@ const DOMAIN: &str = "qonnx.custom_op.general";
 /// Input, output and metadata are those of [`onnx`](super::onnx()). A packed layer of `b` bits is
 /// `FloatQuant(levels, 1) -> Conv -> Mul scale -> Add bias`, the runtime's order, with `b - 1` exponent
 /// bits, no mantissa, exponent bias 1 and largest value `2^(2^(b-1) - 2)`: exactly the `b`-bit levels.
-/// The bias is written because the format's default is another. A layer of integers is `IntQuant` of
-/// 8 bits, one of f32 weights has no quantizer.
+/// The bias is written because the format's default is another. A layer of f32 weights has no quantizer.
 ///
 /// # Errors
 ///
@@ -30,51 +29,36 @@ pub fn qonnx(network: &Network) -> Result<Vec<u8>, Error> {
 }
 
 fn write(graph: &mut Graph, layer: &Layer<'_>) -> Result<Written, Error> {
-    let (operator, numbers, attributes) = match &layer.conv.weight {
+    let matrix = match &layer.conv.weight {
         Weight::F32(w) => return Ok(layer.floats(graph, w)),
-        Weight::Dense(_) => (
-            "IntQuant",
-            vec![("zero_point", 0.0), ("bit_width", 8.0)],
-            vec![
-                message::integer("signed", 1),
-                message::integer("narrow", 1),
-                message::text("rounding_mode", "ROUND"),
-            ],
-        ),
-        Weight::Packed(w) => {
-            let width = w.bit_width();
-            let numbers = vec![
-                ("exponent_bits", (width.bits() - 1) as f32),
-                ("mantissa_bits", 0.0),
-                ("exponent_bias", 1.0),
-                ("max_value", (1u32 << width.t()) as f32),
-            ];
-            let attributes = vec![
-                message::text("rounding_mode", "ROUND"),
-                message::integer("has_inf", 0),
-                message::integer("has_nan", 0),
-                message::integer("has_subnormal", 1),
-                message::integer("saturation", 1),
-            ];
-            ("FloatQuant", numbers, attributes)
-        }
+        Weight::Dense(_) => return Err(layer.refuse_dense()),
+        Weight::Packed(w) => w,
     };
+    let width = matrix.bit_width();
     let name = format!("{}.weight", layer.name);
     let levels = format!("{name}_levels");
-    let values: Vec<f32> = layer
-        .levels()
-        .unwrap_or_default()
-        .into_iter()
-        .map(f32::from)
-        .collect();
-    graph.floats(&levels, &layer.dims(), &values);
+    let values = matrix.to_levels().into_iter().map(f32::from);
+    graph.floats(&levels, &layer.dims(), &layer.transposed(&values.collect::<Vec<f32>>()));
     let mut inputs = vec![levels];
-    for (what, number) in [("unit", 1.0)].into_iter().chain(numbers) {
+    for (what, number) in [
+        ("unit", 1.0),
+        ("exponent_bits", (width.bits() - 1) as f32),
+        ("mantissa_bits", 0.0),
+        ("exponent_bias", 1.0),
+        ("max_value", (1u32 << width.t()) as f32),
+    ] {
         let constant = format!("{name}_{what}");
         graph.floats(&constant, &[], &[number]);
         inputs.push(constant);
     }
-    graph.node(operator, DOMAIN, inputs, &name, attributes);
+    let attributes = vec![
+        message::text("rounding_mode", "ROUND"),
+        message::integer("has_inf", 0),
+        message::integer("has_nan", 0),
+        message::integer("has_subnormal", 1),
+        message::integer("saturation", 1),
+    ];
+    graph.node("FloatQuant", DOMAIN, inputs, &name, attributes);
     Ok(Written {
         name,
         is_scaled: false,

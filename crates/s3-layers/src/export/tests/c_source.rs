@@ -8,21 +8,26 @@ use s3_kernels::model::{Activations, Network};
 
 use super::super::{CSource, c};
 use super::networks::{images, model, network, sums};
-use super::programs;
+use super::programs::{self, list};
 
 const IMAGES: usize = 6;
 const CLASSES: usize = 10;
 
-/// Prints the sums, the class and the scores of the images that follow it as numbers.
+/// Prints the 8-bit image of the pixels, and for each image its sums and scores and its class.
 const PROGRAM: &str = r#"
 #include <stdio.h>
 #include "net.h"
 static const int8_t images[] = {@images@};
+static const uint8_t pixels[NET_INPUT] = {@pixels@};
+static int8_t made[NET_INPUT];
 int main(void)
 {
     int32_t sums[NET_CLASSES];
     float scores[NET_CLASSES];
     unsigned at, n;
+    net_quantize(pixels, made);
+    for (at = 0; at < NET_INPUT; ++at)
+        printf("%d%s", made[at], at + 1 < NET_INPUT ? " " : "\n");
     for (at = 0; at < sizeof images; at += NET_INPUT) {
         net_run(images + at, sums);
         net_scores(sums, scores);
@@ -34,12 +39,12 @@ int main(void)
 }
 "#;
 
-fn compile_and_run(source: &CSource, image: &[i8], folder: &Path) -> String {
+fn compile_and_run(source: &CSource, image: &[i8], pixels: &[u8], folder: &Path) -> String {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
-    let numbers: Vec<String> = image.iter().map(i8::to_string).collect();
     write("net.h", &source.header);
     write("net.c", &source.source);
-    write("main.c", &PROGRAM.replace("@images@", &numbers.join(",")));
+    let program = PROGRAM.replace("@images@", &list(image)).replace("@pixels@", &list(pixels));
+    write("main.c", &program);
     let program = folder.join("net");
     programs::output(
         Command::new("gcc")
@@ -59,6 +64,20 @@ fn compile_and_run(source: &CSource, image: &[i8], folder: &Path) -> String {
     programs::output(&mut Command::new(program))
 }
 
+/// 9 by 7 pixels of 3 channels, over the whole range.
+fn pixels() -> Vec<u8> {
+    (0..9 * 7 * 3u32).map(|n| (n * 89 + 3) as u8).collect()
+}
+
+fn normalized(network: &Network, pixels: &[u8]) -> Vec<f32> {
+    let input = &network.input;
+    let number = |(n, &pixel): (usize, &u8)| {
+        let channel = n % input.channels;
+        (f32::from(pixel) / 255.0 - input.mean[channel]) / input.std[channel]
+    };
+    pixels.iter().enumerate().map(number).collect()
+}
+
 #[test]
 fn compiled_by_gcc_it_computes_the_runtimes_integers() {
     if Command::new("gcc").arg("--version").output().is_err() {
@@ -70,9 +89,14 @@ fn compiled_by_gcc_it_computes_the_runtimes_integers() {
             let x = images(IMAGES);
             let source = c(&network, "net").unwrap();
             let folder = tempfile::tempdir().unwrap();
-            let text = compile_and_run(&source, &model(&network).quantized(&x), folder.path());
+            let (model, pixels) = (model(&network), pixels());
+            let images = model.quantized(&x);
+            let text = compile_and_run(&source, &images, &pixels, folder.path());
+            let (image, text) = text.split_once('\n').unwrap();
+            let expected = model.quantized(&normalized(&network, &pixels));
+            assert_eq!(image, list(&expected).replace(',', " "));
             assert_eq!(text.lines().count(), IMAGES);
-            let scores = model(&network).run(&x, IMAGES).unwrap();
+            let scores = model.run(&x, IMAGES).unwrap();
             let sums = sums(&network, &x, IMAGES);
             let per_image = sums.chunks(CLASSES).zip(scores.chunks(CLASSES));
             for (line, (sums, scores)) in text.lines().zip(per_image) {

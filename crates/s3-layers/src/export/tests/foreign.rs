@@ -12,7 +12,7 @@ use s3_kernels::model::Activations;
 
 use super::super::c;
 use super::networks::{images, model, network, sums};
-use super::programs;
+use super::programs::{self, list};
 
 /// Leaves with status 0 where every sum is what it must be.
 const PROGRAM: &str = "
@@ -109,14 +109,6 @@ fn check(processor: &Processor) {
             build_and_run(processor, &compiler, optimization, folder.path());
         }
     }
-}
-
-fn list<T: ToString>(values: &[T]) -> String {
-    values
-        .iter()
-        .map(T::to_string)
-        .collect::<Vec<_>>()
-        .join(",")
 }
 
 fn build_and_run(processor: &Processor, compiler: &str, optimization: &str, folder: &Path) {

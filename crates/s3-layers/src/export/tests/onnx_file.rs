@@ -176,7 +176,10 @@ fn other_programs_compute_the_same_scores() {
         let bits = width.bits();
         let scores = model(&network).run(&x, 5).unwrap();
         std::fs::write(path(&format!("{bits}.scores")), programs::bytes(&scores)).unwrap();
-        let mut files = vec![("int8", onnx(&network, OnnxWeights::Int8))];
+        let mut files = vec![
+            ("f32", onnx(&network, OnnxWeights::F32)),
+            ("int8", onnx(&network, OnnxWeights::Int8)),
+        ];
         if width < BitWidth::B4 {
             files.push(("int4", onnx(&network, OnnxWeights::Int4)));
         }

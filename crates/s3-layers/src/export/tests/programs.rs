@@ -43,3 +43,8 @@ pub(super) fn root() -> PathBuf {
 pub(super) fn bytes(numbers: &[f32]) -> Vec<u8> {
     numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
 }
+
+/// Numbers as C lists them.
+pub(super) fn list<T: ToString>(values: &[T]) -> String {
+    values.iter().map(T::to_string).collect::<Vec<_>>().join(",")
+}
