@@ -1,15 +1,16 @@
 //! A run's network as one packed file.
 
 use super::data_dir;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
+use s3_layers::export::{self, OnnxWeights};
 use s3_layers::model::{Activations, Model, Network};
 use s3_layers::quantize::Calibration;
 use s3_train::files::write_atomically;
 use s3_train::packed::{f32_bytes, sizes, with_activations};
 use s3_train::trained::Trained;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub(crate) struct ExportArgs {
@@ -33,6 +34,9 @@ pub(crate) struct ExportArgs {
     /// The kind of file.
     #[arg(long, value_enum, default_value_t = Format::S3)]
     format: Format,
+    /// What packed weights are stored as in an ONNX file.
+    #[arg(long, value_enum, default_value = "int8")]
+    onnx_weights: OnnxWeightsArg,
     /// Folder of the data sets' files [default: $S3_DATA_DIR, else data].
     #[arg(long)]
     data_dir: Option<PathBuf>,
@@ -83,12 +87,35 @@ impl From<CalibrationArg> for Calibration {
 enum Format {
     /// This project's packed network (docs/EXPORT-FORMAT.md).
     S3,
-    /// ONNX with quantize and dequantize nodes.
+    /// ONNX with dequantize nodes before its convolutions; needs --activations f32.
     Onnx,
-    /// ONNX with QONNX's quantizers.
+    /// ONNX with QONNX's quantizers; needs --activations f32.
     Qonnx,
-    /// C99 source.
+    /// C99: FILE ends in .c, and a header is written beside it; needs 8-bit activations.
     C,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum OnnxWeightsArg {
+    /// Plain floats, for programs that quantize a network themselves.
+    F32,
+    /// Bytes: every width.
+    Int8,
+    /// Half bytes, opset 21: 2 and 3 bits.
+    Int4,
+    /// Quarters of a byte, opset 25: 2 bits.
+    Int2,
+}
+
+impl From<OnnxWeightsArg> for OnnxWeights {
+    fn from(arg: OnnxWeightsArg) -> Self {
+        match arg {
+            OnnxWeightsArg::F32 => Self::F32,
+            OnnxWeightsArg::Int8 => Self::Int8,
+            OnnxWeightsArg::Int4 => Self::Int4,
+            OnnxWeightsArg::Int2 => Self::Int2,
+        }
+    }
 }
 
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
@@ -103,7 +130,9 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     )?;
     let bytes = match args.format {
         Format::S3 => Model::new(network.clone())?.to_bytes(),
-        other => bail!("--format {other:?}: not built yet, expected s3"),
+        Format::Onnx => export::onnx(&network, args.onnx_weights.into())?,
+        Format::Qonnx => export::qonnx(&network)?,
+        Format::C => c_source(&network, &args.output)?,
     };
     write_atomically(&args.output, &bytes)?;
     say!("{}", size_table(&network));
@@ -115,6 +144,17 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
         whole as f64 / bytes.len() as f64
     );
     Ok(())
+}
+
+/// Writes the header beside `output`, and gives what is to be in `output`.
+fn c_source(network: &Network, output: &Path) -> Result<Vec<u8>> {
+    let is_c = output.extension().is_some_and(|end| end == "c");
+    ensure!(is_c, "--output {}: expected a name that ends in .c", output.display());
+    let name = output.file_stem().and_then(|stem| stem.to_str());
+    let name = name.with_context(|| format!("--output {}: no name", output.display()))?;
+    let files = export::c(network, name)?;
+    write_atomically(&output.with_extension("h"), files.header.as_bytes())?;
+    Ok(files.source.into_bytes())
 }
 
 /// A row a layer, and their sum.
