@@ -145,3 +145,32 @@ fn images_are_classified_with_names() {
     let wrong = refusal(&mut bench.s3(&["eval", &run, "--data", "shapes"]));
     assert!(wrong.contains("its own data set"), "{wrong}");
 }
+
+#[test]
+fn other_formats_are_written_or_refused_with_the_reason() {
+    let bench = Bench::new();
+    succeed(&mut bench.train("runs", &["--set", "epochs=1"]));
+    let run = bench.run("runs").display().to_string();
+    let export = |activations: &str, format: &str, file: &str| {
+        let mut command = bench.s3(&["export", &run, "-o", file, "--calibration-images", "60"]);
+        command.args(["--activations", activations, "--format", format]);
+        command
+    };
+    let read = |file: &str| std::fs::read_to_string(bench.path(file)).expect("the file");
+    for format in ["onnx", "qonnx"] {
+        succeed(&mut export("f32", format, "net.onnx"));
+        let bytes = std::fs::read(bench.path("net.onnx")).expect("the file");
+        assert_eq!(bytes[..2], [8, 8], "the version of ONNX's format");
+        let refused = refusal(&mut export("u8", format, "no.onnx"));
+        assert!(refused.contains("f32 activations"), "{refused}");
+    }
+    let mut four = export("f32", "onnx", "net4.onnx");
+    succeed(four.args(["--onnx-weights", "int4"]));
+
+    succeed(&mut export("u8-shift", "c", "net.c"));
+    assert!(read("net.h").contains("void net_run("));
+    assert!(read("net.c").contains("void net_run("));
+    assert!(refusal(&mut export("u8", "c", "net.txt")).contains("ends in .c"));
+    assert!(refusal(&mut export("f32", "c", "no.c")).contains("8-bit activations"));
+    assert!(!bench.path("no.onnx").exists() && !bench.path("no.h").exists());
+}

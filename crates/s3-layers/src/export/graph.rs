@@ -314,6 +314,9 @@ impl Layer<'_> {
 
     /// Networks of f32 activations have no dense integers.
     pub(super) fn refuse_dense(&self) -> Error {
-        Error::node(self.name, "expected packed or f32 weights, got dense integers")
+        Error::node(
+            self.name,
+            "expected packed or f32 weights, got dense integers",
+        )
     }
 }

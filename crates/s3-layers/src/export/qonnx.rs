@@ -38,7 +38,11 @@ fn write(graph: &mut Graph, layer: &Layer<'_>) -> Result<Written, Error> {
     let name = format!("{}.weight", layer.name);
     let levels = format!("{name}_levels");
     let values = matrix.to_levels().into_iter().map(f32::from);
-    graph.floats(&levels, &layer.dims(), &layer.transposed(&values.collect::<Vec<f32>>()));
+    graph.floats(
+        &levels,
+        &layer.dims(),
+        &layer.transposed(&values.collect::<Vec<f32>>()),
+    );
     let mut inputs = vec![levels];
     for (what, number) in [
         ("unit", 1.0),

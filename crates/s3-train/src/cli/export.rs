@@ -149,7 +149,11 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
 /// Writes the header beside `output`, and gives what is to be in `output`.
 fn c_source(network: &Network, output: &Path) -> Result<Vec<u8>> {
     let is_c = output.extension().is_some_and(|end| end == "c");
-    ensure!(is_c, "--output {}: expected a name that ends in .c", output.display());
+    ensure!(
+        is_c,
+        "--output {}: expected a name that ends in .c",
+        output.display()
+    );
     let name = output.file_stem().and_then(|stem| stem.to_str());
     let name = name.with_context(|| format!("--output {}: no name", output.display()))?;
     let files = export::c(network, name)?;

@@ -43,7 +43,9 @@ fn compile_and_run(source: &CSource, image: &[i8], pixels: &[u8], folder: &Path)
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("net.h", &source.header);
     write("net.c", &source.source);
-    let program = PROGRAM.replace("@images@", &list(image)).replace("@pixels@", &list(pixels));
+    let program = PROGRAM
+        .replace("@images@", &list(image))
+        .replace("@pixels@", &list(pixels));
     write("main.c", &program);
     let program = folder.join("net");
     programs::output(

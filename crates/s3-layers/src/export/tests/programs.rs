@@ -46,5 +46,9 @@ pub(super) fn bytes(numbers: &[f32]) -> Vec<u8> {
 
 /// Numbers as C lists them.
 pub(super) fn list<T: ToString>(values: &[T]) -> String {
-    values.iter().map(T::to_string).collect::<Vec<_>>().join(",")
+    values
+        .iter()
+        .map(T::to_string)
+        .collect::<Vec<_>>()
+        .join(",")
 }
