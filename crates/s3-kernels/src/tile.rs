@@ -1,6 +1,6 @@
 //! The microkernel's contract: a few windows of u8 activations times a panel of s8 levels.
 //!
-//! `out[r][n] = init[n] + sum over taps t and k < 4 quads of x[windows[r] + t + k] panel[t, k, n]`
+//! `out[r][n] = init[n] + sum over taps t and k < 4 quads of (x[windows[r] + t + k] ^ flip) panel[t, k, n]`
 //!
 //! in i32, exact: sums wrap, and packing has shown that the final ones do not. The convolution and
 //! the matrix product of u8 activations are loops around it.
@@ -67,6 +67,8 @@ impl Window {
 pub(crate) struct Tile<'a> {
     /// Activations.
     pub(crate) x: &'a [u8],
+    /// What each byte of `x` is XORed with before it is a u8: 128 makes an i8 the u8 that is 128 more.
+    pub(crate) flip: u8,
     /// Offset of each window in `x`, 1 to [`MR`] of them; a window's reach lies in `x`.
     pub(crate) windows: &'a [usize],
     /// The taps of every window.

@@ -1,7 +1,7 @@
 //! Products of many rows: weights are unpacked once, and every row meets them in the cache.
 //!
 //! ```text
-//! u = x + 128, as u8, rows a little apart
+//! u = x + 128, as u8: where x lies, or copied with rows a little apart
 //! for each panel of 64 rows of w:
 //!     p = its levels, one byte each                             second-level cache
 //!     for each six rows of u: y = microkernel(u, p) - 128 * row sums of w
@@ -24,7 +24,10 @@ const FLIP: u8 = 0x80;
 /// first-level cache keeps few lines.
 fn pitch(cols: usize) -> usize {
     let lines = cols.div_ceil(64);
-    64 * (lines + usize::from(lines.is_multiple_of(8)))
+    match lines.is_multiple_of(32) {
+        false if cols.is_multiple_of(4) => cols,
+        crowded => 64 * (lines + usize::from(crowded)),
+    }
 }
 
 /// Runs `job` on `kernel`.
@@ -35,12 +38,13 @@ pub(crate) fn gemm(kernel: &TileKernel, job: Job<'_>) {
     let quads = cols.div_ceil(4);
     let window = Window::new([0].into(), 4 * quads);
     with_scratch(|scratch| {
-        let (x, panel_lines) = scratch.get(job.batch * pitch, quads * QUAD);
+        let in_place = pitch == cols;
+        let copied = if in_place { 0 } else { job.batch * pitch };
+        let (x, panel_lines) = scratch.get(copied, quads * QUAD);
         for (to, from) in x.chunks_exact_mut(pitch).zip(job.x.chunks_exact(cols)) {
-            for (to, from) in to.iter_mut().zip(as_bytes(from)) {
-                *to = from ^ FLIP;
-            }
+            to[..cols].copy_from_slice(as_bytes(from));
         }
+        let x = if in_place { as_bytes(job.x) } else { x };
         let mut sums = [AccRow::ZERO; MR];
         for (at, panel) in job.panels.clone().enumerate() {
             unpack(kernel.isa, job.w, panel, panel_lines);
@@ -58,6 +62,7 @@ pub(crate) fn gemm(kernel: &TileKernel, job: Job<'_>) {
                 let windows: [usize; MR] = core::array::from_fn(|r| (first + r) * pitch);
                 let tile = Tile {
                     x,
+                    flip: FLIP,
                     windows: &windows[..end - first],
                     window: &window,
                     panel: panel_lines,

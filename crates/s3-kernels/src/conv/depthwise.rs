@@ -207,6 +207,7 @@ impl<E: Epilogue> Job<'_, E> {
                 }
                 let tile = Tile {
                     x: bytes,
+                    flip: 0,
                     windows: &offsets[..count],
                     window: &window,
                     panel,

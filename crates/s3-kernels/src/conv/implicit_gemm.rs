@@ -84,8 +84,7 @@ impl<E: Epilogue> Job<'_, E> {
         let channels = geometry.shape.out_channels;
         let window = geometry.window();
         let panel_lines = Panels::lines(&window);
-        let in_place =
-            self.flip == 0 && geometry.shape.padding == 0 && window.segment().is_multiple_of(4);
+        let in_place = geometry.shape.padding == 0 && window.segment().is_multiple_of(4);
         // The microkernel reads up to three bytes behind the last segment.
         let copied = if in_place {
             0
@@ -127,6 +126,7 @@ impl<E: Epilogue> Job<'_, E> {
                 }
                 let tile = Tile {
                     x,
+                    flip: if in_place { self.flip } else { 0 },
                     windows: &offsets[..count],
                     window: &window,
                     panel,

@@ -7,8 +7,8 @@
 
 use core::arch::x86_64::{
     __m256i, _mm256_add_epi16, _mm256_add_epi32, _mm256_load_si256, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256,
-    _mm256_store_si256,
+    _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_setzero_si256, _mm256_store_si256, _mm256_xor_si256,
 };
 
 use crate::arch::{Once, products_in_i16};
@@ -56,6 +56,7 @@ unsafe fn madd_sized<const R: usize>(tile: &Tile<'_>, column: usize, out: &mut [
     let quads = tile.window.quads();
     let step = products_in_i16(tile.width);
     let ones = _mm256_set1_epi16(1);
+    let flip = _mm256_set1_epi8(tile.flip.cast_signed());
     let columns = column..column + 8 * V;
     for row in &mut out[..R] {
         row.0[columns.clone()].copy_from_slice(&tile.init.0[columns.clone()]);
@@ -78,7 +79,7 @@ unsafe fn madd_sized<const R: usize>(tile: &Tile<'_>, column: usize, out: &mut [
                 for r in 0..R {
                     // SAFETY: the window's reach, which ends no earlier than this quad, lies in `x`.
                     let quad = unsafe { x[r].wrapping_add(4 * q).cast::<i32>().read_unaligned() };
-                    let x = _mm256_set1_epi32(quad);
+                    let x = _mm256_xor_si256(_mm256_set1_epi32(quad), flip);
                     for v in 0..V {
                         let pairs = _mm256_maddubs_epi16(x, w[v]);
                         short[r][v] = _mm256_add_epi16(short[r][v], pairs);

@@ -6,8 +6,8 @@
 
 use core::arch::x86_64::{
     __m512i, _mm512_add_epi16, _mm512_add_epi32, _mm512_dpbusd_epi32, _mm512_load_si512,
-    _mm512_madd_epi16, _mm512_maddubs_epi16, _mm512_set1_epi16, _mm512_set1_epi32,
-    _mm512_setzero_si512, _mm512_store_si512,
+    _mm512_madd_epi16, _mm512_maddubs_epi16, _mm512_set1_epi8, _mm512_set1_epi16,
+    _mm512_set1_epi32, _mm512_setzero_si512, _mm512_store_si512, _mm512_xor_si512,
 };
 
 use crate::arch::{Once, products_in_i16};
@@ -139,6 +139,7 @@ fn store_row<const V: usize>(sums: [__m512i; V], row: &mut AccRow) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn vnni_sized<const R: usize, const V: usize>(tile: &Tile<'_>, out: &mut [AccRow]) {
     let quads = tile.window.quads();
+    let flip = _mm512_set1_epi8(tile.flip.cast_signed());
     let mut sums = [load_row::<V>(tile.init); R];
     let mut panel = tile.panel.as_ptr();
     for &tap in tile.window.taps() {
@@ -151,6 +152,7 @@ unsafe fn vnni_sized<const R: usize, const V: usize>(tile: &Tile<'_>, out: &mut 
             for r in 0..R {
                 // SAFETY: the window's reach, which ends no earlier than this quad, lies in `x`.
                 let x = unsafe { broadcast(x[r].wrapping_add(4 * q)) };
+                let x = _mm512_xor_si512(x, flip);
                 for v in 0..V {
                     sums[r][v] = _mm512_dpbusd_epi32(sums[r][v], x, w[v]);
                 }
@@ -169,6 +171,7 @@ unsafe fn vnni_sized<const R: usize, const V: usize>(tile: &Tile<'_>, out: &mut 
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn madd_sized<const R: usize, const V: usize>(tile: &Tile<'_>, out: &mut [AccRow]) {
     let quads = tile.window.quads();
+    let flip = _mm512_set1_epi8(tile.flip.cast_signed());
     let step = products_in_i16(tile.width);
     let ones = _mm512_set1_epi16(1);
     out[..R].fill(*tile.init);
@@ -188,6 +191,7 @@ unsafe fn madd_sized<const R: usize, const V: usize>(tile: &Tile<'_>, out: &mut 
                 for r in 0..R {
                     // SAFETY: the window's reach, which ends no earlier than this quad, lies in `x`.
                     let x = unsafe { broadcast(x[r].wrapping_add(4 * q)) };
+                    let x = _mm512_xor_si512(x, flip);
                     for v in 0..V {
                         let pairs = _mm512_maddubs_epi16(x, w[v]);
                         short[r][v] = _mm512_add_epi16(short[r][v], pairs);

@@ -43,7 +43,7 @@ fn run(tile: &Tile<'_>, out: &mut [AccRow], product: impl Fn(i32, i8) -> i32) {
                 let levels = lines.iter().flat_map(|line| line.0.chunks_exact(4));
                 for (sum, levels) in sums.0.iter_mut().zip(levels).take(tile.columns) {
                     for (&x, &level) in x.iter().zip(levels) {
-                        *sum = sum.wrapping_add(product(i32::from(x), level as i8));
+                        *sum = sum.wrapping_add(product(i32::from(x ^ tile.flip), level as i8));
                     }
                 }
             }
