@@ -4,11 +4,14 @@
 //! project. A tensor of the file belongs to the parameter of its name: full-precision weights, latents,
 //! batch norms and their statistics, the classifier.
 //!
-//! A method whose latent *is* the weight (`layer1.0.conv1.weight`) starts from any such file; what else
-//! it keeps for a layer (scales, masks: `layer1.0.conv1.weight.*`) starts as in a run from scratch,
-//! unless the file has it. A method with latents of another kind starts only from a checkpoint that has
-//! them: there is no map from a weight to S3's sign, sparsity and shifts that does not choose their
-//! magnitudes, and none is published.
+//! Where the file holds a layer's weight itself (`layer1.0.conv1.weight`) and nothing below it, the
+//! quantizer sets its latents from it
+//! ([`Quantizer::start_from`](s3_core::Quantizer::start_from)): the weight where that is the latent,
+//! logits or signs and shifts where the method has a map. What else it keeps for a layer (scales, masks:
+//! `layer1.0.conv1.weight.*`) follows from the weight or starts as in a run from scratch, unless the
+//! file has it. A method without a map starts only from a checkpoint that has its latents: there is
+//! none from a weight to S3's sign, sparsity and shifts that does not choose their magnitudes, and none
+//! is published.
 
 use crate::dynamics;
 use crate::optim;
@@ -16,6 +19,7 @@ use crate::train::set;
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
 use s3_core::Params;
+use s3_layers::QuantLayer;
 use safetensors::tensor::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,19 +29,23 @@ const OTHER: [&str; 2] = [optim::PREFIX, dynamics::PREFIX];
 /// torch counts the steps of each batch norm.
 const COUNTER: &str = "num_batches_tracked";
 
-/// Sets every parameter of `params` that `path` holds.
+/// Sets every parameter of `params` that `path` holds; `layers` are those of the same network.
 ///
 /// # Errors
 /// One line that names the file: it cannot be read or is no safetensors file; a tensor is no f32, has
 /// another shape or belongs to no layer; a parameter is missing.
-pub fn start_from(path: &Path, params: &Params) -> Result<()> {
+pub fn start_from(path: &Path, params: &Params, layers: &[&QuantLayer]) -> Result<()> {
     let name = path.display();
     let tensors = read(path, &params.device())?;
     let all = params.all();
     if let Some(stray) = tensors.keys().find(|t| !belongs(t, &all)) {
         bail!("init_from: {name}: tensor {stray} is none of this network's")
     }
+    let started = from_weights(&tensors, layers);
     for (parameter, p) in &all {
+        if started.iter().any(|w| is_at_or_below(parameter, w)) {
+            continue;
+        }
         if tensors.contains_key(parameter) {
             set(&p.var, &tensors, parameter, path).context("init_from")?;
             continue;
@@ -53,6 +61,28 @@ pub fn start_from(path: &Path, params: &Params) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Hands the plain weights of the file to their quantizers; returns the weights that they took. One
+/// that is refused is left to the caller, which says what is missing.
+fn from_weights(tensors: &BTreeMap<String, Tensor>, layers: &[&QuantLayer]) -> Vec<String> {
+    let mut taken = Vec::new();
+    for layer in layers {
+        let name = format!("{}.weight", layer.spec.name);
+        let below = |t: &String| *t != name && is_at_or_below(t, &name);
+        let Some(weight) = tensors.get(&name).filter(|_| !tensors.keys().any(below)) else {
+            continue;
+        };
+        if weight.dims() == layer.spec.shape && layer.quantizer.start_from(weight).is_ok() {
+            taken.push(name);
+        }
+    }
+    taken
+}
+
+fn is_at_or_below(name: &str, weight: &str) -> bool {
+    let rest = name.strip_prefix(weight);
+    rest.is_some_and(|r| r.is_empty() || r.starts_with('.'))
 }
 
 /// Whether a tensor of the file is a parameter, or a weight whose latents are.
@@ -98,11 +128,11 @@ mod tests {
     use safetensors::tensor::TensorView;
 
     /// A ResNet-8 of two classes under the method of `table`.
-    fn network(table: toml::Table, seed: u64) -> Result<Params> {
+    fn network(table: toml::Table, seed: u64) -> Result<(ResNet, Params)> {
         let config = ResNetConfig::new(Architecture::ResNet8, 1, 2);
         let params = Params::new(seed, &Device::Cpu);
-        ResNet::new(&config, &*s3_quant::build(&table)?.method, &params)?;
-        Ok(params)
+        let net = ResNet::new(&config, &*s3_quant::build(&table)?.method, &params)?;
+        Ok((net, params))
     }
 
     /// The parameters as torch would write them, without those that `keep` refuses.
@@ -131,16 +161,44 @@ mod tests {
     fn methods_whose_latent_is_the_weight_start_from_it() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("w.safetensors");
-        let source = network(toml::toml! { name = "fp32" }, 1)?;
+        let (_, source) = network(toml::toml! { name = "fp32" }, 1)?;
         write(&source, &file, |_| true)?;
         for table in [toml::toml! { name = "fp32" }, toml::toml! { name = "twn" }] {
-            let params = network(table, 2)?;
+            let (net, params) = network(table, 2)?;
             let name = "layer2.0.conv1.weight";
             assert_ne!(values(&params, name)?, values(&source, name)?);
-            start_from(&file, &params)?;
+            start_from(&file, &params, &net.layers())?;
             for name in params.all().keys() {
                 assert_eq!(values(&params, name)?, values(&source, name)?, "{name}");
             }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_method_derives_from_the_weight_follows_it() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("w.safetensors");
+        write(&network(toml::toml! { name = "fp32" }, 1)?.1, &file, |_| {
+            true
+        })?;
+        for table in [
+            toml::toml! { name = "lrnet" },
+            toml::toml! { name = "deepshift_ps" bits = 5 },
+            toml::toml! { name = "bwhn" },
+        ] {
+            let mut seen = Vec::new();
+            for seed in [2, 3] {
+                let (net, params) = network(table.clone(), seed)?;
+                start_from(&file, &params, &net.layers())?;
+                let names = params.all().into_keys();
+                seen.push(
+                    names
+                        .map(|n| values(&params, &n))
+                        .collect::<Result<Vec<_>>>()?,
+                );
+            }
+            assert_eq!(seen[0], seen[1], "{table}");
         }
         Ok(())
     }
@@ -150,21 +208,25 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("w.safetensors");
         let s3 = || toml::toml! { name = "s3" bits = 3 };
-        write(&network(toml::toml! { name = "fp32" }, 1)?, &file, |_| true)?;
-        let refused = |params: &Params| {
-            let message = format!("{:#}", start_from(&file, params).expect_err("refused"));
+        write(&network(toml::toml! { name = "fp32" }, 1)?.1, &file, |_| {
+            true
+        })?;
+        let refused = |(net, params): &(ResNet, Params)| {
+            let result = start_from(&file, params, &net.layers());
+            let message = format!("{:#}", result.expect_err("refused"));
             assert!(message.contains("w.safetensors") && !message.contains('\n'));
             message
         };
         let message = refused(&network(s3(), 2)?);
         assert!(message.contains("conv1.weight.w_1"), "{message}");
 
-        write(&network(s3(), 1)?, &file, |_| true)?;
-        start_from(&file, &network(s3(), 2)?)?;
+        write(&network(s3(), 1)?.1, &file, |_| true)?;
+        let (net, params) = network(s3(), 2)?;
+        start_from(&file, &params, &net.layers())?;
         let message = refused(&network(toml::toml! { name = "fp32" }, 2)?);
         assert!(message.contains("none of this network's"), "{message}");
 
-        write(&network(s3(), 1)?, &file, |name| name != "fc.bias")?;
+        write(&network(s3(), 1)?.1, &file, |name| name != "fc.bias")?;
         assert!(refused(&network(s3(), 2)?).contains("no tensor fc.bias"));
         std::fs::write(&file, b"not tensors")?;
         assert!(refused(&network(s3(), 2)?).contains("no safetensors file"));

@@ -44,12 +44,10 @@ impl<'a> Session<'a> {
         let (net, params) = build(config, &splits.train, &device)?;
         // A checkpoint, where there is one, replaces every parameter.
         if let (Some(file), false) = (&config.init_from, folder.last().is_file()) {
-            pretrained::start_from(file, &params)?;
+            pretrained::start_from(file, &params, &net.layers())?;
         }
         if config.alpha.is_none() && !net.penalties()?.is_empty() {
-            bail!(
-                "alpha: this method has a dense-weight penalty; give its schedule (start = 0 trains without)"
-            )
+            bail!("alpha: this method has a penalty; give its schedule (start = 0 trains without)")
         }
         let optimizer = Optimizer::new(&config.optimizer, params.trainable())?;
         let (train, validation) = hold_out(splits.train, config.validation_images)?;
