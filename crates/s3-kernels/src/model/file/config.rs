@@ -208,12 +208,10 @@ impl Quantization {
             ..Quantization::default()
         };
         for node in &network.nodes {
-            match &node.op {
-                Op::Conv(conv) => match &conv.weight {
-                    Weight::Packed(w) => of.bits = of.bits.max(w.bit_width().bits()),
-                    _ => of.ignored_layers.push(node.name.clone()),
-                },
-                _ => {}
+            let Op::Conv(conv) = &node.op else { continue };
+            match &conv.weight {
+                Weight::Packed(w) => of.bits = of.bits.max(w.bit_width().bits()),
+                _ => of.ignored_layers.push(node.name.clone()),
             }
         }
         of

@@ -1,6 +1,6 @@
 //! The container: safetensors. Eight bytes of length, a JSON header, the tensors one after the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -149,12 +149,16 @@ impl<'de> Deserialize<'de> for Read {
                 while let Some(name) = map.next_key::<String>()? {
                     if name == METADATA {
                         read.metadata.extend(map.next_value::<BTreeMap<_, _>>()?);
-                    } else if read.entries.contains_key(&name) {
-                        let twice = format_args!("tensor `{name}` is there twice").to_string();
-                        return Err(A::Error::custom(twice));
-                    } else {
-                        let entry = map.next_value()?;
-                        read.entries.insert(name, entry);
+                        continue;
+                    }
+                    match read.entries.entry(name) {
+                        btree_map::Entry::Vacant(free) => {
+                            free.insert(map.next_value()?);
+                        }
+                        btree_map::Entry::Occupied(held) => {
+                            let twice = format!("tensor `{}` is there twice", held.key());
+                            return Err(A::Error::custom(twice));
+                        }
                     }
                 }
                 Ok(read)
