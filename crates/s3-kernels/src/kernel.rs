@@ -19,6 +19,7 @@ use crate::code::BitWidth;
 use crate::dispatch::{Extension, Isa};
 use crate::error::Error;
 use crate::packed::PackedMatrix;
+#[cfg(target_arch = "x86_64")]
 use crate::tiled;
 
 /// A product whose lengths are checked: `y = x · wᵀ` for some panels of `w`.

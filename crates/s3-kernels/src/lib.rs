@@ -38,6 +38,15 @@
 //! ```
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(
+        dead_code,
+        unused_imports,
+        unused_variables,
+        reason = "the tiles, panels and tables that only the kernels of x86-64 read"
+    )
+)]
 
 extern crate alloc;
 
@@ -61,6 +70,7 @@ mod scratch;
 mod shape;
 mod split;
 mod tile;
+#[cfg(target_arch = "x86_64")]
 mod tiled;
 mod tiles;
 #[cfg(feature = "train")]
