@@ -39,16 +39,24 @@ pub(crate) struct Options {
     /// Numbers of threads
     #[arg(long, value_delimiter = ',', default_value = "2,1")]
     threads: Vec<u32>,
-    /// Steps timed in each round
-    #[arg(long, default_value_t = 12)]
-    steps: u32,
+    /// Steps timed in each round; more numbers show what grows with them
+    #[arg(long, value_delimiter = ',', default_value = "12")]
+    steps: Vec<u32>,
     /// Writes the medians as a Markdown page
     #[arg(long)]
     report: Option<PathBuf>,
 }
 
-/// One row of the table: what is measured, and who measures.
-type Key = (String, String, u64, u64, u64, String, String);
+/// One row of the table: what is measured, in how many steps, and who measures.
+type Key = (String, String, u64, u64, u64, String, u64, String);
+
+/// The rounds of a row.
+#[derive(Default)]
+struct Rounds {
+    images_per_s: Vec<f64>,
+    /// After the warm-up and after the last step of the last round, of who says it.
+    memory_mb: Option<[u64; 2]>,
+}
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let binary = build("s3-benches", "train_step")?;
@@ -59,7 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             options.python
         );
     }
-    let mut rows: BTreeMap<Key, Vec<f64>> = BTreeMap::new();
+    let mut rows: BTreeMap<Key, Rounds> = BTreeMap::new();
     for model in &options.models {
         let (model, batch) = model
             .split_once(':')
@@ -70,7 +78,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         };
         for method in &options.methods {
             let (method, bits) = method.split_once(':').unwrap_or((method, "3"));
-            for threads in &options.threads {
+            let steps = options.steps.iter();
+            for (threads, steps) in
+                steps.flat_map(|steps| options.threads.iter().map(move |threads| (threads, steps)))
+            {
+                let steps_word = steps.to_string();
                 let arguments = [
                     "--model",
                     model,
@@ -81,7 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
                     "--batch",
                     batch,
                     "--steps",
-                    &options.steps.to_string(),
+                    &steps_word,
                 ];
                 for _ in 0..options.rounds {
                     for dtype in &options.dtypes {
@@ -90,14 +102,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
                             .args(["--dtype", dtype])
                             .args(width.iter().flat_map(|width| ["--width", width]))
                             .env("RAYON_NUM_THREADS", threads.to_string());
-                        record(ours, options.json, &mut rows)?;
+                        record(ours, options.json, *steps, &mut rows)?;
                         if !peers || width.is_some() {
                             continue;
                         }
                         let mut peer = Command::new(&options.python);
                         peer.arg("benches/peers/train_step.py").args(arguments);
                         peer.args(["--threads", &threads.to_string(), "--dtype", dtype]);
-                        record(peer, options.json, &mut rows)?;
+                        record(peer, options.json, *steps, &mut rows)?;
                     }
                 }
             }
@@ -119,7 +131,12 @@ fn has_torch(python: &str) -> bool {
 }
 
 /// Runs one measurement, shows its line and keeps its figure.
-fn record(mut command: Command, json: bool, rows: &mut BTreeMap<Key, Vec<f64>>) -> Result<()> {
+fn record(
+    mut command: Command,
+    json: bool,
+    steps: u32,
+    rows: &mut BTreeMap<Key, Rounds>,
+) -> Result<()> {
     let output = command
         .output()
         .with_context(|| format!("cannot run {command:?}"))?;
@@ -151,29 +168,42 @@ fn record(mut command: Command, json: bool, rows: &mut BTreeMap<Key, Vec<f64>>) 
         number("batch"),
         number("threads"),
         word("dtype"),
+        steps.into(),
         word("peer"),
     );
-    rows.entry(key).or_default().push(rate);
+    let rounds = rows.entry(key).or_default();
+    rounds.images_per_s.push(rate);
+    let memory = [0, 1].map(|i| value["memory_mb"][i].as_u64());
+    if let [Some(first), Some(last)] = memory {
+        rounds.memory_mb = Some([first, last]);
+    }
     Ok(())
 }
 
 /// The medians as a page that says how they came about.
-fn report(rows: &BTreeMap<Key, Vec<f64>>) -> String {
+fn report(rows: &BTreeMap<Key, Rounds>) -> String {
     let mut page = String::from("# Training step, images per second\n\n");
     let _ = writeln!(
         page,
         "{}. n is the number of rounds, each the median over its steps; rounds alternate between \
-         the programs. Median, smallest and largest round are given.\n",
+         the programs. Median, smallest and largest round are given. MB is the memory of our process \
+         after the warm-up and after the last step.\n",
         provenance(),
     );
-    page.push_str("| network | method | bits | batch | threads | dtype | program | median | min | max | n |\n");
-    page.push_str("|---|---|---|---|---|---|---|---|---|---|---|\n");
-    for ((model, method, bits, batch, threads, dtype, peer), rates) in rows {
-        let (median, min, max) = summary(rates);
-        let n = rates.len();
+    page.push_str(
+        "| network | method | bits | batch | threads | dtype | steps | program | median | min | max | n | MB |\n",
+    );
+    page.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
+    for ((model, method, bits, batch, threads, dtype, steps, peer), rounds) in rows {
+        let (median, min, max) = summary(&rounds.images_per_s);
+        let n = rounds.images_per_s.len();
+        let memory = match rounds.memory_mb {
+            None => "-".to_owned(),
+            Some([first, last]) => format!("{first}, {last}"),
+        };
         let _ = writeln!(
             page,
-            "| {model} | {method} | {bits} | {batch} | {threads} | {dtype} | {peer} | {median:.1} | {min:.1} | {max:.1} | {n} |",
+            "| {model} | {method} | {bits} | {batch} | {threads} | {dtype} | {steps} | {peer} | {median:.1} | {min:.1} | {max:.1} | {n} | {memory} |",
         );
     }
     page
@@ -185,10 +215,23 @@ mod tests {
 
     #[test]
     fn a_page_gives_median_and_spread() {
-        let key = ("net".into(), "m".into(), 3, 8, 2, "f32".into(), "us".into());
-        let page = report(&BTreeMap::from([(key, vec![3.0, 1.0, 2.0])]));
+        let key = (
+            "net".into(),
+            "m".into(),
+            3,
+            8,
+            2,
+            "f32".into(),
+            12,
+            "us".into(),
+        );
+        let rounds = Rounds {
+            images_per_s: vec![3.0, 1.0, 2.0],
+            memory_mb: Some([80, 81]),
+        };
+        let page = report(&BTreeMap::from([(key, rounds)]));
         assert!(
-            page.contains("| net | m | 3 | 8 | 2 | f32 | us | 2.0 | 1.0 | 3.0 | 3 |"),
+            page.contains("| net | m | 3 | 8 | 2 | f32 | 12 | us | 2.0 | 1.0 | 3.0 | 3 | 80, 81 |"),
             "{page}"
         );
     }
