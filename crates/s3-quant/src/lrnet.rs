@@ -13,6 +13,10 @@
 //! seven samples on the test images and keeps the best; here the likeliest value is frozen, and no
 //! sample is chosen on any image.
 //!
+//! Batch norms that have seen draws alone do not fit the frozen weight. In the last `settle_share` of
+//! the run, which the original does not have, training passes multiply with the likeliest values, and
+//! their gradient goes to μ.
+//!
 //! Logits start from a float weight: `W' = clip(W/std W, -1, 1)`, `p0 = 0.95 - 0.9|W'|`,
 //! `q = clip((1 + W'/(1 - p0))/2, 0.05, 0.95)`.
 
@@ -20,17 +24,25 @@ use crate::filters::{like, values};
 use candle_core::{Result, Tensor, Var};
 use s3_core::{
     Codes, Init, KernelOp, LayerSpec, Method, MethodConfig, ParamKind, Params, Progress, Quantizer,
-    WeightForm,
+    WeightForm, ste,
 };
 use serde::{Deserialize, Serialize};
 
 /// Keeps the derivative of σ finite where a distribution has collapsed.
 const LEAST_VARIANCE: f64 = 1e-6;
 
-/// LR-Net has no settings.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// The settings of LR-Net.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LrNet {}
+pub struct LrNet {
+    /// The share of the run, at its end, that trains with the likeliest values.
+    #[serde(default = "fifth")]
+    pub settle_share: f64,
+}
+
+fn fifth() -> f64 {
+    0.2
+}
 
 impl MethodConfig for LrNet {
     const NAME: &'static str = "lrnet";
@@ -38,6 +50,16 @@ impl MethodConfig for LrNet {
     const BITS: &'static [u32] = &[2];
     const OPERATION: KernelOp = KernelOp::SignFlip;
     const START: &'static str = "float";
+
+    fn validate(&self) -> std::result::Result<(), String> {
+        if (0.0..=1.0).contains(&self.settle_share) {
+            return Ok(());
+        }
+        Err(format!(
+            "settle_share: expected 0 <= x <= 1, got {}",
+            self.settle_share
+        ))
+    }
 }
 
 impl Method for LrNet {
@@ -46,6 +68,8 @@ impl Method for LrNet {
         let zeros = Init::Const(0.0);
         let q = Stochastic {
             layer: layer.name.clone(),
+            settle_share: self.settle_share,
+            settled: false,
             zero: params.get("logit_zero", shape, zeros, ParamKind::Latent)?,
             plus: params.get("logit_plus", shape, Init::weight(shape), ParamKind::Latent)?,
             noise: params.get("noise", shape, zeros, ParamKind::Buffer)?,
@@ -57,6 +81,9 @@ impl Method for LrNet {
 
 struct Stochastic {
     layer: String,
+    settle_share: f64,
+    /// Follows from the progress alone: no state to save.
+    settled: bool,
     /// c
     zero: Var,
     /// a
@@ -100,6 +127,9 @@ impl Quantizer for Stochastic {
     fn training_weight(&self) -> Result<Tensor> {
         let (plus, minus) = self.probabilities()?;
         let mean = (&plus - &minus)?;
+        if self.settled {
+            return ste::identity(&self.weight()?, &mean);
+        }
         let variance = ((plus + minus)? - mean.sqr()?)?;
         // The variance is at least 0 but for rounding; `relu` keeps it there.
         let sigma = (variance.relu()? + LEAST_VARIANCE)?.sqrt()?;
@@ -107,6 +137,7 @@ impl Quantizer for Stochastic {
     }
 
     fn advance(&mut self, p: Progress) -> Result<()> {
+        self.settled = p.step as f64 >= (1.0 - self.settle_share) * p.steps as f64;
         let stream = format!("{}@{}", self.layer, p.step);
         let normal = Init::Normal { std: 1.0 };
         let noise = normal.draw(p.seed, &stream, self.noise.elem_count());
@@ -150,6 +181,8 @@ mod tests {
     fn stochastic(zero: &[f32], plus: &[f32]) -> Result<Stochastic> {
         Ok(Stochastic {
             layer: "conv".into(),
+            settle_share: 0.0,
+            settled: false,
             zero: Var::new(zero, &Device::Cpu)?,
             plus: Var::new(plus, &Device::Cpu)?,
             noise: Var::new(vec![0f32; zero.len()].as_slice(), &Device::Cpu)?,
@@ -194,6 +227,27 @@ mod tests {
         assert_eq!(values(&q.weight()?)?, [1.0, -1.0, 0.0, 0.0]);
         // p0 is 0.05 at W' = ±1.
         assert!((values(&sigmoid(&q.zero)?)?[0] - 0.05).abs() < 1e-6);
+        Ok(())
+    }
+
+    #[test]
+    fn the_end_of_a_run_trains_with_what_is_frozen() -> Result<()> {
+        let mut q = stochastic(&[-1.0, 2.0], &[1.0, 0.5])?;
+        q.settle_share = 0.25;
+        for (step, settled) in [(74, false), (75, true)] {
+            q.advance(Progress {
+                step,
+                steps: 100,
+                epoch: 0,
+                epochs: 1,
+                seed: 0,
+            })?;
+            let same = values(&q.training_weight()?)? == values(&q.weight()?)?;
+            assert_eq!(same, settled);
+        }
+        let g = q.training_weight()?.sum_all()?.backward()?;
+        let g = values(g.get(&q.plus).expect("grad"))?;
+        assert!(g.iter().all(|&x| x > 0.0), "{g:?}");
         Ok(())
     }
 

@@ -28,13 +28,18 @@ const VARIANTS: &[(&str, &str)] = &[
     ("deepshift_q", "bits = 3\nrange = 'layer'"),
     ("deepshift_ps", "bits = 5\ninit = 'uniform'"),
     ("inq", "bits = 5\nfloat_share = 0.5\nportions = [0.6, 1.0]"),
+    ("lrnet", "settle_share = 0.0"),
     ("staircase", "slope = 'one'"),
     ("shiftcnn", "straight_through = true"),
 ];
 
 /// Methods that never train with the weight they freeze: their training pass draws, or they
 /// quantize after training.
-const NEVER_FROZEN: &[&str] = &["lrnet", "shiftcnn", "binary_connect stochastic = true"];
+const NEVER_FROZEN: &[&str] = &[
+    "lrnet settle_share = 0.0",
+    "shiftcnn",
+    "binary_connect stochastic = true",
+];
 
 struct Case {
     name: String,
