@@ -1,4 +1,4 @@
-//! The page of `bench gemv|gemm|conv|kernels`: docs/results/kernels.md.
+//! The page of `bench gemv|gemm|conv|kernels` and `infer`: docs/results/kernels.md and infer.md.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,7 +11,11 @@ use super::page::{provenance, summary};
 
 /// The page: the machine's limits, the bars, every median.
 pub(super) fn report(all: &[Measured]) -> String {
-    let mut page = String::from("# Integer kernels\n\n");
+    let title = match all.first() {
+        Some(one) if one.word("bench") == "infer" => "Inference of whole networks",
+        _ => "Integer kernels",
+    };
+    let mut page = format!("# {title}\n\n");
     let rounds = all.first().map_or(0, |one| one.us.len());
     let _ = writeln!(
         page,
