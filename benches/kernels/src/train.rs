@@ -11,30 +11,40 @@ use s3_kernels::{ConvShape, Error};
 /// Multiply-add rounds of one measurement of the peak: about 4 ms on a 3 GHz core.
 const PEAK_ROUNDS: u64 = 1_000_000;
 
-/// name, batch, side, input channels, output channels, kernel, stride
-pub type Layer = (&'static str, usize, usize, usize, usize, usize, usize);
+/// name, batch, side, input channels, output channels, kernel, stride, how many a network has
+pub type Layer = (
+    &'static str,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+);
 
-/// Every shape of the two networks once.
+/// Every shape of the two networks once; ResNet-20's shortcuts are those of option B, which its usual
+/// form does not have.
 pub const LAYERS: [Layer; 19] = [
-    ("r20-first", 128, 32, 3, 16, 3, 1),
-    ("r20-32px-16", 128, 32, 16, 16, 3, 1),
-    ("r20-32px-16-32-s2", 128, 32, 16, 32, 3, 2),
-    ("r20-shortcut-16-32", 128, 32, 16, 32, 1, 2),
-    ("r20-16px-32", 128, 16, 32, 32, 3, 1),
-    ("r20-16px-32-64-s2", 128, 16, 32, 64, 3, 2),
-    ("r20-shortcut-32-64", 128, 16, 32, 64, 1, 2),
-    ("r20-8px-64", 128, 8, 64, 64, 3, 1),
-    ("r18-stem", 8, 224, 3, 64, 7, 2),
-    ("r18-56px-64", 8, 56, 64, 64, 3, 1),
-    ("r18-56px-64-128-s2", 8, 56, 64, 128, 3, 2),
-    ("r18-shortcut-64-128", 8, 56, 64, 128, 1, 2),
-    ("r18-28px-128", 8, 28, 128, 128, 3, 1),
-    ("r18-28px-128-256-s2", 8, 28, 128, 256, 3, 2),
-    ("r18-shortcut-128-256", 8, 28, 128, 256, 1, 2),
-    ("r18-14px-256", 8, 14, 256, 256, 3, 1),
-    ("r18-14px-256-512-s2", 8, 14, 256, 512, 3, 2),
-    ("r18-shortcut-256-512", 8, 14, 256, 512, 1, 2),
-    ("r18-7px-512", 8, 7, 512, 512, 3, 1),
+    ("r20-first", 128, 32, 3, 16, 3, 1, 1),
+    ("r20-32px-16", 128, 32, 16, 16, 3, 1, 6),
+    ("r20-32px-16-32-s2", 128, 32, 16, 32, 3, 2, 1),
+    ("r20-shortcut-16-32", 128, 32, 16, 32, 1, 2, 0),
+    ("r20-16px-32", 128, 16, 32, 32, 3, 1, 5),
+    ("r20-16px-32-64-s2", 128, 16, 32, 64, 3, 2, 1),
+    ("r20-shortcut-32-64", 128, 16, 32, 64, 1, 2, 0),
+    ("r20-8px-64", 128, 8, 64, 64, 3, 1, 5),
+    ("r18-stem", 8, 224, 3, 64, 7, 2, 1),
+    ("r18-56px-64", 8, 56, 64, 64, 3, 1, 4),
+    ("r18-56px-64-128-s2", 8, 56, 64, 128, 3, 2, 1),
+    ("r18-shortcut-64-128", 8, 56, 64, 128, 1, 2, 1),
+    ("r18-28px-128", 8, 28, 128, 128, 3, 1, 3),
+    ("r18-28px-128-256-s2", 8, 28, 128, 256, 3, 2, 1),
+    ("r18-shortcut-128-256", 8, 28, 128, 256, 1, 2, 1),
+    ("r18-14px-256", 8, 14, 256, 256, 3, 1, 3),
+    ("r18-14px-256-512-s2", 8, 14, 256, 512, 3, 2, 1),
+    ("r18-shortcut-256-512", 8, 14, 256, 512, 1, 2, 1),
+    ("r18-7px-512", 8, 7, 512, 512, 3, 1, 3),
 ];
 
 /// One of the three convolutions of a training step.
@@ -72,7 +82,7 @@ impl<T: Element> Convolution<T> {
     ///
     /// Those of the shape's lengths.
     pub fn new(layer: Layer) -> Result<Self, Error> {
-        let (_, batch, side, in_channels, out_channels, kernel, stride) = layer;
+        let (_, batch, side, in_channels, out_channels, kernel, stride, _) = layer;
         let shape = ConvShape {
             batch,
             height: side,
@@ -97,6 +107,11 @@ impl<T: Element> Convolution<T> {
     pub fn flops(&self) -> u64 {
         let window = self.shape.in_channels * self.shape.kernel_h * self.shape.kernel_w;
         2 * (self.y.len() * window) as u64
+    }
+
+    /// Whether it is a network's first.
+    pub fn reads_images(&self) -> bool {
+        self.shape.in_channels == 3
     }
 
     /// One pass, over tensors that the other passes overwrite.

@@ -23,11 +23,19 @@ fn main() -> Result<()> {
 fn measure<T: Element>(layer: Layer) -> Result<()> {
     let mut convolution = Convolution::<T>::new(layer)?;
     let flops = convolution.flops() as f64;
+    let image = convolution.reads_images();
     for (name, pass) in Pass::ALL {
         convolution.run(pass)?;
         let seconds = median_seconds(|| {
             convolution.run(pass).expect("it ran once");
         });
+        let peak = peak();
+        // Nobody asks for the gradient of the image.
+        let count = if image && pass == Pass::BackwardInput {
+            0
+        } else {
+            layer.7
+        };
         let line = json!({
             "bench": "train_kernels",
             "layer": layer.0,
@@ -35,7 +43,9 @@ fn measure<T: Element>(layer: Layer) -> Result<()> {
             "dtype": T::NAME,
             "isa": Isa::detect().name(),
             "gflops": flops / seconds / 1e9,
-            "of_peak": flops / seconds / peak(),
+            "of_peak": flops / seconds / peak,
+            "peak_gflops": peak / 1e9,
+            "step_gflop": count as f64 * flops / 1e9,
         });
         println!("{line}");
     }

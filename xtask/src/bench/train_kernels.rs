@@ -32,6 +32,9 @@ struct Row {
     name: [String; 3],
     shares: Vec<f64>,
     rates: Vec<f64>,
+    peaks: Vec<f64>,
+    /// Operations of it in one step of its network, in 10^9.
+    work: f64,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -68,16 +71,23 @@ fn record(line: &str, rows: &mut Vec<Row>) -> Result<()> {
             .as_f64()
             .with_context(|| format!("{key} of {line}"))
     };
-    let (share, rate) = (number("of_peak")?, number("gflops")?);
+    let (share, rate, peak) = (
+        number("of_peak")?,
+        number("gflops")?,
+        number("peak_gflops")?,
+    );
     match rows.iter_mut().find(|row| row.name == name) {
         Some(row) => {
             row.shares.push(share);
             row.rates.push(rate);
+            row.peaks.push(peak);
         }
         None => rows.push(Row {
             name,
             shares: vec![share],
             rates: vec![rate],
+            peaks: vec![peak],
+            work: number("step_gflop")?,
         }),
     }
     Ok(())
@@ -98,12 +108,30 @@ fn report(rows: &[Row]) -> String {
         f32_rows().count(),
         100.0 * WANTED,
     );
-    page.push_str("| layer | pass | dtype | GFLOP/s | of the f32 peak | smallest | largest | |\n");
+    for (prefix, network) in [
+        ("r20", "ResNet-20, batch 128"),
+        ("r18", "ResNet-18, batch 8"),
+    ] {
+        for dtype in ["f32", "bf16"] {
+            let of = |row: &&Row| row.name[0].starts_with(prefix) && row.name[2] == dtype;
+            if let Some((rate, share)) = whole_step(rows.iter().filter(of)) {
+                let _ = writeln!(
+                    page,
+                    "- All convolutions of a step of {network}, {dtype}: {rate:.1} GFLOP/s, {:.0} % of the f32 peak.",
+                    100.0 * share
+                );
+            }
+        }
+    }
+    page.push_str(
+        "\n| layer | pass | dtype | GFLOP/s | of the f32 peak | smallest | largest | |\n",
+    );
     page.push_str("|---|---|---|---|---|---|---|---|\n");
     for Row {
         name: [layer, pass, dtype],
         shares,
         rates,
+        ..
     } in rows
     {
         let (median, min, max) = summary(shares);
@@ -124,6 +152,18 @@ fn report(rows: &[Row]) -> String {
     page
 }
 
+/// Rate and share of the peak of a step's convolutions one after the other: all operations over the sum
+/// of their times.
+fn whole_step<'a>(rows: impl Iterator<Item = &'a Row>) -> Option<(f64, f64)> {
+    let (mut work, mut seconds, mut best) = (0.0, 0.0, 0.0);
+    for row in rows {
+        work += row.work;
+        seconds += row.work / summary(&row.rates).0;
+        best += row.work / summary(&row.peaks).0;
+    }
+    (work > 0.0).then(|| (work / seconds, best / seconds))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,15 +173,19 @@ mod tests {
         let mut rows = Vec::new();
         for share in [0.5, 0.7, 0.9] {
             let line = format!(
-                r#"{{"layer":"a","pass":"forward","dtype":"f32","gflops":10.0,"of_peak":{share}}}"#
+                r#"{{"layer":"r20-a","pass":"forward","dtype":"f32","gflops":10.0,"peak_gflops":20.0,"step_gflop":3.0,"of_peak":{share}}}"#
             );
             record(&line, &mut rows).expect("a whole line");
         }
         let page = report(&rows);
         assert!(
-            page.contains("| a | forward | f32 | 10.0 | 70 % | 50 % | 90 % | below |"),
+            page.contains("| r20-a | forward | f32 | 10.0 | 70 % | 50 % | 90 % | below |"),
             "{page}"
         );
         assert!(page.contains("0 of 1 f32 passes"), "{page}");
+        assert!(
+            page.contains("f32: 10.0 GFLOP/s, 50 % of the f32 peak"),
+            "{page}"
+        );
     }
 }
