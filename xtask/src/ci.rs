@@ -229,6 +229,17 @@ fn steps() -> Vec<Step> {
     steps.push(Step::own("kernels-riscv32i", foreign::riscv32i));
     steps.push(Step::own("kernels-miri", foreign::miri));
     steps.push(Step::own("c-foreign", foreign::c));
+    // What a downstream crate sees: its only dependency is s3-kernels.
+    steps.push(Step::new(
+        "classify",
+        &[
+            "build",
+            "--release",
+            "--locked",
+            "--manifest-path",
+            "checks/classify/Cargo.toml",
+        ],
+    ));
     steps.push(
         Step::new("doc", &["doc", "--release", "--workspace", "--no-deps"])
             .with("RUSTDOCFLAGS", "-D warnings"),

@@ -26,7 +26,9 @@ const MAX_SIDE: u32 = 1 << 15;
 pub fn read(path: &Path, input: &Input) -> Result<Vec<f32>> {
     let name = path.display();
     let reader = ImageReader::open(path).with_context(|| format!("reading {name}"))?;
-    let mut reader = reader.with_guessed_format()?;
+    let mut reader = reader
+        .with_guessed_format()
+        .with_context(|| format!("reading {name}"))?;
     let mut limits = image::Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
@@ -117,6 +119,12 @@ mod tests {
     #[test]
     fn a_file_that_is_no_picture_is_named() -> Result<()> {
         let dir = tempfile::tempdir()?;
+        let folder = dir.path().display().to_string();
+        let message = format!(
+            "{:#}",
+            read(dir.path(), &input(2, 1)).expect_err("a folder")
+        );
+        assert!(message.contains(&folder), "{message}");
         let path = dir.path().join("x.png");
         std::fs::write(&path, b"\x89PNG\r\n\x1a\nbroken")?;
         let message = format!("{:#}", read(&path, &input(2, 1)).expect_err("broken"));

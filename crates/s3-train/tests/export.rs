@@ -166,6 +166,11 @@ fn other_formats_are_written_or_refused_with_the_reason() {
     }
     let mut four = export("f32", "onnx", "net4.onnx");
     succeed(four.args(["--onnx-weights", "int4"]));
+    let mut unused = export("f32", "s3", "no.onnx");
+    let refused = refusal(unused.args(["--onnx-weights", "int4"]));
+    assert!(refused.contains("--format onnx"), "{refused}");
+    let refused = refusal(&mut bench.s3(&["eval", "none.safetensors"]));
+    assert!(refused.contains("none.safetensors: no such"), "{refused}");
 
     succeed(&mut export("u8-shift", "c", "net.c"));
     assert!(read("net.h").contains("void net_run("));

@@ -139,11 +139,12 @@ pub(super) fn c() -> Result<Outcome> {
     }
     let mut command = crate::cargo::cargo();
     command
-        .args(["test", "--release", "--package", "s3-layers", "--lib"])
+        // The selection of the test step: another one would build the tensor library again.
+        .args(["test", "--release", "--workspace", "--lib"])
         .args(["export::tests::foreign", "--", "--nocapture"]);
     done(
         &mut command,
-        "cargo test --package s3-layers --lib export::tests::foreign",
+        "cargo test --workspace --lib export::tests::foreign",
     )
 }
 

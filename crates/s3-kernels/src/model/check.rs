@@ -80,6 +80,10 @@ impl Network {
 /// Checks all of `network` and gives the shape of every value.
 pub(crate) fn shapes(network: &Network) -> Result<Vec<Shape>, Error> {
     input(network).map_err(Error::network)?;
+    printable("name", &network.name).map_err(Error::network)?;
+    for class in &network.classes {
+        printable("class", class).map_err(Error::network)?;
+    }
     let shape = Shape {
         height: network.input.height,
         width: network.input.width,
@@ -95,6 +99,7 @@ pub(crate) fn shapes(network: &Network) -> Result<Vec<Shape>, Error> {
         if node.name.is_empty() {
             return Err(Error::network(format_args!("node {index}: has no name")));
         }
+        printable("name", &node.name).map_err(refuse)?;
         if !names.insert(node.name.as_str()) {
             return Err(refuse(
                 "expected names that differ, got this one twice".into(),
@@ -111,6 +116,12 @@ pub(crate) fn shapes(network: &Network) -> Result<Vec<Shape>, Error> {
     expect("scores: pixels", 1, scores.pixels()).map_err(refuse)?;
     expect("scores", network.classes.len(), scores.channels).map_err(refuse)?;
     Ok(shapes)
+}
+
+/// Names go to terminals, to comments and to formats of one name a line.
+fn printable(what: &str, name: &str) -> Result<(), String> {
+    let fine = !name.contains(char::is_control);
+    require(fine, what, "no control characters", name)
 }
 
 fn input(network: &Network) -> Result<(), String> {

@@ -59,22 +59,22 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn file(what: impl fmt::Display) -> Error {
-        let what = what.to_string();
+        let what = one_line(what);
         Error::File { what }
     }
 
     pub(crate) fn network(what: impl fmt::Display) -> Error {
-        let what = what.to_string();
+        let what = one_line(what);
         Error::Network { what }
     }
 
     pub(crate) fn node(node: &str, what: impl fmt::Display) -> Error {
-        let (node, what) = (node.to_string(), what.to_string());
+        let (node, what) = (one_line(node), one_line(what));
         Error::Node { node, what }
     }
 
     pub(crate) fn kernel(node: &str, source: crate::Error) -> Error {
-        let node = node.to_string();
+        let node = one_line(node);
         Error::Kernel { node, source }
     }
 }
@@ -97,11 +97,24 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::Io { source, .. } => Some(source),
-            Error::Kernel { source, .. } => Some(source),
+            // Their own words are part of the message already.
+            Error::Io { source, .. } => source.source(),
+            Error::Kernel { source, .. } => source.source(),
             _ => None,
         }
     }
+}
+
+/// `text` with its control characters escaped: a file's names must not break a message's line.
+fn one_line(text: impl fmt::Display) -> String {
+    let mut line = String::new();
+    for c in text.to_string().chars() {
+        match c.is_control() {
+            true => line.extend(c.escape_default()),
+            false => line.push(c),
+        }
+    }
+    line
 }
 
 /// `Ok` where `got == expected`, else what to say about `what`.

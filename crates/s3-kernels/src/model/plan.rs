@@ -31,16 +31,17 @@ impl Plan {
                 last_use[value] = index + 1;
             }
         }
+        // The values whose buffers are free again when a value is made.
+        let mut over = vec![Vec::new(); shapes.len() + 1];
+        for (value, &last) in last_use.iter().enumerate().skip(1) {
+            over[last + 1].push(value);
+        }
         let mut slots = vec![0; shapes.len()];
         let (mut sizes, mut free) = (Vec::<usize>::new(), Vec::<usize>::new());
         for value in 1..shapes.len().saturating_sub(1) {
             let len = shapes[value].len();
             // Node `value - 1` makes it, while values that it reads are still needed.
-            free.extend(
-                (1..value)
-                    .filter(|&v| last_use[v] + 1 == value)
-                    .map(|v| slots[v]),
-            );
+            free.extend(over[value].iter().map(|&v| slots[v]));
             free.sort_unstable();
             free.dedup();
             let best = (0..free.len()).min_by_key(|&i| {

@@ -37,6 +37,9 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         report(args, "file", &args.run, &sums);
         return Ok(());
     }
+    if !args.run.exists() {
+        bail!("{}: no such file or folder", args.run.display())
+    }
     if let Some(data) = args.data {
         bail!("--data {data}: a run is evaluated on its own data set")
     }

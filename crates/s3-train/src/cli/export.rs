@@ -34,9 +34,9 @@ pub(crate) struct ExportArgs {
     /// The kind of file.
     #[arg(long, value_enum, default_value_t = Format::S3)]
     format: Format,
-    /// What packed weights are stored as in an ONNX file.
-    #[arg(long, value_enum, default_value = "int8")]
-    onnx_weights: OnnxWeightsArg,
+    /// What packed weights are stored as in an ONNX file [default: int8]; needs --format onnx.
+    #[arg(long, value_enum)]
+    onnx_weights: Option<OnnxWeightsArg>,
     /// Folder of the data sets' files [default: $S3_DATA_DIR, else data].
     #[arg(long)]
     data_dir: Option<PathBuf>,
@@ -83,7 +83,7 @@ impl From<CalibrationArg> for Calibration {
     }
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum Format {
     /// This project's packed network (docs/EXPORT-FORMAT.md).
     S3,
@@ -119,6 +119,11 @@ impl From<OnnxWeightsArg> for OnnxWeights {
 }
 
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
+    ensure!(
+        args.onnx_weights.is_none() || args.format == Format::Onnx,
+        "--onnx-weights: needs --format onnx"
+    );
+    let onnx_weights = args.onnx_weights.unwrap_or(OnnxWeightsArg::Int8);
     let data_dir = data_dir(args.data_dir.as_ref());
     let trained = Trained::open(&args.run, &args.checkpoint, Some(&data_dir))?;
     let network = with_activations(
@@ -130,7 +135,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     )?;
     let bytes = match args.format {
         Format::S3 => Model::new(network.clone())?.to_bytes(),
-        Format::Onnx => export::onnx(&network, args.onnx_weights.into())?,
+        Format::Onnx => export::onnx(&network, onnx_weights.into())?,
         Format::Qonnx => export::qonnx(&network)?,
         Format::C => c_source(&network, &args.output)?,
     };

@@ -207,6 +207,39 @@ fn lengths_that_no_file_has_are_refused_before_anything_is_allocated() {
 }
 
 #[test]
+fn a_file_that_is_not_there_is_named_once_with_the_reason() {
+    let error = Model::load("no/such/file").unwrap_err();
+    assert!(error.to_string().starts_with("no/such/file: "), "{error}");
+    // The message has it: a printer of the whole chain must not say it twice.
+    assert!(core::error::Error::source(&error).is_none());
+}
+
+#[test]
+fn a_chain_of_many_thousand_nodes_is_read_and_runs() {
+    let mut network = small(Activations::U8);
+    let fc = network.nodes.pop().unwrap();
+    for index in 2..20_000 {
+        let op = Op::MaxPool {
+            kernel: 1,
+            stride: 1,
+            padding: 0,
+        };
+        network.nodes.push(Node {
+            name: format!("pool{index}"),
+            input: index,
+            op,
+        });
+    }
+    network.nodes.push(Node {
+        input: 20_000,
+        ..fc
+    });
+    let bytes = network.to_bytes();
+    let model = Model::from_bytes(&bytes).unwrap();
+    assert!(model.run(&[0.5; 16], 1).is_ok());
+}
+
+#[test]
 fn a_tensor_twice_or_for_no_node_is_refused() {
     let (header, data) = parts(&small(Activations::U8).to_bytes());
     let entry = r#","fc.more":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#;

@@ -34,6 +34,22 @@ fn refused(activations: Activations, change: impl Fn(&mut Network), words: &[&st
 }
 
 #[test]
+fn names_that_break_a_line_are_refused_in_one_line() {
+    use Activations::U8;
+    refused(U8, |n| n.name = "a\nb".into(), &["name", "control"]);
+    refused(
+        U8,
+        |n| n.classes[0] = "a\u{1b}[31m".into(),
+        &["class", "control"],
+    );
+    refused(
+        U8,
+        |n| n.nodes[0].name = "a\nb".into(),
+        &["`a\\nb`", "control"],
+    );
+}
+
+#[test]
 fn wrong_inputs_are_refused() {
     use Activations::{F32, U8};
     refused(U8, |n| n.input.mean.push(0.0), &["input.mean"]);
