@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::vec;
 use std::vec::Vec;
 
-use super::check::shapes;
+use super::check::{MAX_VALUE, shapes};
 use super::error::Error;
 use super::float_conv::FloatWeights;
 use super::network::{Activations, Conv, Network, Op, Then, Weight};
@@ -107,6 +107,15 @@ impl Model {
     /// [`Model::new`] that runs on `isa`, which this CPU has.
     pub(crate) fn on(isa: Isa, network: Network) -> Result<Model, Error> {
         let plan = Plan::new(&network, shapes(&network)?);
+        let held = plan
+            .sizes
+            .iter()
+            .fold(0usize, |sum, &n| sum.saturating_add(n));
+        if held > MAX_VALUE {
+            return Err(Error::network(format_args!(
+                "values held at once: expected at most 2^28 numbers an image, got {held}"
+            )));
+        }
         let by_shifts = network.activations == Activations::U8Shift;
         let table = |op: &Op| match op {
             Op::Conv(conv) => Table::of(conv, by_shifts),

@@ -159,6 +159,11 @@ fn c_source(network: &Network, output: &Path) -> Result<Vec<u8>> {
         "--output {}: expected a name that ends in .c",
         output.display()
     );
+    ensure!(
+        !output.is_dir(),
+        "--output {}: is a folder",
+        output.display()
+    );
     let name = output.file_stem().and_then(|stem| stem.to_str());
     let name = name.with_context(|| format!("--output {}: no name", output.display()))?;
     let files = export::c(network, name)?;

@@ -245,3 +245,54 @@ fn wrong_numbers_are_refused() {
         &["4 signed digits"],
     );
 }
+
+#[test]
+fn values_that_no_memory_holds_together_are_refused_before_any_is_made() {
+    // 2^26 numbers each; the first five are still needed when the tenth is made.
+    let plain = |input: usize, residual: Option<usize>| Node {
+        name: std::format!("conv{input}"),
+        input,
+        op: Op::Conv(Conv {
+            weight: Weight::F32(vec![1.0]),
+            in_channels: 1,
+            out_channels: 1,
+            kernel: 1,
+            stride: 1,
+            padding: 0,
+            residual,
+            relu: false,
+            then: Then::Scale {
+                scale: vec![1.0],
+                bias: vec![0.0],
+            },
+        }),
+    };
+    let side = |side| Network {
+        name: "wide".into(),
+        input: Input {
+            height: side,
+            width: side,
+            channels: 1,
+            mean: vec![0.0],
+            std: vec![1.0],
+            scale: 1.0,
+        },
+        classes: vec!["one".into()],
+        activations: Activations::F32,
+        nodes: (0..5)
+            .map(|value| plain(value, None))
+            .chain((5..10).map(|value| plain(value, Some(value - 4))))
+            .chain([
+                Node {
+                    name: "pool".into(),
+                    input: 10,
+                    op: Op::MeanPool { shift: 0 },
+                },
+                plain(11, None),
+            ])
+            .collect(),
+    };
+    assert!(Model::new(side(4)).is_ok());
+    let message = Model::new(side(1 << 13)).unwrap_err().to_string();
+    assert!(message.contains("2^28"), "{message}");
+}
