@@ -16,6 +16,6 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(gemm(&w, &vec![-128; w.cols()], 1, &mut y), Ok(()));
     let levels = w.to_levels();
     for (row, &y) in levels.chunks_exact(w.cols()).zip(&y) {
-        assert_eq!(y, row.iter().map(|&level| -128 * i32::from(level)).sum());
+        assert_eq!(y, row.iter().map(|&level| -128 * i32::from(level)).sum::<i32>());
     }
 });
