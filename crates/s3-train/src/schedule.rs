@@ -36,7 +36,8 @@ pub struct Schedule {
     /// Epochs over which the value rises linearly from 0; may be a fraction.
     #[serde(default)]
     pub warmup_epochs: f64,
-    /// Epochs at which a step schedule is multiplied by `factor`.
+    /// Where a step schedule is multiplied by `factor`: shares of the run between 0 and 1, so that one
+    /// recipe serves every number of epochs.
     #[serde(default)]
     pub milestones: Vec<f64>,
     /// What a step schedule is multiplied by.
@@ -80,8 +81,10 @@ impl Schedule {
         if self.schedule == Shape::Step && self.milestones.is_empty() {
             return Err("milestones: a step schedule needs at least one".into());
         }
-        if self.milestones.iter().any(|m| !m.is_finite() || *m < 0.0) {
-            return Err("milestones: expected epochs >= 0".into());
+        if let Some(m) = self.milestones.iter().find(|m| !(0.0..1.0).contains(*m)) {
+            return Err(format!(
+                "milestones: expected shares of the run, 0 <= x < 1, got {m}"
+            ));
         }
         Ok(())
     }
@@ -97,7 +100,7 @@ impl Schedule {
     pub fn at(&self, step: u64, steps: u64, per_epoch: u64) -> f64 {
         let warmup = self.warmup_epochs * per_epoch as f64;
         let x = (step as f64 - warmup).max(0.0) / (steps as f64 - warmup).max(1.0);
-        let epoch = step as f64 / per_epoch.max(1) as f64;
+        let done = step as f64 / steps.max(1) as f64;
         let value = match self.schedule {
             Shape::Constant => self.start,
             Shape::Linear => self.start + (self.end - self.start) * x,
@@ -105,7 +108,7 @@ impl Schedule {
                 self.end + (self.start - self.end) * (1.0 + (std::f64::consts::PI * x).cos()) / 2.0
             }
             Shape::Step => {
-                let passed = self.milestones.iter().filter(|&&m| epoch >= m).count();
+                let passed = self.milestones.iter().filter(|&&m| done >= m).count();
                 self.start * self.factor.powi(passed as i32)
             }
         };
@@ -145,13 +148,17 @@ mod tests {
     fn steps_fall_at_their_milestones() {
         let s = Schedule {
             schedule: Shape::Step,
-            milestones: vec![2.0, 4.0],
+            milestones: vec![0.25, 0.5],
             ..Schedule::constant(1.0)
         };
-        let at: Vec<f64> = (0..6).map(|e| s.at(e * 10, 60, 10)).collect();
-        assert_eq!(at[..2], [1.0, 1.0]);
-        assert_eq!(at[2..4], [0.1, 0.1]);
-        assert!(at[4..].iter().all(|v| (v - 0.01).abs() < 1e-15));
+        for (steps, per_epoch) in [(80, 10), (800, 100)] {
+            let at: Vec<f64> = (0..8)
+                .map(|e| s.at(e * per_epoch, steps, per_epoch))
+                .collect();
+            assert_eq!(at[..2], [1.0, 1.0]);
+            assert_eq!(at[2..4], [0.1, 0.1]);
+            assert!(at[4..].iter().all(|v| (v - 0.01).abs() < 1e-15));
+        }
     }
 
     #[test]
@@ -195,5 +202,12 @@ mod tests {
                 .expect_err("no milestones")
                 .contains("milestones")
         );
+        let s = Schedule {
+            schedule: Shape::Step,
+            milestones: vec![0.5, 82.0],
+            ..Schedule::constant(1.0)
+        };
+        let message = s.validate().expect_err("an epoch is no share");
+        assert!(message.contains("shares") && message.contains("82"));
     }
 }
