@@ -300,22 +300,16 @@ case(
     buffers={"ternary": chosen},
 )
 
-noise = normal(1.0)
-
-
-def lrnet(logit_zero, logit_plus):
+def lrnet_moments(logit_zero, logit_plus):
     p0, q = torch.sigmoid(logit_zero), torch.sigmoid(logit_plus)
-    a, b = q * (1 - p0), (1 - q) * (1 - p0)
-    mu = a - b
-    return mu + noise.double() * torch.sqrt(a + b - mu**2 + 1e-6)
+    plus, minus = q * (1 - p0), (1 - q) * (1 - p0)
+    mean = plus - minus
+    return mean, plus + minus - mean**2
 
 
-case(
-    "lrnet",
-    {"logit_zero": normal(1.0), "logit_plus": normal(1.5)},
-    lrnet,
-    buffers={"noise": noise},
-)
+logits = {"logit_zero": normal(1.0), "logit_plus": normal(1.5)}
+case("lrnet-mean", logits, lambda **p: lrnet_moments(**p)[0])
+case("lrnet-variance", logits, lambda **p: lrnet_moments(**p)[1])
 
 
 # Powers of two.
@@ -465,6 +459,79 @@ def shiftcnn(w):
 
 
 case("shiftcnn", {"w": normal(0.3)}, shiftcnn)
+
+
+
+# What layers do besides multiplying with the weight.
+class Levels(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, levels):
+        ctx.save_for_backward((x > 0) & (x <= levels.max()))
+        return levels[(x.unsqueeze(-1) - levels).abs().argmin(-1)]
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * ctx.saved_tensors[0], None
+
+
+def inputs(std):
+    return torch.relu(normal(std, (2, 4, 4, 3)))
+
+
+def hwgq_input(x):
+    return Levels.apply(x, 0.538 * torch.arange(4, dtype=torch.float64))
+
+
+case("hwgq-input", {"x": inputs(1.0)}, hwgq_input)
+
+for bits in (1, 2, 3):
+    start = [2 * 0.6745 / (2**bits - 1) * 2.0**j for j in range(bits)]
+    start = torch.tensor(start).float().double()
+    digits = torch.tensor([[c >> j & 1 for j in range(bits)] for c in range(2**bits)]).double()
+
+    def lqnet_input(x):
+        return Levels.apply(x, digits @ start)
+
+    x = inputs(0.8)
+    case(f"lqnet-input-{bits}", {"x": x}, lqnet_input)
+    flat = x.double().flatten()
+    chosen = digits[(flat.unsqueeze(-1) - digits @ start).abs().argmin(-1)]
+    eps = 1e-4
+    fit = torch.linalg.solve(
+        chosen.T @ chosen + eps * torch.eye(bits).double(), chosen.T @ flat + eps * start
+    )
+    cases[f"lqnet-input-{bits}/moved"] = (0.9 * start + 0.1 * fit).float()
+
+
+def hash_layer(w, gram, cross):
+    """Cyclic coordinate descent, the scale refitted before each sweep."""
+    out = []
+    for filter in w.reshape(w.shape[0], -1).double().numpy():
+        c, b = cross @ filter, numpy.where(filter >= 0, 1.0, -1.0)
+        while True:
+            if b @ c < 0:
+                b = -b
+            alpha = (b @ c) / (b @ gram @ b)
+            before = b.copy()
+            for j in range(len(b)):
+                wanted = c[j] - alpha * (gram[j] @ b - gram[j, j] * b[j])
+                if wanted * b[j] < 0:
+                    b[j] = -b[j]
+            if (b == before).all():
+                break
+        out.append(alpha * b)
+    return torch.tensor(numpy.array(out)).reshape(w.shape)
+
+
+now, then = (torch.relu(normal(1.0, (27, 300)) + 0.4).double().numpy() for _ in range(2))
+then = 0.8 * now + 0.2 * then
+w = normal(0.3)
+cases["bwhn-calibrated/in/w"] = w
+gram, cross = ((now @ x.T).astype(numpy.float32) for x in (now, then))
+cases["bwhn-calibrated/gram"] = torch.tensor(gram)
+cases["bwhn-calibrated/cross"] = torch.tensor(cross)
+hashed = hash_layer(w, gram.astype(float), cross.astype(float))
+cases["bwhn-calibrated/weight"] = hashed.float()
 
 versions = {
     "python": platform.python_version(),

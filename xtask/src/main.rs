@@ -5,6 +5,7 @@
 //! | `ci` | the one test command: formatting, lints, tests, documentation, arrows |
 //! | `deps` | checks the crates' arrows and the invariants that sources show |
 //! | `bench NAME` | measures; `--report FILE` writes what was measured as a page |
+//! | `repro NAME` | trains the rows of a table of the paper, writes its page; `--check` compares |
 //! | `data fetch`, `data verify` | gets the public data sets, checks what is there |
 //! | `demo`, `train`, `eval`, `export`, `infer`, `fidelity`, `compare`, `list`, `summary` | builds the `s3` binary and becomes it |
 //!
@@ -23,6 +24,7 @@ mod cargo;
 mod ci;
 mod data;
 mod deps;
+mod repro;
 mod s3;
 mod tools;
 
@@ -48,6 +50,9 @@ enum Command {
     /// Measures the training step and the integer kernels, beside others where they are installed
     #[command(subcommand)]
     Bench(bench::Name),
+    /// Trains the rows of a table of the paper and writes its page of results
+    #[command(subcommand)]
+    Repro(repro::Name),
     /// Gets the public data sets, or checks what is there
     #[command(subcommand)]
     Data(data::Command),
@@ -89,6 +94,7 @@ fn main() -> ExitCode {
         Command::Ci(options) => ci::run(&options),
         Command::Deps => deps::run(),
         Command::Bench(name) => bench::run(&name),
+        Command::Repro(name) => repro::run(&name),
         Command::Data(command) => data::run(&command),
         Command::Demo(forwarded) => forward("demo", &forwarded),
         Command::Train(forwarded) => forward("train", &forwarded),

@@ -36,5 +36,6 @@ pub mod ste;
 
 pub use params::{Init, ParamKind, Params};
 pub use quantizer::{
-    Codes, KernelOp, LayerSpec, Method, MethodConfig, Progress, Quantizer, Role, Scale, WeightForm,
+    Codes, InputMoments, KernelOp, LayerSpec, Method, MethodConfig, Needs, Progress, Quantizer,
+    Role, Scale, WeightForm,
 };

@@ -79,6 +79,32 @@ pub enum WeightForm {
     },
 }
 
+/// What a layer does for its method besides multiplying with the weight. Most methods need nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// In training each output is drawn about its mean: [`Quantizer::training_variance`].
+    pub draws: bool,
+    /// The layer's input is quantized first: [`Quantizer::quantize_input`].
+    pub inputs: bool,
+    /// A pre-trained start sees what the layer's inputs are: [`Quantizer::calibrate`].
+    pub moments: bool,
+}
+
+/// Second moments of the inputs of a layer's filters, over `patches` positions of some images.
+///
+/// A patch holds what one filter is multiplied with, in the order of its weights. `X` has a column a
+/// patch as the pre-trained network produces it, `X̃` the same with the layers before this one
+/// quantized.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InputMoments {
+    /// `X̃ X̃ᵀ`, `[n, n]` row-major, `n` the weights of a filter.
+    pub gram: Vec<f64>,
+    /// `X̃ Xᵀ`, `[n, n]` row-major.
+    pub cross: Vec<f64>,
+    /// The number of columns.
+    pub patches: usize,
+}
+
 /// The float factor that turns codes into weights.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scale {
@@ -225,6 +251,42 @@ pub trait Quantizer: Send + Sync {
     /// A shape mismatch; a method that starts from random latents only.
     fn start_from(&self, _weight: &Tensor) -> Result<()> {
         candle_core::bail!("this method has no start from a full-precision weight")
+    }
+
+    /// What the layer does besides multiplying.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    /// The variance of each weight, where [`needs`](Self::needs) says that outputs are drawn: a
+    /// training pass computes `x * w + ε √(x² * variance + 1e-3)` with `w` the
+    /// [`training_weight`](Self::training_weight) and a standard normal ε for each output. `None`
+    /// where this step draws nothing. Pure, with a gradient.
+    ///
+    /// # Errors
+    /// Those of candle.
+    fn training_variance(&self) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// The input that the layer multiplies with, where [`needs`](Self::needs) says that it is
+    /// quantized: exact levels, the method's gradient. The value depends on `x` and the buffers alone;
+    /// a training pass may note what [`advance`](Self::advance) learns from.
+    ///
+    /// # Errors
+    /// Those of candle.
+    fn quantize_input(&self, x: &Tensor, _training: bool) -> Result<Tensor> {
+        Ok(x.clone())
+    }
+
+    /// Moves the latents of a pre-trained start to what the layer's inputs ask for, where
+    /// [`needs`](Self::needs) says so. Called once, after [`start_from`](Self::start_from) and before
+    /// the first step, front to end.
+    ///
+    /// # Errors
+    /// Moments of another number of inputs, and those of candle.
+    fn calibrate(&self, _inputs: &InputMoments) -> Result<()> {
+        Ok(())
     }
 
     /// What the method adds to the loss for this layer, before the factor alpha; S3's is eq. 7.

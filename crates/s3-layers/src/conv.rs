@@ -1,7 +1,7 @@
 //! A convolution whose weight is what a [`Quantizer`](s3_core::Quantizer) says.
 
 use crate::ops;
-use crate::quantized::{Mode, QuantLayer, in_layer};
+use crate::quantized::{Mode, QuantLayer};
 use candle_core::{Result, Tensor};
 use candle_nn::ModuleT;
 use s3_core::{LayerSpec, Method, Params, Role};
@@ -54,8 +54,9 @@ impl QuantConv2d {
     /// # Errors
     /// A shape that does not fit; the message names the layer.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let y = ops::conv2d(x, &self.layer.weight(mode)?, self.stride, self.padding);
-        in_layer(&self.layer.spec.name, y)
+        let (stride, padding) = (self.stride, self.padding);
+        self.layer
+            .apply(x, mode, |x, w| ops::conv2d(x, w, stride, padding))
     }
 }
 

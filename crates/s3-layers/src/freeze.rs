@@ -9,9 +9,17 @@
 //! of a filter share go into the channel's scale, so that weights stay powers of two of the fewest
 //! bits. Dividing by `2^k` is exact: where a method has no scale, a frozen channel has the trained
 //! one's scale to the bit.
+//!
+//! A weight that is a sum of scaled codes becomes as many convolutions, one added to the next before
+//! the activation: its **planes**. So does a filter whose levels are further apart than packed weights
+//! hold, cut into ranges of shifts:
+//!
+//! ```text
+//! t_1 = scale_1 Σ plane_1 · x + residual;    y = act(bn_shift + scale_2 Σ plane_2 · x + t_1)
+//! ```
 
 use crate::QuantLinear;
-use crate::quantized::{Mode, QuantLayer, in_layer};
+use crate::quantized::{QuantLayer, in_layer};
 use crate::resnet::{Block, ConvBn, ResNet, Residual};
 use candle_core::{Result, bail};
 use s3_core::host::Host;
@@ -24,8 +32,8 @@ impl ResNet {
     /// its method's codes, or in full precision where the layer's [form](WeightForm) is a float.
     ///
     /// # Errors
-    /// One line that names the layer: discrete weights that have no codes (several float planes, say),
-    /// or levels of one filter that are further apart than 4 bits hold (`2^6`).
+    /// One line that names the layer: discrete weights that have no codes, a quantized input, or a
+    /// classifier of more than one plane.
     ///
     /// ```
     /// use candle_core::Device;
@@ -106,31 +114,52 @@ impl Nodes {
         relu: bool,
     ) -> Result<usize> {
         let spec = &conv.layer.spec;
-        let (weight, factors) = in_layer(&spec.name, weight(&conv.layer))?;
+        let mut planes = in_layer(&spec.name, weights(&conv.layer))?;
         let (scale, shift) = in_layer(bn.name(), bn.scale_shift())?;
-        let scale = Host::new(&scale)?;
-        let scale = scale.iter().zip(&factors).map(|(s, f)| s * f).collect();
+        let (scale, shift) = (Host::new(&scale)?, Host::new(&shift)?);
         let (stride, padding) = conv.geometry();
-        let op = Op::Conv(Conv {
-            weight,
-            in_channels: spec.shape[1],
-            out_channels: spec.shape[0],
-            kernel: spec.shape[2],
-            stride,
-            padding,
-            residual,
-            relu,
-            then: Then::Scale {
-                scale,
-                bias: Host::new(&shift)?.to_vec(),
-            },
-        });
+        let op = |(weight, factors): Plane, residual, relu, bias| {
+            Op::Conv(Conv {
+                weight,
+                in_channels: spec.shape[1],
+                out_channels: spec.shape[0],
+                kernel: spec.shape[2],
+                stride,
+                padding,
+                residual,
+                relu,
+                then: Then::Scale {
+                    scale: scale.iter().zip(&factors).map(|(s, f)| s * f).collect(),
+                    bias,
+                },
+            })
+        };
+        let last = planes.pop();
+        let mut sum = residual;
+        for (i, plane) in planes.into_iter().enumerate() {
+            let name = format!("{}.plane{i}", spec.name);
+            sum = Some(self.push(
+                &name,
+                input,
+                op(plane, sum, false, vec![0.0; spec.shape[0]]),
+            ));
+        }
+        let Some(last) = last else {
+            bail!("layer {}: its weights have no planes", spec.name)
+        };
+        let op = op(last, sum, relu, shift.to_vec());
         Ok(self.push(&spec.name, input, op))
     }
 
     fn linear(&mut self, linear: &QuantLinear, input: usize) -> Result<usize> {
         let spec = &linear.layer.spec;
-        let (weight, scale) = in_layer(&spec.name, weight(&linear.layer))?;
+        let mut planes = in_layer(&spec.name, weights(&linear.layer))?;
+        let (Some((weight, scale)), true) = (planes.pop(), planes.is_empty()) else {
+            bail!(
+                "layer {}: a classifier of more than one plane is not packed: leave it in full precision",
+                spec.name
+            )
+        };
         let op = Op::Conv(Conv {
             weight,
             in_channels: spec.shape[1],
@@ -149,23 +178,61 @@ impl Nodes {
     }
 }
 
-/// A layer's weights in the order of the kernels, and the factor of each of its rows.
-fn weight(layer: &QuantLayer) -> Result<(Weight, Vec<f32>)> {
+/// Weights in the order of the kernels, and the factor of each row.
+type Plane = (Weight, Vec<f32>);
+
+/// A layer's weights: their sum over the planes.
+fn weights(layer: &QuantLayer) -> Result<Vec<Plane>> {
     let shape = &layer.spec.shape;
-    match (layer.quantizer.codes()?, layer.quantizer.form()) {
-        (Some(codes), _) => {
-            let (packed, factors) = pack(&codes)?;
-            Ok((Weight::Packed(packed), factors))
-        }
-        (None, WeightForm::Float) => {
-            let values = layer.weight(Mode::Eval)?.contiguous()?;
-            let rows = rows_of(&Host::new(&values)?, shape);
-            Ok((Weight::F32(rows), vec![1.0; shape[0]]))
-        }
-        (None, WeightForm::Discrete { .. }) => bail!(
-            "its weights have no codes: they are not one power of two times a scale each, so they cannot be packed"
-        ),
+    if layer.quantizer.needs().inputs {
+        bail!("its method quantizes its input, which the packed network would not: not exported")
     }
+    let Some(planes) = layer.quantizer.planes()? else {
+        if layer.quantizer.form() != WeightForm::Float {
+            bail!("its weights have no codes, so they cannot be packed")
+        }
+        let values = layer.quantizer.weight()?.detach().contiguous()?;
+        let rows = rows_of(&Host::new(&values)?, shape);
+        return Ok(vec![(Weight::F32(rows), vec![1.0; shape[0]])]);
+    };
+    let mut packed = Vec::new();
+    for codes in planes.iter().flat_map(within_reach) {
+        let (weight, factors) = pack(&codes)?;
+        packed.push((Weight::Packed(weight), factors));
+    }
+    Ok(packed)
+}
+
+/// The same weights as a sum of codes, each row of which spans no more shifts than packed weights
+/// hold; one where that is so already.
+fn within_reach(codes: &Codes) -> Vec<Codes> {
+    let reach = BitWidth::B4.t() + 1;
+    let cols = codes.levels.len() / codes.shape.first().copied().unwrap_or(1).max(1);
+    let least = |row: &[i32]| {
+        row.iter()
+            .filter(|&&l| l != 0)
+            .map(|l| l.trailing_zeros())
+            .min()
+    };
+    let mut parts: Vec<Vec<i32>> = Vec::new();
+    for (r, row) in codes.levels.chunks(cols.max(1)).enumerate() {
+        let least = least(row).unwrap_or(0);
+        for (c, &level) in row.iter().enumerate().filter(|(_, l)| **l != 0) {
+            let part = ((level.trailing_zeros() - least) / reach) as usize;
+            if parts.len() <= part {
+                parts.resize(part + 1, vec![0; codes.levels.len()]);
+            }
+            parts[part][r * cols + c] = level;
+        }
+    }
+    if parts.len() < 2 {
+        return vec![codes.clone()];
+    }
+    let part = |levels| Codes {
+        levels,
+        ..codes.clone()
+    };
+    parts.into_iter().map(part).collect()
 }
 
 /// Packs codes as narrowly as their levels allow, each row divided by the power of two that all its
@@ -252,6 +319,22 @@ mod tests {
         );
         // Alone in its filter, each is 1.
         assert!(pack(&codes(&[2, 1], &[1, -128], Scale::One)).is_ok());
+    }
+
+    #[test]
+    fn filters_that_span_many_shifts_become_planes_of_few() -> Result<()> {
+        let near = codes(&[2, 2], &[1, 64, 0, -4096], Scale::One);
+        assert_eq!(within_reach(&near), vec![near.clone()]);
+
+        let far = codes(&[2, 3], &[2, -256, 128, 1 << 20, 0, 64], Scale::Layer(0.5));
+        let planes = within_reach(&far);
+        assert_eq!(Codes::decode_sum(&planes), far.decode());
+        assert_eq!(planes.len(), 3);
+        assert_eq!(planes[0].levels, [2, 0, 128, 0, 0, 64]);
+        for plane in &planes {
+            assert!(pack(plane).is_ok());
+        }
+        Ok(())
     }
 
     #[test]

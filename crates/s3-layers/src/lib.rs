@@ -23,6 +23,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod calibrate;
 mod conv;
 pub mod export;
 mod freeze;

@@ -57,11 +57,8 @@ impl QuantLinear {
             Mode::Train => self.bias.as_tensor().clone(),
             Mode::Eval => self.bias.as_detached_tensor(),
         };
-        let weight = self.layer.weight(mode)?.t()?;
-        in_layer(
-            &self.layer.spec.name,
-            x.matmul(&weight).and_then(|y| y.broadcast_add(&bias)),
-        )
+        let y = self.layer.apply(x, mode, |x, w| x.matmul(&w.t()?))?;
+        in_layer(&self.layer.spec.name, y.broadcast_add(&bias))
     }
 }
 

@@ -1,7 +1,9 @@
-//! What a convolution and a linear layer have in common: a named quantizer.
+//! What a convolution and a linear layer have in common: a named quantizer, and what it asks of its
+//! layer.
 
 use candle_core::{Error, Result, Tensor};
-use s3_core::{LayerSpec, Method, Params, Quantizer};
+use rayon::prelude::*;
+use s3_core::{Init, LayerSpec, Method, Params, Progress, Quantizer};
 
 /// Whether a forward pass trains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +38,12 @@ pub struct QuantLayer {
     pub spec: LayerSpec,
     /// The latents and the weight they stand for.
     pub quantizer: Box<dyn Quantizer>,
+    /// Names what this step draws: `layer@step`, under the run's seed.
+    stream: (u64, String),
 }
+
+/// Added to the variance of a drawn output, as LR-Net's authors do: the root stays differentiable.
+const LEAST_VARIANCE: f64 = 1e-3;
 
 impl QuantLayer {
     /// Lets `method` make the latents of `spec` at `params` (the path of the weight).
@@ -45,7 +52,79 @@ impl QuantLayer {
     /// Those of the method, with the layer's name.
     pub fn new(spec: LayerSpec, method: &dyn Method, params: &Params) -> Result<Self> {
         let quantizer = in_layer(&spec.name, method.quantizer(&spec, params))?;
-        Ok(Self { spec, quantizer })
+        let stream = (0, spec.name.clone());
+        Ok(Self {
+            spec,
+            quantizer,
+            stream,
+        })
+    }
+
+    /// Lets the quantizer draw and update its buffers; call once before each step.
+    ///
+    /// # Errors
+    /// Those of the quantizer, with the layer's name.
+    pub fn advance(&mut self, progress: Progress) -> Result<()> {
+        self.stream = (
+            progress.seed,
+            format!("{}@{}", self.spec.name, progress.step),
+        );
+        in_layer(&self.spec.name, self.quantizer.advance(progress))
+    }
+
+    /// Whether a training pass is one product of the input with the training weight, and nothing else.
+    pub fn is_plain(&self) -> bool {
+        let needs = self.quantizer.needs();
+        !needs.draws && !needs.inputs
+    }
+
+    /// What the layer computes of `x`, where `product(x, w)` is its linear map: with the input
+    /// quantized and the outputs drawn, if the quantizer asks for it.
+    ///
+    /// # Errors
+    /// Those of the quantizer and of `product`, with the layer's name.
+    pub(crate) fn apply(
+        &self,
+        x: &Tensor,
+        mode: Mode,
+        product: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let training = mode == Mode::Train;
+        let computed = || {
+            let needs = self.quantizer.needs();
+            let quantized;
+            let x = if needs.inputs {
+                quantized = self.quantizer.quantize_input(x, training)?;
+                &quantized
+            } else {
+                x
+            };
+            let y = product(x, &self.unnamed_weight(mode)?)?;
+            if !(needs.draws && training) {
+                return Ok(y);
+            }
+            let Some(variance) = self.quantizer.training_variance()? else {
+                return Ok(y);
+            };
+            let variance = product(&x.sqr()?, &variance)?;
+            let noise = self.noise(&y)?.mul(&(variance + LEAST_VARIANCE)?.sqrt()?)?;
+            y + noise
+        };
+        in_layer(&self.spec.name, computed())
+    }
+
+    /// A standard normal number for each element of `y`, drawn image by image, so that threads change
+    /// nothing.
+    fn noise(&self, y: &Tensor) -> Result<Tensor> {
+        let images = y.dim(0)?;
+        let each = y.elem_count() / images.max(1);
+        let (seed, stream) = &self.stream;
+        let normal = Init::Normal { std: 1.0 };
+        let draws: Vec<Vec<f32>> = (0..images)
+            .into_par_iter()
+            .map(|i| normal.draw(*seed, &format!("{stream}#{i}"), each))
+            .collect();
+        Tensor::from_vec(draws.concat(), y.shape(), y.device())
     }
 
     /// The weight of a forward pass: the quantizer's training weight, or in [`Mode::Eval`] the one
@@ -54,10 +133,13 @@ impl QuantLayer {
     /// # Errors
     /// Those of the quantizer, with the layer's name.
     pub fn weight(&self, mode: Mode) -> Result<Tensor> {
-        let w = match mode {
+        in_layer(&self.spec.name, self.unnamed_weight(mode))
+    }
+
+    fn unnamed_weight(&self, mode: Mode) -> Result<Tensor> {
+        match mode {
             Mode::Train => self.quantizer.training_weight(),
             Mode::Eval => self.quantizer.weight().map(|w| w.detach()),
-        };
-        in_layer(&self.spec.name, w)
+        }
     }
 }

@@ -116,8 +116,8 @@ pub(crate) struct ConvBn {
     pub(crate) bn: BatchNorm,
 }
 
-/// Sees each layer's output: `(layer name, [n, h, w, c] or [n, classes])`.
-pub type Trace<'a> = &'a mut dyn FnMut(&str, &Tensor) -> Result<()>;
+/// Sees each layer's input and output: `(layer name, x, y)`, `[n, h, w, c]` or `[n, c]`.
+pub type Trace<'a> = &'a mut dyn FnMut(&str, &Tensor, &Tensor) -> Result<()>;
 
 impl ConvBn {
     fn spec(&self) -> ConvBnSpec {
@@ -139,10 +139,10 @@ impl ConvBn {
         mode: Mode,
         trace: Trace<'_>,
     ) -> Result<Tensor> {
-        let y = self.conv.forward(x, mode)?;
-        trace(&self.conv.layer.spec.name, &y)?;
-        let y = self.bn.forward(&y, residual, relu, mode)?;
-        trace(self.bn.name(), &y)?;
+        let sums = self.conv.forward(x, mode)?;
+        trace(&self.conv.layer.spec.name, x, &sums)?;
+        let y = self.bn.forward(&sums, residual, relu, mode)?;
+        trace(self.bn.name(), &sums, &y)?;
         Ok(y)
     }
 }
@@ -278,7 +278,7 @@ impl ResNet {
     /// # Errors
     /// Those of the method, with the layer's name; no channels or classes; option A with
     /// bottlenecks (their first shortcut widens without a stride, which option A does not define); a
-    /// `dtype` other than F32 and BF16.
+    /// `dtype` other than F32 and BF16; BF16 with a method whose layers do more than multiply.
     pub fn new(config: &ResNetConfig, method: &dyn Method, params: &Params) -> Result<Self> {
         let &ResNetConfig {
             architecture,
@@ -329,14 +329,22 @@ impl ResNet {
             blocks: blocks.iter().map(Block::spec).collect(),
             eps: EPS as f32,
         };
-        Ok(Self {
+        let net = Self {
             stem,
             max_pool: large,
             blocks,
             fc,
             trunk: Arc::new(trunk),
             buffers: Buffers::new(dtype)?,
-        })
+        };
+        let special = net.convs().find(|c| !c.conv.layer.is_plain());
+        if let (Some(c), Buffers::Bf16(_)) = (special, &net.buffers) {
+            bail!(
+                "layer {}: its method draws outputs or quantizes inputs, which trains in f32 only",
+                c.conv.layer.spec.name
+            )
+        }
+        Ok(net)
     }
 
     /// Class scores of a batch of images.
@@ -347,13 +355,14 @@ impl ResNet {
     /// # Errors
     /// A shape that does not fit; the message names the layer.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        if mode == Mode::Train && x.device().is_cpu() {
+        let is_plain = self.convs().all(|c| c.conv.layer.is_plain());
+        if mode == Mode::Train && x.device().is_cpu() && is_plain {
             return self.fc.forward(&self.fused_trunk(x)?, mode);
         }
         if mode == Mode::Train && !matches!(self.buffers, Buffers::F32(_)) {
             bail!("training in bf16 runs on the CPU, x is on {:?}", x.device())
         }
-        self.forward_traced(x, mode, &mut |_, _| Ok(()))
+        self.forward_traced(x, mode, &mut |_, _, _| Ok(()))
     }
 
     /// The pooled features of `x`, in training, as one op.
@@ -374,12 +383,12 @@ impl ResNet {
     }
 
     /// Every convolution with its batch norm, front to end.
-    fn convs(&self) -> impl Iterator<Item = &ConvBn> {
+    pub(crate) fn convs(&self) -> impl Iterator<Item = &ConvBn> {
         std::iter::once(&self.stem).chain(self.blocks.iter().flat_map(Block::convs))
     }
 
-    /// [`forward`](Self::forward), showing `trace` the output of each convolution, each batch norm
-    /// (with what is fused into it) and the classifier.
+    /// [`forward`](Self::forward), showing `trace` the input and the output of each convolution, each
+    /// batch norm (with what is fused into it) and the classifier.
     ///
     /// # Errors
     /// As [`forward`](Self::forward), and whatever `trace` returns.
@@ -391,8 +400,9 @@ impl ResNet {
         for block in &self.blocks {
             y = block.forward(&y, mode, trace)?;
         }
-        let logits = self.fc.forward(&ops::global_avg_pool(&y)?, mode)?;
-        trace(&self.fc.layer.spec.name, &logits)?;
+        let features = ops::global_avg_pool(&y)?;
+        let logits = self.fc.forward(&features, mode)?;
+        trace(&self.fc.layer.spec.name, &features, &logits)?;
         Ok(logits)
     }
 
@@ -414,7 +424,7 @@ impl ResNet {
         convs
             .map(|c| &mut c.conv.layer)
             .chain([&mut self.fc.layer])
-            .try_for_each(|l| l.quantizer.advance(progress))
+            .try_for_each(|l| l.advance(progress))
     }
 
     /// The penalties of all layers that have one, front to end.

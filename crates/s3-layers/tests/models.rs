@@ -215,7 +215,7 @@ fn step(config: &ResNetConfig, x: &Tensor, fused: bool) -> Result<Vec<(String, T
     let logits = if fused {
         net.forward(x, Mode::Train)?
     } else {
-        net.forward_traced(x, Mode::Train, &mut |_, _| Ok(()))?
+        net.forward_traced(x, Mode::Train, &mut |_, _, _| Ok(()))?
     };
     let grads = logits.sqr()?.sum_all()?.backward()?;
     let mut out = vec![("logits".to_string(), logits.detach())];

@@ -9,14 +9,16 @@
 //! ```
 //!
 //! No public code exists; the specification follows the paper's algebra. [`hash_filter`] solves the
-//! regression. Training starts from it with `G = I` (a calibration pass over images, which would
-//! give G and C, is not built), for which the solution is `sign(W)`, `mean|W|`.
+//! regression. A run that starts from a pre-trained network gets G and C from its training images, front to
+//! end, X̃ behind the layers that are binary already; one that starts at random has `G = I`, for which
+//! the solution is `sign(W)`, `mean|W|`. Where a sign differs from the pre-trained weight's, the latent
+//! is that weight turned round: fine-tuning can turn it back.
 
 use crate::filters::{filter_len, like, mean_abs, sign, values, weight_latent};
 use candle_core::{Result, Tensor, Var};
 use s3_core::{
-    Codes, Init, KernelOp, LayerSpec, Method, MethodConfig, ParamKind, Params, Progress, Quantizer,
-    Scale, WeightForm, ste,
+    Codes, Init, InputMoments, KernelOp, LayerSpec, Method, MethodConfig, Needs, ParamKind, Params,
+    Progress, Quantizer, Scale, WeightForm, ste,
 };
 use serde::{Deserialize, Serialize};
 
@@ -178,6 +180,42 @@ impl Quantizer for Hashed {
         self.place_scales()
     }
 
+    fn needs(&self) -> Needs {
+        Needs {
+            moments: true,
+            ..Needs::default()
+        }
+    }
+
+    fn calibrate(&self, inputs: &InputMoments) -> Result<()> {
+        let (mut w, n) = (values(&self.w)?, filter_len(&self.w));
+        if inputs.gram.len() != n * n || inputs.cross.len() != n * n {
+            candle_core::bail!(
+                "moments of {} and {} pairs of inputs, expected {n} x {n}",
+                inputs.gram.len(),
+                inputs.cross.len()
+            )
+        }
+        let mut alpha = Vec::with_capacity(w.len() / n);
+        for filter in w.chunks_mut(n) {
+            let dot = |row: &[f64]| {
+                row.iter()
+                    .zip(&*filter)
+                    .map(|(c, &w)| c * f64::from(w))
+                    .sum()
+            };
+            let cross: Vec<f64> = inputs.cross.chunks(n).map(dot).collect();
+            let found = hash_filter(&inputs.gram, &cross, filter);
+            alpha.push(found.scale as f32);
+            for (w, b) in filter.iter_mut().zip(found.signs) {
+                let size = w.abs().max(f32::MIN_POSITIVE);
+                *w = if b > 0.0 { size } else { -size };
+            }
+        }
+        self.w.set(&like(w, &self.w)?)?;
+        self.alpha.set(&like(alpha, &self.alpha)?)
+    }
+
     fn codes(&self) -> Result<Option<Codes>> {
         self.frozen().map(Some)
     }
@@ -230,6 +268,49 @@ mod tests {
                 prop_assert!(cost(&other) >= cost(&h.signs) - 1e-9);
             }
         }
+    }
+
+    #[test]
+    fn a_calibrated_layer_comes_nearer_to_the_pretrained_ones_outputs() -> Result<()> {
+        // Inputs as behind a ReLU: their mean makes them correlate.
+        let input = |i: i32, j: i32| 1.0 + 0.5 * (f64::from(i * 41 + j * 17) * 0.7).sin();
+        let x: Vec<Vec<f64>> = (0..6)
+            .map(|i| (0..40).map(|j| input(i, j)).collect())
+            .collect();
+        let w = [0.9f32, 0.05, 0.06, -0.7, 0.05, 0.4];
+        let (gram, _) = regression(&x, &w);
+        let error = |q: &Hashed| -> Result<f64> {
+            let off: Vec<f64> = values(&q.weight()?)?
+                .iter()
+                .zip(w)
+                .map(|(q, w)| f64::from(q - w))
+                .collect();
+            Ok((0..6)
+                .flat_map(|i| (0..6).map(move |j| (i, j)))
+                .map(|(i, j)| gram[i * 6 + j] * off[i] * off[j])
+                .sum())
+        };
+        let q = Hashed {
+            w: Var::new(&[[0f32; 6]], &Device::Cpu)?,
+            alpha: Var::new(&[0f32], &Device::Cpu)?,
+        };
+        q.start_from(&Tensor::new(&[w], &Device::Cpu)?)?;
+        let before = error(&q)?;
+        let moments = InputMoments {
+            cross: gram.clone(),
+            gram: gram.clone(),
+            patches: 40,
+        };
+        q.calibrate(&moments)?;
+        // Five signs of six agree, so that mean|W| makes too much of the inputs' mean.
+        assert!(error(&q)? < 0.5 * before, "{} {before}", error(&q)?);
+        let wrong = InputMoments {
+            gram: vec![0.0; 4],
+            ..moments
+        };
+        let message = q.calibrate(&wrong).expect_err("4 of 36").to_string();
+        assert!(message.contains("expected 6 x 6"), "{message}");
+        Ok(())
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod activation;
 mod apot;
 mod binary_connect;
 mod bwhn;

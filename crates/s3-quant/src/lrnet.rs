@@ -4,14 +4,12 @@
 //! ```text
 //! p0 = sigmoid(c), q = sigmoid(a):   P(0) = p0,  P(+1) = q (1 - p0),  P(-1) = (1 - q)(1 - p0)
 //! μ = P(+1) - P(-1),   σ² = P(+1) + P(-1) - μ²
-//! training:  W = μ + σ·ε,  ε ~ N(0, 1) for each weight, once a step;     frozen: the likeliest value
+//! training:  y = x * μ + ε √(x² * σ² + 1e-3),  ε ~ N(0, 1) for each output;   frozen: the likeliest value
 //! ```
 //!
-//! The original draws ε for each output of the layer (local reparametrization), which needs a second
-//! convolution; here the weight itself is drawn, with the same mean and variance of each output and
-//! one draw for the whole batch. Gradients go to c and a through μ and σ. The original evaluates
-//! seven samples on the test images and keeps the best; here the likeliest value is frozen, and no
-//! sample is chosen on any image.
+//! The output is drawn instead of the weight (local reparametrization), by a second product in the layer;
+//! gradients go to c and a through μ and σ². The original evaluates seven samples on the test images and
+//! keeps the best; here the likeliest value is frozen, and no sample is chosen on any image.
 //!
 //! Batch norms that have seen draws alone do not fit the frozen weight. In the last `settle_share` of
 //! the run, which the original does not have, training passes multiply with the likeliest values, and
@@ -23,13 +21,10 @@
 use crate::filters::{like, values};
 use candle_core::{Result, Tensor, Var};
 use s3_core::{
-    Codes, Init, KernelOp, LayerSpec, Method, MethodConfig, ParamKind, Params, Progress, Quantizer,
-    WeightForm, ste,
+    Codes, Init, KernelOp, LayerSpec, Method, MethodConfig, Needs, ParamKind, Params, Progress,
+    Quantizer, WeightForm, ste,
 };
 use serde::{Deserialize, Serialize};
-
-/// Keeps the derivative of σ finite where a distribution has collapsed.
-const LEAST_VARIANCE: f64 = 1e-6;
 
 /// The settings of LR-Net.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,14 +60,11 @@ impl MethodConfig for LrNet {
 impl Method for LrNet {
     fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
         let shape = layer.shape.as_slice();
-        let zeros = Init::Const(0.0);
         let q = Stochastic {
-            layer: layer.name.clone(),
             settle_share: self.settle_share,
             settled: false,
-            zero: params.get("logit_zero", shape, zeros, ParamKind::Latent)?,
+            zero: params.get("logit_zero", shape, Init::Const(0.0), ParamKind::Latent)?,
             plus: params.get("logit_plus", shape, Init::weight(shape), ParamKind::Latent)?,
-            noise: params.get("noise", shape, zeros, ParamKind::Buffer)?,
         };
         q.start_from(&q.plus.detach().copy()?)?;
         Ok(Box::new(q))
@@ -80,7 +72,6 @@ impl Method for LrNet {
 }
 
 struct Stochastic {
-    layer: String,
     settle_share: f64,
     /// Follows from the progress alone: no state to save.
     settled: bool,
@@ -88,8 +79,6 @@ struct Stochastic {
     zero: Var,
     /// a
     plus: Var,
-    /// ε
-    noise: Var,
 }
 
 fn sigmoid(x: &Tensor) -> Result<Tensor> {
@@ -126,22 +115,34 @@ impl Quantizer for Stochastic {
 
     fn training_weight(&self) -> Result<Tensor> {
         let (plus, minus) = self.probabilities()?;
-        let mean = (&plus - &minus)?;
+        let mean = (plus - minus)?;
         if self.settled {
             return ste::identity(&self.weight()?, &mean);
         }
+        Ok(mean)
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            draws: true,
+            ..Needs::default()
+        }
+    }
+
+    fn training_variance(&self) -> Result<Option<Tensor>> {
+        if self.settled {
+            return Ok(None);
+        }
+        let (plus, minus) = self.probabilities()?;
+        let mean = (&plus - &minus)?;
         let variance = ((plus + minus)? - mean.sqr()?)?;
-        // The variance is at least 0 but for rounding; `relu` keeps it there.
-        let sigma = (variance.relu()? + LEAST_VARIANCE)?.sqrt()?;
-        mean + sigma.mul(&self.noise.detach())?
+        // At least 0 but for rounding.
+        variance.relu().map(Some)
     }
 
     fn advance(&mut self, p: Progress) -> Result<()> {
         self.settled = p.step as f64 >= (1.0 - self.settle_share) * p.steps as f64;
-        let stream = format!("{}@{}", self.layer, p.step);
-        let normal = Init::Normal { std: 1.0 };
-        let noise = normal.draw(p.seed, &stream, self.noise.elem_count());
-        self.noise.set(&like(noise, &self.noise)?)
+        Ok(())
     }
 
     fn start_from(&self, weight: &Tensor) -> Result<()> {
@@ -180,43 +181,37 @@ mod tests {
 
     fn stochastic(zero: &[f32], plus: &[f32]) -> Result<Stochastic> {
         Ok(Stochastic {
-            layer: "conv".into(),
             settle_share: 0.0,
             settled: false,
             zero: Var::new(zero, &Device::Cpu)?,
             plus: Var::new(plus, &Device::Cpu)?,
-            noise: Var::new(vec![0f32; zero.len()].as_slice(), &Device::Cpu)?,
         })
     }
 
     #[test]
-    fn the_draw_has_the_moments_of_the_distribution() -> Result<()> {
+    fn the_moments_are_those_of_the_distribution() -> Result<()> {
         // p0 = 1/2, q = 3/4: P(+1) = 3/8, P(-1) = 1/8, μ = 1/4, σ² = 1/2 - 1/16.
+        let q = stochastic(&[0.0], &[3f32.ln()])?;
+        let mean = values(&q.training_weight()?)?[0];
+        let variance = values(&q.training_variance()?.expect("draws"))?[0];
+        assert!((mean - 0.25).abs() < 1e-6, "{mean}");
+        assert!((variance - 0.4375).abs() < 1e-6, "{variance}");
+        // Draws of the weight itself agree: four standard errors of a mean and a variance of n draws.
         let n = 40_000;
-        let mut q = stochastic(&vec![0.0; n], &vec![3f32.ln(); n])?;
-        q.advance(Progress {
-            step: 0,
-            steps: 1,
-            epoch: 0,
-            epochs: 1,
-            seed: 3,
-        })?;
-        let w = values(&q.training_weight()?)?;
-        let mean = w.iter().map(|&x| f64::from(x)).sum::<f64>() / n as f64;
-        let var = w
-            .iter()
-            .map(|&x| (f64::from(x) - mean).powi(2))
-            .sum::<f64>()
-            / n as f64;
-        // Four standard errors of a mean and a variance of n normal draws.
-        assert!(
-            (mean - 0.25).abs() < 4.0 * (0.4375 / n as f64).sqrt(),
-            "{mean}"
-        );
-        assert!(
-            (var / 0.4375 - 1.0).abs() < 4.0 * (2.0 / n as f64).sqrt(),
-            "{var}"
-        );
+        let uniform = Init::Uniform {
+            low: 0.0,
+            high: 1.0,
+        };
+        let draw = |u: f32| match u {
+            u if u < 0.375 => 1.0,
+            u if u < 0.5 => -1.0,
+            _ => 0.0,
+        };
+        let w: Vec<f64> = uniform.draw(3, "w", n).into_iter().map(draw).collect();
+        let drawn = w.iter().sum::<f64>() / n as f64;
+        let spread = w.iter().map(|x| (x - drawn).powi(2)).sum::<f64>() / n as f64;
+        assert!((drawn - 0.25).abs() < 4.0 * (0.4375 / n as f64).sqrt());
+        assert!((spread / 0.4375 - 1.0).abs() < 4.0 * (2.0 / n as f64).sqrt());
         Ok(())
     }
 
@@ -244,6 +239,7 @@ mod tests {
             })?;
             let same = values(&q.training_weight()?)? == values(&q.weight()?)?;
             assert_eq!(same, settled);
+            assert_eq!(q.training_variance()?.is_none(), settled);
         }
         let g = q.training_weight()?.sum_all()?.backward()?;
         let g = values(g.get(&q.plus).expect("grad"))?;
@@ -254,8 +250,10 @@ mod tests {
     #[test]
     fn a_collapsed_distribution_has_a_finite_gradient() -> Result<()> {
         let q = stochastic(&[-90.0, 90.0], &[90.0, 0.0])?;
-        q.noise.set(&Tensor::new(&[1f32, -1.0], &Device::Cpu)?)?;
-        let g = q.training_weight()?.sum_all()?.backward()?;
+        let variance = q.training_variance()?.expect("draws");
+        assert!(values(&variance)?.iter().all(|&v| v >= 0.0));
+        let root = (variance + 1e-3)?.sqrt()?;
+        let g = (q.training_weight()? + root)?.sum_all()?.backward()?;
         for v in [&q.zero, &q.plus] {
             assert!(
                 values(g.get(v).expect("grad"))?

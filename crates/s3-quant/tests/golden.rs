@@ -1,8 +1,8 @@
 //! Every method against an independent implementation in PyTorch: `tools/golden/methods.py` wrote
 //! `golden.safetensors`.
 
-use candle_core::{Device, Result, Tensor};
-use s3_core::{LayerSpec, Params, Progress, Quantizer, Role};
+use candle_core::{Device, Result, Tensor, Var};
+use s3_core::{InputMoments, LayerSpec, Params, Progress, Quantizer, Role};
 use std::collections::{BTreeSet, HashMap};
 
 /// Values are computed in f64 there and in f32 here: a few roundings of numbers near 1.
@@ -13,10 +13,18 @@ const IRNET_TOLERANCE: f32 = 5e-5;
 /// What is compared.
 #[derive(Clone, Copy, PartialEq)]
 enum Pass {
+    /// The weight of a training pass.
     Training,
+    /// The weight that is frozen.
     Frozen,
+    /// The variance of each weight.
+    Variance,
+    /// The input `x`, quantized.
+    Input,
+    /// The frozen weight behind a calibration on moments.
+    Calibrated,
 }
-use Pass::{Frozen, Training};
+use Pass::{Calibrated, Frozen, Input, Training, Variance};
 
 /// A case of the file: method, settings, the pass, and the epoch of the step to advance to, if any,
 /// of 8.
@@ -46,7 +54,9 @@ const CASES: &[Case] = &[
         None,
     ),
     ("hwgq", "hwgq", "", Training, None),
+    ("hwgq-input", "hwgq", "activation_bits = 2", Input, None),
     ("bwhn", "bwhn", "", Training, None),
+    ("bwhn-calibrated", "bwhn", "", Calibrated, None),
     ("irnet-0", "irnet", "", Training, Some(0)),
     ("irnet-5", "irnet", "", Training, Some(5)),
     ("twn", "twn", "", Training, None),
@@ -60,7 +70,8 @@ const CASES: &[Case] = &[
     ("ttq", "ttq", "", Training, None),
     ("sq-frozen", "sq", "", Frozen, None),
     ("sq-training", "sq", "", Training, None),
-    ("lrnet", "lrnet", "", Training, None),
+    ("lrnet-mean", "lrnet", "", Training, None),
+    ("lrnet-variance", "lrnet", "", Variance, None),
     ("inq-2-training", "inq", "bits = 2", Training, Some(0)),
     ("inq-3-training", "inq", "bits = 3", Training, Some(0)),
     ("inq-4-training", "inq", "bits = 4", Training, Some(0)),
@@ -82,6 +93,27 @@ const CASES: &[Case] = &[
     ("lqnet-2", "lqnet", "bits = 2", Training, Some(0)),
     ("lqnet-3", "lqnet", "bits = 3", Training, Some(0)),
     ("lqnet-4", "lqnet", "bits = 4", Training, Some(0)),
+    (
+        "lqnet-input-1",
+        "lqnet",
+        "bits = 2\nactivation_bits = 1",
+        Input,
+        None,
+    ),
+    (
+        "lqnet-input-2",
+        "lqnet",
+        "bits = 2\nactivation_bits = 2",
+        Input,
+        None,
+    ),
+    (
+        "lqnet-input-3",
+        "lqnet",
+        "bits = 2\nactivation_bits = 3",
+        Input,
+        None,
+    ),
     ("apot-2", "apot", "bits = 2", Training, None),
     ("apot-3", "apot", "bits = 3", Training, None),
     ("apot-4", "apot", "bits = 4", Training, None),
@@ -133,6 +165,31 @@ fn check(
     };
     let params = Params::new(0, &Device::Cpu);
     let mut q = built.method.quantizer(&layer, &params.pp("w"))?;
+    let advance = |q: &mut dyn Quantizer, epoch: usize| {
+        q.advance(Progress {
+            step: 10 * epoch as u64,
+            steps: 80,
+            epoch,
+            epochs: 8,
+            seed: 0,
+        })
+    };
+    if pass == Input {
+        let x = Var::from_tensor(of("in/x"))?;
+        let y = q.quantize_input(&x, true)?;
+        close(&format!("{name} input"), &y, of("weight"), TOLERANCE)?;
+        let grads = (y * of("g"))?.sum_all()?.backward()?;
+        let grad = grads
+            .get(&x)
+            .unwrap_or_else(|| panic!("{name}: no gradient"));
+        close(&format!("{name} gradient"), grad, of("grad/x"), TOLERANCE)?;
+        if let Some(moved) = golden.get(&format!("{name}/moved")) {
+            advance(&mut *q, 0)?;
+            let basis = params.all()["w.input_basis"].var.clone();
+            close(&format!("{name} basis"), &basis, moved, TOLERANCE)?;
+        }
+        return Ok(());
+    }
     for (path, p) in params.all() {
         let key = format!("{name}/in/{}", path.strip_prefix("w.").unwrap_or(&path));
         if let Some(value) = golden.get(&key) {
@@ -140,17 +197,25 @@ fn check(
         }
     }
     if let Some(epoch) = epoch {
-        q.advance(Progress {
-            step: 10 * epoch as u64,
-            steps: 80,
-            epoch,
-            epochs: 8,
-            seed: 0,
+        advance(&mut *q, epoch)?;
+    }
+    if pass == Calibrated {
+        q.start_from(of("in/w"))?;
+        let matrix = |key| -> Result<Vec<f64>> {
+            let values = of(key).flatten_all()?.to_vec1::<f32>()?;
+            Ok(values.into_iter().map(f64::from).collect())
+        };
+        q.calibrate(&InputMoments {
+            gram: matrix("gram")?,
+            cross: matrix("cross")?,
+            patches: 300,
         })?;
+        return close(name, &q.weight()?, of("weight"), TOLERANCE);
     }
     let weight = match pass {
         Training => Quantizer::training_weight(&*q)?,
-        Frozen => q.weight()?,
+        Variance => q.training_variance()?.expect("draws"),
+        Frozen | Input | Calibrated => q.weight()?,
     };
     close(&format!("{name} weight"), &weight, of("weight"), TOLERANCE)?;
     let mut loss = (weight * of("g"))?.sum_all()?;

@@ -12,6 +12,7 @@ pub mod data;
 pub mod dynamics;
 pub mod eval;
 pub mod files;
+pub mod finished;
 pub mod loss;
 pub mod observe;
 pub mod optim;

@@ -12,17 +12,25 @@
 //! file has it. A method without a map starts only from a checkpoint that has its latents: there is
 //! none from a weight to S3's sign, sparsity and shifts that does not choose their magnitudes, and none
 //! is published.
+//!
+//! A method that asks for it then sees what its layers' inputs are on a few training images, without
+//! labels ([`calibrate`]).
 
+use crate::config::Config;
+use crate::data::{Dataset, Loader, LoaderConfig};
 use crate::dynamics;
+use crate::eval::tensors;
 use crate::optim;
 use crate::train::set;
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
-use s3_core::Params;
-use s3_layers::QuantLayer;
+use s3_core::{Params, Role};
+use s3_layers::{QuantLayer, ResNet};
+use s3_quant::ByRole;
 use safetensors::tensor::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What files hold besides a network's parameters.
 const OTHER: [&str; 2] = [optim::PREFIX, dynamics::PREFIX];
@@ -61,6 +69,36 @@ pub fn start_from(path: &Path, params: &Params, layers: &[&QuantLayer]) -> Resul
         }
     }
     Ok(())
+}
+
+/// Training images that layers are calibrated on.
+const CALIBRATION_IMAGES: usize = 256;
+
+/// Calibrates `net`, which started from the weights of `path`, on the first training images.
+///
+/// # Errors
+/// A file that holds no full-precision weights of this network, and those of
+/// [`ResNet::calibrate`].
+pub fn calibrate(
+    path: &Path,
+    config: &Config,
+    net: &ResNet,
+    data: &Arc<Dataset>,
+    device: &Device,
+) -> Result<()> {
+    let float = ByRole {
+        full_precision: vec![Role::First, Role::Hidden, Role::Shortcut, Role::Last],
+        ..config.method()?
+    };
+    let params = Params::new(config.seed, device);
+    let resnet = config.resnet(data.channels, data.classes())?;
+    let float = ResNet::new(&resnet, &float, &params)?;
+    start_from(path, &params, &float.layers()).context("calibration")?;
+    let images = LoaderConfig::eval(CALIBRATION_IMAGES.min(data.len()));
+    let batch = Loader::new(data, &images, 0, 0)?.next();
+    let batch = batch.context("calibration: there are no training images")?;
+    let (images, _) = tensors(batch, data, device)?;
+    Ok(net.calibrate(&float, &images)?)
 }
 
 /// Hands the plain weights of the file to their quantizers; returns the weights that they took. One

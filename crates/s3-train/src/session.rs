@@ -45,6 +45,9 @@ impl<'a> Session<'a> {
         // A checkpoint, where there is one, replaces every parameter.
         if let (Some(file), false) = (&config.init_from, folder.last().is_file()) {
             pretrained::start_from(file, &params, &net.layers())?;
+            if net.needs_moments() {
+                pretrained::calibrate(file, config, &net, &splits.train, &device)?;
+            }
         }
         if config.alpha.is_none() && !net.penalties()?.is_empty() {
             bail!("alpha: this method has a penalty; give its schedule (start = 0 trains without)")

@@ -31,7 +31,7 @@ pub fn model_cost(net: &ResNet, image: [usize; 3], device: &Device) -> Result<Mo
         .map(|l| (l.spec.name.as_str(), l))
         .collect();
     let mut costs = Vec::new();
-    let mut see = |name: &str, y: &Tensor| -> candle_core::Result<()> {
+    let mut see = |name: &str, _: &Tensor, y: &Tensor| -> candle_core::Result<()> {
         let size = |d: usize| y.dims().get(d).copied().unwrap_or(1) as u64;
         let Some(layer) = layers.get(name) else {
             let channels = y.dims().last().copied().unwrap_or(0) as u64;

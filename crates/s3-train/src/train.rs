@@ -68,6 +68,21 @@ pub fn train(config: &Config, places: &Places<'_>, observer: &mut dyn Observer) 
     rayon::scope(|_| train_here(config, places, observer))
 }
 
+/// Everything that can be wrong with an experiment before its first step: the data, the network, the
+/// pre-trained file. Nothing is written and nothing is calibrated.
+///
+/// # Errors
+/// As [`train`], before any work starts.
+pub fn check(config: &Config, data_dir: Option<&Path>) -> Result<()> {
+    let device = device(config)?;
+    let splits = data::load(&config.data, data_dir)?;
+    let (net, params) = build(config, &splits.train, &device)?;
+    match &config.init_from {
+        Some(file) => crate::pretrained::start_from(file, &params, &net.layers()),
+        None => Ok(()),
+    }
+}
+
 fn train_here(
     config: &Config,
     places: &Places<'_>,
@@ -255,7 +270,7 @@ impl Session<'_> {
     /// One line that names the step and the first layer whose output is not finite.
     fn divergence(&self, loss: f64, images: &Tensor) -> String {
         let mut culprit = None;
-        let mut see = |name: &str, y: &Tensor| -> candle_core::Result<()> {
+        let mut see = |name: &str, _: &Tensor, y: &Tensor| -> candle_core::Result<()> {
             let finite = y
                 .flatten_all()?
                 .to_vec1::<f32>()?

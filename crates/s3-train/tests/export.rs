@@ -5,13 +5,17 @@ mod common;
 use candle_core::{Device, Tensor};
 use common::{Bench, refusal, succeed};
 use s3_core::{Params, Role};
-use s3_layers::model::{Input, Model};
+use s3_layers::model::{Activations, Input, Model};
+use s3_layers::quantize::{Calibration, Observed, quantize};
 use s3_layers::{Architecture, Mode, ResNet, ResNetConfig};
 use s3_quant::{ByRole, METHODS};
 
 /// The scores of a network are sums of the same products in another order: at most 576 of them, ten
 /// layers deep, each within `2^-24` of its magnitudes.
 const FLOAT_ERROR: f32 = 1e-4;
+
+/// Of the largest score, as in `s3-layers/tests/frozen.rs`.
+const ERROR_A_NODE: f32 = 0.014;
 
 fn input(side: usize) -> Input {
     Input {
@@ -25,7 +29,7 @@ fn input(side: usize) -> Input {
 }
 
 #[test]
-fn every_method_freezes_to_what_it_trained_or_says_why_not() {
+fn every_method_freezes_to_what_it_trained() {
     let image: Vec<f32> = (0..64).map(|i| (i as f32 * 0.37).sin()).collect();
     let x = Tensor::from_slice(&image, (1, 8, 8, 1), &Device::Cpu).expect("an image");
     for entry in METHODS {
@@ -45,19 +49,9 @@ fn every_method_freezes_to_what_it_trained_or_says_why_not() {
             let config = ResNetConfig::new(Architecture::ResNet8, 1, 4);
             let net = ResNet::new(&config, &method, &params).expect("a network");
             let classes = ["a", "b", "c", "d"].map(String::from).to_vec();
-            let network = match net.freeze("x", input(8), classes) {
-                Ok(network) => network,
-                Err(e) => {
-                    let message = e.to_string();
-                    assert!(message.starts_with("layer layer1.0.conv1: "), "{message}");
-                    assert!(!message.contains('\n'), "{message}");
-                    continue;
-                }
-            };
-            let served = Model::new(network)
-                .expect("runs")
-                .run(&image, 1)
-                .expect("scores");
+            let network = net.freeze("x", input(8), classes).expect(entry.name);
+            let model = Model::new(network.clone()).expect("runs");
+            let served = model.run(&image, 1).expect("scores");
             let trained = net.forward(&x, Mode::Eval).expect("scores");
             let trained = trained
                 .flatten_all()
@@ -69,8 +63,40 @@ fn every_method_freezes_to_what_it_trained_or_says_why_not() {
                 let error = (a - b).abs() / most;
                 assert!(error <= FLOAT_ERROR, "{} {bits}: {error}", entry.name);
             }
+            // Planes are added in 8 bits; s3-layers' own tests bound the error of a network that learned nothing.
+            let mut observed = Observed::new(&network);
+            observed.run(&model, &image, 1).expect("observes");
+            let bound = ERROR_A_NODE * network.nodes.len() as f32;
+            let integers = quantize(&network, &observed, Activations::U8, Calibration::MinMax);
+            let integers = Model::new(integers.expect(entry.name)).expect("runs");
+            for (a, b) in integers.run(&image, 1).expect("scores").iter().zip(&served) {
+                let error = (a - b).abs() / most;
+                assert!(error <= bound, "{} {bits}, u8: {error}", entry.name);
+            }
         }
     }
+}
+
+#[test]
+fn a_method_that_quantizes_inputs_is_not_exported_and_says_why() {
+    let table = toml::toml! { name = "hwgq" activation_bits = 2 };
+    let method = ByRole {
+        method: s3_quant::build(&table).expect("a method").method,
+        full_precision: vec![Role::First, Role::Last],
+    };
+    let mut config = ResNetConfig::new(Architecture::ResNet8, 1, 2);
+    let params = Params::new(1, &Device::Cpu);
+    let net = ResNet::new(&config, &method, &params).expect("a network");
+    let refused = net.freeze("x", input(8), vec!["a".into(), "b".into()]);
+    let message = refused.expect_err("refused").to_string();
+    assert!(
+        message.starts_with("layer layer1.0.conv1: its method quantizes its input"),
+        "{message}"
+    );
+    config.dtype = candle_core::DType::BF16;
+    let refused = ResNet::new(&config, &method, &Params::new(1, &Device::Cpu));
+    let message = refused.err().expect("refused").to_string();
+    assert!(message.contains("trains in f32 only"), "{message}");
 }
 
 #[test]

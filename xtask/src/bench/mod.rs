@@ -9,7 +9,7 @@
 mod bars;
 mod host;
 mod kernels;
-mod page;
+pub(crate) mod page;
 mod report;
 mod shapes;
 mod train_kernels;

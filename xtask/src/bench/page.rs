@@ -5,16 +5,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The command, the machine and the day, as the beginning of a sentence.
 pub(super) fn provenance() -> String {
     let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
-    let days = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs() / 86_400);
-    let (year, month, day) = date(days);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
     format!(
-        "`cargo xtask {command}` at revision {} on {}, {} hardware threads, {year}-{month:02}-{day:02}",
+        "`cargo xtask {command}` at revision {} on {}, {} hardware threads, {}",
         revision(),
         cpu(),
         std::thread::available_parallelism().map_or(0, usize::from),
+        date_of(now.map_or(0, |d| d.as_secs())),
     )
+}
+
+/// The day of a Unix time, `2026-11-25`.
+pub(crate) fn date_of(seconds: u64) -> String {
+    let (year, month, day) = date(seconds / 86_400);
+    format!("{year}-{month:02}-{day:02}")
 }
 
 /// The commit of the sources, marked where they differ from it.

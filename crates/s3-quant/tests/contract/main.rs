@@ -30,6 +30,8 @@ const VARIANTS: &[(&str, &str)] = &[
     ("inq", "bits = 5\nfloat_share = 0.5\nportions = [0.6, 1.0]"),
     ("lrnet", "settle_share = 0.0"),
     ("staircase", "slope = 'one'"),
+    ("hwgq", "activation_bits = 2"),
+    ("lqnet", "bits = 2\nactivation_bits = 2"),
     ("shiftcnn", "straight_through = true"),
 ];
 

@@ -32,24 +32,41 @@ impl Problem {
         })
     }
 
-    fn scores(&self, weight: &Tensor) -> Result<Tensor> {
-        let y = self.x.matmul(&weight.reshape((CLASSES, 45))?.t()?)?;
+    /// What the layer computes in evaluation, or in the training step `step`.
+    fn outputs(&self, q: &dyn Quantizer, step: Option<u64>) -> Result<Tensor> {
+        let product = |x: &Tensor, w: &Tensor| x.matmul(&w.reshape((CLASSES, 45))?.t()?);
+        let x = q.quantize_input(&self.x, step.is_some())?;
+        let Some(step) = step else {
+            return product(&x, &q.weight()?);
+        };
+        let y = product(&x, &q.training_weight()?)?;
+        let Some(variance) = q.training_variance()? else {
+            return Ok(y);
+        };
+        let draws = Init::Normal { std: 1.0 }.draw(5, &format!("outputs@{step}"), y.elem_count());
+        let deviation = (product(&x.sqr()?, &variance)? + 1e-3)?.sqrt()?;
+        let noise = Tensor::from_vec(draws, y.shape(), &Device::Cpu)?.mul(&deviation)?;
+        y + noise
+    }
+
+    fn scores(&self, q: &dyn Quantizer, step: Option<u64>) -> Result<Tensor> {
+        let y = self.outputs(q, step)?;
         let centred = y.broadcast_sub(&y.mean_keepdim(0)?)?;
         let variance = (centred.sqr()?.mean_keepdim(0)? + 1e-5)?;
         centred.broadcast_div(&variance.sqrt()?)? * 3.0
     }
 
     /// Cross entropy.
-    fn loss(&self, weight: &Tensor) -> Result<Tensor> {
-        let scores = self.scores(weight)?;
+    fn loss(&self, q: &dyn Quantizer, step: Option<u64>) -> Result<Tensor> {
+        let scores = self.scores(q, step)?;
         let scores = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?;
         let log_sum = scores.exp()?.sum_keepdim(D::Minus1)?.log()?;
         let log_p = scores.broadcast_sub(&log_sum)?;
         (log_p * &self.wanted)?.sum_all()? / -(POINTS as f64)
     }
 
-    fn hits(&self, weight: &Tensor) -> Result<usize> {
-        let (scores, wanted) = (self.scores(weight)?, values(&self.wanted));
+    fn hits(&self, q: &dyn Quantizer) -> Result<usize> {
+        let (scores, wanted) = (self.scores(q, None)?, values(&self.wanted));
         let right = values(&scores);
         let right = right.chunks(CLASSES).zip(wanted.chunks(CLASSES));
         let best = |row: &[f32]| (0..CLASSES).max_by(|&a, &b| row[a].total_cmp(&row[b]));
@@ -75,7 +92,7 @@ fn train(
     let (mut m, mut u) = (zeros()?, zeros()?);
     for (t, step) in steps.enumerate() {
         q.advance(progress(step, all))?;
-        let loss = problem.loss(&q.training_weight()?)?;
+        let loss = problem.loss(&*q, Some(step))?;
         let penalties: Vec<Tensor> = q.penalty()?.into_iter().collect();
         let grads = objective(&loss, 1e-4, &penalties)?.backward()?;
         let (c1, c2) = (
@@ -127,10 +144,10 @@ fn saving_and_loading_in_the_middle_changes_nothing() -> Result<()> {
 fn learned(case: &Case) -> Result<(f32, f32, usize)> {
     let (params, mut q) = case.fresh(10)?;
     let problem = Problem::new()?;
-    let before = problem.loss(&q.weight()?)?.to_scalar()?;
+    let before = problem.loss(&*q, None)?.to_scalar()?;
     train(&params, &mut *q, 0..150, 150)?;
-    let after = problem.loss(&q.weight()?)?.to_scalar()?;
-    Ok((before, after, problem.hits(&q.weight()?)?))
+    let after = problem.loss(&*q, None)?.to_scalar()?;
+    Ok((before, after, problem.hits(&*q)?))
 }
 
 #[test]

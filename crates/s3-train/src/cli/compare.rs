@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use s3_train::files::write_atomically;
+use s3_train::finished;
 use s3_train::run::RunFolder;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -19,9 +20,18 @@ pub(crate) struct CompareArgs {
     /// The title of the page.
     #[arg(long, default_value = "Runs")]
     title: String,
+    /// Prints one JSON object a run instead of the table.
+    #[arg(long, conflicts_with = "markdown")]
+    json: bool,
 }
 
 pub(crate) fn run(args: &CompareArgs) -> Result<()> {
+    if args.json {
+        for run in &args.runs {
+            say!("{}", finished::record(run)?);
+        }
+        return Ok(());
+    }
     let table = table(&args.runs)?;
     say!("{table}");
     if let Some(path) = &args.markdown {

@@ -84,6 +84,10 @@ struct TrainArgs {
     /// Goes on with this run where its last checkpoint stands.
     #[arg(long)]
     resume: bool,
+    /// Checks the configuration, its pre-trained file and its data, prints the run's folder and trains
+    /// nothing.
+    #[arg(long)]
+    dry_run: bool,
     /// Seconds between checkpoints within an epoch; changes no result.
     #[arg(long, default_value_t = 300)]
     checkpoint_seconds: u64,
@@ -192,13 +196,15 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
     overrides.extend(args.seed.map(|s| format!("seed={s}")));
     overrides.extend(args.init.clone());
     let config = Config::load(&args.experiment, &overrides)?;
+    let folder = RunFolder::of(&config, &args.folders.out)?;
+    if args.dry_run {
+        train::check(&config, Some(&data_dir(args.folders.data_dir.as_ref())))?;
+        say!("{}", folder.root().display());
+        return Ok(ExitCode::SUCCESS);
+    }
     stop_on_ctrl_c()?;
     let places = places(&args.folders, args.resume, args.checkpoint_seconds);
-    if args.resume
-        && !RunFolder::of(&config, &args.folders.out)?
-            .config()
-            .is_file()
-    {
+    if args.resume && !folder.config().is_file() {
         let out = args.folders.out.display();
         eprintln!("nothing to resume: no run of this configuration in {out}, starting it");
     }
