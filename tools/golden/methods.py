@@ -35,7 +35,7 @@ def case(name, latents, weight, buffers=None, penalty=None):
     """Records inputs, the weight, and the gradient of sum(weight * g) + penalty."""
     leaves = {k: v.double().requires_grad_() for k, v in latents.items()}
     w = weight(**leaves)
-    g = normal(1.0)
+    g = normal(1.0, tuple(w.shape))
     loss = (w * g.double()).sum()
     if penalty is not None:
         r = penalty(**leaves)
