@@ -1,8 +1,9 @@
 //! One schedule for the learning rate and for alpha: constant, linear, cosine or step, with an
-//! optional linear warm-up.
+//! optional linear warm-up, and repeated where a method trains in stages.
 //!
 //! ```toml
 //! lr = { schedule = "cosine", start = 0.1, warmup_epochs = 5 }
+//! lr = { schedule = "step", start = 1e-3, milestones = [0.5], cycles = 4 }
 //! alpha = { schedule = "constant", start = 1e-5 }
 //! ```
 
@@ -36,17 +37,27 @@ pub struct Schedule {
     /// Epochs over which the value rises linearly from 0; may be a fraction.
     #[serde(default)]
     pub warmup_epochs: f64,
-    /// Where a step schedule is multiplied by `factor`: shares of the run between 0 and 1, so that one
-    /// recipe serves every number of epochs.
+    /// Where a step schedule is multiplied by `factor`: shares of the run (of its cycle) between 0 and
+    /// 1, so that one recipe serves every number of epochs.
     #[serde(default)]
     pub milestones: Vec<f64>,
     /// What a step schedule is multiplied by.
     #[serde(default = "tenth")]
     pub factor: f64,
+    /// How often the run goes through the schedule, from `start` on each time, in parts of equal
+    /// length; the warm-up is part of each.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub cycles: u64,
 }
 
 fn tenth() -> f64 {
     0.1
+}
+fn once() -> u64 {
+    1
+}
+fn is_once(cycles: &u64) -> bool {
+    *cycles == 1
 }
 
 impl Schedule {
@@ -59,6 +70,7 @@ impl Schedule {
             warmup_epochs: 0.0,
             milestones: Vec::new(),
             factor: tenth(),
+            cycles: once(),
         }
     }
 
@@ -78,6 +90,9 @@ impl Schedule {
                 return Err(format!("{key}: expected a number >= 0, got {v}"));
             }
         }
+        if self.cycles == 0 {
+            return Err("cycles: expected a number > 0, got 0".into());
+        }
         if self.schedule == Shape::Step && self.milestones.is_empty() {
             return Err("milestones: a step schedule needs at least one".into());
         }
@@ -89,7 +104,8 @@ impl Schedule {
         Ok(())
     }
 
-    /// The value for the step `step` (from 0) of a run of `steps` steps, `per_epoch` an epoch.
+    /// The value for the step `step` (from 0) of a run of `steps` steps, `per_epoch` an epoch. Cycle `i`
+    /// begins at the first step at or after the share `i/cycles` of the run.
     ///
     /// ```
     /// use s3_train::schedule::{Schedule, Shape};
@@ -98,6 +114,9 @@ impl Schedule {
     /// assert!((cosine.at(50, 100, 10) - 0.1).abs() < 1e-15);
     /// ```
     pub fn at(&self, step: u64, steps: u64, per_epoch: u64) -> f64 {
+        let begin = |cycle: u64| (cycle * steps).div_ceil(self.cycles);
+        let cycle = (step * self.cycles / steps.max(1)).min(self.cycles - 1);
+        let (step, steps) = (step - begin(cycle), begin(cycle + 1) - begin(cycle));
         let warmup = self.warmup_epochs * per_epoch as f64;
         let x = (step as f64 - warmup).max(0.0) / (steps as f64 - warmup).max(1.0);
         let done = step as f64 / steps.max(1) as f64;
@@ -159,6 +178,22 @@ mod tests {
             assert_eq!(at[2..4], [0.1, 0.1]);
             assert!(at[4..].iter().all(|v| (v - 0.01).abs() < 1e-15));
         }
+    }
+
+    #[test]
+    fn a_cycle_begins_anew_in_each_stage() {
+        let s = Schedule {
+            schedule: Shape::Step,
+            milestones: vec![0.5],
+            cycles: 3,
+            ..Schedule::constant(1.0)
+        };
+        // Ten steps in thirds: cycles begin at 0, 4 and 7.
+        let at: Vec<f64> = (0..10).map(|i| s.at(i, 10, 10)).collect();
+        assert_eq!(at, [1.0, 1.0, 0.1, 0.1, 1.0, 1.0, 0.1, 1.0, 1.0, 0.1]);
+        let whole = Schedule { cycles: 1, ..s };
+        assert_eq!((whole.at(4, 10, 10), whole.at(5, 10, 10)), (1.0, 0.1));
+        assert!(Schedule { cycles: 0, ..whole }.validate().is_err());
     }
 
     #[test]
