@@ -253,5 +253,4 @@ fn a_3_bit_resnet18_is_a_ninth_of_its_floats() {
         weights > 11_000_000 && bits <= 3.1,
         "{bits} bits of {weights}"
     );
-    println!("{file} bytes, {floats} as f32, {bits} bits of {weights}");
 }
