@@ -4,6 +4,7 @@
 //! tests and checked once for the lints and the documentation. The first step that fails ends the
 //! run with the command that failed.
 
+mod classify;
 mod foreign;
 
 use std::process::{Command, ExitCode};
@@ -230,16 +231,7 @@ fn steps() -> Vec<Step> {
     steps.push(Step::own("kernels-miri", foreign::miri));
     steps.push(Step::own("c-foreign", foreign::c));
     // What a downstream crate sees: its only dependency is s3-kernels.
-    steps.push(Step::new(
-        "classify",
-        &[
-            "build",
-            "--release",
-            "--locked",
-            "--manifest-path",
-            "checks/classify/Cargo.toml",
-        ],
-    ));
+    steps.push(Step::own("classify", classify::classify));
     steps.push(
         Step::new("doc", &["doc", "--release", "--workspace", "--no-deps"])
             .with("RUSTDOCFLAGS", "-D warnings"),

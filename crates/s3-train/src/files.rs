@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use std::io::Write;
 use std::path::Path;
+use tempfile::NamedTempFile;
 
 /// How the names of unfinished files end.
 const TEMPORARY: &str = ".tmp";
@@ -20,23 +21,46 @@ pub fn is_unfinished(name: &std::ffi::OsStr) -> bool {
 /// # Errors
 /// Those of the file system, naming `path`; the temporary file is removed.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_together(&[(path, bytes)])
+}
+
+/// The same for files that belong together: all are written and synced before the first is renamed, so
+/// that a full disk, a missing folder or a folder of a file's name leaves what stood there before. What
+/// is left to the file system is a rename that fails after another one did not.
+///
+/// # Errors
+/// Those of the file system, naming the file; the temporary files are removed.
+pub fn write_together(files: &[(&Path, &[u8])]) -> Result<()> {
+    let failed =
+        |path: &Path| format!("writing {} (what stood there is unchanged)", path.display());
+    let mut written = Vec::with_capacity(files.len());
+    for &(path, bytes) in files {
+        written.push(temporary(path, bytes).with_context(|| failed(path))?);
+    }
+    for (file, &(path, _)) in written.into_iter().zip(files) {
+        file.persist(path).with_context(|| failed(path))?;
+    }
+    Ok(())
+}
+
+/// A temporary file beside `path`, synced, that can be renamed over it.
+fn temporary(path: &Path, bytes: &[u8]) -> std::io::Result<NamedTempFile> {
+    if path.is_dir() {
+        return Err(std::io::ErrorKind::IsADirectory.into());
+    }
     let folder = path
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".").suffix(TEMPORARY);
-        // Readable by whom the umask allows, as any other new file.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("writing {} (what stood there is unchanged)", path.display()))
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".").suffix(TEMPORARY);
+    // Readable by whom the umask allows, as any other new file.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -61,6 +85,28 @@ mod tests {
             1,
             "no temporary file stays"
         );
+        Ok(())
+    }
+
+    #[test]
+    fn files_that_belong_together_are_all_written_or_none() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = |name: &str| dir.path().join(name);
+        let (header, source) = (path("n.h"), path("n.c"));
+        write_together(&[(&header, b"old"), (&source, b"old")])?;
+        std::fs::create_dir(path("folder.c"))?;
+        for refused in [path("folder.c"), path("no/such/folder.c")] {
+            let error = write_together(&[(&header, b"new"), (&refused, b"new")]);
+            let message = format!("{:#}", error.expect_err("no file"));
+            assert!(message.contains("folder.c"), "{message}");
+            assert_eq!(std::fs::read(&header)?, b"old");
+        }
+        let left = std::fs::read_dir(dir.path())?.count();
+        assert_eq!(left, 3, "no temporary file stays");
+        write_together(&[(&header, b"new"), (&source, b"new")])?;
+        for file in [header, source] {
+            assert_eq!(std::fs::read(file)?, b"new");
+        }
         Ok(())
     }
 }

@@ -70,6 +70,20 @@ pub fn load(path: &Path) -> Result<Model> {
 /// # Errors
 /// Images of another shape, or another number of classes.
 pub fn evaluate(model: &Model, data: &Arc<Dataset>, batch_size: usize) -> Result<Answers> {
+    evaluate_traced(model, data, batch_size, |_, _| Ok(()))
+}
+
+/// The same; `see` is given the images of each batch, `[n, h, w, c]` and normalised, and their scores,
+/// `[n, classes]`.
+///
+/// # Errors
+/// As [`evaluate`], and those of `see`.
+pub fn evaluate_traced(
+    model: &Model,
+    data: &Arc<Dataset>,
+    batch_size: usize,
+    mut see: impl FnMut(&[f32], &[f32]) -> Result<()>,
+) -> Result<Answers> {
     let network = model.network();
     check(network, data)?;
     let mut data = Arc::clone(data);
@@ -78,7 +92,11 @@ pub fn evaluate(model: &Model, data: &Arc<Dataset>, batch_size: usize) -> Result
         own.mean.clone_from(&network.input.mean);
         own.std.clone_from(&network.input.std);
     }
-    answers(&data, batch_size, |images, n| Ok(model.run(&images, n)?))
+    answers(&data, batch_size, |images, n| {
+        let scores = model.run(&images, n)?;
+        see(&images, &scores)?;
+        Ok(scores)
+    })
 }
 
 fn check(network: &Network, data: &Dataset) -> Result<()> {

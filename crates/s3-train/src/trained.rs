@@ -26,7 +26,8 @@ pub struct Trained {
 }
 
 impl Trained {
-    /// Reads `checkpoint` (`last`, `best` or a file) of the run in `folder`, and the run's data.
+    /// Reads `checkpoint` (`last`, `best` or a file) of the run in `folder`, and the run's data: mean and
+    /// deviation of the training images are part of the network's input, and known from them alone.
     ///
     /// # Errors
     /// No run's folder, a checkpoint that is damaged or of another run, or no data.

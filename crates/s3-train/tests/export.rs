@@ -9,6 +9,7 @@ use s3_layers::model::{Activations, Input, Model};
 use s3_layers::quantize::{Calibration, Observed, quantize};
 use s3_layers::{Architecture, Mode, ResNet, ResNetConfig};
 use s3_quant::{ByRole, METHODS};
+use s3_train::packed::{f32_bytes, sizes};
 
 /// The scores of a network are sums of the same products in another order: at most 576 of them, ten
 /// layers deep, each within `2^-24` of its magnitudes.
@@ -201,7 +202,80 @@ fn other_formats_are_written_or_refused_with_the_reason() {
     succeed(&mut export("u8-shift", "c", "net.c"));
     assert!(read("net.h").contains("void net_run("));
     assert!(read("net.c").contains("void net_run("));
+    // Both files or neither.
+    for (file, folder) in [("one.c", "one.c"), ("two.c", "two.h")] {
+        std::fs::create_dir(bench.path(folder)).expect("a folder");
+        let refused = refusal(&mut export("u8", "c", file));
+        assert!(refused.contains(folder), "{refused}");
+    }
+    assert!(!bench.path("one.h").exists() && !bench.path("two.c").exists());
     assert!(refusal(&mut export("u8", "c", "net.txt")).contains("ends in .c"));
     assert!(refusal(&mut export("f32", "c", "no.c")).contains("8-bit activations"));
     assert!(!bench.path("no.onnx").exists() && !bench.path("no.h").exists());
+}
+
+#[test]
+fn what_python_lacks_is_said_in_one_line_a_file() {
+    let bench = Bench::new();
+    succeed(&mut bench.train("runs", &["--set", "epochs=1"]));
+    let run = bench.run("runs").display().to_string();
+    let fidelity = |python: &str| {
+        let mut command = bench.s3(&["fidelity", &run, "--calibration-images", "60"]);
+        succeed(command.args(["--python", python]))
+    };
+    let text = fidelity("no-such-python");
+    for format in ["onnx int8", "onnx int4", "qonnx"] {
+        let start = format!("tiny: {format}: --python no-such-python: ");
+        let lines = text.lines().filter(|line| line.starts_with(&start));
+        assert_eq!(lines.count(), 1, "{text}");
+    }
+    assert!(
+        !text.contains("onnxruntime") && text.contains("| u8, mse"),
+        "{text}"
+    );
+}
+
+/// The figures that a packed network is for: bytes of the whole file, and of a weight.
+#[test]
+fn a_3_bit_resnet18_is_a_ninth_of_its_floats() {
+    let path = "../../xtask/experiments/imagenet/resnet18-s3-3bit.toml";
+    let config = s3_train::config::Config::load(path.as_ref(), &[]).expect("the experiment");
+    let (image, classes) = s3_train::summary::image_of(config.data.name);
+    let params = Params::new(config.seed, &Device::Cpu);
+    let method = config.method().expect("a method");
+    let resnet = config.resnet(image[2], classes).expect("a network");
+    let net = ResNet::new(&resnet, &method, &params).expect("a network");
+    let input = Input {
+        channels: image[2],
+        mean: vec![0.0; image[2]],
+        std: vec![1.0; image[2]],
+        ..input(image[0])
+    };
+    let names = (0..classes).map(|class| class.to_string()).collect();
+    let frozen = net
+        .freeze("resnet18-imagenet", input, names)
+        .expect("freezes");
+    let x: Vec<f32> = (0..image.iter().product())
+        .map(|i: usize| (i as f32 * 0.37).sin())
+        .collect();
+    let mut observed = Observed::new(&frozen);
+    let model = Model::new(frozen.clone()).expect("runs");
+    observed.run(&model, &x, 1).expect("scores");
+    let integers = quantize(&frozen, &observed, Activations::U8, Calibration::MinMax);
+    let integers = integers.expect("an integer network");
+    let file = Model::new(integers.clone()).expect("runs").to_bytes().len();
+    let floats = f32_bytes(&integers);
+    assert!(9 * file <= floats, "{file} bytes, {floats} as f32");
+    let layers = sizes(&integers);
+    let packed = layers
+        .iter()
+        .filter(|layer| layer.levels.starts_with("0, "));
+    let (bytes, weights) = packed.fold((0, 0), |(bytes, weights), layer| {
+        (bytes + layer.bytes, weights + layer.weights)
+    });
+    let bits = 8.0 * bytes as f64 / weights as f64;
+    assert!(
+        weights > 11_000_000 && bits <= 3.1,
+        "{bits} bits of {weights}"
+    );
 }

@@ -215,7 +215,7 @@ fn newest(folder: &Path, start: &str, end: &str) -> Result<PathBuf> {
 }
 
 /// What `command` writes; its failure is an error.
-fn answer(command: &mut Command) -> Result<String> {
+pub(super) fn answer(command: &mut Command) -> Result<String> {
     let output = command
         .output()
         .with_context(|| format!("cannot run {command:?}"))?;

@@ -4,10 +4,10 @@ use super::data_dir;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
-use s3_layers::export::{self, OnnxWeights};
+use s3_layers::export::{self, CSource, OnnxWeights};
 use s3_layers::model::{Activations, Model, Network};
 use s3_layers::quantize::Calibration;
-use s3_train::files::write_atomically;
+use s3_train::files::write_together;
 use s3_train::packed::{f32_bytes, sizes, with_activations};
 use s3_train::trained::Trained;
 use std::path::{Path, PathBuf};
@@ -133,13 +133,25 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
         &trained.splits.train,
         args.calibration_images,
     )?;
+    let mut header = None;
     let bytes = match args.format {
         Format::S3 => Model::new(network.clone())?.to_bytes(),
         Format::Onnx => export::onnx(&network, onnx_weights.into())?,
         Format::Qonnx => export::qonnx(&network)?,
-        Format::C => c_source(&network, &args.output)?,
+        Format::C => {
+            let files = c_source(&network, &args.output)?;
+            header = Some((args.output.with_extension("h"), files.header));
+            files.source.into_bytes()
+        }
     };
-    write_atomically(&args.output, &bytes)?;
+    let header = header
+        .as_ref()
+        .map(|(path, text)| (path.as_path(), text.as_bytes()));
+    let files: Vec<_> = header
+        .into_iter()
+        .chain([(args.output.as_path(), &bytes[..])])
+        .collect();
+    write_together(&files)?;
     say!("{}", size_table(&network));
     let whole = f32_bytes(&network);
     say!(
@@ -151,24 +163,17 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     Ok(())
 }
 
-/// Writes the header beside `output`, and gives what is to be in `output`.
-fn c_source(network: &Network, output: &Path) -> Result<Vec<u8>> {
+/// What is to be in `output` and in the header beside it.
+fn c_source(network: &Network, output: &Path) -> Result<CSource> {
     let is_c = output.extension().is_some_and(|end| end == "c");
     ensure!(
         is_c,
         "--output {}: expected a name that ends in .c",
         output.display()
     );
-    ensure!(
-        !output.is_dir(),
-        "--output {}: is a folder",
-        output.display()
-    );
     let name = output.file_stem().and_then(|stem| stem.to_str());
     let name = name.with_context(|| format!("--output {}: no name", output.display()))?;
-    let files = export::c(network, name)?;
-    write_atomically(&output.with_extension("h"), files.header.as_bytes())?;
-    Ok(files.source.into_bytes())
+    Ok(export::c(network, name)?)
 }
 
 /// A row a layer, and their sum.

@@ -1,10 +1,12 @@
 //! What freezing and 8-bit activations cost: a run's network beside every file it can become.
 
+use super::foreign::{Questions, Reply};
 use super::{compare, data_dir};
 use anyhow::{Context, Result};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
-use s3_layers::model::{Activations, Model};
+use s3_layers::export::{self, OnnxWeights};
+use s3_layers::model::{Activations, Model, Network};
 use s3_layers::quantize::{Calibration, quantize};
 use s3_train::eval::{self, Answers};
 use s3_train::files::write_atomically;
@@ -20,6 +22,10 @@ pub(crate) struct FidelityArgs {
     /// Training images that ranges are observed on.
     #[arg(long, default_value_t = 1000)]
     calibration_images: usize,
+    /// Also runs exported ONNX files in onnxruntime and QONNX files in qonnx's executor; a Python with
+    /// numpy, onnx, onnxruntime and, for QONNX, qonnx.
+    #[arg(long)]
+    python: Option<PathBuf>,
     /// Also writes the table as a Markdown page.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -35,9 +41,21 @@ const CALIBRATIONS: [(&str, Calibration); 3] = [
     ("mse", Calibration::Mse),
 ];
 
+/// The files that other programs run.
+const FORMATS: [(&str, Format); 3] = [
+    ("onnx int8", |n| export::onnx(n, OnnxWeights::Int8)),
+    ("onnx int4", |n| export::onnx(n, OnnxWeights::Int4)),
+    ("qonnx", export::qonnx),
+];
+
+type Format = fn(&Network) -> Result<Vec<u8>, export::Error>;
+
 pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
-    let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN).set_header([
+    let mut rows = Vec::new();
+    for folder in &args.runs {
+        add_run(&mut rows, folder, args)?;
+    }
+    let mut header = vec![
         "run",
         "network",
         "test top-1",
@@ -45,10 +63,15 @@ pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
         "other top-1 answers",
         "of images",
         "bytes",
-    ]);
-    for folder in &args.runs {
-        add_run(&mut table, folder, args)?;
+    ];
+    if args.python.is_some() {
+        header.push("score error");
+    } else {
+        rows.iter_mut().for_each(|row| row.truncate(header.len()));
     }
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header(header);
+    table.add_rows(rows);
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
@@ -59,15 +82,15 @@ pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
     Ok(())
 }
 
-fn add_run(table: &mut Table, folder: &Path, args: &FidelityArgs) -> Result<()> {
+fn add_run(rows: &mut Vec<Vec<String>>, folder: &Path, args: &FidelityArgs) -> Result<()> {
     let data_dir = data_dir(args.data_dir.as_ref());
     let trained = Trained::open(folder, "last", Some(&data_dir))?;
     let (splits, batch) = (&trained.splits, trained.config.eval_batch_size);
     let experiment = &trained.config.experiment;
     let reference = eval::evaluate(&trained.net, &splits.test, batch, &trained.device)?;
     let top1 = |a: &Answers| 100.0 * a.accuracy.top1().unwrap_or(f64::NAN);
-    let mut row = |name: &str, answers: &Answers, bytes: usize| {
-        table.add_row([
+    let mut row = |name: &str, answers: &Answers, bytes: usize, error: Option<f64>| {
+        rows.push(vec![
             experiment.clone(),
             name.to_string(),
             format!("{:.2} %", top1(answers)),
@@ -75,24 +98,43 @@ fn add_run(table: &mut Table, folder: &Path, args: &FidelityArgs) -> Result<()> 
             reference.differing(answers).to_string(),
             reference.top1.len().to_string(),
             bytes.to_string(),
+            error.map_or_else(String::new, |error| format!("{error:.1e}")),
         ]);
     };
     let frozen = trained.freeze()?;
-    row("trained", &reference, f32_bytes(&frozen));
-    let mut file = |name: &str, network| -> Result<()> {
-        // Through its bytes: what is measured is what a reader of the file gets.
+    row("trained", &reference, f32_bytes(&frozen), None);
+    // Through its bytes: what is measured is what a reader of the file gets.
+    let reread = |name: &str, network: Network| -> Result<(Model, usize)> {
         let bytes = Model::new(network)?.to_bytes();
         let model = Model::from_bytes(&bytes).with_context(|| name.to_string())?;
-        row(name, &evaluate(&model, &splits.test, batch)?, bytes.len());
-        Ok(())
+        Ok((model, bytes.len()))
     };
-    file("f32", frozen.clone())?;
+    let (model, bytes) = reread("f32", frozen.clone())?;
+    if let Some(python) = &args.python {
+        let (questions, answers) = Questions::new(python, &model, &splits.test, batch)?;
+        row("f32", &answers, bytes, None);
+        for (name, format) in FORMATS {
+            let file = format(&frozen).map_err(anyhow::Error::from);
+            match file.and_then(|file| Ok((questions.ask(&file)?, file.len()))) {
+                Ok((Reply { answers, report }, bytes)) => {
+                    let name = format!("{name}, {} {}", report.program, report.version);
+                    row(&name, &answers, bytes, Some(report.error));
+                }
+                Err(e) => say!("{experiment}: {name}: {e:#}"),
+            }
+        }
+    } else {
+        row("f32", &evaluate(&model, &splits.test, batch)?, bytes, None);
+    }
     let observed = observe(&frozen, &splits.train, args.calibration_images)?;
     for (word, activations) in [("u8", Activations::U8), ("u8-shift", Activations::U8Shift)] {
         for (calibration, how) in CALIBRATIONS {
             let name = format!("{word}, {calibration}");
             match quantize(&frozen, &observed, activations, how) {
-                Ok(network) => file(&name, network)?,
+                Ok(network) => {
+                    let (model, bytes) = reread(&name, network)?;
+                    row(&name, &evaluate(&model, &splits.test, batch)?, bytes, None);
+                }
                 // Said once; the other calibrations fail alike.
                 Err(e) => {
                     say!("{experiment}: {word}: {e}");
@@ -105,13 +147,21 @@ fn add_run(table: &mut Table, folder: &Path, args: &FidelityArgs) -> Result<()> 
 }
 
 fn page(table: &Table, args: &FidelityArgs) -> Result<String> {
+    let (option, foreign) = if args.python.is_some() {
+        let foreign = " ONNX and QONNX files passed onnx's full checker and were run on the same images by the \
+         program named; \"score error\" is the largest difference of a score from the packed runtime's \
+         with f32 activations, over the largest score.";
+        (" --python PYTHON", foreign)
+    } else {
+        ("", "")
+    };
     let mut page = format!(
         "# From trained to packed\n\n\
-         Written by `cargo xtask fidelity RUN... --markdown FILE`. Each run's network is frozen, written \
+         Written by `cargo xtask fidelity RUN...{option} --markdown FILE`. Each run's network is frozen, written \
          as a packed file, read again and evaluated on the whole test set; \"other top-1 answers\" \
          counts the images whose class is another one than the trained network's. 8-bit ranges were \
          observed on the first {} training images, without labels. The bytes of \"trained\" are its \
-         weights, scales and biases as f32; the others are whole files.\n\n{table}\n\n",
+         weights, scales and biases as f32; the others are whole files.{foreign}\n\n{table}\n\n",
         args.calibration_images
     );
     page += &compare::origins(&args.runs)?;

@@ -5,6 +5,7 @@ mod demo;
 mod eval;
 mod export;
 mod fidelity;
+mod foreign;
 mod infer;
 mod list;
 mod progress;
