@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `run` | the folder below the folder of runs: experiment, hash of the configuration, seed |
 //! | `experiment`, `method`, `model`, `seed`, `epochs`, `batch_size`, `dtype`, `data` | of the configuration |
-//! | `bits`, `operation`, `summary` | the method's width, the kernel operation of the paper's tables, one line |
+//! | `bits`, `operation`, `summary` | the method's width, the kernel operation of its layers as the paper's tables have it, one line |
 //! | `init_from` | the run whose weights it started from, or `null` |
 //! | `test_top1` | after each epoch, a share of 1 |
 //! | `train_loss`, `zeros` | of the last epoch; the share of weights that are 0 |
@@ -39,6 +39,12 @@ pub fn record(folder: &Path) -> Result<Value> {
     let entry = s3_quant::find(name.unwrap_or_default())?;
     let bits = config.method.get("bits").and_then(toml::Value::as_integer);
     let total = &cost.total;
+    // Of the layers themselves: a method may need fewer operations at few bits.
+    let quantized = cost.layers.iter().find(|l| l.layer.bits.is_some());
+    let operation = match quantized {
+        Some(l) => json!(l.layer.operation),
+        None => json!(entry.operation),
+    };
     let sitting = &manifest["sittings"][0];
     let of = |key: &str| sitting.get(key).cloned().unwrap_or(Value::Null);
     Ok(json!({
@@ -52,7 +58,7 @@ pub fn record(folder: &Path) -> Result<Value> {
         "dtype": config.dtype,
         "data": manifest["data"],
         "bits": bits.map_or_else(|| json!(entry.bits.first()), |b| json!(b)),
-        "operation": entry.operation,
+        "operation": operation,
         "summary": entry.summary,
         "init_from": config.init_from.as_deref().map(run_of),
         "test_top1": epochs.iter().map(|e| e.test_top1).collect::<Vec<_>>(),

@@ -41,16 +41,8 @@ const ROWS: &[Row] = &[
         "TTQ",
         "91.13 (ternarynet's repository, pre-activation network)",
     ),
-    row(
-        "lqnet-2bit",
-        "LQ-Net",
-        "91.8 (its paper, quoted from memory)",
-    ),
-    row(
-        "lqnet-3bit",
-        "LQ-Net",
-        "92.0 (its paper, quoted from memory)",
-    ),
+    row("lqnet-2bit", "LQ-Net", "91.8 (its paper; not checked)"),
+    row("lqnet-3bit", "LQ-Net", "92.0 (its paper; not checked)"),
     row("lqnet-4bit", "LQ-Net", ""),
     row("bwn-1bit", "BWN", "90.3 (csyhhu's collection)"),
     row("hwgq-1bit", "HWGQ", ""),
