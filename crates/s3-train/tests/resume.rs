@@ -14,7 +14,18 @@ fn one_two_and_three_threads_give_the_same_bytes() {
     }
     assert_same_results(&bench.run("1"), &bench.run("2"), "two threads");
     assert_same_results(&bench.run("1"), &bench.run("3"), "three threads");
+    // Outputs are drawn image by image.
+    for out in ["drawn-1", "drawn-2"] {
+        let threads = out.trim_start_matches("drawn-");
+        let drawn = ["--set", DRAWN, "--set", "epochs=1", "--threads", threads];
+        succeed(&mut bench.train(out, &drawn));
+    }
+    assert_same_results(&bench.run("drawn-1"), &bench.run("drawn-2"), "two threads");
 }
+
+/// Methods whose layers do more than multiply: drawn outputs, and inputs that a basis learns from.
+const DRAWN: &str = "method={name=\"lrnet\"}";
+const INPUTS: &str = "method={name=\"lqnet\", bits=2, activation_bits=2}";
 
 /// Kills the run again and again, after a little longer each time, until it ends by itself.
 fn kill_until_done(bench: &Bench, out: &str, more: &[&str], first: Duration) -> usize {
@@ -59,6 +70,8 @@ fn a_run_killed_at_any_step_ends_in_the_same_bytes() {
             ],
         ),
         ("best", vec!["--set", "validation_images=40"]),
+        ("drawn", vec!["--set", DRAWN, "--set", "epochs=2"]),
+        ("inputs", vec!["--set", INPUTS, "--set", "epochs=2"]),
     ] {
         let whole = format!("{name}-whole");
         succeed(&mut bench.train(&whole, &settings));
