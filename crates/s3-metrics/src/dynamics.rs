@@ -71,6 +71,28 @@ pub fn sign_variation_rate_with_zero(before: &[f32], after: &[f32]) -> f64 {
     })
 }
 
+/// Share of all entries of a latent whose gate changed between two snapshots.
+///
+/// `#{ i : 1(before_i > 0) != 1(after_i > 0) } / n`, with the Heaviside gate of the paper's eq. 6:
+/// `1(0) = 0`, so a positive entry that reaches zero has flipped and a negative one has not. NaN
+/// is not greater than zero: its gate is shut.
+///
+/// # Shapes
+/// As [`sign_variation_rate`], for a latent in place of the weights.
+///
+/// # Panics
+/// If the lengths differ.
+///
+/// ```
+/// use s3_metrics::dynamics::gate_flip_rate;
+/// let before = [0.5, -0.5, 0.5, -0.5];
+/// let after = [0.0, 0.0, -0.1, 0.1]; // shut, still shut, shut, opened
+/// assert_eq!(gate_flip_rate(&before, &after), 0.75);
+/// ```
+pub fn gate_flip_rate(before: &[f32], after: &[f32]) -> f64 {
+    share_of_pairs(before, after, |a, b| (a > 0.0) != (b > 0.0))
+}
+
 /// Share of weights near zero relative to the largest: `|w| / max|w| < threshold` (WLVR).
 ///
 /// The paper's section 5.2 for continuous weights, with threshold [`LOW_VALUE_THRESHOLD`] = 0.03.

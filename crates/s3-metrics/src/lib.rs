@@ -6,6 +6,8 @@
 //! | module | question it answers |
 //! | --- | --- |
 //! | [`dynamics`] | how do the weights of a layer move between two snapshots (paper, section 5.2)? |
+//! | [`density`] | how are the weights of a layer spread (Figure 2)? |
+//! | [`gradient`] | how much gradient reaches a layer, and how much of it is zero (section 3.1)? |
 //! | [`accuracy`] | how many of these logits name their label? |
 //! | [`cost`] | what does one inference of this network cost in operations and in bytes? |
 //! | [`record`] | what is a line of `epochs.jsonl`, `dynamics.jsonl`, `timing.jsonl`? |
@@ -27,6 +29,8 @@
 
 pub mod accuracy;
 pub mod cost;
+pub mod density;
 pub mod dynamics;
 mod exact;
+pub mod gradient;
 pub mod record;
