@@ -28,6 +28,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::density::Density;
+use crate::gradient::GradientRecord;
 use crate::{dynamics, exact};
 
 mod jsonl;
@@ -108,6 +110,53 @@ pub struct DynamicsRecord {
     /// `[[-1.0,3],[0.0,5],..]`; empty for a continuous layer. Levels are finite.
     #[serde(default)]
     pub levels: Vec<(f32, u64)>,
+    /// The latents behind the weight.
+    #[serde(default)]
+    pub latents: Vec<LatentRecord>,
+}
+
+/// A latent of a layer at one snapshot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LatentRecord {
+    /// Its name below the layer's weight, `w_sign`; `weight` where the latent is the weight itself.
+    pub name: String,
+    /// Its density, of `w / max|w|`: the polygons of the paper's Figure 2.
+    pub density: Density,
+    /// [`dynamics::gate_flip_rate`] since the snapshot before; `None` at the first.
+    #[serde(default, with = "exact::optional_float")]
+    pub flips: Option<f64>,
+    /// Its gradient in the last step before the snapshot; `None` before the first step.
+    #[serde(default)]
+    pub gradient: Option<GradientRecord>,
+}
+
+impl LatentRecord {
+    /// Bins of a density from -1 to 1.
+    pub const BINS: usize = 64;
+
+    /// Measures one latent, given its values at the snapshot before.
+    ///
+    /// # Panics
+    /// If the two snapshots differ in length.
+    ///
+    /// ```
+    /// use s3_metrics::record::LatentRecord;
+    /// let latent = LatentRecord::of_snapshot("w_1", Some(&[0.5, -1.0]), &[-0.5, -1.0], None);
+    /// assert_eq!((latent.flips, latent.density.scale), (Some(0.5), 1.0));
+    /// ```
+    pub fn of_snapshot(
+        name: &str,
+        before: Option<&[f32]>,
+        values: &[f32],
+        gradient: Option<GradientRecord>,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            density: Density::relative(values, Self::BINS).expect("a density of some bins"),
+            flips: before.map(|b| dynamics::gate_flip_rate(b, values)),
+            gradient,
+        }
+    }
 }
 
 impl DynamicsRecord {
@@ -148,6 +197,7 @@ impl DynamicsRecord {
             },
             zeros: dynamics::zero_count(weights),
             levels: levels.unwrap_or_default(),
+            latents: Vec::new(),
         }
     }
 }
@@ -202,7 +252,7 @@ mod tests {
     #[test]
     fn a_dynamics_line_lists_the_levels() {
         let record = DynamicsRecord::of_snapshot(10, "a", "hidden", Some(&[1.0]), &[-2.0]);
-        let json = r#"{"epoch":10,"layer":"a","role":"hidden","weights":1,"wsvr":1.0,"wsvr_with_zero":1.0,"wsvr_latent":null,"wlvr":0.0,"zeros":0,"levels":[[-2.0,1]]}"#;
+        let json = r#"{"epoch":10,"layer":"a","role":"hidden","weights":1,"wsvr":1.0,"wsvr_with_zero":1.0,"wsvr_latent":null,"wlvr":0.0,"zeros":0,"levels":[[-2.0,1]],"latents":[]}"#;
         assert_eq!(serde_json::to_string(&record).expect("writes"), json);
         assert_eq!(
             serde_json::from_str::<DynamicsRecord>(json).expect("reads"),

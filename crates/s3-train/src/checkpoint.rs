@@ -4,11 +4,12 @@
 //! | --- | --- |
 //! | `layer1.0.conv1.weight.w_sign`, `bn1.running_mean`, .. | parameters and buffers, torch's names |
 //! | `optimizer/momentum.<parameter>` | optimizer state |
-//! | `snapshot/<layer>`, `snapshot/<layer>/sign` | the weights of the last dynamics snapshot |
+//! | `snapshot/<layer>`, `snapshot/<latent>` | weights and latents of the last dynamics snapshot |
 //!
 //! The metadata holds one key, `s3.checkpoint`, a JSON object ([`Header`]); with a second key the
 //! file's bytes would depend on a hash map's order.
 
+use crate::dynamics::Gradients;
 use crate::files::write_atomically;
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
@@ -55,6 +56,9 @@ pub struct Position {
     pub penalty_bits: u64,
     /// The best validation accuracy so far and its epoch.
     pub best: Option<(f64, usize)>,
+    /// The gradients of the epoch's last step, where a snapshot at its end waits for them.
+    #[serde(default, skip_serializing_if = "Gradients::is_empty")]
+    pub gradients: Gradients,
 }
 
 /// Named tensors in the order of their names.

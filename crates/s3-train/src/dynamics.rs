@@ -1,27 +1,55 @@
-//! Snapshots of the weights: what section 5.2 of the paper measures, per layer.
+//! Snapshots of the weights and the latents behind them: what section 5.2 of the paper measures, per
+//! layer.
 
 use crate::checkpoint::Tensors;
 use anyhow::Result;
-use candle_core::Tensor;
-use s3_core::WeightForm;
+use candle_core::backprop::GradStore;
 use s3_core::host::Host;
+use s3_core::params::Param;
+use s3_core::{ParamKind, Params, WeightForm};
 use s3_layers::{Mode, ResNet};
 use s3_metrics::dynamics::{self, LOW_VALUE_THRESHOLD};
-use s3_metrics::record::DynamicsRecord;
+use s3_metrics::gradient::GradientRecord;
+use s3_metrics::record::{DynamicsRecord, LatentRecord};
+use std::collections::BTreeMap;
 
 /// Prefix of the snapshot's tensors in a checkpoint.
 pub const PREFIX: &str = "snapshot/";
-const SIGN: &str = "/sign";
+
+/// The gradients of latents at one step, by the latent's name.
+pub type Gradients = BTreeMap<String, GradientRecord>;
+
+/// The gradients of every latent.
+///
+/// # Errors
+/// Those of candle.
+pub fn gradients(params: &Params, grads: &GradStore) -> Result<Gradients> {
+    let mut records = Gradients::new();
+    for (name, p) in latents(params) {
+        if let Some(grad) = grads.get(&p.var) {
+            let grad = grad.contiguous()?;
+            records.insert(name, GradientRecord::of(&Host::new(&grad)?));
+        }
+    }
+    Ok(records)
+}
+
+fn latents(params: &Params) -> impl Iterator<Item = (String, Param)> {
+    let all = params.trainable().into_iter();
+    all.filter(|(_, p)| p.kind == ParamKind::Latent)
+}
 
 /// Measures every layer against the snapshot `before` (empty at the first), and returns the records
-/// with the new snapshot.
+/// with the new snapshot. `gradients` are those of the last step.
 ///
 /// # Errors
 /// Those of candle.
 pub fn snapshot(
     net: &ResNet,
+    params: &Params,
     epoch: u32,
     before: &Tensors,
+    gradients: &Gradients,
 ) -> Result<(Vec<DynamicsRecord>, Tensors)> {
     let (mut records, mut after) = (Vec::new(), Tensors::new());
     for layer in net.layers() {
@@ -39,14 +67,29 @@ pub fn snapshot(
             }
             WeightForm::Discrete { .. } => record.wlvr = dynamics::zero_rate(&values),
         }
-        if let Some(latent) = layer.quantizer.sign_latent() {
-            let sign_name = format!("{name}{SIGN}");
-            let sign: Tensor = latent.detach().contiguous()?.copy()?;
-            if let Some(old) = before.get(&sign_name) {
-                let rate = dynamics::sign_variation_rate(&Host::new(old)?, &Host::new(&sign)?);
-                record.wsvr_latent = Some(rate);
+        let sign = layer.quantizer.sign_latent().map(|latent| latent.id());
+        let weight_name = format!("{}.weight", layer.spec.name);
+        for (path, p) in latents(params) {
+            let Some(below) = path.strip_prefix(&weight_name) else {
+                continue;
+            };
+            let short = match below.strip_prefix('.') {
+                Some(short) => short,
+                None if below.is_empty() => "weight",
+                None => continue,
+            };
+            let latent = p.var.detach().contiguous()?.copy()?;
+            let key = format!("{PREFIX}{path}");
+            let old = before.get(&key).map(Host::new).transpose()?;
+            let (old, now) = (old.as_deref(), Host::new(&latent)?);
+            if sign == Some(p.var.id()) {
+                record.wsvr_latent = old.map(|old| dynamics::sign_variation_rate(old, &now));
             }
-            after.insert(sign_name, sign);
+            let gradient = gradients.get(&path).copied();
+            let measured = LatentRecord::of_snapshot(short, old, &now, gradient);
+            record.latents.push(measured);
+            drop(now);
+            after.insert(key, latent);
         }
         records.push(record);
         drop(values);

@@ -187,9 +187,16 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Whether a snapshot is due when `epoch` epochs are done.
+    pub(crate) fn snapshot_is_due(&self, epoch: usize) -> bool {
+        epoch.is_multiple_of(self.config.snapshot_epochs) || epoch == self.config.epochs
+    }
+
     pub(crate) fn take_snapshot(&mut self) -> Result<()> {
         let epoch = u32::try_from(self.position.epoch)?;
-        let (records, snapshot) = dynamics::snapshot(&self.net, epoch, &self.snapshot)?;
+        let gradients = std::mem::take(&mut self.position.gradients);
+        let (records, snapshot) =
+            dynamics::snapshot(&self.net, &self.params, epoch, &self.snapshot, &gradients)?;
         append_jsonl(&self.folder.file("dynamics.jsonl"), &records)?;
         self.snapshot = snapshot;
         Ok(())

@@ -247,6 +247,10 @@ impl Session<'_> {
             bail!(self.divergence(objective, &images))
         }
         let grads = total.backward()?;
+        let ends_epoch = self.position.step_in_epoch as u64 + 1 == per_epoch;
+        if ends_epoch && self.snapshot_is_due(epoch + 1) {
+            self.position.gradients = dynamics::gradients(&self.params, &grads)?;
+        }
         self.optimizer
             .step(self.config.lr.at(step, steps, per_epoch), &grads)?;
 
@@ -355,13 +359,7 @@ impl Session<'_> {
             &self.folder.file("timing.jsonl"),
             std::slice::from_ref(&timing),
         )?;
-        let whole = self.position.epoch == self.config.epochs;
-        if self
-            .position
-            .epoch
-            .is_multiple_of(self.config.snapshot_epochs)
-            || whole
-        {
+        if self.snapshot_is_due(self.position.epoch) {
             self.take_snapshot()?;
         }
         if let Some(top1) = validation
