@@ -12,6 +12,7 @@
 //! | [`cost`] | what does one inference of this network cost in operations and in bytes? |
 //! | `plot` (feature `plot`) | how does a run look: curves, densities, levels, filters, errors? |
 //! | [`record`] | what is a line of `epochs.jsonl`, `dynamics.jsonl`, `timing.jsonl`? |
+//! | [`tensorboard`] | how does TensorBoard read a run? |
 //!
 //! Weight snapshots are slices of `f32` in any fixed order; a layer is one slice.
 //!
@@ -37,3 +38,4 @@ pub mod gradient;
 #[cfg(feature = "plot")]
 pub mod plot;
 pub mod record;
+pub mod tensorboard;
