@@ -10,7 +10,9 @@
 //! | [`gradient`] | how much gradient reaches a layer, and how much of it is zero (section 3.1)? |
 //! | [`accuracy`] | how many of these logits name their label? |
 //! | [`cost`] | what does one inference of this network cost in operations and in bytes? |
+//! | `plot` (feature `plot`) | how does a run look: curves, densities, levels, filters, errors? |
 //! | [`record`] | what is a line of `epochs.jsonl`, `dynamics.jsonl`, `timing.jsonl`? |
+//! | [`tensorboard`] | how does TensorBoard read a run? |
 //!
 //! Weight snapshots are slices of `f32` in any fixed order; a layer is one slice.
 //!
@@ -33,4 +35,7 @@ pub mod density;
 pub mod dynamics;
 mod exact;
 pub mod gradient;
+#[cfg(feature = "plot")]
+pub mod plot;
 pub mod record;
+pub mod tensorboard;

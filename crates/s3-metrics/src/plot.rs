@@ -1,0 +1,225 @@
+//! Pictures of runs: plain numbers in, the text of an SVG out. Behind the feature `plot`.
+//!
+//! | function | picture |
+//! | --- | --- |
+//! | [`layer_curves`] | one curve a layer, its shade running from front to end (paper, Figure 4) |
+//! | [`seed_bands`] | a mean curve a method, with a band over its seeds (Figures 5 to 7) |
+//! | [`densities`] | density polygons of weights or latents (Figure 2) |
+//! | [`level_occupancy`] | the share of weights on each level of a codebook, over epochs |
+//! | [`confusion`] | which class is taken for which |
+//! | [`filters`] | the filters of a first layer as small images |
+//! | [`labelled_points`] | methods by size and accuracy |
+//!
+//! All are drawn for a width of 360 pixels, text of 10 to 13 pixels, and scale without loss. The
+//! same data gives the same bytes, whatever was drawn before. A [`Theme`] is light or dark. The
+//! colours of methods are those of Okabe and Ito (2008), which the common kinds of colour blindness
+//! tell apart; after seven they return dashed. Layers and levels are shades, which print in grey.
+//!
+//! Where there is nothing to draw, or a number is not finite, the answer is a [`PlotError`] that
+//! names it, not an empty picture: leave out the epochs after a run has diverged, and say so.
+//!
+//! ```
+//! use s3_metrics::plot::{Axis, Curve, Labels, PlotError, Style, layer_curves};
+//! let labels = Labels::new("S3, ternary", Axis::plain("epoch"), Axis::percent("WSVR"));
+//! let curves = [
+//!     Curve::new("conv1", vec![(10.0, 0.25), (20.0, 0.125)]),
+//!     Curve::new("fc", vec![(10.0, 0.5), (20.0, 0.25)]),
+//! ];
+//! let svg = layer_curves(&curves, &labels, &Style::default())?;
+//! assert!(svg.starts_with("<svg ") && svg.contains("WSVR (%)"));
+//! assert!(layer_curves(&[], &labels, &Style::default()).is_err());
+//! # Ok::<(), PlotError>(())
+//! ```
+
+use std::fmt;
+
+mod canvas;
+mod colour;
+mod curves;
+mod grids;
+mod levels;
+mod points;
+
+pub use curves::{Curve, Runs, densities, layer_curves, seed_bands};
+pub use grids::{confusion, filters};
+pub use levels::level_occupancy;
+pub use points::{Point, labelled_points};
+
+/// Numbers larger than this are not drawn: an axis could not name its ticks.
+const LARGEST: f64 = 1e12;
+
+/// What a picture is drawn on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Theme {
+    /// Dark on white, for print and light pages.
+    #[default]
+    Light,
+    /// Light on near-black.
+    Dark,
+}
+
+/// The theme and the size of a picture.
+///
+/// The size is that of the picture without its legend, which is added below; the confusion matrix
+/// and the filters take the width and find their own height.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Style {
+    theme: Theme,
+    width: u32,
+    height: u32,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self::new(Theme::Light)
+    }
+}
+
+impl Style {
+    /// A theme, 360 by 250 pixels.
+    pub fn new(theme: Theme) -> Self {
+        Self {
+            theme,
+            width: 360,
+            height: 250,
+        }
+    }
+
+    /// The same theme at another size, at least 240 by 160 pixels and at most 4096 by 4096.
+    pub fn sized(self, width: u32, height: u32) -> Self {
+        Self {
+            width: width.clamp(240, 4096),
+            height: height.clamp(160, 4096),
+            ..self
+        }
+    }
+}
+
+/// What an axis shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Axis {
+    label: String,
+    scale: Scale,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scale {
+    Plain,
+    Percent,
+    Log,
+}
+
+impl Axis {
+    /// Numbers as they are; put the unit in the label, as in `size (KiB)`.
+    pub fn plain(label: &str) -> Self {
+        Self::of(label.to_owned(), Scale::Plain)
+    }
+
+    /// Shares, shown times 100; the label gets ` (%)`.
+    pub fn percent(label: &str) -> Self {
+        Self::of(format!("{label} (%)"), Scale::Percent)
+    }
+
+    /// Positive numbers on a logarithmic axis, for the x axis of [`labelled_points`] alone.
+    pub fn log(label: &str) -> Self {
+        Self::of(label.to_owned(), Scale::Log)
+    }
+
+    fn of(label: String, scale: Scale) -> Self {
+        Self { label, scale }
+    }
+
+    fn shown(&self, value: f64) -> f64 {
+        match self.scale {
+            Scale::Percent => 100.0 * value,
+            Scale::Plain | Scale::Log => value,
+        }
+    }
+}
+
+/// The title and the two axes of a picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels {
+    title: String,
+    x: Axis,
+    y: Axis,
+}
+
+impl Labels {
+    /// A title (may be empty: a page has its own caption) and the two axes.
+    pub fn new(title: &str, x: Axis, y: Axis) -> Self {
+        Self {
+            title: title.to_owned(),
+            x,
+            y,
+        }
+    }
+}
+
+/// Why there is no picture.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PlotError {
+    /// There is nothing of a kind that the picture needs.
+    Missing {
+        /// What is missing, and of what.
+        what: String,
+    },
+    /// A number cannot be drawn.
+    Number {
+        /// What it is of.
+        of: String,
+        /// Its position there.
+        index: usize,
+        /// The number.
+        value: f64,
+        /// What would be accepted.
+        expected: &'static str,
+    },
+    /// Two things do not have the lengths that belong together.
+    Length {
+        /// What has the wrong length.
+        of: String,
+        /// The right one.
+        expected: usize,
+        /// The one it has.
+        got: usize,
+    },
+}
+
+impl fmt::Display for PlotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { what } => write!(f, "nothing to draw: no {what}"),
+            Self::Number {
+                of,
+                index,
+                value,
+                expected,
+            } => write!(f, "{of}, number {index}: expected {expected}, got {value}"),
+            Self::Length { of, expected, got } => write!(f, "{of}: expected {expected}, got {got}"),
+        }
+    }
+}
+
+impl std::error::Error for PlotError {}
+
+fn missing(what: impl Into<String>) -> PlotError {
+    PlotError::Missing { what: what.into() }
+}
+
+/// All numbers finite and small enough for an axis, or the first that is not.
+fn drawable(of: &str, values: impl IntoIterator<Item = f64>) -> Result<(), PlotError> {
+    let drawn = |value: f64| value.abs() <= LARGEST;
+    match values.into_iter().enumerate().find(|(_, v)| !drawn(*v)) {
+        None => Ok(()),
+        Some((index, value)) => Err(PlotError::Number {
+            of: of.to_owned(),
+            index,
+            value,
+            expected: "a finite number of at most 1e12 in size",
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

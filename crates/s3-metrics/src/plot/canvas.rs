@@ -1,0 +1,286 @@
+//! From plots to the text of an SVG: size, fonts, theme, the legend below, stable ids.
+//!
+//! kuva lays out the axes and draws the data. Three things are ours. The legend stands below the
+//! picture in rows, since one at the right leaves half of 360 pixels to the data. The root element
+//! gets a `viewBox`, without which a browser cuts the picture instead of scaling it. The id of the
+//! clip path, which kuva counts up from picture to picture, is a hash of the picture instead, so
+//! that equal data gives equal bytes and two pictures fit in one page.
+
+use std::sync::Arc;
+
+use kuva::backend::svg::SvgBackend;
+use kuva::render::layout::{Layout, TickFormat};
+use kuva::render::plots::Plot;
+use kuva::render::render::{Primitive, Scene, TextAnchor, render_multiple};
+use kuva::render::theme;
+
+use super::colour::{Rgb, hex};
+use super::{Labels, Scale, Style, Theme};
+
+pub(super) const TITLE: u32 = 13;
+pub(super) const LABEL: u32 = 12;
+pub(super) const SMALL: u32 = 11;
+/// Of DejaVu Sans, the first font asked for: the mean width of a character, as a share of its size.
+const CHARACTER: f64 = 0.6;
+const ROW: f64 = 17.0;
+const SWATCH: f64 = 14.0;
+const MARGIN: f64 = 10.0;
+const GAP: f64 = 12.0;
+pub(super) const FONTS: &str = "DejaVu Sans, Verdana, Liberation Sans, Arial, sans-serif";
+
+/// One entry of the legend.
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) colour: Rgb,
+    pub(super) mark: Mark,
+}
+
+pub(super) enum Mark {
+    Line(Option<&'static str>),
+    Area,
+    Glyph(char),
+}
+
+/// The ends of the axes, where the data should not choose them.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Ends {
+    pub(super) x: Option<(f64, f64)>,
+    pub(super) y: Option<(f64, f64)>,
+}
+
+/// Axes, plots and a legend.
+pub(super) fn draw(
+    plots: Vec<Plot>,
+    labels: &Labels,
+    ends: Ends,
+    legend: &[Entry],
+    style: &Style,
+) -> String {
+    let mut layout = Layout::auto_from_plots(&plots)
+        .with_width(f64::from(style.width))
+        .with_height(f64::from(style.height))
+        .with_theme(theme_of(style.theme))
+        .with_font_family(FONTS)
+        .with_title_size(TITLE)
+        .with_label_size(LABEL)
+        .with_tick_size(SMALL)
+        .with_body_size(SMALL)
+        .with_ticks(5)
+        .with_x_label_offset(0.0, -8.0)
+        .with_x_label(cut(&labels.x.label, f64::from(style.width), LABEL))
+        .with_y_label(cut(&labels.y.label, f64::from(style.height), LABEL));
+    if !labels.title.is_empty() {
+        layout = layout.with_title(cut(&labels.title, f64::from(style.width), TITLE));
+    }
+    if labels.x.scale == Scale::Log {
+        layout = layout
+            .with_log_x()
+            .with_x_tick_format(decades(ends.x.unwrap_or((1.0, 1.0))));
+    }
+    if let Some((low, high)) = ends.x {
+        layout = layout.with_x_axis_min(low).with_x_axis_max(high);
+    }
+    if let Some((low, high)) = ends.y {
+        layout = layout.with_y_axis_min(low).with_y_axis_max(high);
+    }
+    let mut scene = render_multiple(plots, layout);
+    add_legend(&mut scene, legend, style);
+    finish(&scene, &labels.title)
+}
+
+/// An empty picture for what has no axes.
+pub(super) fn blank(width: f64, height: f64, theme: Theme) -> Scene {
+    let mut scene = Scene::new(width, height);
+    scene.background_color = Some(hex(theme.background()));
+    scene.text_color = Some(hex(theme.text()));
+    scene.font_family = Some(FONTS.to_owned());
+    scene
+}
+
+/// The text of a picture.
+pub(super) fn finish(scene: &Scene, title: &str) -> String {
+    let mut svg = SvgBackend::new().render_scene(scene);
+    let viewport = format!(
+        "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\"",
+        scene.width,
+        scene.height,
+        escaped(title)
+    );
+    svg.replace_range(.."<svg".len(), &viewport);
+    // One clip path a picture; a label that looks like its id would be renamed with it.
+    const ID: &str = "kuva-clip-";
+    let Some(start) = svg.find(ID) else {
+        return svg;
+    };
+    let digits = svg[start + ID.len()..]
+        .bytes()
+        .take_while(u8::is_ascii_digit);
+    let id = svg[start..start + ID.len() + digits.count()].to_owned();
+    let anonymous = svg
+        .replace(&format!("{id}\""), "\"")
+        .replace(&format!("{id})"), ")");
+    let stable = format!("clip-{:016x}", fnv1a(anonymous.as_bytes()));
+    svg.replace(&format!("\"{id}\""), &format!("\"{stable}\""))
+        .replace(&format!("#{id})"), &format!("#{stable})"))
+}
+
+pub(super) fn text(
+    content: &str,
+    (x, y): (f64, f64),
+    size: u32,
+    anchor: TextAnchor,
+    colour: Rgb,
+) -> Primitive {
+    Primitive::Text {
+        x,
+        y,
+        content: visible(content),
+        size,
+        anchor,
+        rotate: None,
+        bold: false,
+        color: Some(hex(colour).as_str().into()),
+    }
+}
+
+pub(super) fn rectangle((x, y): (f64, f64), (width, height): (f64, f64), fill: Rgb) -> Primitive {
+    Primitive::Rect {
+        x,
+        y,
+        width,
+        height,
+        fill: hex(fill).as_str().into(),
+        stroke: None,
+        stroke_width: None,
+        opacity: None,
+    }
+}
+
+/// The text cut with an ellipsis where it is wider than `width` pixels; no control characters.
+pub(super) fn cut(content: &str, width: f64, size: u32) -> String {
+    let content = visible(content);
+    let fits = ((width / (CHARACTER * f64::from(size))) as usize).max(2);
+    if content.chars().count() <= fits {
+        return content;
+    }
+    content.chars().take(fits - 1).chain(['…']).collect()
+}
+
+pub(super) fn width_of(content: &str, size: u32) -> f64 {
+    content.chars().count() as f64 * CHARACTER * f64::from(size)
+}
+
+/// XML has no control characters, not even escaped.
+fn visible(content: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
+    content.chars().map(shown).collect()
+}
+
+fn escaped(content: &str) -> String {
+    visible(content)
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+/// Entries one behind the other, below what is drawn; a new row where there is no room.
+fn add_legend(scene: &mut Scene, legend: &[Entry], style: &Style) {
+    let (mut x, mut y) = (MARGIN, scene.height + 0.5 * ROW);
+    for entry in legend {
+        let name = cut(
+            &entry.name,
+            scene.width - 2.0 * MARGIN - SWATCH - 5.0,
+            SMALL,
+        );
+        let width = SWATCH + 5.0 + width_of(&name, SMALL);
+        if x > MARGIN && x + width > scene.width - MARGIN {
+            (x, y) = (MARGIN, y + ROW);
+        }
+        scene.elements.push(match entry.mark {
+            Mark::Line(dashes) => Primitive::Line {
+                x1: x,
+                y1: y,
+                x2: x + SWATCH,
+                y2: y,
+                stroke: hex(entry.colour).as_str().into(),
+                stroke_width: 2.5,
+                stroke_dasharray: dashes.map(str::to_owned),
+            },
+            Mark::Area => rectangle((x, y - 5.0), (SWATCH, 10.0), entry.colour),
+            Mark::Glyph(glyph) => {
+                let place = (x + 0.5 * SWATCH, y + 4.0);
+                text(
+                    &glyph.to_string(),
+                    place,
+                    TITLE,
+                    TextAnchor::Middle,
+                    entry.colour,
+                )
+            }
+        });
+        let place = (x + SWATCH + 5.0, y + 4.0);
+        let ink = style.theme.text();
+        scene
+            .elements
+            .push(text(&name, place, SMALL, TextAnchor::Start, ink));
+        x += width + GAP;
+    }
+    if !legend.is_empty() {
+        scene.height = y + 0.5 * ROW + 4.0;
+    }
+}
+
+fn theme_of(theme: Theme) -> theme::Theme {
+    let (background, ink, grid) = (
+        hex(theme.background()),
+        hex(theme.text()),
+        hex(theme.grid()),
+    );
+    theme::Theme {
+        background: background.clone(),
+        axis_color: ink.clone(),
+        grid_color: grid.clone(),
+        tick_color: ink.clone(),
+        text_color: ink.clone(),
+        legend_bg: background.clone(),
+        legend_border: grid.clone(),
+        pie_leader: grid.clone(),
+        box_median: background,
+        violin_border: ink,
+        colorbar_border: grid,
+        font_family: None,
+        show_grid: true,
+    }
+}
+
+/// Names the ticks of a logarithmic axis: 1, 2, 5 within a decade, 1 and 5 within two, else 1.
+fn decades((low, high): (f64, f64)) -> TickFormat {
+    let span = (high / low).log10();
+    TickFormat::Custom(Arc::new(move |tick: f64| {
+        let leading = tick / 10f64.powf((tick.log10() + 1e-9).floor());
+        let shown = match leading.round() as i32 {
+            1 => true,
+            5 => span < 2.2,
+            _ => span < 1.2,
+        };
+        if shown {
+            format!("{tick}")
+        } else {
+            String::new()
+        }
+    }))
+}
+
+/// FNV-1a with 64 bits.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

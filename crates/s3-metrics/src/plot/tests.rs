@@ -1,0 +1,164 @@
+//! What every picture has in common: sound XML, equal bytes, errors in place of empty pictures.
+
+use super::*;
+use crate::density::Density;
+use proptest::prelude::*;
+
+fn labels() -> Labels {
+    Labels::new("a title", Axis::plain("epoch"), Axis::percent("accuracy"))
+}
+
+/// One of each kind, from two numbers.
+fn every_kind(a: f64, b: f64, name: &str, style: &Style) -> Vec<Result<String, PlotError>> {
+    let points = || vec![(a, b), (a + 1.0, b / 2.0), (a + 2.0, b)];
+    let density = Density::over(&[0.25, 0.5], 0.0, 1.0, 4).expect("bins");
+    let snapshots = [
+        (0, vec![(a as f32, 3), (0.0, 1)]),
+        (1, vec![(a as f32, 1), (b as f32, 2)]),
+    ];
+    let labels = Labels::new(name, Axis::plain(name), Axis::percent(name));
+    vec![
+        layer_curves(&[Curve::new(name, points())], &labels, style),
+        seed_bands(&[Runs::new(name, vec![points(), points()])], &labels, style),
+        densities(&[(name, &density)], &labels, style),
+        level_occupancy(&snapshots, name, style),
+        confusion(&[name, "b"], &[1, 2, 3, 4], name, style),
+        filters(&[a as f32, b as f32, 0.0], [1, 3, 1, 1], name, style),
+        labelled_points(
+            &[Point::new(name, name, a, b), Point::new("b", "c", b, a)],
+            &labels,
+            style,
+        ),
+    ]
+}
+
+#[test]
+fn equal_data_gives_equal_bytes_whatever_was_drawn_before() {
+    let style = Style::new(Theme::Dark);
+    let first = every_kind(1.0, 2.0, "x", &style);
+    assert!(first.iter().all(Result::is_ok), "{first:?}");
+    assert_eq!(first, every_kind(1.0, 2.0, "x", &style));
+    assert!(first.iter().flatten().all(|svg| !svg.contains("kuva-clip")));
+}
+
+#[test]
+fn names_are_escaped_and_hold_no_control_characters() {
+    for name in [
+        "<script>&\"'",
+        "a\u{0}\u{1b}[31m\u{fffe}",
+        "kuva-clip-0\")",
+        "",
+    ] {
+        for svg in every_kind(1.0, 2.0, name, &Style::default()) {
+            let svg = svg.expect("a picture");
+            assert!(!svg.contains("<script") && !svg.chars().any(|c| c.is_control()));
+            assert_eq!(svg.matches('<').count(), svg.matches('>').count(), "{svg}");
+        }
+    }
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_named() {
+    let nan = [Curve::new("fc", vec![(0.0, 0.5), (1.0, f64::NAN)])];
+    let error = layer_curves(&nan, &labels(), &Style::default()).expect_err("NaN");
+    let text = "y of fc, number 1: expected a finite number of at most 1e12 in size, got NaN";
+    assert_eq!(error.to_string(), text);
+    for bad in [f64::NAN, f64::INFINITY, 1e30] {
+        let all = every_kind(bad, 1.0, "x", &Style::default());
+        // The density and the confusion matrix do not hold the number.
+        assert_eq!(all.iter().filter(|svg| svg.is_err()).count(), 5, "{bad}");
+    }
+}
+
+#[test]
+fn nothing_to_draw_is_an_error_that_says_what_is_missing() {
+    let style = Style::default();
+    let empty = Density::over(&[], 0.0, 1.0, 4).expect("bins");
+    let text = |picture: Result<String, PlotError>| picture.expect_err("nothing").to_string();
+    let no_point = [Curve::new("fc", vec![])];
+    let no_run = [Runs::new("S3", vec![])];
+    let no_weight = [(0, vec![(1.0, 1)]), (7, vec![])];
+    for (picture, what) in [
+        (layer_curves(&[], &labels(), &style), "layer"),
+        (layer_curves(&no_point, &labels(), &style), "point of fc"),
+        (seed_bands(&[], &labels(), &style), "set of runs"),
+        (seed_bands(&no_run, &labels(), &style), "run of S3"),
+        (densities(&[], &labels(), &style), "density"),
+        (
+            densities(&[("fc", &empty)], &labels(), &style),
+            "point of fc",
+        ),
+        (
+            level_occupancy(&[], "", &style),
+            "second snapshot of the levels",
+        ),
+        (
+            level_occupancy(&no_weight, "", &style),
+            "weight on a level at epoch 7",
+        ),
+        (confusion(&[], &[], "", &style), "class"),
+        (
+            confusion(&["a"], &[0], "", &style),
+            "answer in the confusion matrix",
+        ),
+        (
+            filters(&[], [0, 3, 1, 1], "", &style),
+            "weight in filters of shape [0, 3, 1, 1]",
+        ),
+        (labelled_points(&[], &labels(), &style), "point"),
+    ] {
+        assert_eq!(text(picture), format!("nothing to draw: no {what}"));
+    }
+}
+
+#[test]
+fn lengths_that_disagree_are_refused() {
+    let style = Style::default();
+    let error = confusion(&["a", "b"], &[1, 2, 3], "", &style).expect_err("3 is not 4");
+    assert_eq!(error.to_string(), "counts of 2 classes: expected 4, got 3");
+    assert!(filters(&[1.0; 4], [1, 3, 1, 1], "", &style).is_err());
+    assert!(filters(&[1.0; 4], [usize::MAX, 2, 2, 2], "", &style).is_err());
+    let labels = Labels::new("", Axis::log("KiB"), Axis::plain("y"));
+    let zero = [Point::new("a", "g", 0.0, 1.0)];
+    let error = labelled_points(&zero, &labels, &style).expect_err("log of 0");
+    assert!(error.to_string().contains("a positive number"), "{error}");
+}
+
+#[test]
+fn a_band_runs_from_the_least_to_the_largest_seed() {
+    // One point, drawn twice as high in the second run: the band's path holds both ends.
+    let runs = |second: f64| {
+        let seeds = vec![
+            vec![(0.0, 0.1), (1.0, 0.2)],
+            vec![(1.0, second), (0.0, 0.1)],
+        ];
+        seed_bands(&[Runs::new("S3", seeds)], &labels(), &Style::default()).expect("a picture")
+    };
+    assert_ne!(runs(0.2), runs(0.4));
+    assert!(runs(0.4).contains("S3 (n = 2)"));
+}
+
+#[test]
+fn the_picture_scales_and_says_what_it_is() {
+    let style = Style::default().sized(1, 10_000);
+    let curves = [Curve::new("fc", vec![(0.0, 0.5), (1.0, 0.25)])];
+    let svg = layer_curves(&curves, &labels(), &style).expect("a picture");
+    let start = "<svg viewBox=\"0 0 240 ";
+    assert!(svg.starts_with(start), "{}", &svg[..80]);
+    assert!(svg.contains("role=\"img\" aria-label=\"a title\""));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_finite_numbers_give_a_picture_without_nan(
+        a in prop_oneof![Just(0.0), -1e9..1e9, -1e-9..1e-9],
+        b in prop_oneof![Just(0.0), -1e9..1e9, -1e-9..1e-9],
+    ) {
+        for svg in every_kind(a, b, "x", &Style::default()) {
+            let svg = svg.expect("a picture");
+            prop_assert!(!svg.contains("NaN") && !svg.contains("inf"), "{}", svg);
+        }
+    }
+}
