@@ -19,6 +19,7 @@ pub mod optim;
 pub mod packed;
 pub mod picture;
 pub mod pretrained;
+pub mod report;
 pub mod run;
 pub mod schedule;
 mod session;

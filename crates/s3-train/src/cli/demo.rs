@@ -1,6 +1,6 @@
 //! FP32 and 3-bit S3 side by side on generated images, and the packed file that S3 ends as.
 
-use super::{Folders, compare, places, report};
+use super::{Folders, compare, conclude, places};
 use crate::cli::progress::Progress;
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
@@ -39,7 +39,7 @@ pub(crate) fn run(folders: &Folders) -> Result<ExitCode> {
         match train(&config, &places(folders, true, 60), &mut Progress::new())? {
             Outcome::Finished { folder, .. } => runs.push(folder),
             stopped @ Outcome::Stopped { .. } => {
-                return Ok(report(&stopped, "the same command goes on"));
+                return Ok(conclude(&stopped, "the same command goes on"));
             }
         }
     }

@@ -9,6 +9,7 @@ mod foreign;
 mod infer;
 mod list;
 mod progress;
+mod report;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -52,6 +53,8 @@ enum Verb {
     Fidelity(fidelity::FidelityArgs),
     /// Compare finished runs in one table.
     Compare(compare::CompareArgs),
+    /// Write an HTML page of a run, or of several beside each other.
+    Report(report::ReportArgs),
     /// Show the layers of an experiment's network: parameters, operations, bytes.
     Summary(SummaryArgs),
     /// List the methods and the experiments.
@@ -133,6 +136,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Verb::Infer(args) => infer::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Fidelity(args) => fidelity::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Compare(args) => compare::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Report(args) => report::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Summary(args) => show_summary(&args),
         Verb::List(args) => list::run(&args).map(|()| ExitCode::SUCCESS),
     }
@@ -210,10 +214,10 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
         eprintln!("nothing to resume: no run of this configuration in {out}, starting it");
     }
     let outcome = train::train(&config, &places, &mut Progress::new())?;
-    Ok(report(&outcome, "--resume goes on"))
+    Ok(conclude(&outcome, "--resume goes on"))
 }
 
-fn report(outcome: &Outcome, hint: &str) -> ExitCode {
+fn conclude(outcome: &Outcome, hint: &str) -> ExitCode {
     match outcome {
         Outcome::Finished { folder, last } => {
             let top1 = 100.0 * last.test_top1.unwrap_or(f64::NAN);

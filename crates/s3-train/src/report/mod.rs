@@ -1,0 +1,314 @@
+//! Runs as one self-contained HTML page: curves, weight dynamics, layers, answers, settings.
+//!
+//! ```text
+//! run folders --read--> Run --page--> HTML (pictures are SVG in data URIs; no script, no network)
+//! ```
+//!
+//! What a folder does not hold, because the run is under way, was stopped or is older than a measure, is
+//! said where it would stand.
+
+mod answers;
+mod html;
+mod pictures;
+
+pub use answers::{Answers, answers};
+
+use crate::config::Config;
+use crate::run::RunFolder;
+use anyhow::Result;
+use html::Html;
+use pictures::picture;
+use s3_metrics::cost::ModelCost;
+use s3_metrics::plot::{Axis, Labels, Point, labelled_points};
+use s3_metrics::record::{DynamicsRecord, EpochRecord, TimingRecord, read_jsonl};
+use serde_json::Value;
+use std::path::Path;
+
+/// What a run's folder holds.
+pub struct Run {
+    /// The run's name: experiment, hash, seed.
+    pub name: String,
+    config: Config,
+    epochs: Vec<EpochRecord>,
+    dynamics: Vec<DynamicsRecord>,
+    timing: Vec<TimingRecord>,
+    cost: Option<ModelCost>,
+    manifest: Option<Value>,
+    /// What is not there, in sentences.
+    missing: Vec<String>,
+}
+
+/// Reads the run in `folder`, finished or not.
+///
+/// # Errors
+/// No run's folder, or a `config.toml` that is none. Any other file may be missing or damaged: the page
+/// says so.
+pub fn read(folder: &Path) -> Result<Run> {
+    let run = RunFolder::open(folder)?;
+    let config = Config::load(&run.config(), &[])?;
+    let mut missing = Vec::new();
+    let mut note = |what: anyhow::Error| missing.push(format!("{what:#}"));
+    let epochs = read_jsonl(&run.file("epochs.jsonl"));
+    let dynamics = read_jsonl(&run.file("dynamics.jsonl"));
+    let timing = read_jsonl(&run.file("timing.jsonl"));
+    let epochs: Vec<EpochRecord> = epochs.unwrap_or_else(|e| {
+        note(e.into());
+        Vec::new()
+    });
+    let dynamics = dynamics.unwrap_or_else(|e| {
+        note(e.into());
+        Vec::new()
+    });
+    let timing = timing.unwrap_or_else(|e| {
+        note(e.into());
+        Vec::new()
+    });
+    let mut json = |name: &str| run.read_json(name).map_err(&mut note).ok();
+    let cost = json("model.json").and_then(|v| serde_json::from_value(v).ok());
+    let manifest = json("manifest.json");
+    if dynamics.is_empty() {
+        missing.push("no snapshot in dynamics.jsonl".to_string());
+    }
+    if epochs.len() < config.epochs {
+        missing.push(format!(
+            "not finished: {} of {} epochs are done",
+            epochs.len(),
+            config.epochs
+        ));
+    }
+    Ok(Run {
+        name: config.run_name()?.display().to_string(),
+        config,
+        epochs,
+        dynamics,
+        timing,
+        cost,
+        manifest,
+        missing,
+    })
+}
+
+impl Run {
+    fn top1(&self) -> Option<f64> {
+        self.epochs.last().and_then(|e| e.test_top1)
+    }
+
+    fn method(&self) -> String {
+        let of = |key: &str| self.config.method.get(key);
+        let name = of("name").and_then(toml::Value::as_str).unwrap_or("?");
+        match of("bits").and_then(toml::Value::as_integer) {
+            Some(bits) => format!("{name}, {bits} bits"),
+            None => name.to_string(),
+        }
+    }
+
+    /// The cells of the summary: name and value.
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let percent = |v: Option<f64>| v.map_or("-".into(), |v| format!("{:.2} %", 100.0 * v));
+        let last = self.epochs.last();
+        let total = self.cost.as_ref().map(|c| &c.total);
+        let number = |v: Option<u64>| v.map_or("-".into(), |v| v.to_string());
+        let seconds: f64 = self.timing.iter().map(|t| t.train_seconds).sum();
+        vec![
+            ("method", self.method()),
+            ("network", self.config.model.name.clone()),
+            ("data", self.config.data.name.to_string()),
+            ("seed", self.config.seed.to_string()),
+            (
+                "epochs",
+                format!("{} of {}", self.epochs.len(), self.config.epochs),
+            ),
+            ("test top-1", percent(self.top1())),
+            ("train top-1", percent(last.map(|e| e.train_top1))),
+            ("zero weights", percent(last.and_then(|e| e.sparsity))),
+            ("parameters", number(total.map(|t| t.parameters))),
+            ("bytes, packed", number(total.map(|t| t.bytes))),
+            (
+                "smaller by",
+                self.cost
+                    .as_ref()
+                    .map_or("-".into(), |c| format!("{:.1}x", c.compression)),
+            ),
+            ("training", format!("{seconds:.0} s")),
+        ]
+    }
+}
+
+/// The page of one run, or of several beside each other; `answers` belong to the runs by their order and
+/// may be absent.
+pub fn page(runs: &[Run], answers: &[Option<Answers>]) -> String {
+    let title = match runs {
+        [one] => one.name.clone(),
+        many => format!("{} runs", many.len()),
+    };
+    let mut html = Html::new(&title);
+    if runs.len() > 1 {
+        comparison(&mut html, runs);
+    }
+    for (i, run) in runs.iter().enumerate() {
+        one(
+            &mut html,
+            run,
+            answers.get(i).and_then(Option::as_ref),
+            runs.len() > 1,
+        );
+    }
+    html.finish()
+}
+
+fn comparison(html: &mut Html, runs: &[Run]) {
+    html.heading("Side by side");
+    let header: Vec<&str> = std::iter::once("run")
+        .chain(runs[0].facts().iter().map(|f| f.0).collect::<Vec<_>>())
+        .collect();
+    let rows = runs.iter().map(|run| {
+        let facts = run.facts().into_iter().map(|f| f.1);
+        std::iter::once(run.name.clone()).chain(facts).collect()
+    });
+    html.table(&header, rows.collect());
+    html.figures(|f| {
+        for (what, caption) in pictures::OVER_EPOCHS {
+            f.push(
+                caption,
+                picture(|style| pictures::over_epochs(runs, *what, style)),
+            );
+        }
+        let points: Vec<Point> = runs
+            .iter()
+            .filter_map(|run| {
+                let bytes = run.cost.as_ref()?.total.bytes as f64 / 1024.0;
+                Some(Point::new(&run.method(), &run.method(), bytes, run.top1()?))
+            })
+            .collect();
+        let labels = Labels::new(
+            "",
+            Axis::log("packed network (KiB)"),
+            Axis::percent("test top-1"),
+        );
+        f.push(
+            "Size against accuracy, after the last epoch that is there",
+            picture(|style| labelled_points(&points, &labels, style)),
+        );
+    });
+}
+
+fn one(html: &mut Html, run: &Run, answers: Option<&Answers>, among_others: bool) {
+    if among_others {
+        html.heading(&run.name);
+    }
+    for sentence in &run.missing {
+        html.note(sentence);
+    }
+    if !among_others {
+        html.facts(&run.facts());
+    }
+    html.subheading("Training");
+    html.figures(|f| {
+        let this = std::slice::from_ref(run);
+        for (what, caption) in pictures::OVER_EPOCHS {
+            f.push(
+                caption,
+                picture(|style| pictures::over_epochs(this, *what, style)),
+            );
+        }
+    });
+    html.subheading("Weight dynamics");
+    html.paragraph(
+        "One curve a layer, from the front of the network (faint) to its end. WSVR: the share of weights whose \
+         sign is the opposite one of the snapshot before. WLVR: the share of zeros of a discrete layer, of \
+         weights below 0.03 of the largest in a continuous one.",
+    );
+    html.figures(|f| {
+        for (measure, caption) in pictures::MEASURES {
+            f.push(
+                caption,
+                picture(|style| pictures::measure(&run.dynamics, *measure, style)),
+            );
+        }
+        for (caption, svg) in pictures::latents(&run.dynamics) {
+            f.push(&caption, svg);
+        }
+    });
+    html.subheading("Layers");
+    match &run.cost {
+        Some(cost) => layers(html, cost),
+        None => html.note("model.json is not there"),
+    }
+    if let Some(answers) = answers {
+        answers.show(html);
+    }
+    html.subheading("Settings");
+    match run.config.to_toml() {
+        Ok(text) => html.details("config.toml", &text),
+        Err(e) => html.note(&e.to_string()),
+    }
+    if let Some(manifest) = &run.manifest {
+        let text = serde_json::to_string_pretty(manifest).unwrap_or_default();
+        html.details("manifest.json", &text);
+    }
+}
+
+fn layers(html: &mut Html, cost: &ModelCost) {
+    let header = [
+        "layer",
+        "weights",
+        "bits",
+        "operation",
+        "multiplications",
+        "additions",
+        "shifts",
+        "sign flips",
+        "bytes",
+        "zeros",
+    ];
+    let row = |l: &s3_metrics::cost::CountedLayer| {
+        let (layer, counts) = (&l.layer, &l.counts);
+        let operation = serde_json::to_value(layer.operation).unwrap_or_default();
+        let weights: u64 = layer.weight_shape.iter().product();
+        let zeros = layer.nonzero.map_or("-".into(), |n| {
+            format!("{:.1} %", 100.0 * (1.0 - n as f64 / weights.max(1) as f64))
+        });
+        vec![
+            layer.name.clone(),
+            layer
+                .weight_shape
+                .iter()
+                .map(u64::to_string)
+                .collect::<Vec<_>>()
+                .join(" x "),
+            layer.bits.map_or("32".into(), |b| b.to_string()),
+            operation.as_str().unwrap_or("?").replace('_', " "),
+            counts.multiplications.to_string(),
+            counts.additions.to_string(),
+            counts.shifts.to_string(),
+            counts.sign_flips.to_string(),
+            counts.bytes.to_string(),
+            zeros,
+        ]
+    };
+    let mut rows: Vec<Vec<String>> = cost.layers.iter().map(row).collect();
+    let t = &cost.total;
+    let mut all = vec![
+        "all".to_string(),
+        t.parameters.to_string(),
+        String::new(),
+        String::new(),
+    ];
+    all.extend(
+        [
+            t.multiplications,
+            t.additions,
+            t.shifts,
+            t.sign_flips,
+            t.bytes,
+        ]
+        .map(|v| v.to_string()),
+    );
+    all.push(
+        cost.sparsity
+            .map_or("-".into(), |s| format!("{:.1} %", 100.0 * s)),
+    );
+    rows.push(all);
+    html.paragraph("Operations and bytes of one inference of one image.");
+    html.table(&header, rows);
+}

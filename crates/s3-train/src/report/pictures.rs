@@ -1,0 +1,214 @@
+//! The pictures of a page, each in both themes, from the records of runs.
+
+use super::Run;
+use s3_metrics::density::Density;
+use s3_metrics::plot::{
+    Axis, Curve, Labels, PlotError, Runs, Style, Theme, densities, layer_curves, level_occupancy,
+    seed_bands,
+};
+use s3_metrics::record::{DynamicsRecord, EpochRecord, LatentRecord};
+use std::collections::BTreeMap;
+
+/// The SVG on light and on dark, or why there is none.
+pub(super) type Picture = Result<[String; 2], String>;
+
+/// Draws a picture in both themes.
+pub(super) fn picture(draw: impl Fn(&Style) -> Result<String, PlotError>) -> Picture {
+    let one = |theme| draw(&Style::new(theme)).map_err(|e| e.to_string());
+    Ok([one(Theme::Light)?, one(Theme::Dark)?])
+}
+
+/// What an epoch's line says.
+#[derive(Clone, Copy)]
+pub(super) enum OverEpochs {
+    TestTop1,
+    TrainLoss,
+    Zeros,
+}
+
+pub(super) const OVER_EPOCHS: &[(OverEpochs, &str)] = &[
+    (OverEpochs::TestTop1, "Test top-1 after each epoch"),
+    (
+        OverEpochs::TrainLoss,
+        "Training loss of each epoch, without the penalty",
+    ),
+    (OverEpochs::Zeros, "Zero weights of the discrete layers"),
+];
+
+/// One curve an experiment, with the band of its seeds.
+pub(super) fn over_epochs(
+    runs: &[Run],
+    what: OverEpochs,
+    style: &Style,
+) -> Result<String, PlotError> {
+    let value = |e: &EpochRecord| match what {
+        OverEpochs::TestTop1 => e.test_top1,
+        OverEpochs::TrainLoss => Some(e.train_loss),
+        OverEpochs::Zeros => e.sparsity,
+    };
+    // The seeds of one experiment share the name but for its end.
+    let mut sets: BTreeMap<&str, Vec<Vec<(f64, f64)>>> = BTreeMap::new();
+    for run in runs {
+        let points: Vec<(f64, f64)> = run
+            .epochs
+            .iter()
+            .filter_map(|e| Some((f64::from(e.epoch), value(e)?)))
+            .collect();
+        if !points.is_empty() {
+            let name = run
+                .name
+                .rsplit_once("-s")
+                .map_or(run.name.as_str(), |(n, _)| n);
+            let name = name.rsplit_once('-').map_or(name, |(n, _)| n);
+            let name = name.rsplit_once('/').map_or(name, |(_, n)| n);
+            sets.entry(name).or_default().push(points);
+        }
+    }
+    let axis = match what {
+        OverEpochs::TestTop1 => Axis::percent("test top-1"),
+        OverEpochs::TrainLoss => Axis::plain("training loss"),
+        OverEpochs::Zeros => Axis::percent("zero weights"),
+    };
+    let sets: Vec<Runs> = sets
+        .into_iter()
+        .map(|(name, seeds)| Runs::new(name, seeds))
+        .collect();
+    seed_bands(&sets, &Labels::new("", Axis::plain("epoch"), axis), style)
+}
+
+/// What a snapshot measures of a layer.
+#[derive(Clone, Copy)]
+pub(super) enum Measure {
+    Wsvr,
+    WsvrLatent,
+    Wlvr,
+}
+
+pub(super) const MEASURES: &[(Measure, &str)] = &[
+    (Measure::Wsvr, "WSVR of the weights between snapshots"),
+    (
+        Measure::WsvrLatent,
+        "WSVR of the sign latent, which also moves behind zero weights",
+    ),
+    (Measure::Wlvr, "WLVR at each snapshot"),
+];
+
+/// The layers in their order, each with its snapshots.
+fn by_layer(dynamics: &[DynamicsRecord]) -> Vec<(&str, Vec<&DynamicsRecord>)> {
+    let mut layers: Vec<(&str, Vec<&DynamicsRecord>)> = Vec::new();
+    for record in dynamics {
+        match layers.iter_mut().find(|(name, _)| *name == record.layer) {
+            Some((_, snapshots)) => snapshots.push(record),
+            None => layers.push((&record.layer, vec![record])),
+        }
+    }
+    layers
+}
+
+fn curves(
+    dynamics: &[DynamicsRecord],
+    value: impl Fn(&DynamicsRecord) -> Option<f64>,
+) -> Vec<Curve> {
+    let layers = by_layer(dynamics).into_iter();
+    layers
+        .filter_map(|(name, snapshots)| {
+            let point = |r: &&DynamicsRecord| Some((f64::from(r.epoch), value(r)?));
+            let points: Vec<(f64, f64)> = snapshots.iter().filter_map(point).collect();
+            (!points.is_empty()).then(|| Curve::new(name, points))
+        })
+        .collect()
+}
+
+pub(super) fn measure(
+    dynamics: &[DynamicsRecord],
+    what: Measure,
+    style: &Style,
+) -> Result<String, PlotError> {
+    let (curves, label) = match what {
+        Measure::Wsvr => (curves(dynamics, |r| r.wsvr), "WSVR"),
+        Measure::WsvrLatent => (curves(dynamics, |r| r.wsvr_latent), "WSVR of w_sign"),
+        Measure::Wlvr => (curves(dynamics, |r| Some(r.wlvr)), "WLVR"),
+    };
+    let labels = Labels::new("", Axis::plain("epoch"), Axis::percent(label));
+    layer_curves(&curves, &labels, style)
+}
+
+fn latent<'a>(record: &'a DynamicsRecord, name: &str) -> Option<&'a LatentRecord> {
+    record.latents.iter().find(|l| l.name == name)
+}
+
+/// Pictures of the latents: densities and levels of the middle layer, gates and gradients of all.
+pub(super) fn latents(dynamics: &[DynamicsRecord]) -> Vec<(String, Picture)> {
+    let mut out = Vec::new();
+    let layers = by_layer(dynamics);
+    let discrete: Vec<_> = layers
+        .iter()
+        .filter(|(_, s)| !s[0].levels.is_empty())
+        .collect();
+    let middle = match discrete.get(discrete.len() / 2) {
+        Some(layer) => Some(*layer),
+        None => layers.get(layers.len() / 2),
+    };
+    let Some((layer, snapshots)) = middle else {
+        return out;
+    };
+    let (first, last) = (snapshots[0], snapshots[snapshots.len() - 1]);
+    if !first.levels.is_empty() {
+        let levels: Vec<_> = snapshots
+            .iter()
+            .map(|r| (r.epoch, r.levels.clone()))
+            .collect();
+        out.push((
+            format!("Levels of {layer}"),
+            picture(|style| level_occupancy(&levels, "", style)),
+        ));
+    }
+    for now in &last.latents {
+        let name = &now.name;
+        let start = format!("epoch {}", first.epoch);
+        let end = format!("epoch {}", last.epoch);
+        let mut shown: Vec<(&str, &Density)> = Vec::new();
+        shown.extend(latent(first, name).map(|l| (start.as_str(), &l.density)));
+        shown.push((&end, &now.density));
+        let labels = Labels::new(
+            "",
+            Axis::plain(&format!("{name} / max|{name}|")),
+            Axis::plain("density"),
+        );
+        out.push((
+            format!("Density of {layer}, {name}"),
+            picture(|style| densities(&shown, &labels, style)),
+        ));
+    }
+    // Every name that a layer has, in the order of the middle one.
+    for now in &last.latents {
+        let name = &now.name;
+        let all = [
+            ("Gates that flipped between snapshots", "flips"),
+            (
+                "Entries whose gradient is zero in the last step of the epoch",
+                "zero gradient",
+            ),
+        ];
+        for (caption, label) in all {
+            let value = |r: &DynamicsRecord| {
+                let l = latent(r, name)?;
+                match label {
+                    "flips" => l.flips,
+                    _ => l.gradient.map(|g| g.zero_share),
+                }
+            };
+            let curves = curves(dynamics, value);
+            if curves.is_empty() {
+                continue;
+            }
+            let axis = Axis::percent(&format!("{label}, {name}"));
+            let labels = Labels::new("", Axis::plain("epoch"), axis);
+            out.push((
+                format!("{caption}: {name}"),
+                picture(|style| layer_curves(&curves, &labels, style)),
+            ));
+        }
+    }
+    out
+}
