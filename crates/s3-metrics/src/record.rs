@@ -28,6 +28,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::density::Density;
+use crate::gradient::GradientRecord;
 use crate::{dynamics, exact};
 
 mod jsonl;
@@ -108,6 +110,61 @@ pub struct DynamicsRecord {
     /// `[[-1.0,3],[0.0,5],..]`; empty for a continuous layer. Levels are finite.
     #[serde(default)]
     pub levels: Vec<(f32, u64)>,
+    /// The latents behind the weight, where they were measured; else the key is left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latents: Vec<LatentRecord>,
+}
+
+/// One latent of a layer at one snapshot: `w_sign`, or the float weight before a quantizer.
+///
+/// What was not measured is left out of the line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LatentRecord {
+    /// Name of the latent, as in the checkpoint.
+    pub name: String,
+    /// [`dynamics::gate_flip_rate`] since the snapshot before; `None` at the first.
+    #[serde(
+        default,
+        with = "exact::optional_float",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub gate_flip_rate: Option<f64>,
+    /// The gradient of the last step before the snapshot, without weight decay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient: Option<GradientRecord>,
+    /// [`Density::relative`] of its entries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub density: Option<Density>,
+}
+
+impl LatentRecord {
+    /// Measures one latent: its gate flips since `before`, its gradient, and its density over
+    /// `bins` bins; each where it is given, 0 bins being no density.
+    ///
+    /// # Panics
+    /// If the two snapshots differ in length.
+    ///
+    /// ```
+    /// use s3_metrics::record::LatentRecord;
+    /// let record = LatentRecord::of("sparse", Some(&[1.0, 1.0]), &[0.5, -0.5], None, 2);
+    /// assert_eq!(record.gate_flip_rate, Some(0.5));
+    /// assert_eq!(record.density.map(|density| density.counts), Some(vec![1, 1]));
+    /// ```
+    pub fn of(
+        name: &str,
+        before: Option<&[f32]>,
+        latent: &[f32],
+        gradient: Option<&[f32]>,
+        bins: usize,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            gate_flip_rate: before.map(|b| dynamics::gate_flip_rate(b, latent)),
+            gradient: gradient.map(GradientRecord::of),
+            // The one error is that of no bins.
+            density: Density::relative(latent, bins).ok(),
+        }
+    }
 }
 
 impl DynamicsRecord {
@@ -148,6 +205,7 @@ impl DynamicsRecord {
             },
             zeros: dynamics::zero_count(weights),
             levels: levels.unwrap_or_default(),
+            latents: Vec::new(),
         }
     }
 }
@@ -208,6 +266,22 @@ mod tests {
             serde_json::from_str::<DynamicsRecord>(json).expect("reads"),
             record
         );
+    }
+
+    #[test]
+    fn a_latent_adds_its_keys_and_leaves_out_what_was_not_measured() {
+        let mut record = DynamicsRecord::of_snapshot(10, "a", "hidden", None, &[-2.0]);
+        let without = serde_json::to_string(&record).expect("writes");
+        record.latents = vec![
+            LatentRecord::of("sign", None, &[0.5], None, 0),
+            LatentRecord::of("sparse", Some(&[1.0]), &[-0.5], Some(&[0.0]), 1),
+        ];
+        let latents = r#","latents":[{"name":"sign"},{"name":"sparse","gate_flip_rate":1.0,"gradient":{"norm":0.0,"zero_share":1.0,"not_finite":0},"density":{"scale":0.5,"low":-1.0,"high":1.0,"outside":0,"not_finite":0,"counts":[1]}}]}"#;
+        let expected = format!("{}{latents}", without.trim_end_matches('}'));
+        let written = serde_json::to_string(&record).expect("writes");
+        assert_eq!(written, expected);
+        let back: DynamicsRecord = serde_json::from_str(&written).expect("reads");
+        assert_eq!(back, record);
     }
 
     #[test]
