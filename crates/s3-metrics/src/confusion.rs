@@ -4,7 +4,7 @@
 //! counts[label][answer] = #{ rows of that label whose largest logit is of that class }
 //! ```
 //!
-//! The answer is the top-1 of [`accuracy`](crate::accuracy): of equal logits the lowest class wins,
+//! The answer is the top-1 of [`crate::accuracy`]: of equal logits the lowest class wins,
 //! and a row that holds a NaN has no answer; it is counted apart, as its label's `unanswered`.
 //!
 //! ```

@@ -371,7 +371,8 @@ mod tests {
         let shift = layer().quantized(3, KernelOp::ShiftSignFlip);
         let table = report(&[shift], &EnergyModel::default()).table();
         let row = |name: &str| {
-            let line = table.lines().rev().find(|line| line.contains(name));
+            let start = format!("│ {name} ");
+            let line = table.lines().find(|line| line.starts_with(&start));
             let cells = line.expect("a row").split_whitespace();
             cells
                 .filter(|cell| *cell != "│")

@@ -100,7 +100,7 @@ pub(super) fn render_energy(report: &EnergyReport) -> String {
         column.set_cell_alignment(CellAlignment::Right);
     }
     format!(
-        "{table}\nenergy: a model, not a measurement (45 nm, Horowitz 2014), weights in {}, \
+        "{table}\nenergy: a model, not a measurement (45 nm; Horowitz 2014, the shift You et al. 2020), weights in {}, \
          activations in {}",
         memory(report.model.weights),
         memory(report.model.activations),
