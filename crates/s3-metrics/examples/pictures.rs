@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p s3-metrics --features plot --example pictures -- FOLDER`
 
+#![forbid(unsafe_code)]
+
 use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};

@@ -111,6 +111,26 @@ fn each_rank(
     labels: &[u32],
     mut visit: impl FnMut(Option<usize>),
 ) -> Result<(), AccuracyError> {
+    check(logits, classes, labels)?;
+    for (row, &label) in labels.iter().enumerate() {
+        let row = &logits[row * classes..(row + 1) * classes];
+        let label = label as usize;
+        let beats = |(class, logit): (usize, &f32)| {
+            *logit > row[label] || (*logit == row[label] && class < label)
+        };
+        if row.iter().any(|logit| logit.is_nan()) {
+            visit(None);
+        } else {
+            visit(Some(
+                row.iter().enumerate().filter(|&entry| beats(entry)).count(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A row of `classes` logits for each label, and each label a class.
+pub(crate) fn check(logits: &[f32], classes: usize, labels: &[u32]) -> Result<(), AccuracyError> {
     let expected = labels.len().saturating_mul(classes);
     if logits.len() != expected {
         return Err(AccuracyError::LogitCount {
@@ -125,20 +145,6 @@ fn each_rank(
             label,
             classes,
         });
-    }
-    for (row, &label) in labels.iter().enumerate() {
-        let row = &logits[row * classes..(row + 1) * classes];
-        let label = label as usize;
-        let beats = |(class, logit): (usize, &f32)| {
-            *logit > row[label] || (*logit == row[label] && class < label)
-        };
-        if row.iter().any(|logit| logit.is_nan()) {
-            visit(None);
-        } else {
-            visit(Some(
-                row.iter().enumerate().filter(|&entry| beats(entry)).count(),
-            ));
-        }
     }
     Ok(())
 }

@@ -28,6 +28,8 @@
 //! float scale of a discrete weight is folded into the batch norm behind it and costs nothing.
 //! Activations, pools and the additions of shortcuts are not counted.
 //!
+//! What moves through memory and an estimate of energy: [`energy`].
+//!
 //! Bytes are those of the weights at `bits` each, packed without gaps and rounded up to a byte
 //! per layer, plus 4 for each bias and 8 for each batch-norm channel; compression is the bytes of
 //! the same network in 32-bit floats over that.
@@ -52,6 +54,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod energy;
 mod table;
 
 /// What a layer is.
@@ -103,6 +106,9 @@ pub struct LayerCost {
     pub nonzero: Option<u64>,
     /// Whether it adds a 32-bit bias to each output channel.
     pub bias: bool,
+    /// Elements of its input, where they are not those of an ungrouped layer of stride 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_elements: Option<u64>,
 }
 
 impl LayerCost {
@@ -143,6 +149,32 @@ impl LayerCost {
         Self { bias: true, ..self }
     }
 
+    /// The same layer with a known number of input elements: of a strided or grouped convolution.
+    pub fn with_input(self, elements: u64) -> Self {
+        Self {
+            input_elements: Some(elements),
+            ..self
+        }
+    }
+
+    /// Elements of its input: those given, else as many channels as the weight has, at the size of
+    /// the output.
+    fn inputs(&self) -> u64 {
+        let channels = match self.kind {
+            LayerKind::BatchNorm => self.weight_shape.first(),
+            LayerKind::Conv2d | LayerKind::Linear => self.weight_shape.get(1),
+        };
+        let positions: u64 = self.output_size.iter().product();
+        self.input_elements
+            .unwrap_or(channels.copied().unwrap_or(0) * positions)
+    }
+
+    /// Elements of its output.
+    fn outputs(&self) -> u64 {
+        let channels = self.weight_shape.first().copied().unwrap_or(0);
+        channels * self.output_size.iter().product::<u64>()
+    }
+
     fn float(name: &str, kind: LayerKind, weight_shape: &[u64], output_size: [u64; 2]) -> Self {
         Self {
             name: name.to_owned(),
@@ -153,6 +185,7 @@ impl LayerCost {
             operation: KernelOp::Multiply,
             nonzero: None,
             bias: false,
+            input_elements: None,
         }
     }
 
@@ -161,7 +194,7 @@ impl LayerCost {
         let elements: u64 = self.weight_shape.iter().product();
         let channels = self.weight_shape.first().copied().unwrap_or(0);
         let positions: u64 = self.output_size.iter().product();
-        let outputs = channels * positions;
+        let outputs = self.outputs();
         if self.kind == LayerKind::BatchNorm {
             return Counts {
                 parameters: 2 * elements,

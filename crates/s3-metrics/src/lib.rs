@@ -9,6 +9,7 @@
 //! | [`density`] | how are the weights of a layer spread (Figure 2)? |
 //! | [`gradient`] | how much gradient reaches a layer, and how much of it is zero (section 3.1)? |
 //! | [`accuracy`] | how many of these logits name their label? |
+//! | [`confusion`] | which class is taken for which? |
 //! | [`cost`] | what does one inference of this network cost in operations and in bytes? |
 //! | `plot` (feature `plot`) | how does a run look: curves, densities, levels, filters, errors? |
 //! | [`record`] | what is a line of `epochs.jsonl`, `dynamics.jsonl`, `timing.jsonl`? |
@@ -30,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accuracy;
+pub mod confusion;
 pub mod cost;
 pub mod density;
 pub mod dynamics;

@@ -34,7 +34,7 @@ use crate::{dynamics, exact};
 
 mod jsonl;
 
-pub use jsonl::{RecordError, append_jsonl, drop_records_after, read_jsonl};
+pub use jsonl::{RecordError, append_jsonl, drop_records_after, read_jsonl, read_whole_lines};
 
 /// More distinct values than any codebook has levels: such a layer is continuous.
 const MAX_LEVELS: usize = 64;

@@ -27,7 +27,7 @@
 //! let mut file = Vec::new();
 //! let mut events = EventWriter::new(&mut file, 0.0)?;
 //! events.scalar(1.5, 391, "test/top1", 0.875)?;
-//! assert_eq!(file.len(), 40 + 52); // the version and one scalar
+//! assert_eq!(file.len(), 40 + 48); // the version and one scalar
 //! # Ok::<(), std::io::Error>(())
 //! ```
 

@@ -31,7 +31,7 @@ pub fn model_cost(net: &ResNet, image: [usize; 3], device: &Device) -> Result<Mo
         .map(|l| (l.spec.name.as_str(), l))
         .collect();
     let mut costs = Vec::new();
-    let mut see = |name: &str, _: &Tensor, y: &Tensor| -> candle_core::Result<()> {
+    let mut see = |name: &str, x: &Tensor, y: &Tensor| -> candle_core::Result<()> {
         let size = |d: usize| y.dims().get(d).copied().unwrap_or(1) as u64;
         let Some(layer) = layers.get(name) else {
             let channels = y.dims().last().copied().unwrap_or(0) as u64;
@@ -44,6 +44,7 @@ pub fn model_cost(net: &ResNet, image: [usize; 3], device: &Device) -> Result<Mo
         } else {
             LayerCost::conv2d(name, [dim(0), dim(1), dim(2), dim(3)], [size(1), size(2)])
         };
+        let cost = cost.with_input(x.elem_count() as u64);
         let weight = layer.weight(Mode::Eval)?.contiguous()?;
         let nonzero = Host::new(&weight)?.iter().filter(|&&v| v != 0.0).count() as u64;
         costs.push(match layer.quantizer.form() {

@@ -3,6 +3,7 @@
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 
+use super::energy::{EnergyReport, Memory};
 use super::{Counts, KernelOp, LayerKind, ModelCost};
 
 const HEADER: [&str; 12] = [
@@ -61,6 +62,58 @@ pub(super) fn render(cost: &ModelCost) -> String {
         "{table}\n{float_bytes} bytes as 32-bit floats, {:.2} times less here{sparsity}",
         cost.compression
     )
+}
+
+const ENERGY_HEADER: [&str; 10] = [
+    "version",
+    "mult.",
+    "additions",
+    "shifts",
+    "weights (B)",
+    "activations (B)",
+    "operations (µJ)",
+    "weights (µJ)",
+    "activations (µJ)",
+    "total (µJ)",
+];
+
+pub(super) fn render_energy(report: &EnergyReport) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_BORDERS_ONLY)
+        .set_header(ENERGY_HEADER);
+    for version in &report.versions {
+        let (counts, traffic, energy) = (&version.counts, &version.traffic, &version.energy);
+        let mut row = vec![version.name.clone()];
+        row.extend([counts.multiplications, counts.additions, counts.shifts].map(grouped));
+        row.extend([traffic.weights, traffic.inputs + traffic.outputs].map(grouped));
+        let energies = [
+            energy.operations_pj,
+            energy.weights_pj,
+            energy.activations_pj,
+            energy.total_pj(),
+        ];
+        row.extend(energies.map(|pj| format!("{:.4}", pj / 1e6)));
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!(
+        "{table}\nenergy: a model, not a measurement (45 nm; Horowitz 2014, the shift You et al. 2020), weights in {}, \
+         activations in {}",
+        memory(report.model.weights),
+        memory(report.model.activations),
+    )
+}
+
+fn memory(memory: Memory) -> &'static str {
+    match memory {
+        Memory::Cache8KiB => "a cache of 8 KiB",
+        Memory::Cache32KiB => "a cache of 32 KiB",
+        Memory::Cache1MiB => "a cache of 1 MiB",
+        Memory::Dram => "DRAM",
+    }
 }
 
 fn operation(kind: LayerKind, operation: KernelOp) -> &'static str {

@@ -76,6 +76,7 @@ pub fn layer_curves(layers: &[Curve], labels: &Labels, style: &Style) -> Result<
         plots.push(line(&layer.name, &shown(layer, labels)?, colour, None));
         if last < NAMED_LAYERS || [0, last / 2, last].contains(&index) {
             let place = match index {
+                _ if last == 0 => "",
                 0 => " (front)",
                 _ if index == last => " (end)",
                 _ => "",
@@ -87,7 +88,15 @@ pub fn layer_curves(layers: &[Curve], labels: &Labels, style: &Style) -> Result<
             });
         }
     }
-    Ok(canvas::draw(plots, labels, Ends::default(), &legend, style))
+    // kuva would put an axis of zeros from -0.1 to 0.1; these are rates.
+    let zeros = layers
+        .iter()
+        .all(|layer| layer.points.iter().all(|p| p.1 == 0.0));
+    let ends = Ends {
+        x: None,
+        y: zeros.then_some((0.0, 1.0)),
+    };
+    Ok(canvas::draw(plots, labels, ends, &legend, style))
 }
 
 /// A mean curve for each set of runs and, behind it, the band from the least to the largest seed.
@@ -96,7 +105,7 @@ pub fn layer_curves(layers: &[Curve], labels: &Labels, style: &Style) -> Result<
 /// mean(x) = sum over the runs that have x of y / their number
 /// ```
 ///
-/// A set of one run has no band. The legend says how many runs there are. Points of different runs
+/// A set of one run has no band, and at a single x the band is an upright line. The legend says how many runs there are. Points of different runs
 /// belong together where their x is equal.
 ///
 /// # Errors
@@ -112,12 +121,13 @@ pub fn seed_bands(sets: &[Runs], labels: &Labels, style: &Style) -> Result<Strin
         let dashes = dashes(index);
         let spread = spread(set, labels)?;
         let means: Vec<(f64, f64)> = spread.iter().map(|s| (s.x, s.mean)).collect();
-        if set.seeds.len() > 1 {
-            bands.push(area(
-                spread.iter().map(|s| (s.x, s.low, s.high)),
-                colour,
-                BAND_OPACITY,
-            ));
+        if let [only] = &spread[..] {
+            // An area of one x has no width.
+            let ends = [(only.x, only.low), (only.x, only.high)];
+            lines.push(line(&set.name, &ends, colour, None));
+        } else if set.seeds.len() > 1 {
+            let edges = spread.iter().map(|s| (s.x, s.low, s.high));
+            bands.push(area(edges, colour, BAND_OPACITY));
         }
         lines.push(line(&set.name, &means, colour, dashes));
         legend.push(Entry {

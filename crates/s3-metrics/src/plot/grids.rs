@@ -12,7 +12,8 @@ const TITLE_HEIGHT: f64 = 26.0;
 /// Which class is taken for which: a row for each true class, a column for each answer.
 ///
 /// A cell is shaded by, and shows, the share of its row in per cent, rounded; a share of zero shows
-/// nothing, and above 20 classes no cell shows its number. A class without an image has an unshaded
+/// nothing. Above 20 classes, or where the cells are small, the numbers are left out, and where the
+/// rows are lower than the text the names too. A class without an image has an unshaded
 /// row.
 ///
 /// # Shapes
@@ -49,14 +50,16 @@ pub fn confusion(
     }
     let width = f64::from(style.width);
     let ink = style.theme.text();
-    let names: Vec<String> = classes
-        .iter()
-        .map(|name| cut(name, 0.22 * width, SMALL))
-        .collect();
-    let widest = names
-        .iter()
-        .map(|name| width_of(name, SMALL))
-        .fold(0.0, f64::max);
+    let names = classes.iter().map(|name| cut(name, 0.22 * width, SMALL));
+    let names: Vec<String> = names.collect();
+    // Where the rows are lower than the text no class is named.
+    let named = classes.len() as f64 * f64::from(SMALL) < 0.7 * width;
+    let widths = names.iter().map(|name| width_of(name, SMALL));
+    let widest = if named {
+        widths.fold(0.0, f64::max)
+    } else {
+        0.0
+    };
     let top = top_of(title);
     let left = MARGIN + 18.0 + widest + 6.0;
     let side = (width - left - MARGIN) / classes.len() as f64;
@@ -64,7 +67,7 @@ pub fn confusion(
     let mut scene = canvas::blank(width, bottom + widest + 30.0, style.theme);
     add_title(&mut scene.elements, title, width, ink);
 
-    let named = side >= f64::from(SMALL);
+    let gap = if side >= 8.0 { 1.0 } else { 0.0 };
     for (row, row_counts) in counts.chunks(classes.len()).enumerate() {
         let all: u64 = row_counts.iter().sum();
         let y = top + side * row as f64;
@@ -79,7 +82,7 @@ pub fn confusion(
             let fill = blend(empty, style.theme.series(0), share);
             scene
                 .elements
-                .push(rectangle((x, y), (side - 1.0, side - 1.0), fill));
+                .push(rectangle((x, y), (side - gap, side - gap), fill));
             let shown = (100.0 * share).round();
             if count > 0 && classes.len() <= 20 && side >= 16.0 {
                 let content = if shown == 0.0 {

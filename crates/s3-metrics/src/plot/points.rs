@@ -30,7 +30,8 @@ impl Point {
 
 /// Points with their names beside them, a colour and a mark for each group in order of appearance.
 ///
-/// The names are moved apart until they do not overlap, as far as there is room.
+/// The names are moved apart until they do not overlap, as far as there is room: at 360 pixels for
+/// about eight. More points want a larger [`Style::sized`].
 ///
 /// # Errors
 /// [`PlotError`] without a point, for a number that is not finite, and for an x that is not

@@ -148,6 +148,23 @@ fn the_picture_scales_and_says_what_it_is() {
     assert!(svg.contains("role=\"img\" aria-label=\"a title\""));
 }
 
+#[test]
+fn the_largest_the_smallest_and_equal_numbers_give_a_picture() {
+    let numbers = [0.0, 1.0, -1.0, 1e-12, 1e9, 9e9, -9e9, f64::MIN_POSITIVE];
+    for a in numbers {
+        for b in [a, -a, 0.0, a + 1.0] {
+            for svg in every_kind(a, b, "x", &Style::default()) {
+                let svg = svg.expect("a picture");
+                assert!(
+                    !svg.contains("NaN") && !svg.contains("inf"),
+                    "{a} {b}: {svg}"
+                );
+                assert!(svg.len() < 40_000, "{a} {b}: {} bytes", svg.len());
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

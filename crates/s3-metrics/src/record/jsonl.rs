@@ -109,6 +109,23 @@ pub fn read_jsonl<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, RecordErro
         .collect()
 }
 
+/// Reads every record of a file that another process may be writing: a last line without its end, as a
+/// kill or a write under way leaves it, is left out.
+///
+/// # Errors
+/// As [`read_jsonl`], for the lines that are whole.
+pub fn read_whole_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, RecordError> {
+    let text = read(path)?;
+    let end = text
+        .iter()
+        .rposition(|&b| b == b'\n')
+        .map_or(0, |at| at + 1);
+    lines_of(&text[..end])
+        .enumerate()
+        .map(|(index, line)| parse(path, index, line))
+        .collect()
+}
+
 /// Removes the records of later epochs and returns how many there were; used on resume.
 ///
 /// Every kind of record has an `epoch`; those with one greater than `epoch` go. Lines that stay

@@ -19,8 +19,9 @@ use anyhow::Result;
 use html::Html;
 use pictures::picture;
 use s3_metrics::cost::ModelCost;
+use s3_metrics::cost::energy::{self, EnergyModel};
 use s3_metrics::plot::{Axis, Labels, Point, labelled_points};
-use s3_metrics::record::{DynamicsRecord, EpochRecord, TimingRecord, read_jsonl};
+use s3_metrics::record::{DynamicsRecord, EpochRecord, TimingRecord, read_whole_lines};
 use serde_json::Value;
 use std::path::Path;
 
@@ -48,9 +49,9 @@ pub fn read(folder: &Path) -> Result<Run> {
     let config = Config::load(&run.config(), &[])?;
     let mut missing = Vec::new();
     let mut note = |what: anyhow::Error| missing.push(format!("{what:#}"));
-    let epochs = read_jsonl(&run.file("epochs.jsonl"));
-    let dynamics = read_jsonl(&run.file("dynamics.jsonl"));
-    let timing = read_jsonl(&run.file("timing.jsonl"));
+    let epochs = read_whole_lines(&run.file("epochs.jsonl"));
+    let dynamics = read_whole_lines(&run.file("dynamics.jsonl"));
+    let timing = read_whole_lines(&run.file("timing.jsonl"));
     let epochs: Vec<EpochRecord> = epochs.unwrap_or_else(|e| {
         note(e.into());
         Vec::new()
@@ -311,4 +312,10 @@ fn layers(html: &mut Html, cost: &ModelCost) {
     rows.push(all);
     html.paragraph("Operations and bytes of one inference of one image.");
     html.table(&header, rows);
+    let plain: Vec<_> = cost.layers.iter().map(|l| l.layer.clone()).collect();
+    let energy = energy::report(&plain, &EnergyModel::default());
+    html.details(
+        "Energy of one inference: a model, not a measurement",
+        &energy.table(),
+    );
 }
