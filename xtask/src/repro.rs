@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The records are small and tracked, so that the runs of a table may be made on several days and machines:
-//! what has a record is not trained again. `--check` writes the page anew in memory and compares.
+//! what has a record (of the same experiment, epochs and seed) is not trained again until its line is
+//! removed. `--check` writes the page anew in memory and compares.
 
 mod table1;
 
@@ -71,8 +72,15 @@ struct Row {
     from_float: bool,
     /// Whether its layers do more than multiply, which trains in f32 only.
     only_f32: bool,
-    /// The best public figure for this network, and where it stands.
+    /// A public figure for this network, and where it stands.
     published: &'static str,
+}
+
+impl Row {
+    /// The experiment's name in a record.
+    fn experiment(&self) -> String {
+        format!("cifar10/resnet20-{}", self.name)
+    }
 }
 
 /// A table: its rows and how it is written.
@@ -143,6 +151,8 @@ impl Plan {
         }
         let wanted =
             |row: &&Row| options.only.is_empty() || options.only.iter().any(|n| n == row.name);
+        // Ctrl-C is the trainings' own: they end after their step, and this command behind them.
+        ctrlc::set_handler(|| {}).context("installing the Ctrl-C handler")?;
         let mut jobs = Vec::new();
         for seed in 1..=options.seeds {
             jobs.extend(self.rows.iter().filter(wanted).map(|row| (row, seed)));
@@ -151,15 +161,15 @@ impl Plan {
             binary: build("s3-train", "s3")?,
             options,
         };
-        let (begun, mut trained) = (Instant::now(), 0);
+        let (begun, mut trained, mut failed) = (Instant::now(), 0, 0);
         for (i, &(row, seed)) in jobs.iter().enumerate() {
             let started = Instant::now();
             let outcome = self.train(&s3, row, seed)?;
-            trained += usize::from(outcome != Outcome::Known);
+            trained += u32::from(outcome != Outcome::Known);
             let left = match trained {
                 0 => String::new(),
                 n => {
-                    let each = begun.elapsed() / n as u32;
+                    let each = begun.elapsed() / n;
                     format!(
                         "; at this pace {} left",
                         hours(each * (jobs.len() - i - 1) as u32)
@@ -167,18 +177,13 @@ impl Plan {
                 }
             };
             let (name, took) = (row.name, hours(started.elapsed()));
+            let place = format!("{}/{}: {name}, seed {seed}", i + 1, jobs.len());
             match outcome {
-                Outcome::Known => println!(
-                    "{}/{}: {name}, seed {seed}: has a record",
-                    i + 1,
-                    jobs.len()
-                ),
-                Outcome::Trained => {
-                    println!(
-                        "{}/{}: {name}, seed {seed}: {took}{left}",
-                        i + 1,
-                        jobs.len()
-                    );
+                Outcome::Known => println!("{place}: has a record"),
+                Outcome::Trained => println!("{place}: {took}{left}"),
+                Outcome::Failed(why) => {
+                    failed += 1;
+                    eprintln!("{place}: {why}");
                 }
                 Outcome::Stopped => {
                     println!("stopped in {name}, seed {seed}; --resume goes on");
@@ -188,6 +193,9 @@ impl Plan {
             self.write_page()?;
         }
         println!("{}", self.page_path().display());
+        if failed > 0 {
+            bail!("{failed} of {} runs have no record", jobs.len());
+        }
         Ok(ExitCode::SUCCESS)
     }
 
@@ -196,69 +204,97 @@ impl Plan {
         write(&self.page_path(), page.as_bytes())
     }
 
-    /// Trains one run and adds its record. A run that fails leaves a record with its error, and the next
-    /// call tries it again.
+    /// Trains one run and adds its record. A training that diverges leaves a record that says so, and the
+    /// next call tries it again; any other refusal leaves none.
     fn train(&self, s3: &Trainer<'_>, row: &Row, seed: u32) -> Result<Outcome> {
-        let mut settings = s3.settings(row, seed);
+        let mut records = self.records()?;
+        let (resume, mut settings) = (s3.options.resume, s3.settings(row, seed));
+        let is_this = |r: &Value, row: &Row| {
+            r["experiment"] == row.experiment()
+                && r["seed"] == seed
+                && r["epochs"] == s3.options.epochs
+        };
+        let result = |row: &Row| {
+            let has_result = |r: &&Value| is_this(r, row) && r.get("error").is_none();
+            records.iter().find(has_result)
+        };
+        if let Some(known) = result(row) {
+            if !resume {
+                return Ok(Outcome::Failed("has a record; --resume goes on".to_owned()));
+            }
+            let dtype = s3.dtype(row);
+            if known["dtype"] != dtype {
+                return Ok(Outcome::Failed(format!(
+                    "has a record with activations {}, wanted are {dtype}: give --dtype, or remove the record",
+                    known["dtype"]
+                )));
+            }
+            // The records may be of another machine: a row that others start from is needed itself.
+            let starts_others = row.name == self.float
+                && self
+                    .rows
+                    .iter()
+                    .any(|r| r.from_float && result(r).is_none());
+            if !starts_others || is_finished(&s3.folder(row, &settings)?) {
+                return Ok(Outcome::Known);
+            }
+        }
         if row.from_float {
             let float = self.rows.iter().find(|r| r.name == self.float);
             let float = float.context("the plan has no full-precision row")?;
-            let folder = s3.folder(float, &s3.settings(float, seed))?;
-            let checkpoint = folder.join("last.safetensors");
-            if !checkpoint.is_file() {
-                bail!(
-                    "{}: starts from {}, which is not there: train the row {} first",
-                    row.name,
-                    checkpoint.display(),
+            let start = s3.folder(float, &s3.settings(float, seed))?;
+            if !is_finished(&start) {
+                return Ok(Outcome::Failed(format!(
+                    "starts from {}, which is not finished: train the row {} first",
+                    start.display(),
                     self.float
-                );
+                )));
             }
+            let checkpoint = start.join("last.safetensors");
             settings.push(format!("init_from={}", json!(checkpoint)));
         }
         let folder = s3.folder(row, &settings)?;
-        let run = folder.strip_prefix(&s3.options.out).unwrap_or(&folder);
-        let mut records = self.records()?;
-        let is_this = |r: &Value| r["run"].as_str().map(Path::new) == Some(run);
-        let has_result = |r: &Value| is_this(r) && r.get("error").is_none();
-        if records.iter().any(has_result) {
-            if !s3.options.resume {
-                bail!("{}: has a record; --resume goes on", run.display());
-            }
-            return Ok(Outcome::Known);
-        }
         let mut train = s3.train(row, &settings);
-        if s3.options.resume {
+        if resume {
             train.arg("--resume");
         }
         let (status, error) = watched(&mut train)?;
-        let record = match status.code() {
-            Some(0) => s3.record(&folder)?,
+        let error = error.unwrap_or_else(|| format!("it ended without a word ({status})"));
+        let (record, outcome) = match status.code() {
+            Some(0) => (s3.record(&folder)?, Outcome::Trained),
             Some(130) => return Ok(Outcome::Stopped),
-            _ => {
-                let error = error.unwrap_or_else(|| format!("it ended without a word ({status})"));
-                json!({
-                    "run": run,
-                    "experiment": format!("cifar10/resnet20-{}", row.name),
+            _ if error.starts_with("training diverged") => {
+                let record = json!({
+                    "experiment": row.experiment(),
                     "seed": seed,
                     "epochs": s3.options.epochs,
                     "error": error,
-                })
+                });
+                (record, Outcome::Failed(error))
             }
+            _ => return Ok(Outcome::Failed(error)),
         };
-        records.retain(|r| !is_this(r));
+        records.retain(|r| !is_this(r, row));
         records.push(record);
         let lines: String = records.iter().map(|r| format!("{r}\n")).collect();
         write(&self.records_path(), lines.as_bytes())?;
-        Ok(Outcome::Trained)
+        Ok(outcome)
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
+/// Whether a run's folder holds a finished run.
+fn is_finished(folder: &Path) -> bool {
+    folder.join("summary.json").is_file() && folder.join("last.safetensors").is_file()
+}
+
+#[derive(Clone, Debug, PartialEq)]
 enum Outcome {
     /// It has a record.
     Known,
     /// It has one now.
     Trained,
+    /// Why it has none.
+    Failed(String),
     /// Ctrl-C.
     Stopped,
 }
@@ -270,12 +306,16 @@ struct Trainer<'a> {
 }
 
 impl Trainer<'_> {
-    fn settings(&self, row: &Row, seed: u32) -> Vec<String> {
-        let dtype = if row.only_f32 {
+    fn dtype(&self, row: &Row) -> &str {
+        if row.only_f32 {
             "f32"
         } else {
             &self.options.dtype
-        };
+        }
+    }
+
+    fn settings(&self, row: &Row, seed: u32) -> Vec<String> {
+        let dtype = self.dtype(row);
         vec![
             format!("epochs={}", self.options.epochs),
             format!("seed={seed}"),

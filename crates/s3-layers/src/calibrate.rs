@@ -96,7 +96,8 @@ impl Filter {
         let (rows, columns) = (out(height), out(width));
         let n = channels * self.kernel * self.kernel;
         let all = images * rows * columns;
-        let every = (all / (PATCHES_A_WEIGHT * n)).max(1);
+        // Odd, so that images of an even width are not seen in every second column alone.
+        let every = ((all / (PATCHES_A_WEIGHT * n)).max(1) - 1) | 1;
         let (now, then) = (Host::new(&now)?, Host::new(&then)?);
         let mut moments = InputMoments {
             gram: vec![0.0; n * n],
@@ -199,6 +200,15 @@ mod tests {
         let m = filter.moments(&x, &x)?;
         assert_eq!((m.patches, m.gram.len()), (11, 1));
         assert_eq!(m.gram[0], 11.0);
+        // One channel a column of an image 8 wide: every column is seen, the last one too.
+        let mut columns = vec![0f32; 4 * 8 * 8 * 8];
+        for (i, v) in columns.iter_mut().enumerate() {
+            *v = f32::from(u8::from(i / 8 % 8 == i % 8));
+        }
+        let x = Tensor::from_vec(columns, (4, 8, 8, 8), &Device::Cpu)?;
+        let m = filter.moments(&x, &x)?;
+        assert_eq!(m.patches, 4 * 64 / 3 + 1);
+        assert!((0..8).all(|i| m.gram[9 * i] > 0.0), "{:?}", m.gram);
         Ok(())
     }
 }

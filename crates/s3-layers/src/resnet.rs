@@ -340,7 +340,7 @@ impl ResNet {
         let special = net.convs().find(|c| !c.conv.layer.is_plain());
         if let (Some(c), Buffers::Bf16(_)) = (special, &net.buffers) {
             bail!(
-                "layer {}: its method draws outputs or quantizes inputs, which trains in f32 only",
+                "dtype: expected \"f32\": layer {} draws outputs or quantizes inputs, which trains in f32 only",
                 c.conv.layer.spec.name
             )
         }

@@ -2,10 +2,11 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use s3_core::{
-    Codes, Init, LayerSpec, Method, Needs, ParamKind, Params, Progress, Quantizer, Role,
-    WeightForm, ste,
+    Codes, Init, InputMoments, LayerSpec, Method, Needs, ParamKind, Params, Progress, Quantizer,
+    Role, WeightForm, ste,
 };
 use s3_layers::{Architecture, Mode, QuantConv2d, QuantLinear, ResNet, ResNetConfig};
+use std::sync::{Arc, Mutex};
 
 /// Weights of mean `w` and variance 1/4; inputs are rounded to halves where asked for.
 struct Special {
@@ -146,6 +147,78 @@ fn inputs_are_quantized_in_training_and_in_evaluation() -> Result<()> {
     Ok(())
 }
 
+/// Halves its weight when it is calibrated, and notes what it was shown.
+struct Calibrated(Arc<Mutex<Vec<(usize, InputMoments)>>>);
+
+struct Halved {
+    w: Var,
+    layer: usize,
+    seen: Arc<Mutex<Vec<(usize, InputMoments)>>>,
+}
+
+impl Method for Calibrated {
+    fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
+        let shape = layer.shape.as_slice();
+        let w = params.get("", shape, Init::weight(shape), ParamKind::Latent)?;
+        Ok(Box::new(Halved {
+            w,
+            layer: layer.shape.iter().skip(1).product(),
+            seen: self.0.clone(),
+        }))
+    }
+}
+
+impl Quantizer for Halved {
+    fn weight(&self) -> Result<Tensor> {
+        Ok(self.w.as_tensor().clone())
+    }
+    fn needs(&self) -> Needs {
+        Needs {
+            moments: true,
+            ..Needs::default()
+        }
+    }
+    fn calibrate(&self, inputs: &InputMoments) -> Result<()> {
+        self.seen
+            .lock()
+            .expect("a lock")
+            .push((self.layer, inputs.clone()));
+        self.w.set(&(self.w.as_tensor() * 0.5)?)
+    }
+    fn codes(&self) -> Result<Option<Codes>> {
+        Ok(None)
+    }
+    fn form(&self) -> WeightForm {
+        WeightForm::Float
+    }
+}
+
+#[test]
+fn each_layer_is_calibrated_once_behind_those_before_it() -> Result<()> {
+    let seen = Arc::default();
+    let config = ResNetConfig::new(Architecture::ResNet8, 1, 3);
+    let build = |seen| ResNet::new(&config, &Calibrated(seen), &Params::new(1, &Device::Cpu));
+    let (net, float) = (build(Arc::clone(&seen))?, build(Arc::default())?);
+    assert!(net.needs_moments());
+    let x = Tensor::rand(0f32, 1.0, (3, 8, 8, 1), &Device::Cpu)?;
+    net.calibrate(&float, &x)?;
+    let seen = seen.lock().expect("a lock");
+    let filters: Vec<usize> = seen.iter().map(|s| s.0).collect();
+    assert_eq!(filters, [9, 144, 144, 144, 288, 288, 576, 64]);
+    // The first layer sees the image in both networks, and the second a half of what it was: running
+    // statistics are 0 and 1, so that a batch norm passes it on.
+    let of = |i: usize| (&seen[i].1.gram, &seen[i].1.cross);
+    let (gram, cross) = of(0);
+    assert_eq!(gram, cross);
+    let (gram, cross) = of(1);
+    for (g, c) in gram.iter().zip(cross) {
+        // Halves are exact but for the norm's ε.
+        assert!((2.0 * g - c).abs() <= 1e-4 * c.abs(), "{g} {c}");
+    }
+    assert!(cross.iter().any(|&c| c > 0.0));
+    Ok(())
+}
+
 /// The fused trunk knows plain products alone; a network with others takes the layers one by one.
 #[test]
 fn a_network_of_such_layers_trains_and_evaluates() -> Result<()> {
@@ -162,6 +235,15 @@ fn a_network_of_such_layers_trains_and_evaluates() -> Result<()> {
             assert!(grad.sum_all()?.to_scalar::<f32>()?.is_finite(), "{name}");
         }
         assert_eq!(net.forward(&x, Mode::Eval)?.dims(), [4, 3]);
+        // Plain products would give the same scores in every step, and those of unrounded inputs.
+        let scores = |net: &ResNet, x: &Tensor| -> Result<Vec<f32>> {
+            net.forward(x, Mode::Train)?.flatten_all()?.to_vec1()
+        };
+        let before = scores(&net, &x)?;
+        net.advance(at(1))?;
+        assert_eq!(scores(&net, &x)? == before, rounds_inputs);
+        let rounded = ((&x * 2.0)?.round()? / 2.0)?;
+        assert_eq!(scores(&net, &rounded)? == before, rounds_inputs);
     }
     Ok(())
 }

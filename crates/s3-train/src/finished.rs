@@ -8,7 +8,7 @@
 //! | `init_from` | the run whose weights it started from, or `null` |
 //! | `test_top1` | after each epoch, a share of 1 |
 //! | `train_loss`, `zeros` | of the last epoch; the share of weights that are 0 |
-//! | `train_seconds` | of each epoch, wall time |
+//! | `train_seconds`, `images_per_second` | of each epoch's last sitting, wall time |
 //! | `bytes`, `float_bytes` | of the network, weights packed at their bits; of the same in f32 |
 //! | `multiplications`, `additions`, `shifts`, `sign_flips` | of one inference |
 //! | `cpu`, `threads`, `isa`, `git_revision`, `git_dirty`, `began_unix` | of the first sitting |
@@ -65,6 +65,7 @@ pub fn record(folder: &Path) -> Result<Value> {
         "train_loss": epochs.last().map(|e| e.train_loss),
         "zeros": summary["last"]["sparsity"],
         "train_seconds": timing.iter().map(|t| t.train_seconds).collect::<Vec<_>>(),
+        "images_per_second": timing.iter().map(|t| t.images_per_second).collect::<Vec<_>>(),
         "bytes": total.bytes,
         "float_bytes": total.float_bytes,
         "multiplications": total.multiplications,

@@ -130,24 +130,40 @@ pub struct LayerSize {
     pub channel_bytes: usize,
     /// Output channels.
     pub channels: usize,
+    /// Whether it is one plane of several whose sum is a layer: the last of them stands for the layer's
+    /// weights, the others add bytes alone.
+    pub is_plane: bool,
 }
 
 impl LayerSize {
-    /// Bytes of the layer as f32: its weights, and a scale and a bias a channel.
+    /// Bytes of the layer as f32: its weights, and a scale and a bias a channel; 0 of a plane.
     #[must_use]
     pub fn f32_bytes(&self) -> usize {
-        4 * self.weights + 8 * self.channels
+        if self.is_plane {
+            0
+        } else {
+            4 * self.weights + 8 * self.channels
+        }
     }
 }
 
 /// The size of every layer that has weights, front to end.
 #[must_use]
 pub fn sizes(network: &Network) -> Vec<LayerSize> {
-    let convolutions = network.nodes.iter().filter_map(|node| match &node.op {
-        Op::Conv(conv) => Some((&node.name, conv)),
+    let nodes = network.nodes.iter().enumerate();
+    let convolutions = nodes.filter_map(|(i, node)| match &node.op {
+        Op::Conv(conv) => Some((i, &node.name, conv)),
         _ => None,
     });
-    let size = |(name, conv): (&String, &Conv)| {
+    // A plane is added to the convolution behind it, which reads the same input.
+    let is_plane = |i: usize| {
+        let next = network.nodes.get(i + 1);
+        next.is_some_and(|next| {
+            let added = matches!(&next.op, Op::Conv(c) if c.residual == Some(i + 1));
+            added && next.input == network.nodes[i].input
+        })
+    };
+    let size = |(i, name, conv): (usize, &String, &Conv)| {
         let weights = conv.out_channels * conv.kernel * conv.kernel * conv.in_channels;
         let (levels, bytes) = match &conv.weight {
             Weight::Packed(w) => {
@@ -173,6 +189,7 @@ pub fn sizes(network: &Network) -> Vec<LayerSize> {
             bytes,
             channel_bytes,
             channels: conv.out_channels,
+            is_plane: is_plane(i),
         }
     };
     convolutions.map(size).collect()

@@ -37,12 +37,13 @@ const OTHER: [&str; 2] = [optim::PREFIX, dynamics::PREFIX];
 /// torch counts the steps of each batch norm.
 const COUNTER: &str = "num_batches_tracked";
 
-/// Sets every parameter of `params` that `path` holds; `layers` are those of the same network.
+/// Sets every parameter of `params` that `path` holds; `layers` are those of the same network. Returns
+/// whether a quantizer took a full-precision weight.
 ///
 /// # Errors
 /// One line that names the file: it cannot be read or is no safetensors file; a tensor is no f32, has
 /// another shape or belongs to no layer; a parameter is missing.
-pub fn start_from(path: &Path, params: &Params, layers: &[&QuantLayer]) -> Result<()> {
+pub fn start_from(path: &Path, params: &Params, layers: &[&QuantLayer]) -> Result<bool> {
     let name = path.display();
     let tensors = read(path, &params.device())?;
     let all = params.all();
@@ -68,7 +69,7 @@ pub fn start_from(path: &Path, params: &Params, layers: &[&QuantLayer]) -> Resul
             None => bail!("init_from: {name}: no tensor {parameter}"),
         }
     }
-    Ok(())
+    Ok(!started.is_empty())
 }
 
 /// Training images that layers are calibrated on.

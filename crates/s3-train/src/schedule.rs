@@ -50,6 +50,9 @@ pub struct Schedule {
     pub cycles: u64,
 }
 
+/// More stages than any run has; products with a number of steps stay far from overflow.
+const MOST_CYCLES: u64 = 1_000_000;
+
 fn tenth() -> f64 {
     0.1
 }
@@ -90,8 +93,9 @@ impl Schedule {
                 return Err(format!("{key}: expected a number >= 0, got {v}"));
             }
         }
-        if self.cycles == 0 {
-            return Err("cycles: expected a number > 0, got 0".into());
+        if !(1..=MOST_CYCLES).contains(&self.cycles) {
+            let got = self.cycles;
+            return Err(format!("cycles: expected 1 to {MOST_CYCLES}, got {got}"));
         }
         if self.schedule == Shape::Step && self.milestones.is_empty() {
             return Err("milestones: a step schedule needs at least one".into());

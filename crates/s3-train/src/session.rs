@@ -32,6 +32,8 @@ pub(crate) struct Session<'a> {
     pub(crate) optimizer: Optimizer,
     pub(crate) position: Position,
     pub(crate) snapshot: Tensors,
+    /// Whether latents came from full-precision weights and may be calibrated.
+    has_weights: bool,
 }
 
 impl<'a> Session<'a> {
@@ -43,12 +45,10 @@ impl<'a> Session<'a> {
     ) -> Result<Self> {
         let (net, params) = build(config, &splits.train, &device)?;
         // A checkpoint, where there is one, replaces every parameter.
-        if let (Some(file), false) = (&config.init_from, folder.last().is_file()) {
-            pretrained::start_from(file, &params, &net.layers())?;
-            if net.needs_moments() {
-                pretrained::calibrate(file, config, &net, &splits.train, &device)?;
-            }
-        }
+        let has_weights = match (&config.init_from, folder.last().is_file()) {
+            (Some(file), false) => pretrained::start_from(file, &params, &net.layers())?,
+            _ => false,
+        };
         if config.alpha.is_none() && !net.penalties()?.is_empty() {
             bail!("alpha: this method has a penalty; give its schedule (start = 0 trains without)")
         }
@@ -76,6 +76,7 @@ impl<'a> Session<'a> {
             optimizer,
             position: Position::default(),
             snapshot: Tensors::new(),
+            has_weights,
         })
     }
 
@@ -103,6 +104,11 @@ impl<'a> Session<'a> {
 
     /// Writes what a run's folder holds from the start, and the snapshot of the initial weights.
     pub(crate) fn start(&mut self) -> Result<()> {
+        if let (Some(file), true) = (&self.config.init_from, self.has_weights)
+            && self.net.needs_moments()
+        {
+            pretrained::calibrate(file, self.config, &self.net, &self.train, &self.device)?;
+        }
         let mut manifest = json!({ "data": self.data(), "sittings": [] });
         if let Some(file) = &self.config.init_from {
             let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;

@@ -69,18 +69,16 @@ pub fn train(config: &Config, places: &Places<'_>, observer: &mut dyn Observer) 
 }
 
 /// Everything that can be wrong with an experiment before its first step: the data, the network, the
-/// pre-trained file. Nothing is written and nothing is calibrated.
+/// pre-trained file, the settings that depend on them. Writes nothing; returns the run's folder below
+/// `out`.
 ///
 /// # Errors
 /// As [`train`], before any work starts.
-pub fn check(config: &Config, data_dir: Option<&Path>) -> Result<()> {
-    let device = device(config)?;
+pub fn check(config: &Config, data_dir: Option<&Path>, out: &Path) -> Result<PathBuf> {
     let splits = data::load(&config.data, data_dir)?;
-    let (net, params) = build(config, &splits.train, &device)?;
-    match &config.init_from {
-        Some(file) => crate::pretrained::start_from(file, &params, &net.layers()),
-        None => Ok(()),
-    }
+    let folder = RunFolder::of(config, out)?;
+    Session::new(config, splits, folder.clone(), device(config)?)?;
+    Ok(folder.root().to_path_buf())
 }
 
 fn train_here(

@@ -29,6 +29,17 @@ fn input(side: usize) -> Input {
     }
 }
 
+/// Bytes of a network as f32, with a scale and a bias a channel, and its number of weights.
+fn float_size(net: &ResNet) -> [usize; 2] {
+    let layers = net.layers();
+    let weights: usize = layers
+        .iter()
+        .map(|l| l.spec.shape.iter().product::<usize>())
+        .sum();
+    let channels: usize = layers.iter().map(|l| l.spec.shape[0]).sum();
+    [4 * weights + 8 * channels, weights]
+}
+
 #[test]
 fn every_method_freezes_to_what_it_trained() {
     let image: Vec<f32> = (0..64).map(|i| (i as f32 * 0.37).sin()).collect();
@@ -51,6 +62,11 @@ fn every_method_freezes_to_what_it_trained() {
             let net = ResNet::new(&config, &method, &params).expect("a network");
             let classes = ["a", "b", "c", "d"].map(String::from).to_vec();
             let network = net.freeze("x", input(8), classes).expect(entry.name);
+            // Planes are no layers of their own.
+            let [floats, weights] = float_size(&net);
+            assert_eq!(f32_bytes(&network), floats, "{} {bits}", entry.name);
+            let layers = sizes(&network).into_iter().filter(|l| !l.is_plane);
+            assert_eq!(layers.map(|l| l.weights).sum::<usize>(), weights);
             let model = Model::new(network.clone()).expect("runs");
             let served = model.run(&image, 1).expect("scores");
             let trained = net.forward(&x, Mode::Eval).expect("scores");
@@ -214,6 +230,7 @@ fn other_formats_are_written_or_refused_with_the_reason() {
     assert!(!bench.path("no.onnx").exists() && !bench.path("no.h").exists());
 }
 
+#[cfg(unix)]
 #[test]
 fn what_python_lacks_is_said_in_one_line_a_file() {
     let bench = Bench::new();
@@ -221,18 +238,40 @@ fn what_python_lacks_is_said_in_one_line_a_file() {
     let run = bench.run("runs").display().to_string();
     let fidelity = |python: &str| {
         let mut command = bench.s3(&["fidelity", &run, "--calibration-images", "60"]);
-        succeed(command.args(["--python", python]))
+        command.args(["--python", python]);
+        command
     };
-    let text = fidelity("no-such-python");
+    let refused = refusal(&mut fidelity("no-such-python"));
+    assert!(
+        refused.starts_with("error: --python no-such-python: "),
+        "{refused}"
+    );
+
+    // One that has nothing.
+    let bare = bench.path("bare");
+    std::fs::write(
+        &bare,
+        "#!/bin/sh\ncat > /dev/null\necho no module numpy >&2\n",
+    )
+    .expect("bare");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&bare, executable).expect("bare");
+    let page = bench.path("page.md").display().to_string();
+    let mut command = fidelity(&bare.display().to_string());
+    let text = succeed(command.args(["--markdown", &page]));
     for format in ["onnx int8", "onnx int4", "qonnx"] {
-        let start = format!("tiny: {format}: --python no-such-python: ");
-        let lines = text.lines().filter(|line| line.starts_with(&start));
+        let start = format!("tiny: {format}: ");
+        let lines = text
+            .lines()
+            .filter(|l| l.starts_with(&start) && l.ends_with("no module numpy"));
         assert_eq!(lines.count(), 1, "{text}");
     }
     assert!(
         !text.contains("onnxruntime") && text.contains("| u8, mse"),
         "{text}"
     );
+    let page = std::fs::read_to_string(page).expect("the page");
+    assert!(!page.contains("full checker"), "{page}");
 }
 
 /// The figures that a packed network is for: bytes of the whole file, and of a weight.

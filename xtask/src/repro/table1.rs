@@ -104,7 +104,7 @@ of its table, not against the published figure, which had 90 to 400 epochs.
 
 - *starts from*: `random`, or the table's own `fp32` run of the same seed, whose epochs come on top.
 - *test top-1*: mean over the seeds, and the smallest and largest where there are several.
-- *s an epoch*: the fastest epoch of training of any seed; other work shared the machine, so that only large
+- *s an epoch*: training alone, the fastest epoch of any seed; other work shared the machine, so that only large
   differences mean anything.
 - *bytes*: weights packed at their bits, biases, batch norms. *adds, shifts, flips, multiplications*: millions in one
   inference, batch norms included (docs/ARCHITECTURE.md, `cost.rs`).
@@ -129,7 +129,7 @@ fn page(rows: &[Row], records: &[Value]) -> String {
 
 /// The records of a row, in the order of the seeds.
 fn of_row<'a>(row: &Row, records: &[&'a Value]) -> Vec<&'a Value> {
-    let experiment = format!("cifar10/resnet20-{}", row.name);
+    let experiment = row.experiment();
     let mut found: Vec<&Value> = records
         .iter()
         .copied()
@@ -141,7 +141,7 @@ fn of_row<'a>(row: &Row, records: &[&'a Value]) -> Vec<&'a Value> {
 
 fn table(page: &mut String, rows: &[Row], records: &[&Value]) {
     page.push_str(
-        "| row | paper's row | bits | kernel operation | starts from | test top-1 | n | best published, ResNet-20 | s an epoch | bytes | adds | shifts | flips | multiplications |\n\
+        "| row | paper's row | bits | kernel operation | starts from | test top-1 | n | published, ResNet-20 | s an epoch | bytes | adds | shifts | flips | multiplications |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
@@ -162,12 +162,16 @@ fn table(page: &mut String, rows: &[Row], records: &[&Value]) {
         let (paper, published) = (or_dash(row.paper), or_dash(row.published));
         let name = row.name;
         let Some(first) = done.first() else {
-            let why = failed.map_or("not run yet".to_owned(), |e| format!("failed: {e}"));
+            let why = failed.map_or("not run yet".to_owned(), |e| e.replace('|', "/"));
             let _ = writeln!(
                 page,
                 "| {name} | {paper} | | | | {why} | | {published} | | | | | | |"
             );
             continue;
+        };
+        let seeds = match found.len() - done.len() {
+            0 => done.len().to_string(),
+            n => format!("{}, {n} diverged", done.len()),
         };
         let accuracies: Vec<f64> = done.iter().filter_map(|r| last_top1(r)).collect();
         let start = if first["init_from"].is_null() {
@@ -175,8 +179,10 @@ fn table(page: &mut String, rows: &[Row], records: &[&Value]) {
         } else {
             "fp32"
         };
-        let seconds = done.iter().flat_map(|r| numbers(&r["train_seconds"]));
-        let seconds = seconds.fold(f64::INFINITY, f64::min);
+        // By the rate: the seconds of an epoch that was interrupted are those of its last sitting.
+        let rates = done.iter().flat_map(|r| numbers(&r["images_per_second"]));
+        let images = first["data"]["train_images"].as_f64().unwrap_or(f64::NAN);
+        let seconds = images / rates.fold(0.0, f64::max);
         let millions = |key: &str| format!("{:.2}", first[key].as_f64().unwrap_or(f64::NAN) / 1e6);
         let _ = writeln!(
             page,
@@ -184,7 +190,7 @@ fn table(page: &mut String, rows: &[Row], records: &[&Value]) {
             first["bits"],
             first["operation"].as_str().unwrap_or("?").replace('_', " "),
             spread(&accuracies),
-            done.len(),
+            seeds,
             first["bytes"],
             millions("additions"),
             millions("shifts"),
@@ -268,7 +274,8 @@ mod tests {
             "run": format!("cifar10/resnet20-{name}-0-s{seed}"),
             "experiment": format!("cifar10/resnet20-{name}"),
             "seed": seed, "epochs": 10, "dtype": "bf16", "bits": 2, "operation": "sign_flip",
-            "init_from": null, "test_top1": [0.1, top1], "train_seconds": [9.0, 7.4],
+            "init_from": null, "test_top1": [0.1, top1], "images_per_second": [90.0, 135.0],
+            "data": {"train_images": 1000},
             "bytes": 1000, "multiplications": 1_000_000, "additions": 2_500_000, "shifts": 0,
             "sign_flips": 0, "cpu": "C", "threads": 2, "isa": "avx2", "git_revision": "0123456789abcdef",
             "git_dirty": false, "began_unix": 0,
@@ -278,12 +285,15 @@ mod tests {
     #[test]
     fn seeds_become_mean_and_spread_and_missing_rows_say_so() {
         let failed = json!({
-            "experiment": "cifar10/resnet20-ttq-2bit", "seed": 1, "epochs": 10, "error": "it diverged",
+            "experiment": "cifar10/resnet20-ttq-2bit", "seed": 1, "epochs": 10, "error": "training diverged | at once",
         });
-        let records = [record("twn", 2, 0.52), failed, record("twn", 1, 0.5)];
+        let third = json!({
+            "experiment": "cifar10/resnet20-twn", "seed": 3, "epochs": 10, "error": "training diverged",
+        });
+        let records = [record("twn", 2, 0.52), failed, record("twn", 1, 0.5), third];
         let page = page(ROWS, &records);
         assert!(
-            page.contains("| 2 | sign flip | random | 51.00 % (50.00 .. 52.00) | 2 |"),
+            page.contains("| 2 | sign flip | random | 51.00 % (50.00 .. 52.00) | 2, 1 diverged |"),
             "{page}"
         );
         assert!(
@@ -291,7 +301,7 @@ mod tests {
             "{page}"
         );
         assert!(
-            page.contains("| ttq-2bit | TTQ | | | | failed: it diverged |"),
+            page.contains("| ttq-2bit | TTQ | | | | training diverged / at once |"),
             "{page}"
         );
         assert!(

@@ -207,6 +207,9 @@ fn size_table(network: &Network) -> Table {
         for (sum, count) in total.iter_mut().zip(counts) {
             *sum += count;
         }
+        if l.is_plane {
+            total[0] -= l.weights;
+        }
         table.add_row(row(&l.name, &l.levels, counts));
     }
     table.add_row(row("all", "", total));

@@ -1,6 +1,6 @@
 //! What freezing and 8-bit activations cost: a run's network beside every file it can become.
 
-use super::foreign::{Questions, Reply};
+use super::foreign::{self, Questions, Reply};
 use super::{compare, data_dir};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -51,6 +51,9 @@ const FORMATS: [(&str, Format); 3] = [
 type Format = fn(&Network) -> Result<Vec<u8>, export::Error>;
 
 pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
+    if let Some(python) = &args.python {
+        foreign::find(python)?;
+    }
     let mut rows = Vec::new();
     for folder in &args.runs {
         add_run(&mut rows, folder, args)?;
@@ -64,7 +67,8 @@ pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
         "of images",
         "bytes",
     ];
-    if args.python.is_some() {
+    let has_foreign = rows.iter().any(|row| !row[header.len()].is_empty());
+    if has_foreign {
         header.push("score error");
     } else {
         rows.iter_mut().for_each(|row| row.truncate(header.len()));
@@ -77,7 +81,7 @@ pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
     }
     say!("{table}");
     if let Some(path) = &args.markdown {
-        write_atomically(path, page(&table, args)?.as_bytes())?;
+        write_atomically(path, page(&table, args, has_foreign)?.as_bytes())?;
     }
     Ok(())
 }
@@ -146,8 +150,8 @@ fn add_run(rows: &mut Vec<Vec<String>>, folder: &Path, args: &FidelityArgs) -> R
     Ok(())
 }
 
-fn page(table: &Table, args: &FidelityArgs) -> Result<String> {
-    let (option, foreign) = if args.python.is_some() {
+fn page(table: &Table, args: &FidelityArgs, has_foreign: bool) -> Result<String> {
+    let (option, foreign) = if has_foreign {
         let foreign = " ONNX and QONNX files passed onnx's full checker and were run on the same images by the \
          program named; \"score error\" is the largest difference of a score from the packed runtime's \
          with f32 activations, over the largest score.";

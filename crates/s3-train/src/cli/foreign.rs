@@ -42,6 +42,20 @@ pub(crate) struct Report {
     pub(crate) error: f64,
 }
 
+/// Fails in one line where `python` cannot be started.
+pub(crate) fn find(python: &Path) -> Result<()> {
+    let version = Command::new(python).arg("--version").output();
+    let version = version.with_context(|| format!("--python {}", python.display()))?;
+    if !version.status.success() {
+        bail!(
+            "--python {}: ends with {}",
+            python.display(),
+            version.status
+        )
+    }
+    Ok(())
+}
+
 impl<'a> Questions<'a> {
     /// Every image of `data`, and what `model` answers on it.
     pub(crate) fn new(

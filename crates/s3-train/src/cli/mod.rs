@@ -203,8 +203,9 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
     let config = Config::load(&args.experiment, &overrides)?;
     let folder = RunFolder::of(&config, &args.folders.out)?;
     if args.dry_run {
-        train::check(&config, Some(&data_dir(args.folders.data_dir.as_ref())))?;
-        say!("{}", folder.root().display());
+        let data = data_dir(args.folders.data_dir.as_ref());
+        let folder = train::check(&config, Some(&data), &args.folders.out)?;
+        say!("{}", folder.display());
         return Ok(ExitCode::SUCCESS);
     }
     stop_on_ctrl_c()?;
