@@ -102,9 +102,10 @@ impl Html {
         self.0.push_str("</dl>\n");
     }
 
-    /// The first column is text, the others are numbers.
-    pub(super) fn table(&mut self, header: &[&str], rows: Vec<Vec<String>>) {
-        self.0.push_str("<div class=\"wide\"><table><thead><tr>");
+    /// The first column is text, the others are numbers; the last row may be their sum.
+    pub(super) fn table(&mut self, header: &[&str], rows: Vec<Vec<String>>, has_sum: bool) {
+        let class = if has_sum { " class=\"sum\"" } else { "" };
+        let _ = write!(self.0, "<div class=\"wide\"><table{class}><thead><tr>");
         for cell in header {
             let _ = write!(self.0, "<th>{}</th>", escape(cell));
         }

@@ -166,7 +166,7 @@ fn comparison(html: &mut Html, runs: &[Run]) {
         let facts = run.facts().into_iter().map(|f| f.1);
         std::iter::once(run.name.clone()).chain(facts).collect()
     });
-    html.table(&header, rows.collect());
+    html.table(&header, rows.collect(), false);
     html.figures(|f| {
         for (what, caption) in pictures::OVER_EPOCHS {
             f.push(
@@ -311,7 +311,7 @@ fn layers(html: &mut Html, cost: &ModelCost) {
     );
     rows.push(all);
     html.paragraph("Operations and bytes of one inference of one image.");
-    html.table(&header, rows);
+    html.table(&header, rows, true);
     let plain: Vec<_> = cost.layers.iter().map(|l| l.layer.clone()).collect();
     let energy = energy::report(&plain, &EnergyModel::default());
     html.details(
