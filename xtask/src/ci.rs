@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::cargo::cargo;
-use crate::deps;
+use crate::{deps, repro, s3};
 
 /// Options of `ci`.
 #[derive(clap::Args)]
@@ -181,6 +181,14 @@ fn arrows() -> Result<Outcome> {
     }
 }
 
+/// Every figure and table of the paper, trained for seconds on generated images.
+fn pages() -> Result<Outcome> {
+    // As for `classify`: the features of the test step.
+    let s3 = s3::build_at(&["--workspace", "--test", "learns"], "s3")?;
+    repro::smoke(s3)?;
+    Ok(Outcome::Passed)
+}
+
 fn steps() -> Vec<Step> {
     let mut steps = vec![
         Step::new("fmt", &["fmt", "--all", "--check"]),
@@ -232,6 +240,7 @@ fn steps() -> Vec<Step> {
     steps.push(Step::own("c-foreign", foreign::c));
     // What a downstream crate sees: its only dependency is s3-kernels.
     steps.push(Step::own("classify", classify::classify));
+    steps.push(Step::own("repro", pages));
     steps.push(
         Step::new("doc", &["doc", "--release", "--workspace", "--no-deps"])
             .with("RUSTDOCFLAGS", "-D warnings"),

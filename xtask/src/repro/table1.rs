@@ -1,33 +1,30 @@
 //! Table 1 on CIFAR-10: every method on ResNet-20, with one recipe file each.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-
 use serde_json::Value;
 
-use super::{Plan, Row};
-use crate::bench::page::date_of;
+use super::page::{Page, Runs, numbers, spread};
+use super::plan::{Plan, Row};
 
 pub(super) const PLAN: Plan = Plan {
     name: "table1-cifar10",
     rows: ROWS,
-    float: "fp32",
+    epochs: [&[10], &[200]],
+    seeds: 1,
+    layers: &[],
     page,
 };
 
 const fn row(name: &'static str, paper: &'static str, published: &'static str) -> Row {
     Row {
-        name,
         paper,
-        from_float: false,
-        only_f32: false,
         published,
+        ..Row::of(name)
     }
 }
 
 const fn pretrained(name: &'static str, paper: &'static str, published: &'static str) -> Row {
     Row {
-        from_float: true,
+        start: Some("fp32"),
         ..row(name, paper, published)
     }
 }
@@ -91,6 +88,23 @@ const ROWS: &[Row] = &[
     row("shiftcnn-8bit", "", ""),
 ];
 
+const COLUMNS: &[&str] = &[
+    "row",
+    "paper's row",
+    "bits",
+    "kernel operation",
+    "starts from",
+    "test top-1",
+    "n",
+    "published, ResNet-20",
+    "s an epoch",
+    "bytes",
+    "adds",
+    "shifts",
+    "flips",
+    "multiplications",
+];
+
 /// What the columns are, before the tables.
 const INTRODUCTION: &str = "\
 # Table 1 on CIFAR-10, ResNet-20
@@ -110,48 +124,14 @@ of its table, not against the published figure, which had 90 to 400 epochs.
   inference, batch norms included (docs/ARCHITECTURE.md, `cost.rs`).
 ";
 
-fn page(rows: &[Row], records: &[Value]) -> String {
-    let mut page = INTRODUCTION.to_owned();
-    let mut budgets: Vec<u64> = records
-        .iter()
-        .filter_map(|r| r["epochs"].as_u64())
-        .collect();
-    budgets.sort_unstable();
-    budgets.dedup();
-    for epochs in budgets {
-        let of_budget: Vec<&Value> = records.iter().filter(|r| r["epochs"] == epochs).collect();
-        let _ = writeln!(page, "\n## {epochs} epochs\n");
-        table(&mut page, rows, &of_budget);
-        origins(&mut page, rows, &of_budget);
-    }
-    page
+fn page(plan: &Plan, records: &[Value]) -> Page {
+    Page::new(INTRODUCTION).sections(plan, records, table)
 }
 
-/// The records of a row, in the order of the seeds.
-fn of_row<'a>(row: &Row, records: &[&'a Value]) -> Vec<&'a Value> {
-    let experiment = row.experiment();
-    let mut found: Vec<&Value> = records
-        .iter()
-        .copied()
-        .filter(|r| r["experiment"] == experiment)
-        .collect();
-    found.sort_by_key(|r| r["seed"].as_u64());
-    found
-}
-
-fn table(page: &mut String, rows: &[Row], records: &[&Value]) {
-    page.push_str(
-        "| row | paper's row | bits | kernel operation | starts from | test top-1 | n | published, ResNet-20 | s an epoch | bytes | adds | shifts | flips | multiplications |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
-    );
-    for row in rows {
-        let found = of_row(row, records);
-        let failed = found.iter().find_map(|r| r["error"].as_str());
-        let done: Vec<&Value> = found
-            .iter()
-            .copied()
-            .filter(|r| r.get("error").is_none())
-            .collect();
+fn table(page: &mut Page, runs: &Runs<'_>) {
+    page.row(COLUMNS);
+    page.row(&["---"; COLUMNS.len()]);
+    for row in runs.rows {
         let or_dash = |text: &str| {
             if text.is_empty() {
                 "-".to_owned()
@@ -160,20 +140,16 @@ fn table(page: &mut String, rows: &[Row], records: &[&Value]) {
             }
         };
         let (paper, published) = (or_dash(row.paper), or_dash(row.published));
-        let name = row.name;
+        let done = runs.of(row);
         let Some(first) = done.first() else {
-            let why = failed.map_or("not run yet".to_owned(), |e| e.replace('|', "/"));
-            let _ = writeln!(
-                page,
-                "| {name} | {paper} | | | | {why} | | {published} | | | | | | |"
-            );
+            let mut cells = vec![String::new(); COLUMNS.len()];
+            cells[0] = row.name.to_owned();
+            cells[1] = paper;
+            cells[5] = runs.absence(row);
+            cells[7] = published;
+            page.row(&cells);
             continue;
         };
-        let seeds = match found.len() - done.len() {
-            0 => done.len().to_string(),
-            n => format!("{}, {n} diverged", done.len()),
-        };
-        let accuracies: Vec<f64> = done.iter().filter_map(|r| last_top1(r)).collect();
         let start = if first["init_from"].is_null() {
             "random"
         } else {
@@ -184,83 +160,22 @@ fn table(page: &mut String, rows: &[Row], records: &[&Value]) {
         let images = first["data"]["train_images"].as_f64().unwrap_or(f64::NAN);
         let seconds = images / rates.fold(0.0, f64::max);
         let millions = |key: &str| format!("{:.2}", first[key].as_f64().unwrap_or(f64::NAN) / 1e6);
-        let _ = writeln!(
-            page,
-            "| {name} | {paper} | {} | {} | {start} | {} | {} | {published} | {seconds:.0} | {} | {} | {} | {} | {} |",
-            first["bits"],
+        page.row(&[
+            row.name.to_owned(),
+            paper,
+            first["bits"].to_string(),
             first["operation"].as_str().unwrap_or("?").replace('_', " "),
-            spread(&accuracies),
-            seeds,
-            first["bytes"],
+            start.to_owned(),
+            spread(&runs.top1(row.name)),
+            runs.seeds(row),
+            published,
+            format!("{seconds:.0}"),
+            first["bytes"].to_string(),
             millions("additions"),
             millions("shifts"),
             millions("sign_flips"),
             millions("multiplications"),
-        );
-    }
-}
-
-fn numbers(list: &Value) -> Vec<f64> {
-    list.as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_f64)
-        .collect()
-}
-
-/// In %.
-fn last_top1(record: &Value) -> Option<f64> {
-    numbers(&record["test_top1"]).last().map(|v| 100.0 * v)
-}
-
-/// `81.26 %`, or `81.26 % (80.90 .. 81.60)` of several.
-fn spread(values: &[f64]) -> String {
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let (least, most) = values
-        .iter()
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, m), &v| {
-            (l.min(v), m.max(v))
-        });
-    if values.len() < 2 {
-        format!("{mean:.2} %")
-    } else {
-        format!("{mean:.2} % ({least:.2} .. {most:.2})")
-    }
-}
-
-/// Where the rows were made: a line for each machine, revision, type and day.
-fn origins(page: &mut String, rows: &[Row], records: &[&Value]) {
-    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for row in rows {
-        for r in of_row(row, records)
-            .into_iter()
-            .filter(|r| r.get("error").is_none())
-        {
-            let word = |key: &str| r[key].as_str().unwrap_or("?");
-            let dirty = if r["git_dirty"] == true {
-                ", with changes"
-            } else {
-                ""
-            };
-            let place = format!(
-                "{}, {} threads, {}, activations {}, revision {}{dirty}, begun on {}",
-                word("cpu"),
-                r["threads"],
-                word("isa"),
-                word("dtype"),
-                word("git_revision").get(..12).unwrap_or("?"),
-                date_of(r["began_unix"].as_u64().unwrap_or(0)),
-            );
-            let seed = &r["seed"];
-            groups
-                .entry(place)
-                .or_default()
-                .push(format!("{} ({seed})", row.name));
-        }
-    }
-    page.push_str("\nRows with their seeds, by where they were trained:\n\n");
-    for (place, names) in groups {
-        let _ = writeln!(page, "- {place}: {}.", names.join(", "));
+        ]);
     }
 }
 
@@ -272,7 +187,7 @@ mod tests {
     fn record(name: &str, seed: u32, top1: f64) -> Value {
         json!({
             "run": format!("cifar10/resnet20-{name}-0-s{seed}"),
-            "experiment": format!("cifar10/resnet20-{name}"),
+            "experiment": format!("cifar10/resnet20-{name}"), "row": name,
             "seed": seed, "epochs": 10, "dtype": "bf16", "bits": 2, "operation": "sign_flip",
             "init_from": null, "test_top1": [0.1, top1], "images_per_second": [90.0, 135.0],
             "data": {"train_images": 1000},
@@ -285,13 +200,13 @@ mod tests {
     #[test]
     fn seeds_become_mean_and_spread_and_missing_rows_say_so() {
         let failed = json!({
-            "experiment": "cifar10/resnet20-ttq-2bit", "seed": 1, "epochs": 10, "error": "training diverged | at once",
+            "row": "ttq-2bit", "seed": 1, "epochs": 10, "error": "training diverged | at once",
         });
         let third = json!({
-            "experiment": "cifar10/resnet20-twn", "seed": 3, "epochs": 10, "error": "training diverged",
+            "row": "twn", "seed": 3, "epochs": 10, "error": "training diverged",
         });
         let records = [record("twn", 2, 0.52), failed, record("twn", 1, 0.5), third];
-        let page = page(ROWS, &records);
+        let page = page(&PLAN, &records).text;
         assert!(
             page.contains("| 2 | sign flip | random | 51.00 % (50.00 .. 52.00) | 2, 1 diverged |"),
             "{page}"

@@ -1,0 +1,120 @@
+//! Figure 5: training with and without the dense-weight penalty.
+
+use serde_json::Value;
+
+use super::page::{Page, Runs, comparison, numbers, seed_bands, spread, spread_of, zeros};
+use super::plan::{Plan, Row};
+
+/// The recipe that is varied.
+const RECIPE: &str = "s3-3bit";
+const NONE: &str = "alpha=0";
+const DEFAULT: &str = "alpha=1e-5";
+
+pub(super) const PLAN: Plan = Plan {
+    name: "fig5",
+    rows: &[
+        Row::with(NONE, RECIPE, &["alpha.start=0.0"]),
+        Row::with("alpha=1e-6", RECIPE, &["alpha.start=1e-6"]),
+        Row::with(DEFAULT, RECIPE, &["alpha.start=1e-5"]),
+        Row::with("alpha=1e-4", RECIPE, &["alpha.start=1e-4"]),
+        Row::with("alpha=1e-3", RECIPE, &["alpha.start=1e-3"]),
+        Row::with("alpha=1e-2", RECIPE, &["alpha.start=1e-2"]),
+    ],
+    epochs: [&[4], &[200]],
+    seeds: 3,
+    layers: &[],
+    page,
+};
+
+const INTRODUCTION: &str = "\
+# Figure 5: the dense-weight penalty, ResNet-20 on CIFAR-10
+
+Written by `cargo xtask repro fig5`, from the records of the runs in fig5.jsonl; `--check` compares. The recipe is
+`xtask/experiments/cifar10/resnet20-s3-3bit.toml` (S3 with 3 bits as the authors start it) with a constant coefficient
+alpha of the penalty (eq. 7). The paper's figure is of ResNet-18 on ImageNet; it says that without the penalty *the training
+suffers from a convergence problem*, and that the size of alpha hardly matters. The images are a JPEG copy of CIFAR-10.
+
+- *training loss*: of the last epoch, without the penalty. *zero weights*: of the quantized layers at the end.
+- Several seeds: their mean, smallest and largest; the bands of the pictures run from the smallest to the largest.
+";
+
+fn page(plan: &Plan, records: &[Value]) -> Page {
+    Page::new(INTRODUCTION).sections(plan, records, |page, runs| {
+        ablation(page, runs);
+        let [none, default] = [NONE, DEFAULT].map(|name| runs.top1(name));
+        let said = comparison((NONE, &none), (DEFAULT, &default));
+        page.line(&format!("\nWith the penalty and without it: {said}."));
+        curves(plan, page, runs);
+    })
+}
+
+/// One line a row: accuracy, loss and zeros over the seeds.
+pub(super) fn ablation(page: &mut Page, runs: &Runs<'_>) {
+    page.head(&["row", "test top-1", "training loss", "zero weights", "n"]);
+    for row in runs.rows {
+        let done = runs.of(row);
+        if done.is_empty() {
+            page.row(&[row.name, &runs.absence(row), "", "", ""]);
+            continue;
+        }
+        let last = |key: &str| -> Vec<f64> {
+            done.iter()
+                .filter_map(|r| numbers(&r[key]).last().copied())
+                .collect()
+        };
+        page.row(&[
+            row.name,
+            &spread(&runs.top1(row.name)),
+            &spread_of(&last("train_losses"), 3),
+            &spread(&zeros(&done)),
+            &runs.seeds(row),
+        ]);
+    }
+}
+
+/// Training loss and test accuracy over the epochs, as the paper's figures have them.
+pub(super) fn curves(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
+    let several = |key: &str| runs.records.iter().any(|r| numbers(&r[key]).len() > 1);
+    if several("train_losses") {
+        let file = format!("loss-{}", runs.epochs);
+        let loss = ["training loss", "plain"];
+        let picture = seed_bands(&file, loss, "train_losses", runs);
+        page.picture(plan, "Training loss after each epoch", picture);
+    }
+    if several("test_top1") {
+        let file = format!("top1-{}", runs.epochs);
+        let top1 = ["test top-1", "percent"];
+        let picture = seed_bands(&file, top1, "test_top1", runs);
+        page.picture(plan, "Test top-1 after each epoch", picture);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_page_has_every_row_the_sentence_and_the_curves() {
+        let record = |row: &str, seed: u32, top1: f64| json!({"row": row, "seed": seed, "epochs": 4, "test_top1": [0.1, top1], "zeros": 0.5, "train_losses": [2.0, 1.5]});
+        let mut records = Vec::new();
+        for seed in 1..=3 {
+            records.push(record(NONE, seed, 0.4));
+            records.push(record(DEFAULT, seed, 0.6));
+        }
+        let page = page(&PLAN, &records);
+        for words in [
+            "| alpha=0 | 40.00 % (40.00 .. 40.00) | 1.500 (1.500 .. 1.500) | 50.00 % (50.00 .. 50.00) | 3 |",
+            "| alpha=1e-2 | not run yet |",
+            "-20.00 points: alpha=0 is worse in every seed.",
+            "src=\"fig5/top1-4.svg\"",
+        ] {
+            assert!(page.text.contains(words), "{words}\n{}", page.text);
+        }
+        assert_eq!(page.pictures.len(), 2);
+        assert_eq!(
+            page.pictures[1]["runs"][0]["seeds"][0][1],
+            json!([2.0, 0.4])
+        );
+    }
+}

@@ -1,0 +1,363 @@
+//! What every page is made of: numbers of the records, their spread, pictures, and where the runs were made.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::plan::{Plan, Row, is_result};
+use crate::bench::page::date_of;
+
+/// A page in Markdown, and the pictures that it shows as `s3 plot` reads them.
+pub(super) struct Page {
+    pub(super) text: String,
+    pub(super) pictures: Vec<Value>,
+}
+
+impl Page {
+    /// A page with its introduction.
+    pub(super) fn new(introduction: &str) -> Self {
+        Self {
+            text: introduction.to_owned(),
+            pictures: Vec::new(),
+        }
+    }
+
+    /// One section for each number of epochs that there are records of, and what all have below it.
+    pub(super) fn sections(
+        mut self,
+        plan: &Plan,
+        records: &[Value],
+        section: impl Fn(&mut Self, &Runs<'_>),
+    ) -> Self {
+        let epochs = |r: &Value| r["epochs"].as_u64();
+        let mut all: Vec<u64> = records.iter().filter_map(epochs).collect();
+        all.sort_unstable();
+        all.dedup();
+        if all.is_empty() {
+            self.text.push_str("\nNo run yet.\n");
+        }
+        for n in all {
+            let runs = Runs {
+                rows: plan.rows,
+                records: records.iter().filter(|r| epochs(r) == Some(n)).collect(),
+                epochs: n,
+            };
+            self.line(&format!("\n## {n} epochs\n"));
+            section(&mut self, &runs);
+            runs.origins(&mut self.text);
+        }
+        self
+    }
+
+    pub(super) fn line(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.text.push('\n');
+    }
+
+    /// A row of a table.
+    pub(super) fn row<S: AsRef<str>>(&mut self, cells: &[S]) {
+        let cell = |c: &S| match c.as_ref() {
+            "" => " |".to_owned(),
+            text => format!(" {text} |"),
+        };
+        let cells: String = cells.iter().map(cell).collect();
+        self.line(&format!("|{cells}"));
+    }
+
+    /// The head of a table: a first column of words, the others of numbers.
+    pub(super) fn head(&mut self, cells: &[&str]) {
+        self.row(cells);
+        let rule: Vec<&str> = (0..cells.len())
+            .map(|i| if i == 0 { "---" } else { "---:" })
+            .collect();
+        self.row(&rule);
+    }
+
+    /// Adds a picture, `{"file", "kind", ...}`; `caption` is what a reader who does not see it is told.
+    pub(super) fn picture(&mut self, plan: &Plan, caption: &str, picture: Value) {
+        let file = picture["file"].as_str().unwrap_or_default();
+        let path = format!("{}/{file}", plan.name);
+        self.line(&format!(
+            "\n<figure><picture><source media=\"(prefers-color-scheme: dark)\" srcset=\"{path}-dark.svg\">\
+             <img alt=\"{caption}\" src=\"{path}.svg\"></picture><figcaption>{caption}</figcaption></figure>"
+        ));
+        self.pictures.push(picture);
+    }
+
+    /// The files of the pictures.
+    pub(super) fn files(&self) -> Vec<String> {
+        let names = self.pictures.iter().filter_map(|p| p["file"].as_str());
+        names
+            .flat_map(|n| [format!("{n}.svg"), format!("{n}-dark.svg")])
+            .collect()
+    }
+}
+
+/// One curve a layer over the epochs, in %.
+pub(super) fn layer_curves(file: &str, label: &str, curves: &[(String, Vec<(f64, f64)>)]) -> Value {
+    let curves: Vec<Value> = curves
+        .iter()
+        .map(|(name, points)| json!({"name": name, "points": points}))
+        .collect();
+    json!({
+        "file": file, "kind": "layer_curves", "title": "",
+        "x": {"label": "epoch", "scale": "plain"}, "y": {"label": label, "scale": "percent"},
+        "curves": curves,
+    })
+}
+
+/// One curve a row with the band of its seeds: `key` of the records after each epoch.
+pub(super) fn seed_bands(file: &str, label: [&str; 2], key: &str, runs: &Runs<'_>) -> Value {
+    let mut sets = Vec::new();
+    for row in runs.rows {
+        let curve = |r: &&Value| -> Vec<(f64, f64)> {
+            (1..).map(f64::from).zip(numbers(&r[key])).collect()
+        };
+        let seeds: Vec<_> = runs.of(row).iter().map(curve).collect();
+        if !seeds.is_empty() {
+            sets.push(json!({"name": row.name, "seeds": seeds}));
+        }
+    }
+    let [label, scale] = label;
+    json!({
+        "file": file, "kind": "seed_bands", "title": "",
+        "x": {"label": "epoch", "scale": "plain"}, "y": {"label": label, "scale": scale},
+        "runs": sets,
+    })
+}
+
+/// The runs of one section.
+pub(super) struct Runs<'a> {
+    pub(super) rows: &'a [Row],
+    pub(super) records: Vec<&'a Value>,
+    pub(super) epochs: u64,
+}
+
+impl<'a> Runs<'a> {
+    /// Every record of a row, in the order of the seeds, those that diverged included.
+    pub(super) fn all_of(&self, row: &Row) -> Vec<&'a Value> {
+        let is = |r: &&&Value| r["row"] == row.name;
+        let mut found: Vec<&Value> = self.records.iter().filter(is).copied().collect();
+        found.sort_by_key(|r| r["seed"].as_u64());
+        found
+    }
+
+    /// The finished runs of a row, in the order of the seeds.
+    pub(super) fn of(&self, row: &Row) -> Vec<&'a Value> {
+        let all = self.all_of(row).into_iter();
+        all.filter(|r| is_result(r)).collect()
+    }
+
+    /// The same of the row with this name.
+    pub(super) fn named(&self, name: &str) -> Vec<&'a Value> {
+        let row = self.rows.iter().find(|r| r.name == name);
+        row.map(|row| self.of(row)).unwrap_or_default()
+    }
+
+    /// Test top-1 after the last epoch of every seed of a row, in %.
+    pub(super) fn top1(&self, name: &str) -> Vec<f64> {
+        let found = self.named(name).into_iter();
+        found.filter_map(last_top1).collect()
+    }
+
+    /// `n`, with those that diverged.
+    pub(super) fn seeds(&self, row: &Row) -> String {
+        let (all, done) = (self.all_of(row).len(), self.of(row).len());
+        match all - done {
+            0 => done.to_string(),
+            n => format!("{done}, {n} diverged"),
+        }
+    }
+
+    /// Why a row has no figure.
+    pub(super) fn absence(&self, row: &Row) -> String {
+        let failed = self.all_of(row).into_iter();
+        let error = failed.filter_map(|r| r["error"].as_str()).next();
+        error.map_or("not run yet".to_owned(), |e| e.replace('|', "/"))
+    }
+
+    /// Where the runs were made: a line for each machine, revision, type and day.
+    fn origins(&self, page: &mut String) {
+        let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for row in self.rows {
+            for r in self.of(row) {
+                let word = |key: &str| r[key].as_str().unwrap_or("?");
+                let dirty = if r["git_dirty"] == true {
+                    ", with changes"
+                } else {
+                    ""
+                };
+                let place = format!(
+                    "{}, {} threads, {}, activations {}, revision {}{dirty}, begun on {}",
+                    word("cpu"),
+                    r["threads"],
+                    word("isa"),
+                    word("dtype"),
+                    word("git_revision").get(..12).unwrap_or("?"),
+                    date_of(r["began_unix"].as_u64().unwrap_or(0)),
+                );
+                let seed = &r["seed"];
+                groups
+                    .entry(place)
+                    .or_default()
+                    .push(format!("{} ({seed})", row.name));
+            }
+        }
+        page.push_str("\nRows with their seeds, by where they were trained:\n\n");
+        for (place, names) in groups {
+            let _ = writeln!(page, "- {place}: {}.", names.join(", "));
+        }
+    }
+}
+
+/// The quantized layers of a record.
+pub(super) fn quantized(record: &Value) -> Vec<&Value> {
+    let layers = record["layers"].as_array().into_iter().flatten();
+    let ends = ["first", "last"];
+    layers
+        .filter(|l| l["role"].as_str().is_some_and(|role| !ends.contains(&role)))
+        .collect()
+}
+
+/// A layer's points `(epoch, value)` where it has a value.
+pub(super) fn points(layer: &Value, key: &str) -> Vec<(f64, f64)> {
+    let values = layer[key].as_array().into_iter().flatten();
+    numbers(&layer["epochs"])
+        .into_iter()
+        .zip(values)
+        .filter_map(|(epoch, v)| Some((epoch, v.as_f64()?)))
+        .collect()
+}
+
+/// The mean over the quantized layers at each snapshot, `(epoch, value)`.
+pub(super) fn mean_curve(record: &Value, key: &str) -> Vec<(f64, f64)> {
+    let layers: Vec<_> = quantized(record)
+        .into_iter()
+        .map(|l| points(l, key))
+        .filter(|p| !p.is_empty())
+        .collect();
+    let Some(first) = layers.first() else {
+        return Vec::new();
+    };
+    let at = |i: usize| {
+        let values: Vec<f64> = layers
+            .iter()
+            .filter_map(|l| l.get(i).map(|p| p.1))
+            .collect();
+        mean(&values)
+    };
+    first
+        .iter()
+        .enumerate()
+        .map(|(i, p)| (p.0, at(i)))
+        .collect()
+}
+
+/// The zero weights of the quantized layers at the end of each run, in %.
+pub(super) fn zeros(records: &[&Value]) -> Vec<f64> {
+    let zeros = records.iter().filter_map(|r| r["zeros"].as_f64());
+    zeros.map(|z| 100.0 * z).collect()
+}
+
+pub(super) fn numbers(list: &Value) -> Vec<f64> {
+    let list = list.as_array().into_iter().flatten();
+    list.filter_map(Value::as_f64).collect()
+}
+
+/// In %.
+pub(super) fn last_top1(record: &Value) -> Option<f64> {
+    numbers(&record["test_top1"]).last().map(|v| 100.0 * v)
+}
+
+pub(super) fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+fn range(values: &[f64]) -> (f64, f64) {
+    let ends = (f64::INFINITY, f64::NEG_INFINITY);
+    values
+        .iter()
+        .fold(ends, |(least, most), &v| (least.min(v), most.max(v)))
+}
+
+/// `81.26 %`, or `81.26 % (80.90 .. 81.60)` of several.
+pub(super) fn spread(values: &[f64]) -> String {
+    let (mean, (least, most)) = (mean(values), range(values));
+    match values.len() {
+        0 => "-".to_owned(),
+        1 => format!("{mean:.2} %"),
+        _ => format!("{mean:.2} % ({least:.2} .. {most:.2})"),
+    }
+}
+
+/// The same without a unit, to `digits` after the point.
+pub(super) fn spread_of(values: &[f64], digits: usize) -> String {
+    let (mean, (least, most)) = (mean(values), range(values));
+    match values.len() {
+        0 => "-".to_owned(),
+        1 => format!("{mean:.digits$}"),
+        _ => format!("{mean:.digits$} ({least:.digits$} .. {most:.digits$})"),
+    }
+}
+
+/// Seeds that a claim about a difference needs on both sides.
+const SEEDS_OF_A_CLAIM: usize = 3;
+
+/// What may be said about two sets of test accuracies in %, as a clause: a difference is claimed where three
+/// seeds of each do not overlap.
+pub(super) fn comparison(a: (&str, &[f64]), b: (&str, &[f64])) -> String {
+    comparison_of(a, b, ["better", "worse"])
+}
+
+/// The same of any two sets of percentages; `words` say what more and what less of it is.
+pub(super) fn comparison_of(
+    (name, a): (&str, &[f64]),
+    (other, b): (&str, &[f64]),
+    [more, less]: [&str; 2],
+) -> String {
+    if a.is_empty() || b.is_empty() {
+        return format!("{name} against {other}: not run yet");
+    }
+    let by = mean(a) - mean(b);
+    let figures = format!(
+        "{name} {} against {other} {}, {by:+.2} points",
+        spread(a),
+        spread(b)
+    );
+    let ((a_least, a_most), (b_least, b_most)) = (range(a), range(b));
+    let few = a.len().min(b.len());
+    if few < SEEDS_OF_A_CLAIM {
+        format!("{figures}; n = {few}: no claim about a difference")
+    } else if a_least > b_most {
+        format!("{figures}: {name} is {more} in every seed")
+    } else if a_most < b_least {
+        format!("{figures}: {name} is {less} in every seed")
+    } else {
+        format!("{figures}: the seeds overlap, no difference is claimed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_claimed_of_three_seeds_apart() {
+        let say = |a: &[f64], b: &[f64]| comparison(("A", a), ("B", b));
+        let (high, low) = ([80.0, 81.0, 82.0], [78.0, 79.0, 79.5]);
+        assert!(say(&high, &low).ends_with("+2.17 points: A is better in every seed"));
+        assert!(say(&low, &high).ends_with("-2.17 points: A is worse in every seed"));
+        assert!(say(&high, &[79.0, 80.5, 78.0]).ends_with("no difference is claimed"));
+        assert!(say(&high, &low[..2]).ends_with("n = 2: no claim about a difference"));
+        assert_eq!(say(&[], &low), "A against B: not run yet");
+    }
+
+    #[test]
+    fn a_spread_has_its_ends_where_there_are_several() {
+        assert_eq!(spread(&[]), "-");
+        assert_eq!(spread(&[81.256]), "81.26 %");
+        assert_eq!(spread(&[50.0, 52.0]), "51.00 % (50.00 .. 52.00)");
+        assert_eq!(spread_of(&[1.0, 2.0], 1), "1.5 (1.0 .. 2.0)");
+    }
+}
