@@ -18,7 +18,7 @@ pub(super) const PLAN: Plan = Plan {
     ],
     epochs: [&[30], &[150]],
     seeds: 1,
-    layers: &["wsvr", "wsvr_latent", "wlvr"],
+    layers: &["wsvr", "wsvr_with_zero", "wsvr_latent", "wlvr"],
     page,
 };
 
@@ -35,9 +35,9 @@ Written by `cargo xtask repro fig4`, from the records of the runs in fig4.jsonl;
 `xtask/experiments/cifar10/resnet20-ROW.toml`: full precision, a ternary quantizer (TWN), S3 with 2 bits as the authors
 start it, and S3 from a narrow start. The images are a JPEG copy of CIFAR-10.
 
-- *WSVR*: the share of a layer's weights whose sign differs from that of the snapshot before, the sign of 0 being +
-  (METHODS.md 1.8); of the weight that the network computes with. *WSVR of w_sign*: the same of S3's sign latent, which also
-  moves where the weight is 0.
+- *WSVR*: the share of a layer's weights, of those that the network computes with, that have the opposite sign of the
+  snapshot before; a weight that is 0 at either counts as unchanged. *With 0 as a third sign* it counts as changed: the paper
+  does not say which it means. *WSVR of w_sign*: of S3's sign latent, which also moves where the weight is 0.
 - *WLVR*: the share of weights within 3 % of the layer's largest; of a discrete layer the share that is 0.
 - Tables give the mean over the quantized layers (all but the first and the last); every curve is one layer, pale at the
   front of the network and dark at its end, of seed 1.
@@ -208,6 +208,7 @@ fn claims(page: &mut Page, runs: &Runs<'_>) {
 fn pictures(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
     for (key, label) in [
         ("wsvr", "WSVR"),
+        ("wsvr_with_zero", "WSVR, 0 as a third sign"),
         ("wsvr_latent", "WSVR of w_sign"),
         ("wlvr", "WLVR"),
     ] {
