@@ -98,6 +98,18 @@ pub fn snapshot(
     Ok((records, after))
 }
 
+/// The layers in the order of their first records, each with its snapshots.
+pub(crate) fn by_layer(records: &[DynamicsRecord]) -> Vec<(&str, Vec<&DynamicsRecord>)> {
+    let mut layers: Vec<(&str, Vec<&DynamicsRecord>)> = Vec::new();
+    for record in records {
+        match layers.iter_mut().find(|(name, _)| *name == record.layer) {
+            Some((_, snapshots)) => snapshots.push(record),
+            None => layers.push((&record.layer, vec![record])),
+        }
+    }
+    layers
+}
+
 /// Zero weights over all weights of the discrete layers; `None` without such a layer.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Bench, refusal, succeed};
+use s3_metrics::record::{DynamicsRecord, read_jsonl};
 use std::path::Path;
 
 fn page(bench: &Bench, args: &[&str], file: &Path) -> String {
@@ -44,6 +45,61 @@ fn a_finished_run_is_one_page_that_needs_no_network() {
     assert!(!page.contains("http:") && !page.contains("https:") && !page.contains("<script"));
     let open = page.matches("<figure").count();
     assert_eq!(open, page.matches("</figure>").count());
+    the_record_holds_the_dynamics(&bench, &run);
+}
+
+/// The last value of a layer or latent equals the last line of `dynamics.jsonl`.
+fn the_record_holds_the_dynamics(bench: &Bench, run: &Path) {
+    let name = run.display().to_string();
+    assert!(
+        bench
+            .s3(&["compare", "--dynamics", &name])
+            .output()
+            .expect("s3")
+            .status
+            .code()
+            == Some(2)
+    );
+    let read = |args: &[&str]| -> serde_json::Value {
+        let mut command = bench.s3(&["compare", "--json", &name]);
+        serde_json::from_str(&succeed(command.args(args))).expect("JSON")
+    };
+    let (mut with, without) = (read(&["--dynamics"]), read(&[]));
+    let layers = with.as_object_mut().expect("a record").remove("layers");
+    assert_eq!(with, without);
+    for key in ["test_loss", "train_losses"] {
+        assert_eq!(without[key].as_array().map(Vec::len), Some(3), "{key}");
+    }
+    assert_eq!(without["train_losses"][2], without["train_loss"]);
+
+    let layers = layers.expect("the layers");
+    let lines: Vec<DynamicsRecord> = read_jsonl(&run.join("dynamics.jsonl")).expect("dynamics");
+    let layers = layers.as_array().expect("a list");
+    assert_eq!(layers.len(), lines.len() / 4, "epochs 0 to 3");
+    for (layer, last) in layers.iter().zip(&lines[lines.len() - layers.len()..]) {
+        assert_eq!(layer["name"], last.layer.as_str());
+        assert_eq!(layer["role"], last.role.as_str());
+        assert_eq!(layer["discrete"], !last.levels.is_empty());
+        assert_eq!(layer["epochs"], serde_json::json!([0, 1, 2, 3]));
+        assert!(layer["wsvr"][0].is_null());
+        assert_eq!(layer["wsvr"][3].as_f64(), last.wsvr);
+        assert_eq!(layer["wsvr_latent"][3].as_f64(), last.wsvr_latent);
+        assert_eq!(layer["wlvr"][3].as_f64(), Some(last.wlvr));
+        let zeros = last.zeros as f64 / last.weights as f64;
+        assert_eq!(layer["zeros"][3].as_f64(), Some(zeros));
+        let levels = layer["levels"].as_array().expect("levels");
+        assert_eq!(levels.len(), last.levels.len());
+        let latents = layer["latents"].as_array().expect("latents");
+        assert_eq!(latents.len(), last.latents.len());
+        for (latent, last) in latents.iter().zip(&last.latents) {
+            assert_eq!(latent["name"], last.name.as_str());
+            let density = serde_json::from_value(latent["density"].clone());
+            assert_eq!(last.density, density.expect("a density"));
+            assert_eq!(latent["flips"][3].as_f64(), last.flips);
+            let zero = last.gradient.map(|g| g.zero_share);
+            assert_eq!(latent["zero_gradient"][3].as_f64(), zero);
+        }
+    }
 }
 
 #[test]

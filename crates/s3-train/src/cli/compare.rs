@@ -23,12 +23,19 @@ pub(crate) struct CompareArgs {
     /// Prints one JSON object a run instead of the table.
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
+    /// Adds the weight dynamics of each layer to the objects.
+    #[arg(long, requires = "json")]
+    dynamics: bool,
 }
 
 pub(crate) fn run(args: &CompareArgs) -> Result<()> {
     if args.json {
         for run in &args.runs {
-            say!("{}", finished::record(run)?);
+            let mut record = finished::record(run)?;
+            if args.dynamics {
+                record["layers"] = finished::layers(run)?;
+            }
+            say!("{record}");
         }
         return Ok(());
     }

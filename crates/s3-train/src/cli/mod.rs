@@ -8,6 +8,7 @@ mod fidelity;
 mod foreign;
 mod infer;
 mod list;
+mod plot;
 mod progress;
 mod report;
 
@@ -55,6 +56,8 @@ enum Verb {
     Compare(compare::CompareArgs),
     /// Write an HTML page of a run, or of several beside each other.
     Report(report::ReportArgs),
+    /// Draw the pictures that a JSON file describes.
+    Plot(plot::PlotArgs),
     /// Show the layers of an experiment's network: parameters, operations, bytes.
     Summary(SummaryArgs),
     /// List the methods and the experiments.
@@ -137,6 +140,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Verb::Fidelity(args) => fidelity::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Compare(args) => compare::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Report(args) => report::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Plot(args) => plot::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Summary(args) => show_summary(&args),
         Verb::List(args) => list::run(&args).map(|()| ExitCode::SUCCESS),
     }

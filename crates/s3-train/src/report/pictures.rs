@@ -1,6 +1,7 @@
 //! The pictures of a page, each in both themes, from the records of runs.
 
 use super::Run;
+use crate::dynamics::by_layer;
 use s3_metrics::density::Density;
 use s3_metrics::plot::{
     Axis, Curve, Labels, PlotError, Runs, Style, Theme, densities, layer_curves, level_occupancy,
@@ -92,18 +93,6 @@ pub(super) const MEASURES: &[(Measure, &str)] = &[
     ),
     (Measure::Wlvr, "WLVR at each snapshot"),
 ];
-
-/// The layers in their order, each with its snapshots.
-fn by_layer(dynamics: &[DynamicsRecord]) -> Vec<(&str, Vec<&DynamicsRecord>)> {
-    let mut layers: Vec<(&str, Vec<&DynamicsRecord>)> = Vec::new();
-    for record in dynamics {
-        match layers.iter_mut().find(|(name, _)| *name == record.layer) {
-            Some((_, snapshots)) => snapshots.push(record),
-            None => layers.push((&record.layer, vec![record])),
-        }
-    }
-    layers
-}
 
 fn curves(
     dynamics: &[DynamicsRecord],

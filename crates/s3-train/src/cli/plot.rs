@@ -1,0 +1,368 @@
+//! Pictures that a JSON file describes: names and numbers in, SVG files out.
+//!
+//! The file is a list of pictures. Each has a `file` (its name without an ending), a `kind`, and the fields
+//! of its kind; `title` and `size` (width and height in pixels) may be left out everywhere:
+//!
+//! | kind | fields |
+//! | --- | --- |
+//! | `layer_curves` | `x`, `y`, `curves`: `[{"name", "points": [[x, y], ..]}, ..]` |
+//! | `seed_bands` | `x`, `y`, `runs`: `[{"name", "seeds": [[[x, y], ..], ..]}, ..]` |
+//! | `densities` | `x`, `y`, `densities`: `[{"name", "density"}, ..]`, as records have them |
+//! | `labelled_points` | `x`, `y`, `points`: `[{"name", "group", "x", "y"}, ..]` |
+//! | `level_occupancy` | `levels`: `[[epoch, [[level, count], ..]], ..]` |
+//!
+//! `x` and `y` are axes, `{"label", "scale"}`; the scale is `plain`, `percent` (of shares of 1) or, for the x
+//! axis of `labelled_points` alone, `log`. What the pictures show is said in [`s3_metrics::plot`].
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use s3_metrics::density::Density;
+use s3_metrics::plot::{
+    Axis, Curve, Labels, PlotError, Point, Runs, Style, Theme, densities, labelled_points,
+    layer_curves, level_occupancy, seed_bands,
+};
+use s3_train::files::write_together;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub(crate) struct PlotArgs {
+    /// The pictures, a JSON file.
+    spec: PathBuf,
+    /// Folder of the pictures, made where there is none: FILE.svg on light, FILE-dark.svg on dark.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+pub(crate) fn run(args: &PlotArgs) -> Result<()> {
+    let name = args.spec.display();
+    let text = std::fs::read(&args.spec).with_context(|| format!("reading {name}"))?;
+    let spec: Value = serde_json::from_slice(&text).with_context(|| name.to_string())?;
+    let Value::Array(pictures) = spec else {
+        bail!("{name}: expected a list of pictures")
+    };
+    // All are drawn before the first is written.
+    let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
+    for (i, picture) in pictures.into_iter().enumerate() {
+        let of = match picture.get("file").and_then(Value::as_str) {
+            Some(file) => format!("{name}: picture {file}"),
+            None => format!("{name}: picture number {}", i + 1),
+        };
+        for (file, svg) in draw(picture).with_context(|| of.clone())? {
+            let path = args.out.join(file);
+            if let Some((path, _)) = files.get_key_value(&path) {
+                bail!("{of}: another picture is {} already", path.display())
+            }
+            files.insert(path, svg);
+        }
+    }
+    let out = args.out.display();
+    std::fs::create_dir_all(&args.out).with_context(|| format!("creating {out}"))?;
+    let written: Vec<(&Path, &[u8])> = files
+        .iter()
+        .map(|(path, svg)| (path.as_path(), svg.as_bytes()))
+        .collect();
+    write_together(&written)?;
+    for path in files.keys() {
+        say!("{}", path.display());
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    LayerCurves,
+    SeedBands,
+    Densities,
+    LabelledPoints,
+    LevelOccupancy,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Scale {
+    Plain,
+    Percent,
+    Log,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AxisSpec {
+    label: String,
+    scale: Scale,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CurveSpec {
+    name: String,
+    points: Vec<(f64, f64)>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RunsSpec {
+    name: String,
+    seeds: Vec<Vec<(f64, f64)>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DensitySpec {
+    name: String,
+    density: Density,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PointSpec {
+    name: String,
+    group: String,
+    x: f64,
+    y: f64,
+}
+
+/// Draws one picture in a style.
+type Drawing = Box<dyn Fn(&Style) -> Result<String, PlotError>>;
+
+/// The files of a picture: name and SVG, on light and on dark.
+fn draw(picture: Value) -> Result<[(String, String); 2]> {
+    let Value::Object(fields) = picture else {
+        bail!("expected an object")
+    };
+    let mut fields = Fields(fields);
+    let file: String = fields.take("file")?;
+    let plain = !file.starts_with('.') && !file.contains(['/', '\\', ':']) && !file.is_empty();
+    ensure!(plain, "file: expected a plain name, got {file:?}");
+    let kind: Kind = fields.take("kind")?;
+    let title: Option<String> = fields.take_if_there("title")?;
+    let title = title.unwrap_or_default();
+    let size: Option<(u32, u32)> = fields.take_if_there("size")?;
+    let svg: Drawing = match kind {
+        Kind::LayerCurves => {
+            let labels = fields.labels(&title, false)?;
+            let curves: Vec<CurveSpec> = fields.take("curves")?;
+            let curves: Vec<Curve> = curves
+                .into_iter()
+                .map(|c| Curve::new(&c.name, c.points))
+                .collect();
+            Box::new(move |style| layer_curves(&curves, &labels, style))
+        }
+        Kind::SeedBands => {
+            let labels = fields.labels(&title, false)?;
+            let runs: Vec<RunsSpec> = fields.take("runs")?;
+            let runs: Vec<Runs> = runs
+                .into_iter()
+                .map(|r| Runs::new(&r.name, r.seeds))
+                .collect();
+            Box::new(move |style| seed_bands(&runs, &labels, style))
+        }
+        Kind::Densities => {
+            let labels = fields.labels(&title, false)?;
+            let all: Vec<DensitySpec> = fields.take("densities")?;
+            Box::new(move |style| {
+                let of: Vec<(&str, &Density)> =
+                    all.iter().map(|d| (d.name.as_str(), &d.density)).collect();
+                densities(&of, &labels, style)
+            })
+        }
+        Kind::LabelledPoints => {
+            let labels = fields.labels(&title, true)?;
+            let points: Vec<PointSpec> = fields.take("points")?;
+            let points: Vec<Point> = points
+                .into_iter()
+                .map(|p| Point::new(&p.name, &p.group, p.x, p.y))
+                .collect();
+            Box::new(move |style| labelled_points(&points, &labels, style))
+        }
+        Kind::LevelOccupancy => {
+            let levels: Vec<(u32, Vec<(f32, u64)>)> = fields.take("levels")?;
+            Box::new(move |style| level_occupancy(&levels, &title, style))
+        }
+    };
+    fields.none_left()?;
+    let on = |theme| {
+        let style = Style::new(theme);
+        svg(&size.map_or(style, |(width, height)| style.sized(width, height)))
+    };
+    Ok([
+        (format!("{file}.svg"), on(Theme::Light)?),
+        (format!("{file}-dark.svg"), on(Theme::Dark)?),
+    ])
+}
+
+/// The fields of a picture that are not read yet.
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn take<T: DeserializeOwned>(&mut self, key: &str) -> Result<T> {
+        self.take_if_there(key)?
+            .with_context(|| format!("{key}: missing"))
+    }
+
+    fn take_if_there<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>> {
+        let Some(value) = self.0.remove(key) else {
+            return Ok(None);
+        };
+        match serde_path_to_error::deserialize(value) {
+            Ok(value) => Ok(Some(value)),
+            Err(e) => {
+                let below = match e.path().to_string().as_str() {
+                    "." => String::new(),
+                    path if path.starts_with('[') => path.to_string(),
+                    path => format!(".{path}"),
+                };
+                bail!("{key}{below}: {}", e.inner())
+            }
+        }
+    }
+
+    fn labels(&mut self, title: &str, log_x: bool) -> Result<Labels> {
+        let mut axis = |key: &str, log: bool| -> Result<Axis> {
+            let AxisSpec { label, scale } = self.take(key)?;
+            match scale {
+                Scale::Plain => Ok(Axis::plain(&label)),
+                Scale::Percent => Ok(Axis::percent(&label)),
+                Scale::Log if log => Ok(Axis::log(&label)),
+                Scale::Log => bail!("{key}.scale: log is for the x axis of labelled_points alone"),
+            }
+        };
+        Ok(Labels::new(title, axis("x", log_x)?, axis("y", false)?))
+    }
+
+    fn none_left(self) -> Result<()> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(key) => bail!("{key}: unknown field"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AXES: &str =
+        r#""x": {"label": "epoch", "scale": "plain"}, "y": {"label": "WSVR", "scale": "percent"}"#;
+
+    fn plot(spec: &str) -> (Result<(), String>, Vec<String>) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (file, out) = (dir.path().join("spec.json"), dir.path().join("new/folder"));
+        std::fs::write(&file, spec).expect("spec.json");
+        let args = PlotArgs {
+            spec: file,
+            out: out.clone(),
+        };
+        let done = run(&args).map_err(|e| format!("{e:#}"));
+        let names = std::fs::read_dir(out).into_iter().flatten();
+        let mut names: Vec<String> = names
+            .map(|e| e.expect("an entry").file_name().to_string_lossy().into())
+            .collect();
+        names.sort();
+        (done, names)
+    }
+
+    #[test]
+    fn every_kind_becomes_a_light_and_a_dark_file() {
+        let density = serde_json::to_string(&Density::relative(&[-1.0, 0.5], 3).expect("3 bins"));
+        let density = density.expect("JSON");
+        let kinds = [
+            (
+                "layer_curves",
+                format!(r#"{AXES}, "curves": [{{"name": "conv1", "points": [[10, 0.25], [20, 0.125]]}}]"#),
+            ),
+            (
+                "seed_bands",
+                format!(r#"{AXES}, "title": "two seeds", "runs": [{{"name": "a", "seeds": [[[1, 0.3], [2, 0.4]], [[1, 0.2]]]}}]"#),
+            ),
+            (
+                "densities",
+                format!(r#"{AXES}, "densities": [{{"name": "conv1", "density": {density}}}]"#),
+            ),
+            (
+                "labelled_points",
+                r#""x": {"label": "KiB", "scale": "log"}, "y": {"label": "top-1", "scale": "percent"}, "size": [480, 320],
+                   "points": [{"name": "a", "group": "3 bits", "x": 10, "y": 0.5}, {"name": "b", "group": "4 bits", "x": 90, "y": 0.9}]"#
+                    .to_string(),
+            ),
+            (
+                "level_occupancy",
+                r#""levels": [[0, [[-1.0, 1], [1.0, 1]]], [10, [[-1.0, 1], [0.0, 2], [1.0, 1]]]]"#.to_string(),
+            ),
+        ];
+        let list: Vec<String> = kinds
+            .iter()
+            .map(|(kind, rest)| format!(r#"{{"file": "{kind}", "kind": "{kind}", {rest}}}"#))
+            .collect();
+        let (done, names) = plot(&format!("[{}]", list.join(",")));
+        assert_eq!(done, Ok(()));
+        let mut expected: Vec<String> = kinds
+            .iter()
+            .flat_map(|(kind, _)| [format!("{kind}-dark.svg"), format!("{kind}.svg")])
+            .collect();
+        expected.sort();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn a_bad_spec_names_the_file_the_picture_and_the_field() {
+        let good = format!(
+            r#"{{"file": "good", "kind": "layer_curves", {AXES}, "curves": [{{"name": "c", "points": [[1, 2]]}}]}}"#
+        );
+        for (bad, reason) in [
+            (r#"{"file": "p"}"#, "picture p: kind: missing"),
+            (
+                r#"{"kind": "densities"}"#,
+                "picture number 2: file: missing",
+            ),
+            (
+                r#"{"file": "a/b"}"#,
+                "picture a/b: file: expected a plain name",
+            ),
+            (r#"{"file": ".."}"#, "file: expected a plain name"),
+            (
+                r#"{"file": "p", "kind": "pie"}"#,
+                "picture p: kind: unknown variant `pie`",
+            ),
+            (r#"7"#, "picture number 2: expected an object"),
+            (
+                r#"{"file": "p", "kind": "seed_bands", AXES, "runs": [], "colour": 1}"#,
+                "picture p: colour: unknown field",
+            ),
+            (
+                r#"{"file": "p", "kind": "layer_curves", AXES, "curves": [{"name": "c", "points": [[1, 2], [3, "4"]]}]}"#,
+                "picture p: curves[0].points[1][1]: invalid type",
+            ),
+            (
+                r#"{"file": "p", "kind": "layer_curves", "x": {"label": "x", "scale": "log"}}"#,
+                "picture p: x.scale: log is for the x axis of labelled_points alone",
+            ),
+            (
+                r#"{"file": "p", "kind": "layer_curves", "x": {"scale": "plain"}}"#,
+                "picture p: x: missing field `label`",
+            ),
+            (
+                r#"{"file": "p", "kind": "layer_curves", AXES, "curves": []}"#,
+                "picture p: nothing to draw: no layer",
+            ),
+            (&good, "picture good: another picture is"),
+        ] {
+            let bad = bad.replace("AXES", AXES);
+            let (done, names) = plot(&format!("[{good}, {bad}]"));
+            let message = done.expect_err("refused");
+            assert!(message.contains("spec.json: picture "), "{message}");
+            assert!(message.contains(reason), "{message}, expected {reason}");
+            assert!(names.is_empty(), "{names:?}");
+        }
+        let message = plot("{}").0.expect_err("no list");
+        assert!(
+            message.ends_with("spec.json: expected a list of pictures"),
+            "{message}"
+        );
+    }
+}
