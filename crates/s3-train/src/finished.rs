@@ -22,7 +22,7 @@
 //! | `name`, `role`, `weights` | of the layer; the number of its weights |
 //! | `discrete` | whether its weights stand on levels at the last snapshot |
 //! | `epochs` | finished at each snapshot |
-//! | `wsvr`, `wsvr_latent`, `wlvr` | of [`DynamicsRecord`], shares of 1 |
+//! | `wsvr`, `wsvr_with_zero`, `wsvr_latent`, `wlvr` | of [`DynamicsRecord`], shares of 1 |
 //! | `zeros` | the share of weights that are exactly 0 |
 //! | `levels` | of the last snapshot: each level and its number of weights, ascending |
 //! | `latents` | of the last snapshot, each with the keys below; empty in runs older than that measure |
@@ -135,6 +135,7 @@ fn layer(snapshots: &[&DynamicsRecord]) -> Value {
         "discrete": !last.levels.is_empty(),
         "epochs": snapshots.iter().map(|r| r.epoch).collect::<Vec<_>>(),
         "wsvr": each(&|r| r.wsvr),
+        "wsvr_with_zero": each(&|r| r.wsvr_with_zero),
         "wsvr_latent": each(&|r| r.wsvr_latent),
         "wlvr": each(&|r| Some(r.wlvr)),
         "zeros": each(&|r| (r.weights > 0).then(|| r.zeros as f64 / r.weights as f64)),
