@@ -23,11 +23,10 @@ fn a_finished_run_is_one_page_that_needs_no_network() {
     let bench = Bench::new();
     succeed(&mut bench.train("runs", &[]));
     let run = bench.run("runs");
-    let page = page(
-        &bench,
-        &[&run.display().to_string()],
-        &run.join("report.html"),
-    );
+    let file = run.join("report.html");
+    let by_training = std::fs::read_to_string(&file).expect("the page");
+    let page = page(&bench, &[&run.display().to_string()], &file);
+    assert!(page == by_training, "training and `s3 report` differ");
     for text in [
         "tiny-",
         "WSVR of the sign latent",
@@ -46,6 +45,13 @@ fn a_finished_run_is_one_page_that_needs_no_network() {
     let open = page.matches("<figure").count();
     assert_eq!(open, page.matches("</figure>").count());
     the_record_holds_the_dynamics(&bench, &run);
+    // A page that cannot be written is said, and the run is finished all the same.
+    std::fs::remove_file(&file).expect("the page");
+    std::fs::create_dir(&file).expect("a folder");
+    let out = bench.train("runs", &["--resume"]).output().expect("s3");
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    let said = stderr.lines().filter(|l| l.starts_with("no report.html: "));
+    assert!(out.status.success() && said.count() == 1, "{stderr}");
 }
 
 /// The last value of a layer or latent equals the last line of `dynamics.jsonl`.
@@ -105,7 +111,7 @@ fn the_record_holds_the_dynamics(bench: &Bench, run: &Path) {
 #[test]
 fn several_runs_stand_side_by_side_with_their_seeds_as_a_band() {
     let bench = Bench::new();
-    let settings = ["--set", "epochs=2"];
+    let settings = ["--set", "epochs=2", "--no-report"];
     for seed in ["1", "2"] {
         succeed(bench.train("runs", &settings).args(["--seed", seed]));
     }
@@ -117,6 +123,10 @@ fn several_runs_stand_side_by_side_with_their_seeds_as_a_band() {
         .expect("the folder")
         .map(|e| e.expect("an entry").path().display().to_string())
         .collect();
+    let pages = runs
+        .iter()
+        .filter(|r| Path::new(r).join("report.html").exists());
+    assert_eq!(pages.count(), 1, "of the run without --no-report");
     let mut args: Vec<&str> = runs.iter().map(String::as_str).collect();
     assert!(refusal(bench.s3(&["report"]).args(&args)).contains("--output"));
     args.extend(["-o", "all.html", "--no-answers"]);

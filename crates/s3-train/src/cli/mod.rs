@@ -12,6 +12,7 @@ mod plot;
 mod progress;
 mod report;
 
+use crate::one_line;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use progress::Progress;
@@ -98,6 +99,9 @@ struct TrainArgs {
     /// Seconds between checkpoints within an epoch; changes no result.
     #[arg(long, default_value_t = 300)]
     checkpoint_seconds: u64,
+    /// Writes no report.html into the folder of the finished run.
+    #[arg(long)]
+    no_report: bool,
     #[command(flatten)]
     folders: Folders,
 }
@@ -219,7 +223,14 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
         eprintln!("nothing to resume: no run of this configuration in {out}, starting it");
     }
     let outcome = train::train(&config, &places, &mut Progress::new())?;
-    Ok(conclude(&outcome, "--resume goes on"))
+    let code = conclude(&outcome, "--resume goes on");
+    if let Outcome::Finished { folder, .. } = &outcome
+        && !args.no_report
+        && let Err(e) = report::of_run(folder, &data_dir(args.folders.data_dir.as_ref()))
+    {
+        eprintln!("no report.html: {}", one_line(&e));
+    }
+    Ok(code)
 }
 
 fn conclude(outcome: &Outcome, hint: &str) -> ExitCode {
