@@ -8,6 +8,7 @@ mod fidelity;
 mod foreign;
 mod infer;
 mod list;
+mod logs;
 mod plot;
 mod progress;
 mod report;
@@ -57,6 +58,8 @@ enum Verb {
     Compare(compare::CompareArgs),
     /// Write an HTML page of a run, or of several beside each other.
     Report(report::ReportArgs),
+    /// Write the lines of run folders as CSV, or for TensorBoard.
+    Logs(logs::LogsArgs),
     /// Draw the pictures that a JSON file describes.
     Plot(plot::PlotArgs),
     /// Show the layers of an experiment's network: parameters, operations, bytes.
@@ -144,6 +147,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Verb::Fidelity(args) => fidelity::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Compare(args) => compare::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Report(args) => report::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Logs(args) => logs::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Plot(args) => plot::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Summary(args) => show_summary(&args),
         Verb::List(args) => list::run(&args).map(|()| ExitCode::SUCCESS),
