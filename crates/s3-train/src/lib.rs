@@ -13,6 +13,7 @@ pub mod dynamics;
 pub mod eval;
 pub mod files;
 pub mod finished;
+pub mod logs;
 pub mod loss;
 pub mod observe;
 pub mod optim;

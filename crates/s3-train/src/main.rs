@@ -28,14 +28,18 @@ fn main() -> ExitCode {
     match cli::run() {
         Ok(code) => code,
         Err(e) => {
-            // One line: of each cause its first, which leaves out backtraces.
-            let first = |c: &(dyn std::error::Error + 'static)| {
-                c.to_string().lines().next().unwrap_or_default().to_string()
-            };
-            let mut causes: Vec<String> = e.chain().map(first).collect();
-            causes.dedup();
-            eprintln!("error: {}", causes.join(": "));
+            eprintln!("error: {}", one_line(&e));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Of each cause its first line, which leaves out backtraces.
+fn one_line(error: &anyhow::Error) -> String {
+    let first = |c: &(dyn std::error::Error + 'static)| {
+        c.to_string().lines().next().unwrap_or_default().to_string()
+    };
+    let mut causes: Vec<String> = error.chain().map(first).collect();
+    causes.dedup();
+    causes.join(": ")
 }

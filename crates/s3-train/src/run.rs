@@ -2,7 +2,7 @@
 //!
 //! `config.toml` (resolved), `manifest.json`, `model.json` (cost), `epochs.jsonl`,
 //! `dynamics.jsonl`, `timing.jsonl`, `last.safetensors`, `best.safetensors` (with a validation
-//! split only), `summary.json`, `lock`.
+//! split only), `summary.json`, `report.html`, `lock`.
 
 use crate::config::Config;
 use crate::files::{is_unfinished, write_atomically};

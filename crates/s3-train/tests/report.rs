@@ -3,8 +3,9 @@
 mod common;
 
 use common::{Bench, refusal, succeed};
-use s3_metrics::record::{DynamicsRecord, read_jsonl};
+use s3_metrics::record::{DynamicsRecord, EpochRecord, read_jsonl};
 use std::path::Path;
+use std::process::Command;
 
 fn page(bench: &Bench, args: &[&str], file: &Path) -> String {
     let mut command = bench.s3(&["report"]);
@@ -23,11 +24,10 @@ fn a_finished_run_is_one_page_that_needs_no_network() {
     let bench = Bench::new();
     succeed(&mut bench.train("runs", &[]));
     let run = bench.run("runs");
-    let page = page(
-        &bench,
-        &[&run.display().to_string()],
-        &run.join("report.html"),
-    );
+    let file = run.join("report.html");
+    let by_training = std::fs::read_to_string(&file).expect("the page");
+    let page = page(&bench, &[&run.display().to_string()], &file);
+    assert!(page == by_training, "training and `s3 report` differ");
     for text in [
         "tiny-",
         "WSVR of the sign latent",
@@ -46,6 +46,15 @@ fn a_finished_run_is_one_page_that_needs_no_network() {
     let open = page.matches("<figure").count();
     assert_eq!(open, page.matches("</figure>").count());
     the_record_holds_the_dynamics(&bench, &run);
+    the_tables_hold_the_lines(&bench, &run);
+    tensorboard_reads_the_events(&bench, &run);
+    // A page that cannot be written is said, and the run is finished all the same.
+    std::fs::remove_file(&file).expect("the page");
+    std::fs::create_dir(&file).expect("a folder");
+    let out = bench.train("runs", &["--resume"]).output().expect("s3");
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    let said = stderr.lines().filter(|l| l.starts_with("no report.html: "));
+    assert!(out.status.success() && said.count() == 1, "{stderr}");
 }
 
 /// The last value of a layer or latent equals the last line of `dynamics.jsonl`.
@@ -102,10 +111,108 @@ fn the_record_holds_the_dynamics(bench: &Bench, run: &Path) {
     }
 }
 
+fn the_tables_hold_the_lines(bench: &Bench, run: &Path) {
+    let name = run.display().to_string();
+    let read = |file: &str| std::fs::read_to_string(bench.path("tables").join(file)).expect(file);
+    succeed(bench.s3(&["logs", &name, "--csv"]).args(["-o", "tables"]));
+    let epochs: Vec<EpochRecord> = read_jsonl(&run.join("epochs.jsonl")).expect("epochs");
+    let dynamics: Vec<DynamicsRecord> = read_jsonl(&run.join("dynamics.jsonl")).expect("dynamics");
+    for (file, rows) in [
+        ("epochs.csv", epochs.len()),
+        ("dynamics.csv", dynamics.len()),
+        (
+            "latents.csv",
+            dynamics.iter().map(|d| d.latents.len()).sum(),
+        ),
+    ] {
+        let text = read(file);
+        let fields = |line: &str| line.split(',').count();
+        let header = fields(text.lines().next().expect("a header"));
+        assert_eq!(text.lines().count(), 1 + rows, "{file}");
+        assert!(text.lines().all(|line| fields(line) == header), "{file}");
+    }
+    // The value of a column in the last row.
+    let last = |file: &str, column: &str| -> String {
+        let text = read(file);
+        let mut header = text.lines().next().expect("a header").split(',');
+        let place = header.position(|name| name == column).expect(column);
+        let row = text.lines().next_back().expect("a row");
+        row.split(',').nth(place).expect(column).to_string()
+    };
+    let (epoch, layer) = (&epochs[2], &dynamics[dynamics.len() - 1]);
+    let latent = layer.latents.last().expect("a latent");
+    for (file, column, value) in [
+        ("epochs.csv", "test_top1", epoch.test_top1),
+        ("epochs.csv", "train_loss", Some(epoch.train_loss)),
+        ("dynamics.csv", "wsvr", layer.wsvr),
+        ("dynamics.csv", "wlvr", Some(layer.wlvr)),
+        ("latents.csv", "flips", latent.flips),
+    ] {
+        let read = last(file, column).parse().ok();
+        assert_eq!(read.map(f64::to_bits), value.map(f64::to_bits), "{column}");
+    }
+}
+
+/// A Python that has TensorBoard.
+fn python() -> Option<String> {
+    let name = std::env::var("S3_BENCH_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let output = Command::new(&name)
+        .args(["-c", "import tensorboard"])
+        .output();
+    output.is_ok_and(|o| o.status.success()).then_some(name)
+}
+
+/// Prints the tags and the steps and values of `test/top1`.
+const READ_EVENTS: &str = "
+import json, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+events = EventAccumulator(sys.argv[1], size_guidance={'scalars': 0, 'histograms': 0})
+events.Reload()
+tags = events.Tags()
+print(json.dumps({
+    'scalars': len(tags['scalars']),
+    'histograms': len(tags['histograms']),
+    'snapshots': [len(events.Histograms(tag)) for tag in tags['histograms']],
+    'top1': [[event.step, event.value] for event in events.Scalars('test/top1')],
+}))
+";
+
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn tensorboard_reads_the_events(bench: &Bench, run: &Path) {
+    let name = run.display().to_string();
+    let write = || {
+        succeed(&mut bench.s3(&["logs", &name, "--tensorboard"]));
+        std::fs::read(run.join("tensorboard/events.out.tfevents.s3")).expect("the events")
+    };
+    assert!(write() == write(), "two event files of a folder differ");
+    let Some(python) = python() else {
+        eprintln!("skipped: no Python with tensorboard (S3_BENCH_PYTHON)");
+        return;
+    };
+    let mut command = Command::new(python);
+    command
+        .args(["-c", READ_EVENTS])
+        .arg(run.join("tensorboard"));
+    let read: serde_json::Value = serde_json::from_str(&succeed(&mut command)).expect("JSON");
+    let epochs: Vec<EpochRecord> = read_jsonl(&run.join("epochs.jsonl")).expect("epochs");
+    let dynamics: Vec<DynamicsRecord> = read_jsonl(&run.join("dynamics.jsonl")).expect("dynamics");
+    // TensorBoard's scalars are f32.
+    let top1 = epochs.iter().map(|e| {
+        let value = e.test_top1.expect("an accuracy") as f32;
+        (e.epoch, f64::from(value))
+    });
+    assert_eq!(read["top1"], serde_json::json!(top1.collect::<Vec<_>>()));
+    let layers: Vec<_> = dynamics.iter().filter(|d| d.epoch == 0).collect();
+    let latents: usize = layers.iter().map(|d| d.latents.len()).sum();
+    assert_eq!(read["scalars"], 7 + 2 * layers.len());
+    assert_eq!(read["histograms"], latents);
+    assert_eq!(read["snapshots"], serde_json::json!(vec![4; latents]));
+}
+
 #[test]
 fn several_runs_stand_side_by_side_with_their_seeds_as_a_band() {
     let bench = Bench::new();
-    let settings = ["--set", "epochs=2"];
+    let settings = ["--set", "epochs=2", "--no-report"];
     for seed in ["1", "2"] {
         succeed(bench.train("runs", &settings).args(["--seed", seed]));
     }
@@ -117,8 +224,17 @@ fn several_runs_stand_side_by_side_with_their_seeds_as_a_band() {
         .expect("the folder")
         .map(|e| e.expect("an entry").path().display().to_string())
         .collect();
+    let pages = runs
+        .iter()
+        .filter(|r| Path::new(r).join("report.html").exists());
+    assert_eq!(pages.count(), 1, "of the run without --no-report");
     let mut args: Vec<&str> = runs.iter().map(String::as_str).collect();
     assert!(refusal(bench.s3(&["report"]).args(&args)).contains("--output"));
+    let mut logs = bench.s3(&["logs", "--csv", "-o", "all"]);
+    assert_eq!(succeed(logs.args(&args)).lines().count(), 3 * runs.len());
+    let twice = [args[0], args[0]];
+    let refused = refusal(bench.s3(&["logs", "--csv", "-o", "all"]).args(twice));
+    assert!(refused.contains("another run writes to"), "{refused}");
     args.extend(["-o", "all.html", "--no-answers"]);
     let page = page(&bench, &args, &bench.path("all.html"));
     assert!(page.contains("Side by side") && page.contains("Size against accuracy"));

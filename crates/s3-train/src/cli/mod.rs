@@ -8,10 +8,12 @@ mod fidelity;
 mod foreign;
 mod infer;
 mod list;
+mod logs;
 mod plot;
 mod progress;
 mod report;
 
+use crate::one_line;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use progress::Progress;
@@ -56,6 +58,8 @@ enum Verb {
     Compare(compare::CompareArgs),
     /// Write an HTML page of a run, or of several beside each other.
     Report(report::ReportArgs),
+    /// Write the lines of run folders as CSV, or for TensorBoard.
+    Logs(logs::LogsArgs),
     /// Draw the pictures that a JSON file describes.
     Plot(plot::PlotArgs),
     /// Show the layers of an experiment's network: parameters, operations, bytes.
@@ -98,6 +102,9 @@ struct TrainArgs {
     /// Seconds between checkpoints within an epoch; changes no result.
     #[arg(long, default_value_t = 300)]
     checkpoint_seconds: u64,
+    /// Writes no report.html into the folder of the finished run.
+    #[arg(long)]
+    no_report: bool,
     #[command(flatten)]
     folders: Folders,
 }
@@ -140,6 +147,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Verb::Fidelity(args) => fidelity::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Compare(args) => compare::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Report(args) => report::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Logs(args) => logs::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Plot(args) => plot::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Summary(args) => show_summary(&args),
         Verb::List(args) => list::run(&args).map(|()| ExitCode::SUCCESS),
@@ -219,7 +227,14 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
         eprintln!("nothing to resume: no run of this configuration in {out}, starting it");
     }
     let outcome = train::train(&config, &places, &mut Progress::new())?;
-    Ok(conclude(&outcome, "--resume goes on"))
+    let code = conclude(&outcome, "--resume goes on");
+    if let Outcome::Finished { folder, .. } = &outcome
+        && !args.no_report
+        && let Err(e) = report::of_run(folder, &data_dir(args.folders.data_dir.as_ref()))
+    {
+        eprintln!("no report.html: {}", one_line(&e));
+    }
+    Ok(code)
 }
 
 fn conclude(outcome: &Outcome, hint: &str) -> ExitCode {

@@ -1,0 +1,80 @@
+//! The lines of run folders as CSV, or for TensorBoard.
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use s3_train::config::Config;
+use s3_train::files::write_together;
+use s3_train::logs::Logs;
+use s3_train::run::RunFolder;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub(crate) struct LogsArgs {
+    /// Run folders, finished or not.
+    #[arg(required = true)]
+    runs: Vec<PathBuf>,
+    #[command(flatten)]
+    format: Format,
+    /// Folder of the files, made where there is none; of several runs each gets a folder of its name below it
+    /// [default: csv or tensorboard in the run's folder].
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Format {
+    /// Tables: epochs.csv, dynamics.csv, latents.csv.
+    #[arg(long)]
+    csv: bool,
+    /// An event file: scalars, and histograms of the latents.
+    #[arg(long)]
+    tensorboard: bool,
+}
+
+pub(crate) fn run(args: &LogsArgs) -> Result<()> {
+    let mut folders = BTreeSet::new();
+    for run in &args.runs {
+        let folder = folder(run, args)?;
+        let shown = folder.display();
+        ensure!(
+            folders.insert(folder.clone()),
+            "{}: another run writes to {shown} already",
+            run.display()
+        );
+        let logs = Logs::read(run)?;
+        let files: Vec<(&str, Vec<u8>)> = match args.format.csv {
+            true => logs
+                .csv()
+                .map(|(name, text)| (name, text.into_bytes()))
+                .into(),
+            false => vec![logs.tensorboard()?],
+        };
+        std::fs::create_dir_all(&folder).with_context(|| format!("creating {shown}"))?;
+        let files: Vec<(PathBuf, Vec<u8>)> = files
+            .into_iter()
+            .map(|(name, bytes)| (folder.join(name), bytes))
+            .collect();
+        let together: Vec<(&Path, &[u8])> = files
+            .iter()
+            .map(|(path, bytes)| (path.as_path(), bytes.as_slice()))
+            .collect();
+        write_together(&together)?;
+        for (path, _) in &files {
+            say!("{}", path.display());
+        }
+    }
+    Ok(())
+}
+
+/// Where the files of `run` go.
+fn folder(run: &Path, args: &LogsArgs) -> Result<PathBuf> {
+    let config = Config::load(&RunFolder::open(run)?.config(), &[])?;
+    Ok(match &args.output {
+        Some(folder) if args.runs.len() == 1 => folder.clone(),
+        Some(folder) => folder.join(config.run_name()?),
+        None if args.format.csv => run.join("csv"),
+        None => run.join("tensorboard"),
+    })
+}
