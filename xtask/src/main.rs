@@ -5,9 +5,9 @@
 //! | `ci` | the one test command: formatting, lints, tests, documentation, arrows |
 //! | `deps` | checks the crates' arrows and the invariants that sources show |
 //! | `bench NAME` | measures; `--report FILE` writes what was measured as a page |
-//! | `repro NAME` | trains the rows of a table of the paper, writes its page; `--check` compares |
+//! | `repro NAME` | trains what a figure or a table of the paper needs, writes its page; `--check` compares |
 //! | `data fetch`, `data verify` | gets the public data sets, checks what is there |
-//! | `demo`, `train`, `eval`, `export`, `infer`, `fidelity`, `compare`, `report`, `list`, `summary` | builds the `s3` binary and becomes it |
+//! | `demo`, `train`, `eval`, `export`, `infer`, `fidelity`, `compare`, `report`, `logs`, `plot`, `list`, `summary` | builds the `s3` binary and becomes it |
 //!
 //! This package is glue: it links no crate of the workspace, so that it builds in seconds and a
 //! command that only forwards does not wait for the tensor library twice. What a verb of `s3`
@@ -50,7 +50,7 @@ enum Command {
     /// Measures the training step and the integer kernels, beside others where they are installed
     #[command(subcommand)]
     Bench(bench::Name),
-    /// Trains the rows of a table of the paper and writes its page of results
+    /// Trains what a figure or a table of the paper needs and writes its page of results
     #[command(subcommand)]
     Repro(repro::Name),
     /// Gets the public data sets, or checks what is there
@@ -74,6 +74,10 @@ enum Command {
     Compare(Forwarded),
     /// Writes an HTML page of runs: RUN... (forwarded to s3)
     Report(Forwarded),
+    /// Writes the lines of run folders as CSV or for TensorBoard: RUN... (forwarded to s3)
+    Logs(Forwarded),
+    /// Draws the pictures that a JSON file describes: FILE --out DIR (forwarded to s3)
+    Plot(Forwarded),
     /// Counts the operations and bytes of a network (forwarded to s3)
     Summary(Forwarded),
 }
@@ -107,6 +111,8 @@ fn main() -> ExitCode {
         Command::List(forwarded) => forward("list", &forwarded),
         Command::Compare(forwarded) => forward("compare", &forwarded),
         Command::Report(forwarded) => forward("report", &forwarded),
+        Command::Logs(forwarded) => forward("logs", &forwarded),
+        Command::Plot(forwarded) => forward("plot", &forwarded),
         Command::Summary(forwarded) => forward("summary", &forwarded),
     };
     result.unwrap_or_else(|error| {

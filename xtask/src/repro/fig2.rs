@@ -110,6 +110,7 @@ fn pictures(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
     };
     let mut at = vec![0, layers.len() / 2, layers.len().saturating_sub(1)];
     at.dedup();
+    let mut drawn = Vec::new();
     for i in at {
         let Some((layer, _)) = layers.get(i) else {
             continue;
@@ -119,14 +120,13 @@ fn pictures(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
             .filter_map(|(name, layers)| Some(json!({"name": name, "density": layers.get(i)?.1})))
             .collect();
         let file = format!("{}-{}", layer.replace('.', "-"), runs.epochs);
-        let caption = format!("Density of the continuous weights of {layer}");
-        let picture = json!({
-            "file": file, "kind": "densities", "title": "",
+        drawn.push(json!({
+            "file": file, "kind": "densities", "title": layer,
             "x": {"label": "w / max|w|", "scale": "plain"}, "y": {"label": "density", "scale": "plain"},
             "densities": shown,
-        });
-        page.picture(plan, &caption, picture);
+        }));
     }
+    page.pictures(plan, "Density of the continuous weights of a layer", drawn);
 }
 
 #[cfg(test)]

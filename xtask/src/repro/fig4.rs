@@ -208,10 +208,11 @@ fn claims(page: &mut Page, runs: &Runs<'_>) {
 fn pictures(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
     for (key, label) in [
         ("wsvr", "WSVR"),
-        ("wsvr_with_zero", "WSVR, 0 as a third sign"),
+        ("wsvr_with_zero", "WSVR, 0 a third sign"),
         ("wsvr_latent", "WSVR of w_sign"),
         ("wlvr", "WLVR"),
     ] {
+        let mut drawn = Vec::new();
         for row in runs.rows {
             let Some(record) = runs.of(row).first().copied() else {
                 continue;
@@ -223,10 +224,10 @@ fn pictures(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
                 .collect();
             if !curves.is_empty() {
                 let file = format!("{}-{}-{key}", row.name, runs.epochs);
-                let caption = format!("{label} of every quantized layer, {}", row.name);
-                page.picture(plan, &caption, layer_curves(&file, label, &curves));
+                drawn.push(layer_curves(&file, row.name, label, &curves));
             }
         }
+        page.pictures(plan, &format!("{label} of every quantized layer"), drawn);
     }
 }
 

@@ -75,18 +75,17 @@ pub(super) fn ablation(page: &mut Page, runs: &Runs<'_>) {
 /// Training loss and test accuracy over the epochs, as the paper's figures have them.
 pub(super) fn curves(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
     let several = |key: &str| runs.records.iter().any(|r| numbers(&r[key]).len() > 1);
-    if several("train_losses") {
-        let file = format!("loss-{}", runs.epochs);
-        let loss = ["training loss", "plain"];
-        let picture = seed_bands(&file, loss, "train_losses", runs);
-        page.picture(plan, "Training loss after each epoch", picture);
+    let mut drawn = Vec::new();
+    for (key, file, label, scale) in [
+        ("train_losses", "loss", "training loss", "plain"),
+        ("test_top1", "top1", "test top-1", "percent"),
+    ] {
+        if several(key) {
+            let file = format!("{file}-{}", runs.epochs);
+            drawn.push(seed_bands(&file, [label, scale], key, runs));
+        }
     }
-    if several("test_top1") {
-        let file = format!("top1-{}", runs.epochs);
-        let top1 = ["test top-1", "percent"];
-        let picture = seed_bands(&file, top1, "test_top1", runs);
-        page.picture(plan, "Test top-1 after each epoch", picture);
-    }
+    page.pictures(plan, "Training loss and test top-1 after each epoch", drawn);
 }
 
 #[cfg(test)]

@@ -74,15 +74,23 @@ impl Page {
         self.row(&rule);
     }
 
-    /// Adds a picture, `{"file", "kind", ...}`; `caption` is what a reader who does not see it is told.
-    pub(super) fn picture(&mut self, plan: &Plan, caption: &str, picture: Value) {
-        let file = picture["file"].as_str().unwrap_or_default();
-        let path = format!("{}/{file}", plan.name);
-        self.line(&format!(
-            "\n<figure><picture><source media=\"(prefers-color-scheme: dark)\" srcset=\"{path}-dark.svg\">\
-             <img alt=\"{caption}\" src=\"{path}.svg\"></picture><figcaption>{caption}</figcaption></figure>"
-        ));
-        self.pictures.push(picture);
+    /// Adds pictures, `{"file", "kind", "title", ...}`, side by side where there is room; `caption` is above them.
+    pub(super) fn pictures(&mut self, plan: &Plan, caption: &str, pictures: Vec<Value>) {
+        if pictures.is_empty() {
+            return;
+        }
+        self.line(&format!("\n{caption}:\n"));
+        for picture in &pictures {
+            let word = |key: &str| picture[key].as_str().unwrap_or_default().to_owned();
+            let (path, title) = (format!("{}/{}", plan.name, word("file")), word("title"));
+            let alt = format!("{caption}, {title}");
+            let alt = alt.trim_end_matches(", ");
+            self.line(&format!(
+                "<picture><source media=\"(prefers-color-scheme: dark)\" srcset=\"{path}-dark.svg\">\
+                 <img alt=\"{alt}\" src=\"{path}.svg\"></picture>"
+            ));
+        }
+        self.pictures.extend(pictures);
     }
 
     /// The files of the pictures.
@@ -95,13 +103,18 @@ impl Page {
 }
 
 /// One curve a layer over the epochs, in %.
-pub(super) fn layer_curves(file: &str, label: &str, curves: &[(String, Vec<(f64, f64)>)]) -> Value {
+pub(super) fn layer_curves(
+    file: &str,
+    title: &str,
+    label: &str,
+    curves: &[(String, Vec<(f64, f64)>)],
+) -> Value {
     let curves: Vec<Value> = curves
         .iter()
         .map(|(name, points)| json!({"name": name, "points": points}))
         .collect();
     json!({
-        "file": file, "kind": "layer_curves", "title": "",
+        "file": file, "kind": "layer_curves", "title": title,
         "x": {"label": "epoch", "scale": "plain"}, "y": {"label": label, "scale": "percent"},
         "curves": curves,
     })

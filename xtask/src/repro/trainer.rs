@@ -76,6 +76,9 @@ impl<'a> Trainer<'a> {
         if let Some(checkpoint) = start {
             set(&format!("init_from={}", json!(checkpoint)));
         }
+        if self.options.is_smoke() {
+            command.arg("--no-report");
+        }
         command.arg("--out").arg(&self.options.out);
         if let Some(folder) = &self.options.data_dir {
             command.arg("--data-dir").arg(folder);
