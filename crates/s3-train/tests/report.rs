@@ -153,13 +153,17 @@ fn the_tables_hold_the_lines(bench: &Bench, run: &Path) {
     }
 }
 
-/// A Python that has TensorBoard.
-fn python() -> Option<String> {
+/// A Python that has this module; a test that needs one and has none says so.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn python(module: &str) -> Option<String> {
     let name = std::env::var("S3_BENCH_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let output = Command::new(&name)
-        .args(["-c", "import tensorboard"])
-        .output();
-    output.is_ok_and(|o| o.status.success()).then_some(name)
+    let import = format!("import {module}");
+    let output = Command::new(&name).args(["-c", &import]).output();
+    if output.is_ok_and(|o| o.status.success()) {
+        return Some(name);
+    }
+    eprintln!("skipped: no Python with {module} (S3_BENCH_PYTHON)");
+    None
 }
 
 /// Prints the tags and the steps and values of `test/top1`.
@@ -177,7 +181,6 @@ print(json.dumps({
 }))
 ";
 
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn tensorboard_reads_the_events(bench: &Bench, run: &Path) {
     let name = run.display().to_string();
     let write = || {
@@ -185,8 +188,7 @@ fn tensorboard_reads_the_events(bench: &Bench, run: &Path) {
         std::fs::read(run.join("tensorboard/events.out.tfevents.s3")).expect("the events")
     };
     assert!(write() == write(), "two event files of a folder differ");
-    let Some(python) = python() else {
-        eprintln!("skipped: no Python with tensorboard (S3_BENCH_PYTHON)");
+    let Some(python) = python("tensorboard") else {
         return;
     };
     let mut command = Command::new(python);
@@ -207,6 +209,52 @@ fn tensorboard_reads_the_events(bench: &Bench, run: &Path) {
     assert_eq!(read["scalars"], 7 + 2 * layers.len());
     assert_eq!(read["histograms"], latents);
     assert_eq!(read["snapshots"], serde_json::json!(vec![4; latents]));
+}
+
+#[test]
+fn numpy_finds_the_rates_of_the_snapshots() {
+    let Some(python) = python("numpy") else {
+        return;
+    };
+    let bench = Bench::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/check_dynamics.py");
+    for method in [
+        r#"{name="s3",bits=3}"#,
+        r#"{name="twn"}"#,
+        r#"{name="fp32"}"#,
+    ] {
+        // Nothing depends on the length of the run, so that one epoch is the first of two.
+        let folder = |epochs: &str| {
+            let out = format!("{}-{epochs}", &method[7..9]);
+            let mut command =
+                bench.train(&out, &["--no-report", "--set", &format!("method={method}")]);
+            for setting in [
+                "lr.schedule=\"constant\"",
+                "alpha.schedule=\"constant\"",
+                &format!("epochs={epochs}"),
+            ] {
+                command.args(["--set", setting]);
+            }
+            succeed(&mut command);
+            bench.run(&out)
+        };
+        let (first, second) = (folder("1"), folder("2"));
+        let file = |run: &Path, name: &str| run.join(name).display().to_string();
+        let check = |before: &Path| {
+            let mut command = Command::new(&python);
+            command.arg(&script);
+            command.args([
+                file(before, "last.safetensors"),
+                file(&second, "last.safetensors"),
+            ]);
+            command.arg(file(&second, "dynamics.jsonl"));
+            command
+        };
+        let said = succeed(&mut check(&first));
+        assert!(said.starts_with("epoch 2: "), "{said}");
+        // Against itself nothing has moved: a check that always passes would pass here.
+        assert!(!check(&second).output().expect("runs").status.success());
+    }
 }
 
 #[test]
