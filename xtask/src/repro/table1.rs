@@ -1,8 +1,8 @@
 //! Table 1 on CIFAR-10: every method on ResNet-20, with one recipe file each.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::page::{Page, Runs, numbers, spread};
+use super::page::{Page, Runs, mean, numbers, spread};
 use super::plan::{Plan, Row};
 
 pub(super) const PLAN: Plan = Plan {
@@ -125,7 +125,33 @@ of its table, not against the published figure, which had 90 to 400 epochs.
 ";
 
 fn page(plan: &Plan, records: &[Value]) -> Page {
-    Page::new(INTRODUCTION).sections(plan, records, table)
+    Page::new(INTRODUCTION).sections(plan, records, |page, runs| {
+        table(page, runs);
+        page.pictures(
+            plan,
+            "Accuracy over packed size, by the operation of the quantized layers",
+            scatter(runs).into_iter().collect(),
+        );
+    })
+}
+
+/// The mean accuracy of every finished row over the bytes of its packed weights.
+fn scatter(runs: &Runs<'_>) -> Option<Value> {
+    let point = |row: &Row| {
+        let first = runs.of(row).first().copied()?;
+        let kib = first["bytes"].as_f64()? / 1024.0;
+        let top1 = mean(&runs.top1(row.name)) / 100.0;
+        let operation = first["operation"].as_str()?.replace('_', " ");
+        Some(json!({"name": row.name, "group": operation, "x": kib, "y": top1}))
+    };
+    let points: Vec<Value> = runs.rows.iter().filter_map(point).collect();
+    (!points.is_empty()).then(|| {
+        json!({
+            "file": format!("size-{}", runs.epochs), "kind": "labelled_points", "title": "", "size": [720, 480],
+            "x": {"label": "packed size (KiB)", "scale": "log"}, "y": {"label": "test top-1", "scale": "percent"},
+            "points": points,
+        })
+    })
 }
 
 fn table(page: &mut Page, runs: &Runs<'_>) {
@@ -182,7 +208,6 @@ fn table(page: &mut Page, runs: &Runs<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn record(name: &str, seed: u32, top1: f64) -> Value {
         json!({
