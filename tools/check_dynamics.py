@@ -42,11 +42,9 @@ def main(before, after, records):
 
     def compare(layer, name, found, expected):
         nonlocal compared, worst
-        if expected is None:
-            return
-        compared, worst = compared + 1, max(worst, abs(found - expected))
-        if abs(found - expected) > ROUNDING:
+        if expected is None or not abs(found - expected) <= ROUNDING:
             sys.exit(f"{records}: epoch {last}, {layer}: {name} is {expected}, numpy has {found}")
+        compared, worst = compared + 1, max(worst, abs(found - expected))
 
     for line in (line for line in lines if line["epoch"] == last):
         layer = line["layer"]
@@ -64,6 +62,8 @@ def main(before, after, records):
             if latent["name"] == "w_sign":
                 found = np.mean(np.sign(a) * np.sign(b) < 0)
                 compare(layer, "wsvr_latent", found, line["wsvr_latent"])
+    if compared == 0:
+        sys.exit(f"{records}: no rate of epoch {last}")
     print(f"epoch {last}: {compared} rates, the largest difference is {worst:.1e}")
 
 

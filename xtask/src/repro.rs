@@ -8,8 +8,8 @@
 //!
 //! The records are small and tracked, so that the runs of a page may be made on several days and machines:
 //! what has a record (of the same row, epochs and seed) is not trained again until its line is removed, and a
-//! run that two pages need is trained once while its folder is there. `--check` writes the page anew in memory
-//! and compares.
+//! run that two pages need is trained once while its folder is there. `--redraw` writes the page from the records alone, and
+//! `--check` compares.
 //!
 //! A page is one file here with its rows, and one line in [`Name`].
 
@@ -50,7 +50,7 @@ pub(crate) enum Name {
     #[command(name = "table3-cifar10")]
     Table3(Options),
     /// Table 4 on CIFAR-10, Figures 6 and 7: accuracy over the number of epochs
-    #[command(name = "table4-cifar10", alias = "epochs")]
+    #[command(name = "table4-cifar10", visible_alias = "epochs")]
     Table4(Options),
     /// Table 5 on CIFAR-10: S3's shifts against a staircase
     #[command(name = "table5-cifar10")]

@@ -18,7 +18,7 @@ pub(super) const PLAN: Plan = Plan {
     ],
     epochs: [&[30], &[150]],
     seeds: 1,
-    layers: &["wsvr", "wsvr_with_zero", "wsvr_latent", "wlvr"],
+    layers: &["wsvr", "wsvr_with_zero", "wsvr_latent", "flips", "wlvr"],
     page,
 };
 
@@ -31,36 +31,69 @@ const INTRODUCTION: &str = "\
 # Figure 4: weight dynamics of ResNet-20 on CIFAR-10
 
 Written by `cargo xtask repro fig4`, from the records of the runs in fig4.jsonl; `--check` compares. The paper's setting is
-150 epochs with a snapshot every 10 (`--budget full`); a shorter run takes 15 snapshots as well. The rows are the recipes
+150 epochs with a snapshot every 10 (`--budget full`); a shorter run takes as many of them, or one an epoch. The rows are the recipes
 `xtask/experiments/cifar10/resnet20-ROW.toml`: full precision, a ternary quantizer (TWN), S3 with 2 bits as the authors
-start it, and S3 from a narrow start. The images are a JPEG copy of CIFAR-10.
+start it, and S3 from a narrow start.
 
-- *WSVR*: the share of a layer's weights, of those that the network computes with, that have the opposite sign of the
-  snapshot before; a weight that is 0 at either counts as unchanged. *With 0 as a third sign* it counts as changed: the paper
-  does not say which it means. *WSVR of w_sign*: of S3's sign latent, which also moves where the weight is 0.
+- *WSVR*: the share of a layer's weights whose sign differs from the snapshot before. The paper does not say what the sign of
+  0 is, nor whether a network's sign is that of the weight it computes with or of the continuous weight behind it. Three
+  readings are kept apart: *no sign at 0* (both non-zero and opposite: a ternary weight that steps through 0 never counts),
+  *0 a third sign*, and *latent* (the sign of the continuous weight before the quantizer, of `w_sign` in S3). Of full
+  precision all three are the same.
 - *WLVR*: the share of weights within 3 % of the layer's largest; of a discrete layer the share that is 0.
-- Tables give the mean over the quantized layers (all but the first and the last); every curve is one layer, pale at the
-  front of the network and dark at its end, of seed 1.
+- Tables give the mean over the quantized layers (all but the first and the last) and over the seeds; every curve is one
+  layer of the first seed, pale at the front of the network and dark at its end. Two pictures side by side have axes of their own.
+- A WSVR over fewer epochs than the paper's 10 is smaller than the paper's: compare shapes and rows, not sizes.
 
-What the paper says of its Figure 4 (section 5.2):
+What the paper says of its Figure 4 (section 5.2), of networks over 91 %:
 
 1. full precision has high WSVRs at the beginning, which decrease to zero in the end;
 2. the WSVRs of the ternary quantizer are low during the whole training;
 3. S3's WSVRs differ from full precision initially and align with it in the rest of the training;
-4. full precision's WLVRs rise, the quantizer's fall, S3's follow full precision.
+4. full precision's WLVRs are low early and rise, the quantizer's fall, S3's trend aligns better with full precision's.
 ";
+
+/// What a sign is.
+struct Reading {
+    name: &'static str,
+    /// The key of full precision, of the quantizer and of S3.
+    keys: [&'static str; 3],
+}
+
+impl Reading {
+    fn key_of(&self, row: &str) -> &'static str {
+        match row {
+            FLOAT => self.keys[0],
+            QUANTIZER => self.keys[1],
+            _ => self.keys[2],
+        }
+    }
+}
+
+const READINGS: [Reading; 3] = [
+    Reading {
+        name: "no sign at 0",
+        keys: ["wsvr"; 3],
+    },
+    Reading {
+        name: "0 a third sign",
+        keys: ["wsvr_with_zero"; 3],
+    },
+    Reading {
+        name: "latent",
+        keys: ["flips", "flips", "wsvr_latent"],
+    },
+];
 
 fn page(plan: &Plan, records: &[Value]) -> Page {
     Page::new(INTRODUCTION).sections(plan, records, |page, runs| {
         accuracy(page, runs);
-        rates(page, runs, "WSVR between snapshots", "wsvr");
-        rates(
-            page,
-            runs,
-            "WSVR of w_sign between snapshots",
-            "wsvr_latent",
-        );
-        rates(page, runs, "WLVR", "wlvr");
+        for reading in READINGS {
+            rates(page, runs, &format!("WSVR, {}", reading.name), |row| {
+                reading.key_of(row)
+            });
+        }
+        rates(page, runs, "WLVR", |_| "wlvr");
         claims(page, runs);
         pictures(plan, page, runs);
     })
@@ -90,9 +123,10 @@ fn shown(n: usize) -> Vec<usize> {
     at
 }
 
-fn rates(page: &mut Page, runs: &Runs<'_>, title: &str, key: &str) {
+fn rates(page: &mut Page, runs: &Runs<'_>, title: &str, key_of: impl Fn(&str) -> &'static str) {
     let mut curves = Vec::new();
     for row in runs.rows {
+        let key = key_of(row.name);
         let of_seeds: Vec<_> = runs.of(row).iter().map(|r| mean_curve(r, key)).collect();
         if of_seeds.iter().any(|c| !c.is_empty()) {
             curves.push((row.name, of_seeds));
@@ -118,28 +152,54 @@ fn rates(page: &mut Page, runs: &Runs<'_>, title: &str, key: &str) {
     }
 }
 
+/// Two numbers that differ by less than this share of the larger one are called alike.
+const ALIKE: f64 = 0.2;
+/// A layer's WLVR moves where it changes by more than this share of its weights.
+const MOVED: f64 = 0.005;
+
+type Mean = Vec<(f64, f64)>;
+
 /// The mean distance between two curves over the snapshots after the first third.
-fn distance(a: &[(f64, f64)], b: &[(f64, f64)]) -> f64 {
+fn distance(a: &Mean, b: &Mean) -> f64 {
     let both: Vec<f64> = a.iter().zip(b).map(|(a, b)| (a.1 - b.1).abs()).collect();
     mean(&both[both.len() / 3..])
 }
 
-/// How many layers end above where they begin, and how many there are.
-fn rising(record: &Value, key: &str) -> (usize, usize) {
-    let layers = quantized(record).into_iter().map(|l| points(l, key));
-    let ends: Vec<(f64, f64)> = layers
-        .filter_map(|p| Some((p.first()?.1, p.last()?.1)))
-        .collect();
-    (ends.iter().filter(|(a, b)| b > a).count(), ends.len())
+/// 1 where a layer's WLVR rises from the first snapshot after the start to the last, -1 where it falls, 0 where
+/// it does not move.
+fn trends(record: &Value) -> Vec<i32> {
+    let layers = quantized(record).into_iter().map(|l| points(l, "wlvr"));
+    layers
+        .filter_map(|p| {
+            let change = p.last()?.1 - p.get(1)?.1;
+            Some(i32::from(change > MOVED) - i32::from(change < -MOVED))
+        })
+        .collect()
 }
 
-/// The paper's claims with our numbers, of seed 1 each.
+/// The paper's claims with our numbers, for every seed that full precision and the quantizer have.
 fn claims(page: &mut Page, runs: &Runs<'_>) {
-    let first = |name| runs.named(name).first().copied();
-    let (Some(float), Some(quantizer)) = (first(FLOAT), first(QUANTIZER)) else {
-        return;
+    let of = |name: &str, seed: &Value| {
+        let mut found = runs.named(name).into_iter();
+        found.find(|r| r["seed"] == *seed)
     };
-    page.line("\nThe claims, each with the rule that decides it:\n");
+    for float in runs.named(FLOAT) {
+        let seed = &float["seed"];
+        let Some(quantizer) = of(QUANTIZER, seed) else {
+            continue;
+        };
+        page.line(&format!(
+            "\nThe claims, of seed {seed} alone, each with the rule that decides it:\n"
+        ));
+        let s3: Vec<(&str, &Value)> = [S3, NARROW]
+            .into_iter()
+            .filter_map(|name| Some((name, of(name, seed)?)))
+            .collect();
+        claims_of(page, float, quantizer, &s3);
+    }
+}
+
+fn claims_of(page: &mut Page, float: &Value, quantizer: &Value, s3: &[(&str, &Value)]) {
     let verdict = |holds: bool| {
         if holds {
             "**holds**"
@@ -147,76 +207,89 @@ fn claims(page: &mut Page, runs: &Runs<'_>) {
             "**does not hold**"
         }
     };
-    let wsvr = |r| mean_curve(r, "wsvr");
-    let ends = |c: &[(f64, f64)]| {
+    let ends = |c: &Mean| {
         let of = |p: Option<&(f64, f64)>| p.map_or(f64::NAN, |p| 100.0 * p.1);
         (of(c.first()), of(c.last()))
     };
-    let (f, q) = (wsvr(float), wsvr(quantizer));
+    let f = mean_curve(float, "wsvr");
     let (begin, end) = ends(&f);
     page.line(&format!(
-        "1. {} (the last interval has less than a quarter of the first): full precision's mean WSVR goes from \
-         {begin:.2} % to {end:.2} %.",
+        "1. Full precision's mean WSVR goes from {begin:.2} % in the first interval to {end:.2} % in the last: the claim \
+         {} (less than a quarter is left).",
         verdict(end < begin / 4.0)
     ));
-    let most = q.iter().zip(&f).filter(|(q, f)| q.1 < f.1).count();
-    let (q_begin, q_end) = ends(&q);
-    page.line(&format!(
-        "2. {} (below full precision in every interval, and less than half of it in the first): the quantizer's mean \
-         WSVR goes from {q_begin:.2} % to {q_end:.2} %, and is the lower one in {most} of {} intervals.",
-        verdict(most == f.len() && q_begin < begin / 2.0),
-        f.len()
-    ));
-    for name in [S3, NARROW] {
-        let Some(s3) = first(name) else { continue };
-        let s = wsvr(s3);
-        let (s_begin, s_end) = ends(&s);
-        let (ours, theirs) = (distance(&s, &f), distance(&q, &f));
+    for reading in &READINGS {
+        let q = mean_curve(quantizer, reading.keys[1]);
+        let lower = q.iter().zip(&f).filter(|(q, f)| q.1 < f.1).count();
+        let ((q_begin, q_end), intervals) = (ends(&q), f.len());
         page.line(&format!(
-            "3. {name}: {} (after the first third of the snapshots closer to full precision than the quantizer is): its \
-             mean WSVR goes from {s_begin:.2} % to {s_end:.2} %; its mean distance to full precision is {:.2} points, \
-             the quantizer's {:.2}.",
-            verdict(ours < theirs),
-            100.0 * ours,
-            100.0 * theirs
+            "2. Sign: {}. The quantizer's mean WSVR goes from {q_begin:.2} % to {q_end:.2} % and is below full precision's \
+             in {lower} of {intervals} intervals: the claim {} (below in all of them, and less than half in the first).",
+            reading.name,
+            verdict(lower == intervals && q_begin < begin / 2.0)
         ));
     }
-    let mut trends = Vec::new();
-    let rises = |record: &Value, name: &str, trends: &mut Vec<String>| {
-        let (up, all) = rising(record, "wlvr");
-        trends.push(format!("{name} in {up} of {all}"));
-        2 * up > all
-    };
-    let float_rises = rises(float, FLOAT, &mut trends);
-    let quantizer_rises = rises(quantizer, QUANTIZER, &mut trends);
-    let mut s3_rises = true;
-    for name in [S3, NARROW] {
-        if let Some(s3) = first(name) {
-            s3_rises &= rises(s3, name, &mut trends);
+    for (name, record) in s3 {
+        for reading in &READINGS {
+            let s = mean_curve(record, reading.keys[2]);
+            let q = mean_curve(quantizer, reading.keys[1]);
+            let (s_begin, s_end) = ends(&s);
+            let (ours, theirs) = (distance(&s, &f), distance(&q, &f));
+            let aligned = if (ours - theirs).abs() <= ALIKE * ours.max(theirs) {
+                "does not tell the two apart"
+            } else {
+                verdict(ours < theirs)
+            };
+            page.line(&format!(
+                "3. {name}, sign: {}. Its mean WSVR goes from {s_begin:.2} % to {s_end:.2} %, full precision's from \
+                 {begin:.2} %. After the first third it is {:.2} points from full precision on average, the quantizer {:.2}: \
+                 that it aligns better {aligned}.",
+                reading.name,
+                100.0 * ours,
+                100.0 * theirs
+            ));
         }
     }
+    let float_trends = trends(float);
+    let say = |name: &str, trends: &[i32]| {
+        let count = |way: i32| trends.iter().filter(|t| **t == way).count();
+        let all = trends.len();
+        let (up, down) = (count(1), count(-1));
+        let same = trends.iter().zip(&float_trends).filter(|(a, b)| a == b);
+        let word = match (2 * up > all, 2 * down > all) {
+            (true, _) => "rises",
+            (_, true) => "falls",
+            _ => "neither rises nor falls",
+        };
+        format!(
+            "{name} {word} (up in {up}, down in {down} of {all} layers; as full precision in {})",
+            same.count()
+        )
+    };
+    let mut said = vec![
+        say(FLOAT, &float_trends),
+        say(QUANTIZER, &trends(quantizer)),
+    ];
+    said.extend(s3.iter().map(|(name, record)| say(name, &trends(record))));
     page.line(&format!(
-        "4. full precision rises: {}; the quantizer falls: {}; S3 rises: {} (in more than half of the layers the WLVR \
-         is higher at the end than at the start: {}).",
-        verdict(float_rises),
-        verdict(!quantizer_rises),
-        verdict(s3_rises),
-        trends.join(", ")
+        "4. The WLVR from the first snapshot after the start to the last, in more than half of the layers and by more than \
+         {} points: {}. The paper has full precision rise and the quantizer fall.",
+        100.0 * MOVED,
+        said.join("; ")
     ));
 }
 
 fn pictures(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
-    for (key, label) in [
-        ("wsvr", "WSVR"),
-        ("wsvr_with_zero", "WSVR, 0 a third sign"),
-        ("wsvr_latent", "WSVR of w_sign"),
-        ("wlvr", "WLVR"),
-    ] {
+    let rates = READINGS
+        .iter()
+        .map(|r| (format!("WSVR, {}", r.name), Some(r)));
+    for (label, reading) in rates.chain([("WLVR".to_owned(), None)]) {
         let mut drawn = Vec::new();
         for row in runs.rows {
             let Some(record) = runs.of(row).first().copied() else {
                 continue;
             };
+            let key = reading.map_or("wlvr", |r| r.key_of(row.name));
             let curves: Vec<_> = quantized(record)
                 .into_iter()
                 .map(|l| (l["name"].as_str().unwrap_or("?").to_owned(), points(l, key)))
@@ -224,7 +297,7 @@ fn pictures(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
                 .collect();
             if !curves.is_empty() {
                 let file = format!("{}-{}-{key}", row.name, runs.epochs);
-                drawn.push(layer_curves(&file, row.name, label, &curves));
+                drawn.push(layer_curves(&file, row.name, &label, &curves));
             }
         }
         page.pictures(plan, &format!("{label} of every quantized layer"), drawn);
@@ -239,7 +312,11 @@ mod tests {
     fn record(row: &str, wsvr: [f64; 3], wlvr: [f64; 4]) -> Value {
         let layer = |role: &str, wsvr: [f64; 3]| {
             let [a, b, c] = wsvr;
-            json!({"name": role, "role": role, "epochs": [0, 10, 20, 30], "wsvr": [null, a, b, c], "wlvr": wlvr})
+            let rates = json!([null, a, b, c]);
+            json!({
+                "name": role, "role": role, "epochs": [0, 10, 20, 30], "wsvr": rates, "wsvr_with_zero": rates,
+                "flips": rates, "wsvr_latent": rates, "wlvr": wlvr,
+            })
         };
         json!({
             "row": row, "seed": 1, "epochs": 30, "test_top1": [0.8], "zeros": 0.25,
@@ -247,35 +324,49 @@ mod tests {
         })
     }
 
+    const RISE: [f64; 4] = [0.9, 0.1, 0.2, 0.3];
+    const FALL: [f64; 4] = [0.1, 0.4, 0.3, 0.2];
+
     #[test]
     fn the_claims_are_decided_by_their_rules() {
-        let rise = [0.1, 0.1, 0.2, 0.3];
         let records = [
-            record("fp32", [0.4, 0.2, 0.05], rise),
-            record("twn", [0.1, 0.1, 0.02], [0.4, 0.4, 0.3, 0.2]),
-            record("s3-2bit", [0.05, 0.19, 0.05], rise),
+            record("fp32", [0.4, 0.2, 0.05], RISE),
+            record("twn", [0.1, 0.1, 0.02], FALL),
+            record("s3-2bit", [0.05, 0.19, 0.05], RISE),
         ];
         let text = page(&PLAN, &records).text;
         for sentence in [
-            "1. **holds** (the last interval has less than a quarter of the first): full precision's mean WSVR goes from 40.00 % to 5.00 %.",
-            "goes from 10.00 % to 2.00 %, and is the lower one in 3 of 3 intervals.",
-            "3. s3-2bit: **holds** (after",
-            "its mean distance to full precision is 0.50 points, the quantizer's 6.50.",
-            "the quantizer falls: **holds**; S3 rises: **holds**",
-            "fp32 in 2 of 2, twn in 0 of 2, s3-2bit in 2 of 2",
+            "1. Full precision's mean WSVR goes from 40.00 % in the first interval to 5.00 % in the last: the claim **holds**",
+            "is below full precision's in 3 of 3 intervals: the claim **holds**",
+            "3. s3-2bit, sign: latent.",
+            "0.50 points from full precision on average, the quantizer 6.50: that it aligns better **holds**.",
+            "fp32 rises (up in 2, down in 0 of 2 layers; as full precision in 2); twn falls (up in 0, down in 2 of 2 layers; as full precision in 0); s3-2bit rises",
             "| s3-2bit-low_variance | not run yet |",
             "| fp32 | 40.00 | 20.00 | 5.00 |",
         ] {
             assert!(text.contains(sentence), "{sentence}\n{text}");
         }
-        let opposite = page(
-            &PLAN,
-            &[
-                record("fp32", [0.1, 0.2, 0.4], rise),
-                record("twn", [0.2; 3], rise),
-            ],
+    }
+
+    #[test]
+    fn what_does_not_hold_is_said_and_without_a_run_nothing_is() {
+        let opposite = [
+            record("fp32", [0.1, 0.2, 0.4], RISE),
+            record("twn", [0.2; 3], [0.3; 4]),
+        ];
+        let text = page(&PLAN, &opposite).text;
+        assert_eq!(
+            text.matches("the claim **does not hold**").count(),
+            4,
+            "{text}"
         );
-        assert!(opposite.text.contains("1. **does not hold**"));
-        assert!(opposite.text.contains("2. **does not hold**"));
+        assert!(text.contains("twn neither rises nor falls"), "{text}");
+        assert!(!text.contains("\n3. s3"), "{text}");
+        let alone = page(&PLAN, &opposite[..1]).text;
+        assert!(!alone.contains("The claims, of seed"), "{alone}");
+        // Another seed is no partner.
+        let mut other = opposite;
+        other[1]["seed"] = json!(2);
+        assert!(!page(&PLAN, &other).text.contains("The claims, of seed"));
     }
 }

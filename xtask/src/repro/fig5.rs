@@ -2,20 +2,19 @@
 
 use serde_json::Value;
 
-use super::page::{Page, Runs, comparison, numbers, seed_bands, spread, spread_of, zeros};
+use super::page::{Page, Runs, numbers, seed_bands, spread, spread_of, zeros};
 use super::plan::{Plan, Row};
 
 /// The recipe that is varied.
 const RECIPE: &str = "s3-3bit";
 const NONE: &str = "alpha=0";
-const DEFAULT: &str = "alpha=1e-5";
 
 pub(super) const PLAN: Plan = Plan {
     name: "fig5",
     rows: &[
         Row::with(NONE, RECIPE, &["alpha.start=0.0"]),
         Row::with("alpha=1e-6", RECIPE, &["alpha.start=1e-6"]),
-        Row::with(DEFAULT, RECIPE, &["alpha.start=1e-5"]),
+        Row::with("alpha=1e-5", RECIPE, &["alpha.start=1e-5"]),
         Row::with("alpha=1e-4", RECIPE, &["alpha.start=1e-4"]),
         Row::with("alpha=1e-3", RECIPE, &["alpha.start=1e-3"]),
         Row::with("alpha=1e-2", RECIPE, &["alpha.start=1e-2"]),
@@ -32,7 +31,12 @@ const INTRODUCTION: &str = "\
 Written by `cargo xtask repro fig5`, from the records of the runs in fig5.jsonl; `--check` compares. The recipe is
 `xtask/experiments/cifar10/resnet20-s3-3bit.toml` (S3 with 3 bits as the authors start it) with a constant coefficient
 alpha of the penalty (eq. 7). The paper's figure is of ResNet-18 on ImageNet; it says that without the penalty *the training
-suffers from a convergence problem*, and that the size of alpha hardly matters. The images are a JPEG copy of CIFAR-10.
+suffers from a convergence problem*, and that the size of alpha hardly matters.
+
+The penalty moves a closed sparsity gate by at most lr alpha / (1 - momentum) = 10 lr alpha a step: 0.0039 an epoch here at
+alpha 1e-5 and the first rate, where w_sparse starts with a deviation of 0.06 to 0.12; on ImageNet it is 0.05 an epoch
+(METHODS.md 1.4). After few epochs alphas of 1e-5 and below therefore cannot differ much from none, and the alpha that does
+here what 1e-5 does on ImageNet is about 1.3e-4.
 
 - *training loss*: of the last epoch, without the penalty. *zero weights*: of the quantized layers at the end.
 - Several seeds: their mean, smallest and largest; the bands of the pictures run from the smallest to the largest.
@@ -41,9 +45,10 @@ suffers from a convergence problem*, and that the size of alpha hardly matters. 
 fn page(plan: &Plan, records: &[Value]) -> Page {
     Page::new(INTRODUCTION).sections(plan, records, |page, runs| {
         ablation(page, runs);
-        let [none, default] = [NONE, DEFAULT].map(|name| runs.top1(name));
-        let said = comparison((NONE, &none), (DEFAULT, &default));
-        page.line(&format!("\nWith the penalty and without it: {said}."));
+        page.line("\nWithout the penalty and with it:\n");
+        for row in &runs.rows[1..] {
+            page.line(&format!("- {}.", runs.comparison(NONE, row.name)));
+        }
         curves(plan, page, runs);
     })
 }
@@ -99,7 +104,7 @@ mod tests {
         let mut records = Vec::new();
         for seed in 1..=3 {
             records.push(record(NONE, seed, 0.4));
-            records.push(record(DEFAULT, seed, 0.6));
+            records.push(record("alpha=1e-5", seed, 0.6));
         }
         let page = page(&PLAN, &records);
         for words in [

@@ -44,6 +44,7 @@ impl Page {
                 epochs: n,
             };
             self.line(&format!("\n## {n} epochs\n"));
+            self.line(&runs.setting(plan));
             section(&mut self, &runs);
             runs.origins(&mut self.text);
         }
@@ -174,6 +175,51 @@ impl<'a> Runs<'a> {
         found.filter_map(last_top1).collect()
     }
 
+    /// What was trained on what, and how far it is from the paper's budget.
+    fn setting(&self, plan: &Plan) -> String {
+        let mut settings: Vec<String> = Vec::new();
+        for r in self.records.iter().filter(|r| is_result(r)) {
+            let word = |v: &Value| v.as_str().unwrap_or("?").to_owned();
+            let data = &r["data"];
+            let name = word(&data["name"]);
+            let name = match data["train_sha256"].as_str() {
+                Some(JPEG_COPY) => "a JPEG copy of CIFAR-10".to_owned(),
+                _ => name.trim_end_matches("/train").to_owned(),
+            };
+            let setting = format!(
+                "{} on {name} ({} training, {} test images), batches of {}",
+                word(&r["model"]),
+                data["train_images"],
+                data["test_images"],
+                r["batch_size"]
+            );
+            if !settings.contains(&setting) {
+                settings.push(setting);
+            }
+        }
+        let full: Vec<String> = plan.epochs[1].iter().map(u32::to_string).collect();
+        let full = full.join(", ");
+        let settings = settings.join("; ");
+        format!(
+            "{settings}. {} epochs; the full budget has {full}.\n",
+            self.epochs
+        )
+    }
+
+    /// What may be said about the accuracy of two rows, as a clause; a run that diverged is worse than any that did not.
+    pub(super) fn comparison(&self, name: &str, other: &str) -> String {
+        let of = |name: &str| {
+            let row = self.rows.iter().find(|r| r.name == name);
+            let lost = row.map_or(0, |row| self.all_of(row).len() - self.of(row).len());
+            Sample {
+                name: name.to_owned(),
+                values: self.top1(name),
+                lost,
+            }
+        };
+        comparison_of(&of(name), &of(other), ["is better", "is worse"])
+    }
+
     /// `n`, with those that diverged.
     pub(super) fn seeds(&self, row: &Row) -> String {
         let (all, done) = (self.all_of(row).len(), self.of(row).len());
@@ -187,7 +233,11 @@ impl<'a> Runs<'a> {
     pub(super) fn absence(&self, row: &Row) -> String {
         let failed = self.all_of(row).into_iter();
         let error = failed.filter_map(|r| r["error"].as_str()).next();
-        error.map_or("not run yet".to_owned(), |e| e.replace('|', "/"))
+        error.map_or("not run yet".to_owned(), |e| {
+            // The reason, without the layer and the checkpoint behind it.
+            let reason = e.split(';').next().unwrap_or(e);
+            reason.replace('|', "/")
+        })
     }
 
     /// Where the runs were made: a line for each machine, revision, type and day.
@@ -317,37 +367,63 @@ pub(super) fn spread_of(values: &[f64], digits: usize) -> String {
 /// Seeds that a claim about a difference needs on both sides.
 const SEEDS_OF_A_CLAIM: usize = 3;
 
-/// What may be said about two sets of test accuracies in %, as a clause: a difference is claimed where three
-/// seeds of each do not overlap.
-pub(super) fn comparison(a: (&str, &[f64]), b: (&str, &[f64])) -> String {
-    comparison_of(a, b, ["better", "worse"])
+/// The training images of the JPEG copy of CIFAR-10 that most of our runs had.
+const JPEG_COPY: &str = "aa5836661f34005ad30f4d21bc3aff2e5d4c5afd2486f382aa44662798f67fd6";
+
+/// One figure of each seed of a row, in %.
+pub(super) struct Sample {
+    pub(super) name: String,
+    pub(super) values: Vec<f64>,
+    /// Seeds that diverged and have none.
+    pub(super) lost: usize,
 }
 
-/// The same of any two sets of percentages; `words` say what more and what less of it is.
-pub(super) fn comparison_of(
-    (name, a): (&str, &[f64]),
-    (other, b): (&str, &[f64]),
-    [more, less]: [&str; 2],
-) -> String {
-    if a.is_empty() || b.is_empty() {
-        return format!("{name} against {other}: not run yet");
+impl Sample {
+    fn seeds(&self) -> usize {
+        self.values.len() + self.lost
     }
-    let by = mean(a) - mean(b);
-    let figures = format!(
-        "{name} {} against {other} {}, {by:+.2} points",
-        spread(a),
-        spread(b)
-    );
-    let ((a_least, a_most), (b_least, b_most)) = (range(a), range(b));
-    let few = a.len().min(b.len());
+
+    fn range(&self) -> (f64, f64) {
+        let (least, most) = range(&self.values);
+        match (self.lost, self.values.len()) {
+            (0, _) => (least, most),
+            (_, 0) => (f64::NEG_INFINITY, f64::NEG_INFINITY),
+            _ => (f64::NEG_INFINITY, most),
+        }
+    }
+
+    fn say(&self) -> String {
+        let of = format!("diverged in {} of {} seeds", self.lost, self.seeds());
+        match (self.lost, self.values.len()) {
+            (0, 0) => format!("{} (not run yet)", self.name),
+            (0, _) => format!("{} {}", self.name, spread(&self.values)),
+            (_, 0) => format!("{}, which {of},", self.name),
+            _ => format!("{} {}, which {of},", self.name, spread(&self.values)),
+        }
+    }
+}
+
+/// What may be said about two samples, as a clause: a difference is claimed where three seeds of each do not
+/// overlap. `words` say what more and what less of it is.
+pub(super) fn comparison_of(a: &Sample, b: &Sample, [more, less]: [&str; 2]) -> String {
+    let few = a.seeds().min(b.seeds());
+    let mut said = format!("{} against {}", a.say(), b.say());
+    if few == 0 {
+        return said;
+    }
+    if !a.values.is_empty() && !b.values.is_empty() {
+        let _ = write!(said, ", {:+.2} points", mean(&a.values) - mean(&b.values));
+    }
+    let ((a_least, a_most), (b_least, b_most)) = (a.range(), b.range());
+    let name = &a.name;
     if few < SEEDS_OF_A_CLAIM {
-        format!("{figures}; n = {few}: no claim about a difference")
+        format!("{said}; n = {few}: no claim about a difference")
     } else if a_least > b_most {
-        format!("{figures}: {name} is {more} in every seed")
+        format!("{said}: {name} {more} in every seed")
     } else if a_most < b_least {
-        format!("{figures}: {name} is {less} in every seed")
+        format!("{said}: {name} {less} in every seed")
     } else {
-        format!("{figures}: the seeds overlap, no difference is claimed")
+        format!("{said}: the seeds overlap, no difference is claimed")
     }
 }
 
@@ -357,13 +433,27 @@ mod tests {
 
     #[test]
     fn a_difference_is_claimed_of_three_seeds_apart() {
-        let say = |a: &[f64], b: &[f64]| comparison(("A", a), ("B", b));
+        let sample = |name: &str, values: &[f64], lost| Sample {
+            name: name.to_owned(),
+            values: values.to_vec(),
+            lost,
+        };
+        let say = |a: &[f64], lost, b: &[f64]| {
+            let words = ["is better", "is worse"];
+            comparison_of(&sample("A", a, lost), &sample("B", b, 0), words)
+        };
         let (high, low) = ([80.0, 81.0, 82.0], [78.0, 79.0, 79.5]);
-        assert!(say(&high, &low).ends_with("+2.17 points: A is better in every seed"));
-        assert!(say(&low, &high).ends_with("-2.17 points: A is worse in every seed"));
-        assert!(say(&high, &[79.0, 80.5, 78.0]).ends_with("no difference is claimed"));
-        assert!(say(&high, &low[..2]).ends_with("n = 2: no claim about a difference"));
-        assert_eq!(say(&[], &low), "A against B: not run yet");
+        assert!(say(&high, 0, &low).ends_with("+2.17 points: A is better in every seed"));
+        assert!(say(&low, 0, &high).ends_with("-2.17 points: A is worse in every seed"));
+        assert!(say(&high, 0, &[79.0, 80.5, 78.0]).ends_with("no difference is claimed"));
+        assert!(say(&high, 0, &low[..2]).ends_with("n = 2: no claim about a difference"));
+        // What diverged is no better than anything, and worse than all that did not.
+        assert!(say(&high[..2], 1, &low).ends_with("no difference is claimed"));
+        assert_eq!(
+            say(&[], 3, &low),
+            "A, which diverged in 3 of 3 seeds, against B 78.83 % (78.00 .. 79.50): A is worse in every seed"
+        );
+        assert!(say(&[], 0, &low).starts_with("A (not run yet) against B"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::page::Page;
-use super::trainer::{End, Trainer, write};
+use super::trainer::{End, Trainer, is_finished, listen, stopped, write};
 use crate::cargo::root;
 
 #[derive(Args, Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ROW", num_args = 1..)]
     only: Vec<String>,
     /// Threads of a training [default: all cores]
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) threads: Option<u32>,
     /// Folder of the data sets' files [default: $S3_DATA_DIR, else data]
     #[arg(long)]
@@ -44,13 +44,16 @@ pub(crate) struct Options {
     /// Trains nothing: fails where the page is not what the records say
     #[arg(long)]
     check: bool,
+    /// Trains nothing: writes the page and its pictures again from the records
+    #[arg(long, conflicts_with = "check")]
+    redraw: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Budget {
-    /// Seconds: two epochs of a small network on generated images; page and records stay below --out
+    /// Seconds: a few epochs of a small network on generated images; page and records stay below --out
     Smoke,
-    /// About an hour on two cores
+    /// Hours: the network and the data of the page, few epochs; what is to train is said at the start
     Small,
     /// The paper's setting
     Full,
@@ -70,6 +73,7 @@ impl Options {
             data_dir: None,
             out: out.to_path_buf(),
             check: false,
+            redraw: false,
         }
     }
 
@@ -173,8 +177,10 @@ enum Outcome {
     Known,
     /// It has one now.
     Trained,
-    /// Why it has none.
+    /// Why it has no result.
     Failed(String),
+    /// Why its record stays as it is.
+    Refused(String),
     /// Ctrl-C.
     Stopped,
 }
@@ -212,7 +218,7 @@ impl Plan {
         let found = std::fs::read_to_string(&path)
             .with_context(|| format!("reading {}", path.display()))?;
         let page = (self.page)(self, &self.records(None)?);
-        let writes = format!("cargo xtask repro {} --resume writes it", self.name);
+        let writes = format!("cargo xtask repro {} --redraw writes it", self.name);
         if found != page.text {
             bail!(
                 "{}: not what {}.jsonl says: {writes}",
@@ -247,6 +253,8 @@ impl Plan {
         };
         if !options.epochs.is_empty() {
             epochs.clone_from(&options.epochs);
+            epochs.sort_unstable();
+            epochs.dedup();
         }
         let seeds = match (options.seeds, options.budget) {
             (Some(seeds), _) => seeds,
@@ -273,9 +281,13 @@ impl Plan {
             return Ok(ExitCode::SUCCESS);
         }
         let jobs = self.jobs(options)?;
-        // Ctrl-C is the trainings' own: they end after their step, and this command behind them.
-        ctrlc::set_handler(|| {}).context("installing the Ctrl-C handler")?;
+        listen()?;
         let s3 = Trainer::new(options)?;
+        if options.redraw {
+            self.write_page(&s3, options.aside().as_deref())?;
+            println!("{}", self.page_path(options.aside().as_deref()).display());
+            return Ok(ExitCode::SUCCESS);
+        }
         self.train_all(&jobs, &s3, options)
     }
 
@@ -297,10 +309,13 @@ impl Plan {
             self.name,
             jobs.len()
         );
-        let (begun, mut failed) = (Instant::now(), 0);
+        let (begun, mut failed, mut refused) = (Instant::now(), 0, 0);
         for (i, job) in jobs.iter().enumerate() {
             let started = Instant::now();
-            let outcome = self.train(s3, options, job, &records)?;
+            let outcome = match self.train(s3, options, job, &records) {
+                _ if stopped() => Outcome::Stopped,
+                outcome => outcome?,
+            };
             let place = format!(
                 "{}/{}: {}, {} epochs, seed {}",
                 i + 1,
@@ -314,12 +329,17 @@ impl Plan {
                 Outcome::Trained => {
                     let records = self.records(aside.as_deref())?;
                     let left = epochs(&jobs[i + 1..], &records);
-                    let pace = begun.elapsed() / (open - epochs(jobs, &records)).max(1);
+                    let done = open.saturating_sub(epochs(jobs, &records));
+                    let pace = begun.elapsed() / done.max(1);
                     let (took, left) = (hours(started.elapsed()), hours(pace * left));
                     println!("{place}: {took}; at this pace {left} left");
                 }
                 Outcome::Failed(why) => {
                     failed += 1;
+                    eprintln!("{place}: {why}");
+                }
+                Outcome::Refused(why) => {
+                    refused += 1;
                     eprintln!("{place}: {why}");
                 }
                 Outcome::Stopped => {
@@ -330,8 +350,12 @@ impl Plan {
             self.write_page(s3, aside.as_deref())?;
         }
         println!("{}", self.page_path(aside.as_deref()).display());
-        if failed > 0 {
-            bail!("{failed} of {} runs have no record", jobs.len());
+        if failed + refused > 0 {
+            bail!(
+                "{}: of {} runs {failed} failed and {refused} had a record already",
+                self.name,
+                jobs.len()
+            );
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -358,13 +382,15 @@ impl Plan {
         if let Some(known) = records.iter().find(is_this) {
             // One that others started from may have been made in this very call.
             if !options.resume && before.iter().any(|r| is_this(&r)) {
-                return Ok(Outcome::Failed("has a record; --resume goes on".to_owned()));
+                return Ok(Outcome::Refused(
+                    "has a record; --resume goes on".to_owned(),
+                ));
             }
             let dtype = s3.dtype(job.row);
             if known["dtype"] != dtype {
-                return Ok(Outcome::Failed(format!(
-                    "has a record with activations {}, wanted are {dtype}: give --dtype, or remove the record",
-                    known["dtype"]
+                let word = known["dtype"].as_str().unwrap_or("?");
+                return Ok(Outcome::Refused(format!(
+                    "has a record with activations {word}, wanted are {dtype}: --dtype {word} takes it, or remove its line"
                 )));
             }
             return Ok(Outcome::Known);
@@ -379,7 +405,7 @@ impl Plan {
             if !is_finished(&folder) {
                 match self.make(s3, options, &first, None)? {
                     Outcome::Trained | Outcome::Known => {}
-                    Outcome::Failed(why) => {
+                    Outcome::Failed(why) | Outcome::Refused(why) => {
                         return Ok(Outcome::Failed(format!("starts from {name}: {why}")));
                     }
                     Outcome::Stopped => return Ok(Outcome::Stopped),
@@ -425,11 +451,6 @@ impl Plan {
 /// Whether a record is of a run that finished.
 pub(super) fn is_result(record: &Value) -> bool {
     record.get("error").is_none()
-}
-
-/// Whether a run's folder holds a finished run.
-fn is_finished(folder: &Path) -> bool {
-    folder.join("summary.json").is_file() && folder.join("last.safetensors").is_file()
 }
 
 fn hours(time: Duration) -> String {
@@ -574,7 +595,11 @@ esac
         let bench = Bench::new();
         let three = ["--seeds", "3", "--only", "twn", "--resume"];
         let error = bench.run(&three).expect_err("one diverges");
-        assert_eq!(error.to_string(), "1 of 3 runs have no record");
+        let error = error.to_string();
+        assert_eq!(
+            error,
+            "made-up: of 3 runs 1 failed and 0 had a record already"
+        );
         assert!(
             bench
                 .read("smoke/made-up.jsonl")

@@ -113,7 +113,7 @@ Written by `cargo xtask repro table1-cifar10`, from the records of the runs in t
 Every row is one recipe, `xtask/experiments/cifar10/resnet20-ROW.toml`, which says where its settings come from: its
 original's optimizer and schedule, scaled to the epochs of the table. The first convolution, the classifier and batch norms
 are in full precision in every row. Accuracy is that of the last epoch on the 10,000 test images; no epoch, seed or sample
-was chosen on them. The images are a JPEG copy of CIFAR-10, which costs every method alike: read a row against `fp32`
+was chosen on them. Where the images are a JPEG copy of CIFAR-10, it costs every method alike: read a row against `fp32`
 of its table, not against the published figure, which had 90 to 400 epochs.
 
 - *starts from*: `random`, or the table's own `fp32` run of the same seed, whose epochs come on top.

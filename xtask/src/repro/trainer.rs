@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -67,7 +68,7 @@ impl<'a> Trainer<'a> {
         set(&format!("dtype={}", self.dtype(job.row)));
         set(&format!(
             "snapshot_epochs={}",
-            (job.epochs / SNAPSHOTS).max(1)
+            job.epochs.div_ceil(SNAPSHOTS)
         ));
         job.row.settings.iter().for_each(|s| set(s));
         if self.options.is_smoke() {
@@ -96,16 +97,20 @@ impl<'a> Trainer<'a> {
         Ok(PathBuf::from(text.trim()))
     }
 
-    /// Trains a run to its end.
+    /// Trains a run to its end; one that is there is taken as it is.
     pub(super) fn train(&self, job: &Job<'_>, start: Option<&Path>, resume: bool) -> Result<End> {
         let folder = self.folder(job, start)?;
+        if is_finished(&folder) {
+            return Ok(End::Finished(folder));
+        }
         let mut command = self.command(job, start);
-        if resume {
+        if resume && folder.exists() {
             command.arg("--resume");
         }
         let (status, error) = watched(&mut command)?;
         Ok(match status.code() {
             Some(0) => End::Finished(folder),
+            _ if stopped() => End::Stopped,
             Some(130) => End::Stopped,
             _ => {
                 End::Refused(error.unwrap_or_else(|| format!("it ended without a word ({status})")))
@@ -126,6 +131,13 @@ impl<'a> Trainer<'a> {
         let found = record.get_mut("layers").and_then(Value::as_array_mut);
         for layer in found.into_iter().flatten() {
             if let Some(layer) = layer.as_object_mut() {
+                // Of the continuous weight, where the method has no latent but that.
+                if layers.contains(&"flips") {
+                    let latents = layer.get("latents").and_then(Value::as_array);
+                    let weight = latents.and_then(|l| l.iter().find(|l| l["name"] == "weight"));
+                    let flips = weight.map(|l| l["flips"].clone()).unwrap_or_default();
+                    layer.insert("flips".to_owned(), flips);
+                }
                 let always = ["name", "role", "epochs"];
                 layer.retain(|key, _| always.contains(&&**key) || layers.contains(&&**key));
             }
@@ -145,6 +157,25 @@ impl<'a> Trainer<'a> {
             .arg(folder);
         answer(&mut command).map(drop)
     }
+}
+
+/// Whether a run's folder holds a finished run.
+pub(super) fn is_finished(folder: &Path) -> bool {
+    folder.join("summary.json").is_file() && folder.join("last.safetensors").is_file()
+}
+
+/// Set by Ctrl-C, which the trainings get too: they end after their step, and this command behind them.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// # Errors
+/// A second call in a process.
+pub(super) fn listen() -> Result<()> {
+    ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed))
+        .context("installing the Ctrl-C handler")
+}
+
+pub(super) fn stopped() -> bool {
+    STOP.load(Ordering::Relaxed)
 }
 
 /// Runs a command, shows its words line by line, and keeps that of an error.
@@ -171,7 +202,10 @@ fn answer(command: &mut Command) -> Result<String> {
     let output = command.output().context("cannot run s3")?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
-        bail!("{}", words.trim().trim_start_matches("error: "));
+        match words.trim().lines().next() {
+            Some(line) => bail!("{}", line.trim_start_matches("error: ")),
+            None => bail!("s3 ended without a word ({})", output.status),
+        }
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
