@@ -34,16 +34,21 @@ struct Format {
 }
 
 pub(crate) fn run(args: &LogsArgs) -> Result<()> {
-    let mut folders = BTreeSet::new();
+    // All are read before the first is written.
+    let mut taken = BTreeSet::new();
+    let mut all = Vec::new();
     for run in &args.runs {
         let folder = folder(run, args)?;
-        let shown = folder.display();
         ensure!(
-            folders.insert(folder.clone()),
-            "{}: another run writes to {shown} already",
-            run.display()
+            taken.insert(folder.clone()),
+            "{}: another run writes to {} already",
+            run.display(),
+            folder.display()
         );
-        let logs = Logs::read(run)?;
+        all.push((folder, Logs::read(run)?));
+    }
+    for (folder, logs) in all {
+        let shown = folder.display();
         let files: Vec<(&str, Vec<u8>)> = match args.format.csv {
             true => logs
                 .csv()
