@@ -239,7 +239,7 @@ fn conclude(outcome: &Outcome, hint: &str) -> ExitCode {
 fn show_summary(args: &SummaryArgs) -> Result<ExitCode> {
     let config = Config::load(&args.experiment, &args.overrides)?;
     let device = train::device(&config)?;
-    let (image, classes) = summary::image_of(config.data.name);
+    let (image, classes) = summary::image_of(&config.data);
     let params = s3_core::Params::new(config.seed, &device);
     let resnet = config.resnet(image[2], classes)?;
     let net = s3_layers::ResNet::new(&resnet, &config.method()?, &params)?;
