@@ -7,7 +7,7 @@
 //! | `bench NAME` | measures; `--report FILE` writes what was measured as a page |
 //! | `repro NAME` | trains the rows of a table of the paper, writes its page; `--check` compares |
 //! | `data fetch`, `data verify` | gets the public data sets, checks what is there |
-//! | `demo`, `train`, `eval`, `export`, `infer`, `fidelity`, `compare`, `report`, `list`, `summary` | builds the `s3` binary and becomes it |
+//! | `demo`, `train`, `eval`, `export`, `infer`, `fidelity`, `compare`, `report`, `shards`, `list`, `summary` | builds the `s3` binary and becomes it |
 //!
 //! This package is glue: it links no crate of the workspace, so that it builds in seconds and a
 //! command that only forwards does not wait for the tensor library twice. What a verb of `s3`
@@ -74,6 +74,8 @@ enum Command {
     Compare(Forwarded),
     /// Writes an HTML page of runs: RUN... (forwarded to s3)
     Report(Forwarded),
+    /// Stores an experiment's pictures in few large files: EXPERIMENT.toml (forwarded to s3)
+    Shards(Forwarded),
     /// Counts the operations and bytes of a network (forwarded to s3)
     Summary(Forwarded),
 }
@@ -107,6 +109,7 @@ fn main() -> ExitCode {
         Command::List(forwarded) => forward("list", &forwarded),
         Command::Compare(forwarded) => forward("compare", &forwarded),
         Command::Report(forwarded) => forward("report", &forwarded),
+        Command::Shards(forwarded) => forward("shards", &forwarded),
         Command::Summary(forwarded) => forward("summary", &forwarded),
     };
     result.unwrap_or_else(|error| {

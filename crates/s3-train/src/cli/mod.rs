@@ -10,6 +10,7 @@ mod infer;
 mod list;
 mod progress;
 mod report;
+mod shards;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -55,6 +56,8 @@ enum Verb {
     Compare(compare::CompareArgs),
     /// Write an HTML page of a run, or of several beside each other.
     Report(report::ReportArgs),
+    /// Store an experiment's pictures in few large files, ready to be read one after the other.
+    Shards(shards::ShardsArgs),
     /// Show the layers of an experiment's network: parameters, operations, bytes.
     Summary(SummaryArgs),
     /// List the methods and the experiments.
@@ -137,6 +140,10 @@ pub(crate) fn run() -> Result<ExitCode> {
         Verb::Fidelity(args) => fidelity::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Compare(args) => compare::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Report(args) => report::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Shards(args) => {
+            stop_on_ctrl_c()?;
+            shards::run(&args, &STOP).map(|()| ExitCode::SUCCESS)
+        }
         Verb::Summary(args) => show_summary(&args),
         Verb::List(args) => list::run(&args).map(|()| ExitCode::SUCCESS),
     }

@@ -18,7 +18,8 @@ use super::dataset::{Dataset, Images};
 use super::error::DataError;
 use super::folder::{self, Folder, Listing};
 use super::pictures::Pictures;
-use super::shards::{self, Made, Shards, Split};
+use super::sharding::{self, Made};
+use super::shards::{Shards, Split};
 use super::view::side_of;
 use super::{DataConfig, DataName};
 
@@ -118,7 +119,7 @@ pub fn make_shards<T: Fn(Made) + Sync>(
             folder: &place.shards,
         });
         let (side, listing) = (side_of(place.size), Arc::new(listing));
-        shards::make(&place.shards, split, side, listing, skip, stop, &tell)?;
+        sharding::make(&place.shards, split, side, listing, skip, stop, &tell)?;
     }
     Ok(())
 }
@@ -166,8 +167,9 @@ mod tests {
     use std::fs;
     use std::sync::Mutex;
 
+    use super::super::batch::Batch;
     use super::super::folder::testing::{folder_of, png};
-    use super::super::loader::{Batch, Loader, LoaderConfig};
+    use super::super::loader::{Loader, LoaderConfig};
     use super::super::read::testing::real_data;
     use super::super::{AugmentConfig, DataName, Splits};
     use super::*;

@@ -25,12 +25,13 @@
 //! assert_eq!((splits.train.len(), splits.test.len()), (100, 10));
 //!
 //! let loader = Loader::new(&splits.train, &LoaderConfig::train(32, 1, config.augment), 0, 0)?;
-//! let sizes: Vec<usize> = loader.map(|batch| batch.len()).collect();
-//! assert_eq!(sizes, [32, 32, 32, 4]);
+//! let sizes: Result<Vec<usize>, data::DataError> = loader.map(|batch| Ok(batch?.len())).collect();
+//! assert_eq!(sizes?, [32, 32, 32, 4]);
 //! # Ok::<(), data::DataError>(())
 //! ```
 
 pub mod augment;
+mod batch;
 pub mod cifar;
 mod dataset;
 pub mod decode;
@@ -44,6 +45,7 @@ pub mod pictures;
 mod random;
 mod read;
 pub mod shapes;
+pub mod sharding;
 pub mod shards;
 mod truth;
 pub mod view;
@@ -56,10 +58,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use augment::AugmentConfig;
+pub use batch::Batch;
 pub use dataset::{Dataset, Images, fingerprint};
 pub use error::{DataError, Problem};
 pub use imagenet::Broken;
-pub use loader::{Batch, Loader, LoaderConfig, epoch_order, steps_per_epoch};
+pub use loader::{Loader, LoaderConfig, epoch_order, steps_per_epoch};
 
 /// The data sets that a config can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -37,11 +37,12 @@
 //! use s3_train::data::shapes;
 //!
 //! let (train, test) = shapes::generate(Some(20), Some(10));
-//! assert_eq!(train.image(13).len(), 32 * 32 * 3);
+//! assert_eq!(train.image(13)?.len(), 32 * 32 * 3);
 //! assert_eq!(train.class_names[usize::from(train.labels[13])], "frame");
 //! // A prefix of the data set is the data set of that size.
 //! assert_eq!(shapes::generate(Some(5), Some(1)).0, train.truncated(5));
 //! # assert_eq!(test.len(), 10);
+//! # Ok::<(), s3_train::data::DataError>(())
 //! ```
 
 use rand_chacha::ChaCha8Rng;

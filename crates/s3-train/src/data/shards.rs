@@ -22,38 +22,31 @@
 //! ```
 //!
 //! A shard appears whole or not at all, and one that is whole and up to date is not written again: a
-//! full disk or Ctrl-C loses the shard under way. Reading loads a shard whole and checks its checksum
+//! full disk or a kill loses the shard under way. Reading loads a shard whole and checks its checksum
 //! once; a few are kept.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use anyhow::{Context, Result, bail};
-use image::ExtendedColorType;
-use image::codecs::jpeg::JpegEncoder;
-use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::decode::{Picture, decode};
 use super::error::{DataError, Problem};
 use super::folder::{Listing, stamp_text};
-use super::view::with_short_side;
-use crate::files::{is_unfinished, write_atomically};
 
 const MAGIC: &[u8; 8] = b"S3SHARD1";
-const HEADER: usize = 8 + 32 + 8 + 4;
-const CHECKSUM: usize = 4;
-const QUALITY: u8 = 92;
+pub(super) const HEADER: usize = 8 + 32 + 8 + 4;
+pub(super) const CHECKSUM: usize = 4;
+pub(super) const QUALITY: u8 = 92;
 /// Shards that are shuffled together, and read at about the same time.
 pub(super) const TOGETHER: usize = 4;
 /// Shards that are kept in memory.
 const KEPT: usize = 2 * TOGETHER;
 
-const BROKEN: u8 = 0;
-const RAW: u8 = 1;
-const FILE: u8 = 2;
+pub(super) const BROKEN: u8 = 0;
+pub(super) const RAW: u8 = 1;
+pub(super) const FILE: u8 = 2;
 
 /// Which split, which decides how its pictures are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,17 +73,17 @@ impl Split {
 
 /// Where the shards of a split are and what they must be made from.
 #[derive(Debug)]
-struct Plan {
-    folder: PathBuf,
-    split: Split,
-    each: usize,
-    side: usize,
-    listing: Arc<Listing>,
-    stamp: [u8; 32],
+pub(super) struct Plan {
+    pub(super) folder: PathBuf,
+    pub(super) split: Split,
+    pub(super) each: usize,
+    pub(super) side: usize,
+    pub(super) listing: Arc<Listing>,
+    pub(super) stamp: [u8; 32],
 }
 
 impl Plan {
-    fn new(folder: &Path, split: Split, side: usize, listing: Arc<Listing>) -> Self {
+    pub(super) fn new(folder: &Path, split: Split, side: usize, listing: Arc<Listing>) -> Self {
         let each = split.pictures_each();
         let mut hash = Sha256::new();
         hash.update(MAGIC);
@@ -109,33 +102,32 @@ impl Plan {
         }
     }
 
-    fn shard(&self, number: usize) -> PathBuf {
+    pub(super) fn shard(&self, number: usize) -> PathBuf {
         let split = self.split.as_str();
         self.folder.join(format!("{split}-{number:05}.shard"))
     }
 
-    fn manifest(&self) -> PathBuf {
+    pub(super) fn manifest(&self) -> PathBuf {
         self.folder.join(format!("{}.json", self.split.as_str()))
     }
 
-    fn manifest_text(&self) -> String {
+    pub(super) fn manifest_text(&self) -> String {
         let value = serde_json::json!({
             "format": 1,
             "pictures": self.listing.files.len(),
             "short_side": self.side,
-            "made_from": self.listing.root,
             "stamp": stamp_text(&self.stamp),
         });
         format!("{value:#}\n")
     }
 
     /// The pictures of shard `number`.
-    fn pictures(&self, number: usize) -> std::ops::Range<usize> {
+    pub(super) fn pictures(&self, number: usize) -> std::ops::Range<usize> {
         let first = number * self.each;
         first..(first + self.each).min(self.listing.files.len())
     }
 
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.listing.files.len().div_ceil(self.each)
     }
 }
@@ -152,7 +144,7 @@ pub(super) struct Shards {
 type Slot = OnceLock<Result<Shard, DataError>>;
 
 #[derive(Debug)]
-struct Shard {
+pub(super) struct Shard {
     bytes: Vec<u8>,
     count: usize,
 }
@@ -250,7 +242,7 @@ fn raw_picture(bytes: &[u8]) -> Option<Picture> {
 }
 
 /// Reads a shard and checks it. The error's message leaves out the path.
-fn read(plan: &Plan, number: usize) -> Result<Shard, DataError> {
+pub(super) fn read(plan: &Plan, number: usize) -> Result<Shard, DataError> {
     let path = plan.shard(number);
     let bytes = fs::read(&path).map_err(|source| DataError::io(&path, source))?;
     let count = plan.pictures(number).len();
@@ -279,7 +271,7 @@ fn check(plan: &Plan, number: usize, bytes: &[u8]) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn header(plan: &Plan, pictures: &std::ops::Range<usize>) -> Vec<u8> {
+pub(super) fn header(plan: &Plan, pictures: &std::ops::Range<usize>) -> Vec<u8> {
     let mut header = MAGIC.to_vec();
     header.extend(plan.stamp);
     header.extend((pictures.start as u64).to_le_bytes());
@@ -300,105 +292,4 @@ impl Shard {
         };
         self.bytes.get(start..end(at)?)
     }
-}
-
-/// How making shards goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Made {
-    /// A picture is stored.
-    Picture,
-    /// So many pictures are in a shard that was there already.
-    Kept(usize),
-    /// A picture could not be read; it is counted and skipped.
-    Broken,
-}
-
-/// Makes the shards of `split` in `folder` from the files of `listing`, and says so to `tell`, from any
-/// thread. Between shards `stop` ends it.
-///
-/// # Errors
-///
-/// A broken picture unless `skip_broken`; those of the file system, naming the file. The shards
-/// that are whole stay.
-pub(super) fn make(
-    folder: &Path,
-    split: Split,
-    side: usize,
-    listing: Arc<Listing>,
-    skip_broken: bool,
-    stop: &AtomicBool,
-    tell: &(dyn Fn(Made) + Sync),
-) -> Result<()> {
-    let plan = Plan::new(folder, split, side, listing);
-    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    remove_unfinished(folder)?;
-    for number in 0..plan.count() {
-        if stop.load(Ordering::Relaxed) {
-            bail!("stopped; the same command goes on")
-        }
-        let pictures = plan.pictures(number);
-        if read(&plan, number).is_ok() {
-            tell(Made::Kept(pictures.len()));
-            continue;
-        }
-        let record = |index: usize| match record(&plan, index) {
-            Ok(record) => {
-                tell(Made::Picture);
-                Ok(record)
-            }
-            Err(e) if skip_broken && e.is_broken_picture() => {
-                tell(Made::Broken);
-                let DataError::Malformed { problem, .. } = e else {
-                    return Err(e);
-                };
-                Ok([&[BROKEN], problem.to_string().as_bytes()].concat())
-            }
-            Err(e) => Err(e),
-        };
-        let records = pictures.clone().into_par_iter().map(record);
-        let records: Vec<Vec<u8>> = records.collect::<Result<_, _>>()?;
-        let mut bytes = header(&plan, &pictures);
-        let mut end = HEADER + 8 * records.len();
-        for record in &records {
-            end += record.len();
-            bytes.extend((end as u64).to_le_bytes());
-        }
-        bytes.reserve_exact(end + CHECKSUM - bytes.len());
-        records.iter().for_each(|record| bytes.extend(record));
-        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
-        write_atomically(&plan.shard(number), &bytes)?;
-    }
-    write_atomically(&plan.manifest(), plan.manifest_text().as_bytes())
-}
-
-/// What a kill left.
-fn remove_unfinished(folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder)?.flatten() {
-        if is_unfinished(&entry.file_name()) {
-            let path = entry.path();
-            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
-        }
-    }
-    Ok(())
-}
-
-/// The record of picture `index`.
-fn record(plan: &Plan, index: usize) -> Result<Vec<u8>, DataError> {
-    let path = plan.listing.path(index);
-    let of = |problem| DataError::malformed(&path, problem);
-    let file = fs::read(&path).map_err(|source| DataError::io(&path, source))?;
-    let picture = decode(&file).map_err(of)?;
-    if plan.split == Split::Train && picture.width.min(picture.height) <= plan.side {
-        return Ok([&[FILE], &file[..]].concat());
-    }
-    let Picture { width, height, rgb } = with_short_side(picture, plan.side).map_err(of)?;
-    let (w, h) = (width as u32, height as u32);
-    if plan.split == Split::Val {
-        return Ok([&[RAW], &w.to_le_bytes()[..], &h.to_le_bytes(), &rgb].concat());
-    }
-    let mut out = vec![FILE];
-    JpegEncoder::new_with_quality(&mut out, QUALITY)
-        .encode(&rgb, w, h, ExtendedColorType::Rgb8)
-        .map_err(|e| of(Problem::picture(format!("cannot be written as JPEG: {e}"))))?;
-    Ok(out)
 }
