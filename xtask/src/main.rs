@@ -7,7 +7,7 @@
 //! | `bench NAME` | measures; `--report FILE` writes what was measured as a page |
 //! | `repro NAME` | trains what a figure or a table of the paper needs, writes its page; `--check` compares |
 //! | `data fetch`, `data verify` | gets the public data sets, checks what is there |
-//! | `demo`, `train`, `eval`, `export`, `infer`, `fidelity`, `compare`, `report`, `logs`, `plot`, `list`, `summary` | builds the `s3` binary and becomes it |
+//! | `demo`, `train`, `eval`, `export`, `infer`, `fidelity`, `compare`, `report`, `logs`, `plot`, `shards`, `list`, `summary` | builds the `s3` binary and becomes it |
 //!
 //! This package is glue: it links no crate of the workspace, so that it builds in seconds and a
 //! command that only forwards does not wait for the tensor library twice. What a verb of `s3`
@@ -78,6 +78,8 @@ enum Command {
     Logs(Forwarded),
     /// Draws the pictures that a JSON file describes: FILE --out DIR (forwarded to s3)
     Plot(Forwarded),
+    /// Stores an experiment's pictures in few large files: EXPERIMENT.toml (forwarded to s3)
+    Shards(Forwarded),
     /// Counts the operations and bytes of a network (forwarded to s3)
     Summary(Forwarded),
 }
@@ -113,6 +115,7 @@ fn main() -> ExitCode {
         Command::Report(forwarded) => forward("report", &forwarded),
         Command::Logs(forwarded) => forward("logs", &forwarded),
         Command::Plot(forwarded) => forward("plot", &forwarded),
+        Command::Shards(forwarded) => forward("shards", &forwarded),
         Command::Summary(forwarded) => forward("summary", &forwarded),
     };
     result.unwrap_or_else(|error| {

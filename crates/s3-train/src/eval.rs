@@ -28,6 +28,10 @@ pub struct Answers {
     pub accuracy: Accuracy,
     /// The class of the largest score of each image, the first of equal ones.
     pub top1: Vec<u32>,
+    /// The positions of these images in the data set.
+    pub images: Vec<u32>,
+    /// A line for each picture that could not be decoded and is left out.
+    pub skipped: Vec<String>,
 }
 
 impl Answers {
@@ -51,6 +55,7 @@ pub fn answers(
 ) -> Result<Answers> {
     let mut answers = Answers::default();
     for batch in Loader::new(data, &LoaderConfig::eval(batch_size), 0, 0)? {
+        let batch = batch?;
         let n = batch.len();
         let scores = scores(batch.images, n)?;
         let classes = scores.len() / n.max(1);
@@ -60,6 +65,8 @@ pub fn answers(
         answers
             .accuracy
             .add_batch(loss * n as f64, &scores, classes, &batch.labels)?;
+        answers.images.extend(batch.indices);
+        answers.skipped.extend(batch.skipped);
         answers
             .top1
             .extend(scores.chunks(classes.max(1)).map(first_of_largest));

@@ -32,6 +32,11 @@ pub enum Event<'a> {
         /// Top-1 accuracy of the epoch so far, 0..=1.
         top1: f64,
     },
+    /// Pictures that cannot be decoded are left out (`data.broken = "skip"`).
+    Skipped {
+        /// A line each, naming the file.
+        pictures: &'a [String],
+    },
     /// An epoch is evaluated and saved.
     Epoch {
         /// Its line of `epochs.jsonl`.

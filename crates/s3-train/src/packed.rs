@@ -25,6 +25,7 @@ pub fn observe(network: &Network, data: &Arc<Dataset>, images: usize) -> Result<
     let mut observed = Observed::new(network);
     let mut left = images.min(data.len());
     for batch in Loader::new(data, &LoaderConfig::eval(BATCH.min(left)), 0, 0)? {
+        let batch = batch?;
         let n = batch.len().min(left);
         observed.run(&model, &batch.images[..n * data.image_len()], n)?;
         left -= n;

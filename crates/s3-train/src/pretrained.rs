@@ -96,7 +96,7 @@ pub fn calibrate(
     let float = ResNet::new(&resnet, &float, &params)?;
     start_from(path, &params, &float.layers()).context("calibration")?;
     let images = LoaderConfig::eval(CALIBRATION_IMAGES.min(data.len()));
-    let batch = Loader::new(data, &images, 0, 0)?.next();
+    let batch = Loader::new(data, &images, 0, 0)?.next().transpose()?;
     let batch = batch.context("calibration: there are no training images")?;
     let (images, _) = tensors(batch, data, device)?;
     Ok(net.calibrate(&float, &images)?)

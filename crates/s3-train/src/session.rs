@@ -253,9 +253,6 @@ fn hold_out(train: Arc<Dataset>, n: usize) -> Result<(Arc<Dataset>, Option<Arc<D
             train.len()
         )
     };
-    let mut held = (*train).clone();
-    held.images.drain(..keep * train.image_len());
-    held.labels.drain(..keep);
-    let kept = (*train).clone().truncated(keep);
+    let (kept, held) = Arc::unwrap_or_clone(train).split_at(keep);
     Ok((Arc::new(kept), Some(Arc::new(held))))
 }

@@ -1,6 +1,6 @@
 //! The cost of a network: its layers, their shapes and what one inference does.
 
-use crate::data::DataName;
+use crate::data::{DataConfig, DataName, imagenet};
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use s3_core::WeightForm;
@@ -10,12 +10,15 @@ use s3_metrics::cost::{KernelOp, LayerCost, ModelCost, summarize};
 use std::collections::BTreeMap;
 
 /// The `[height, width, channels]` of a data set's images and its number of classes, known without
-/// loading it.
-pub fn image_of(data: DataName) -> ([usize; 3], usize) {
-    match data {
+/// loading it; of picture folders as many classes as ImageNet has.
+pub fn image_of(data: &DataConfig) -> ([usize; 3], usize) {
+    match data.name {
         DataName::Shapes | DataName::Cifar10 => ([32, 32, 3], 10),
         DataName::Mnist => ([28, 28, 1], 10),
-        DataName::Imagenet => ([224, 224, 3], 1000),
+        DataName::Imagenet => {
+            let size = data.size.unwrap_or(imagenet::SIZE);
+            ([size, size, 3], 1000)
+        }
     }
 }
 

@@ -168,6 +168,12 @@ pub(crate) fn set(
     Ok(var.set(t)?)
 }
 
+fn skipped(observer: &mut dyn Observer, pictures: &[String]) {
+    if !pictures.is_empty() {
+        observer.event(Event::Skipped { pictures });
+    }
+}
+
 impl Session<'_> {
     fn run(mut self, places: &Places<'_>, observer: &mut dyn Observer) -> Result<Outcome> {
         let per_epoch = self.per_epoch();
@@ -185,6 +191,8 @@ impl Session<'_> {
             let (epoch, first) = (self.position.epoch, self.position.step_in_epoch);
             let before = self.position.sums.n;
             for batch in Loader::new(&self.train, &self.loader, epoch as u64, first)? {
+                let batch = batch?;
+                skipped(observer, &batch.skipped);
                 self.step(batch)?;
                 let sums = &self.position.sums;
                 observer.event(Event::Step {
@@ -207,7 +215,7 @@ impl Session<'_> {
                 }
             }
             let images = self.position.sums.n - before;
-            let (record, timing) = self.end_epoch(clock, images)?;
+            let (record, timing) = self.end_epoch(clock, images, observer)?;
             saved = Instant::now();
             observer.event(Event::Epoch {
                 record: &record,
@@ -307,15 +315,24 @@ impl Session<'_> {
 
     /// Evaluates, writes the epoch's lines, then the checkpoint: killed in between, the run goes on
     /// from the checkpoint before and writes the same lines again.
-    fn end_epoch(&mut self, clock: Instant, images: u64) -> Result<(EpochRecord, TimingRecord)> {
+    fn end_epoch(
+        &mut self,
+        clock: Instant,
+        images: u64,
+        observer: &mut dyn Observer,
+    ) -> Result<(EpochRecord, TimingRecord)> {
         let train_seconds = clock.elapsed().as_secs_f64();
         let clock = Instant::now();
         let batch = self.config.eval_batch_size;
-        let test = evaluate(&self.net, &self.test, batch, &self.device)?.accuracy;
+        let answers = evaluate(&self.net, &self.test, batch, &self.device)?;
+        skipped(observer, &answers.skipped);
+        let test = answers.accuracy;
         let validation = match &self.validation {
-            Some(data) => evaluate(&self.net, data, batch, &self.device)?
-                .accuracy
-                .top1(),
+            Some(data) => {
+                let answers = evaluate(&self.net, data, batch, &self.device)?;
+                skipped(observer, &answers.skipped);
+                answers.accuracy.top1()
+            }
             None => None,
         };
         let test_seconds = clock.elapsed().as_secs_f64();

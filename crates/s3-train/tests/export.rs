@@ -279,7 +279,7 @@ fn what_python_lacks_is_said_in_one_line_a_file() {
 fn a_3_bit_resnet18_is_a_ninth_of_its_floats() {
     let path = "../../xtask/experiments/imagenet/resnet18-s3-3bit.toml";
     let config = s3_train::config::Config::load(path.as_ref(), &[]).expect("the experiment");
-    let (image, classes) = s3_train::summary::image_of(config.data.name);
+    let (image, classes) = s3_train::summary::image_of(&config.data);
     let params = Params::new(config.seed, &Device::Cpu);
     let method = config.method().expect("a method");
     let resnet = config.resnet(image[2], classes).expect("a network");

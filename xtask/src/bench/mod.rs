@@ -2,13 +2,15 @@
 //! throttled machine slows both.
 //!
 //! `train_step` runs the binary of that name in `benches/` and, with `--peers`, its twin
-//! `benches/peers/train_step.py`, round after round. `train_kernels` runs alone. `gemv`, `gemm`, `conv`, `f32`, `infer` and `kernels` (all of
+//! `benches/peers/train_step.py`, round after round. `loader` does the same with
+//! `benches/peers/loader.py`. `train_kernels` runs alone. `gemv`, `gemm`, `conv`, `f32`, `infer` and `kernels` (all of
 //! them) let the processes of [`host`] take turns. The medians over the rounds, their spread, the machine,
 //! the command and the date make a report.
 
 mod bars;
 mod host;
 mod kernels;
+mod loader;
 pub(crate) mod page;
 mod report;
 mod shapes;
@@ -26,6 +28,8 @@ use clap::Subcommand;
 pub(crate) enum Name {
     /// Images a second of one whole training step
     TrainStep(train_step::Options),
+    /// Pictures a second of the data loader, beside torchvision
+    Loader(loader::Options),
     /// The convolutions of a training step, as shares of the core's f32 peak
     TrainKernels(train_kernels::Options),
     /// The integer kernels: matrix times vector
@@ -45,6 +49,7 @@ pub(crate) enum Name {
 pub(crate) fn run(name: &Name) -> Result<ExitCode> {
     match name {
         Name::TrainStep(options) => train_step::run(options),
+        Name::Loader(options) => loader::run(options),
         Name::TrainKernels(options) => train_kernels::run(options),
         Name::Gemv(options) => kernels::run(&["gemv"], options),
         Name::Gemm(options) => kernels::run(&["gemm"], options),

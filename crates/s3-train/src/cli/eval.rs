@@ -3,10 +3,10 @@
 use super::data_dir;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use s3_metrics::accuracy::Accuracy;
 use s3_train::data::{self, DataConfig, DataName};
+use s3_train::eval::{self, Answers};
+use s3_train::packed;
 use s3_train::trained::{Trained, data_of};
-use s3_train::{eval, packed};
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
@@ -19,6 +19,9 @@ pub(crate) struct EvalArgs {
     /// The data set of a packed network [default: the one its name ends with].
     #[arg(long, value_name = "NAME")]
     data: Option<DataName>,
+    /// The folder of a packed network's pictures, below the data sets' folder [default: imagenet].
+    #[arg(long, value_name = "NAME")]
+    folder: Option<String>,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
@@ -33,8 +36,8 @@ const BATCH: usize = 100;
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let data_dir = data_dir(args.data_dir.as_ref());
     if args.run.is_file() {
-        let sums = of_file(&args.run, args.data, &data_dir)?;
-        report(args, "file", &args.run, &sums);
+        let answers = of_file(args, &data_dir)?;
+        report(args, "file", &args.run, &answers);
         return Ok(());
     }
     if !args.run.exists() {
@@ -46,24 +49,34 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let trained = Trained::open(&args.run, &args.checkpoint, Some(&data_dir))?;
     let batch = trained.config.eval_batch_size;
     let answers = eval::evaluate(&trained.net, &trained.splits.test, batch, &trained.device)?;
-    report(args, "checkpoint", &trained.checkpoint, &answers.accuracy);
+    report(args, "checkpoint", &trained.checkpoint, &answers);
     Ok(())
 }
 
-fn of_file(path: &Path, data: Option<DataName>, data_dir: &Path) -> Result<Accuracy> {
+fn of_file(args: &EvalArgs, data_dir: &Path) -> Result<Answers> {
+    let path = &args.run;
     let model = packed::load(path)?;
     let name = &model.network().name;
-    let data = data.or_else(|| data_of(name)).with_context(|| {
+    let data = args.data.or_else(|| data_of(name)).with_context(|| {
         format!(
             "{}: network {name} does not say its data set, give --data NAME",
             path.display()
         )
     })?;
-    let splits = data::load(&DataConfig::of(data), Some(data_dir))?;
-    Ok(packed::evaluate(&model, &splits.test, BATCH)?.accuracy)
+    let mut config = DataConfig::of(data);
+    config.folder.clone_from(&args.folder);
+    if data == DataName::Imagenet {
+        config.size = Some(model.network().input.height);
+    }
+    let splits = data::load(&config, Some(data_dir))?;
+    packed::evaluate(&model, &splits.test, BATCH)
 }
 
-fn report(args: &EvalArgs, what: &str, path: &Path, sums: &Accuracy) {
+fn report(args: &EvalArgs, what: &str, path: &Path, answers: &Answers) {
+    let sums = &answers.accuracy;
+    for line in &answers.skipped {
+        eprintln!("skipped: {line}");
+    }
     let (loss, top1, top5) = (sums.mean_loss(), sums.top1(), sums.top5());
     if args.json {
         let value = serde_json::json!({

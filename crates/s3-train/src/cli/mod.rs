@@ -12,6 +12,7 @@ mod logs;
 mod plot;
 mod progress;
 mod report;
+mod shards;
 
 use crate::one_line;
 use anyhow::{Context, Result};
@@ -62,6 +63,8 @@ enum Verb {
     Logs(logs::LogsArgs),
     /// Draw the pictures that a JSON file describes.
     Plot(plot::PlotArgs),
+    /// Store an experiment's pictures in few large files, ready to be read one after the other.
+    Shards(shards::ShardsArgs),
     /// Show the layers of an experiment's network: parameters, operations, bytes.
     Summary(SummaryArgs),
     /// List the methods and the experiments.
@@ -149,6 +152,10 @@ pub(crate) fn run() -> Result<ExitCode> {
         Verb::Report(args) => report::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Logs(args) => logs::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Plot(args) => plot::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Shards(args) => {
+            stop_on_ctrl_c()?;
+            shards::run(&args, &STOP).map(|()| ExitCode::SUCCESS)
+        }
         Verb::Summary(args) => show_summary(&args),
         Verb::List(args) => list::run(&args).map(|()| ExitCode::SUCCESS),
     }
@@ -258,7 +265,7 @@ fn conclude(outcome: &Outcome, hint: &str) -> ExitCode {
 fn show_summary(args: &SummaryArgs) -> Result<ExitCode> {
     let config = Config::load(&args.experiment, &args.overrides)?;
     let device = train::device(&config)?;
-    let (image, classes) = summary::image_of(config.data.name);
+    let (image, classes) = summary::image_of(&config.data);
     let params = s3_core::Params::new(config.seed, &device);
     let resnet = config.resnet(image[2], classes)?;
     let net = s3_layers::ResNet::new(&resnet, &config.method()?, &params)?;

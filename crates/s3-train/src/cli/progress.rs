@@ -2,6 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use s3_train::observe::{Event, Observer};
+use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,10 @@ pub(crate) struct Progress {
     epochs: usize,
     steps: usize,
     spoke: Instant,
+    /// The pictures that were named as skipped.
+    named: HashSet<String>,
+    /// Those that were skipped in the epoch under way.
+    skipped: usize,
 }
 
 impl Progress {
@@ -30,6 +35,8 @@ impl Progress {
             epochs: 0,
             steps: 0,
             spoke: Instant::now(),
+            named: HashSet::new(),
+            skipped: 0,
         }
     }
 
@@ -87,16 +94,28 @@ impl Observer for Progress {
                     ));
                 }
             }
+            Event::Skipped { pictures } => {
+                self.skipped += pictures.len();
+                for line in pictures {
+                    if self.named.insert(line.clone()) {
+                        self.say(&format!("skipped: {line}"));
+                    }
+                }
+            }
             Event::Epoch {
                 record: r,
                 timing: t,
             } => {
+                let skipped = match std::mem::take(&mut self.skipped) {
+                    0 => String::new(),
+                    n => format!(", {n} broken pictures skipped"),
+                };
                 self.spoke = Instant::now();
                 let sparsity = r
                     .sparsity
                     .map_or(String::new(), |s| format!(", zeros {:.1} %", 100.0 * s));
                 self.say(&format!(
-                    "epoch {:>3}/{}: lr {:.4}, train loss {:.4} top-1 {:.2} %, test loss {:.4} top-1 {:.2} %{sparsity}, {:.0} images/s",
+                    "epoch {:>3}/{}: lr {:.4}, train loss {:.4} top-1 {:.2} %, test loss {:.4} top-1 {:.2} %{sparsity}, {:.0} images/s{skipped}",
                     r.epoch,
                     self.epochs,
                     r.lr,

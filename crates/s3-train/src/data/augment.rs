@@ -6,10 +6,12 @@
 //! `(x / 255 - mean[c]) / std[c]`. As in `torchvision.transforms.RandomCrop`, padding is 0
 //! *before* normalising, so it ends up at `-mean[c] / std[c]`.
 //!
+//! Pictures in files have many sizes and another recipe, `resized_crop` ([`view`](super::view)).
+//!
 //! ```
 //! use s3_train::data::augment::{AugmentConfig, Placement};
 //!
-//! let config = AugmentConfig { pad: 4, flip: true };
+//! let config = AugmentConfig { pad: 4, flip: true, ..AugmentConfig::OFF };
 //! let placement = Placement::draw(config, 1, 0, 7);
 //! assert_eq!(placement, Placement::draw(config, 1, 0, 7));
 //! assert!(placement.down.abs() <= 4 && placement.right.abs() <= 4);
@@ -19,17 +21,20 @@
 use rand_chacha::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::Dataset;
 use super::random::{below, keyed_rng};
 
 /// Which random changes training images undergo. The default is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentConfig {
-    /// Pixels of black frame before the crop; 0 = no crop. 4 in the CIFAR recipe.
+    /// Pixels of black frame before the crop; 0 = no crop. 4 in the CIFAR recipe. For images in
+    /// memory.
     pub pad: usize,
     /// Whether to mirror half of the images left to right.
     pub flip: bool,
+    /// Whether to train on a random part of each picture, resized. For pictures in files.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub resized_crop: bool,
 }
 
 impl AugmentConfig {
@@ -37,6 +42,7 @@ impl AugmentConfig {
     pub const OFF: Self = Self {
         pad: 0,
         flip: false,
+        resized_crop: false,
     };
 }
 
@@ -108,39 +114,63 @@ impl Normalizer {
         self.table[channel][usize::from(value)]
     }
 
-    /// Writes image `index` of `dataset`, placed and normalised, to `out`: `[height, width,
-    /// channels]`, the pixels outside of the image being those of value 0.
+    /// Writes an image, placed and normalised, to `out`.
+    ///
+    /// # Shapes
+    ///
+    /// `image` and `out`: `[height, width, channels]`, with one table a channel. The pixels outside
+    /// of the image are those of value 0.
     ///
     /// # Panics
     ///
-    /// If there is no such image, or `out` or the table has another shape.
-    pub fn write(&self, dataset: &Dataset, index: usize, placement: Placement, out: &mut [f32]) {
-        let Dataset {
-            height,
-            width,
-            channels,
-            ..
-        } = *dataset;
-        assert_eq!(out.len(), dataset.image_len(), "one value an image byte");
-        assert_eq!(self.table.len(), channels, "one table a channel");
-        let image = dataset.image(index);
-        for (y, out_row) in out.chunks_exact_mut(width * channels).enumerate() {
+    /// If `out` has another length, or it does not divide into rows of `width`.
+    pub fn write(&self, image: &[u8], width: usize, placement: Placement, out: &mut [f32]) {
+        let channels = self.table.len();
+        let row_len = width * channels;
+        assert_eq!(out.len(), image.len(), "one value an image byte");
+        assert_eq!(image.len() % row_len, 0, "rows of {width} pixels");
+        let height = image.len() / row_len;
+        for (y, out_row) in out.chunks_exact_mut(row_len).enumerate() {
             let row = y
                 .checked_add_signed(placement.down)
                 .filter(|&row| row < height);
-            let row = row.map(|row| &image[row * width * channels..][..width * channels]);
-            for (x, out_pixel) in out_row.chunks_exact_mut(channels).enumerate() {
-                let x = if placement.flip { width - 1 - x } else { x };
-                let column = x
-                    .checked_add_signed(placement.right)
-                    .filter(|&column| column < width);
-                let pixel = row
-                    .zip(column)
-                    .map(|(row, column)| &row[column * channels..][..channels]);
-                for (channel, out) in out_pixel.iter_mut().enumerate() {
-                    *out = self.value(channel, pixel.map_or(0, |pixel| pixel[channel]));
+            let row = row.map(|row| &image[row * row_len..][..row_len]);
+            let pixels = out_row.chunks_exact_mut(channels);
+            match row {
+                // Every pixel is inside: no test for each.
+                Some(row) if placement.right == 0 && !placement.flip => {
+                    let inside = pixels.zip(row.chunks_exact(channels));
+                    inside.for_each(|(out, pixel)| self.pixel(pixel, out));
                 }
+                Some(row) if placement.right == 0 => {
+                    let inside = pixels.zip(row.chunks_exact(channels).rev());
+                    inside.for_each(|(out, pixel)| self.pixel(pixel, out));
+                }
+                _ => self.row(row, width, placement, out_row),
             }
+        }
+    }
+
+    /// [`write`](Self::write) for one row; `None` lies outside of the image.
+    fn row(&self, row: Option<&[u8]>, width: usize, placement: Placement, out: &mut [f32]) {
+        let channels = self.table.len();
+        for (x, out_pixel) in out.chunks_exact_mut(channels).enumerate() {
+            let x = if placement.flip { width - 1 - x } else { x };
+            let column = x
+                .checked_add_signed(placement.right)
+                .filter(|&column| column < width);
+            let pixel = row
+                .zip(column)
+                .map(|(row, column)| &row[column * channels..][..channels]);
+            for (channel, out) in out_pixel.iter_mut().enumerate() {
+                *out = self.value(channel, pixel.map_or(0, |pixel| pixel[channel]));
+            }
+        }
+    }
+
+    fn pixel(&self, pixel: &[u8], out: &mut [f32]) {
+        for ((out, &value), table) in out.iter_mut().zip(pixel).zip(&self.table) {
+            *out = table[usize::from(value)];
         }
     }
 }
@@ -149,7 +179,7 @@ impl Normalizer {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::dataset::channel_statistics;
+    use super::super::dataset::{Dataset, Images, channel_statistics};
     use super::*;
 
     /// `len` images of random bytes.
@@ -162,7 +192,7 @@ mod tests {
             height,
             width,
             channels,
-            images,
+            images: Images::Bytes(images),
             labels: vec![0; len],
             class_names: vec!["noise".to_owned()],
             mean,
@@ -172,7 +202,11 @@ mod tests {
 
     fn placed(dataset: &Dataset, index: usize, placement: Placement) -> Vec<f32> {
         let mut out = vec![f32::NAN; dataset.image_len()];
-        Normalizer::new(&dataset.mean, &dataset.std).write(dataset, index, placement, &mut out);
+        let (image, normalizer) = (
+            dataset.image(index).unwrap(),
+            Normalizer::new(&dataset.mean, &dataset.std),
+        );
+        normalizer.write(&image, dataset.width, placement, &mut out);
         out
     }
 
@@ -187,7 +221,7 @@ mod tests {
             ..
         } = *dataset;
         let mut padded = vec![vec![vec![0u8; channels]; width + 2 * pad]; height + 2 * pad];
-        for (at, &value) in dataset.image(index).iter().enumerate() {
+        for (at, &value) in dataset.image(index).unwrap().iter().enumerate() {
             let (y, x, c) = (at / channels / width, at / channels % width, at % channels);
             padded[y + pad][x + pad][c] = value;
         }
@@ -215,7 +249,7 @@ mod tests {
         ) {
             let dataset = noise(3, height, width, channels);
             for index in 0..3 {
-                let placement = Placement::draw(AugmentConfig { pad, flip }, seed, epoch, index);
+                let placement = Placement::draw(AugmentConfig { pad, flip, ..AugmentConfig::OFF }, seed, epoch, index);
                 let expected = reference(&dataset, index, pad, placement);
                 prop_assert_eq!(placed(&dataset, index, placement), expected);
             }
@@ -273,14 +307,16 @@ mod tests {
     fn mirroring_twice_is_the_identity() {
         let dataset = noise(1, 5, 7, 3);
         let mut mirrored = dataset.clone();
+        let Images::Bytes(bytes) = &mut mirrored.images else {
+            unreachable!("noise is in memory")
+        };
         let flip = Placement {
             flip: true,
             ..Placement::CENTRED
         };
-        for (row, source) in mirrored
-            .images
+        for (row, source) in bytes
             .chunks_mut(21)
-            .zip(dataset.images.chunks(21))
+            .zip(dataset.image(0).unwrap().chunks(21))
         {
             let pixels: Vec<u8> = source.chunks(3).rev().flatten().copied().collect();
             row.copy_from_slice(&pixels);
@@ -297,7 +333,11 @@ mod tests {
 
     #[test]
     fn a_placement_is_a_function_of_seed_epoch_and_sample() {
-        let config = AugmentConfig { pad: 4, flip: true };
+        let config = AugmentConfig {
+            pad: 4,
+            flip: true,
+            ..AugmentConfig::OFF
+        };
         let draws = |seed, epoch, first| -> Vec<Placement> {
             (first..first + 50)
                 .map(|sample| Placement::draw(config, seed, epoch, sample))
@@ -324,7 +364,11 @@ mod tests {
 
     #[test]
     fn offsets_and_mirroring_are_uniform() {
-        let config = AugmentConfig { pad: 2, flip: true };
+        let config = AugmentConfig {
+            pad: 2,
+            flip: true,
+            ..AugmentConfig::OFF
+        };
         let (mut down, mut right, mut flips) = ([0; 5], [0; 5], 0);
         for sample in 0..5000 {
             let placement = Placement::draw(config, 7, 1, sample);
@@ -345,11 +389,20 @@ mod tests {
     #[test]
     fn switching_mirroring_leaves_the_crop() {
         for sample in 0..20 {
-            let with = Placement::draw(AugmentConfig { pad: 4, flip: true }, 1, 0, sample);
+            let with = Placement::draw(
+                AugmentConfig {
+                    pad: 4,
+                    flip: true,
+                    ..AugmentConfig::OFF
+                },
+                1,
+                0,
+                sample,
+            );
             let without = Placement::draw(
                 AugmentConfig {
                     pad: 4,
-                    flip: false,
+                    ..AugmentConfig::OFF
                 },
                 1,
                 0,

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::MultiGzDecoder;
 use tar::Archive;
 
-use super::dataset::{Dataset, channel_statistics};
+use super::dataset::{Dataset, Images, channel_statistics};
 use super::error::{DataError, Problem};
 use super::read::{self, Failure};
 
@@ -201,7 +201,7 @@ fn splits(batches: [Batch; 6]) -> (Dataset, Dataset) {
         height: SIDE,
         width: SIDE,
         channels: CHANNELS,
-        images: batch.images,
+        images: Images::Bytes(batch.images),
         labels: batch.labels.into_iter().map(u16::from).collect(),
         class_names: CLASS_NAMES.map(String::from).to_vec(),
         mean: mean.clone(),

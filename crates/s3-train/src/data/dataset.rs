@@ -1,10 +1,34 @@
-//! Images and labels in memory, with their statistics and their fingerprint.
+//! The images and labels of a split, in memory or in files, with statistics and fingerprint.
+
+use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
 use super::error::DataError;
+use super::pictures::Pictures;
+use super::view::View;
 
-/// Images and labels of one split, in memory.
+/// Where the images of a split are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Images {
+    /// `[len, height, width, channels]`, one byte a value, in memory.
+    Bytes(Vec<u8>),
+    /// Picture files, or shards of them, read and decoded whenever they are asked for.
+    Pictures(Pictures),
+}
+
+impl Images {
+    /// The bytes of images in memory; none of pictures in files.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Pictures(_) => &[],
+        }
+    }
+}
+
+/// Images and labels of one split.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     /// Name of the data set and the split, such as `mnist/train`.
@@ -15,8 +39,8 @@ pub struct Dataset {
     pub width: usize,
     /// Values of a pixel.
     pub channels: usize,
-    /// `[len, height, width, channels]`, one byte a value.
-    pub images: Vec<u8>,
+    /// The images, one a label.
+    pub images: Images,
     /// `[len]`, each below `class_names.len()`.
     pub labels: Vec<u16>,
     /// What the labels stand for.
@@ -53,25 +77,56 @@ impl Dataset {
         self.height * self.width * self.channels
     }
 
-    /// The bytes of image `index`, `[height, width, channels]`.
+    /// The bytes of image `index` as evaluation sees it, `[height, width, channels]`.
+    ///
+    /// # Errors
+    ///
+    /// A picture that cannot be read; images in memory always can.
     ///
     /// # Panics
     ///
     /// If `index >= self.len()`.
-    #[must_use]
-    pub fn image(&self, index: usize) -> &[u8] {
+    pub fn image(&self, index: usize) -> Result<Cow<'_, [u8]>, DataError> {
         let size = self.image_len();
-        &self.images[index * size..(index + 1) * size]
+        match &self.images {
+            Images::Bytes(bytes) => Ok(bytes[index * size..(index + 1) * size].into()),
+            Images::Pictures(pictures) => Ok(pictures.view(index, View::Centre)?.into()),
+        }
     }
 
     /// The first `limit` images, or all if there are fewer. The statistics stay.
     #[must_use]
-    pub fn truncated(mut self, limit: usize) -> Self {
+    pub fn truncated(self, limit: usize) -> Self {
         if limit < self.len() {
-            self.images.truncate(limit * self.image_len());
-            self.labels.truncate(limit);
+            self.split_at(limit).0
+        } else {
+            self
         }
-        self
+    }
+
+    /// The first `keep` images and the others, both with the statistics of the whole.
+    ///
+    /// # Panics
+    ///
+    /// If `keep > self.len()`.
+    #[must_use]
+    pub fn split_at(mut self, keep: usize) -> (Self, Self) {
+        let labels = self.labels.split_off(keep);
+        let size = self.image_len();
+        let images = match &mut self.images {
+            Images::Bytes(bytes) => Images::Bytes(bytes.split_off(keep * size)),
+            Images::Pictures(pictures) => Images::Pictures(pictures.split_off(keep)),
+        };
+        let rest = Self {
+            name: self.name.clone(),
+            images,
+            labels,
+            class_names: self.class_names.clone(),
+            mean: self.mean.clone(),
+            std: self.std.clone(),
+            ..self
+        };
+        (self, rest)
     }
 
     /// A line for a log: name, count, shape and number of classes.
@@ -94,7 +149,11 @@ impl Dataset {
     /// Checks what the public fields promise to each other.
     pub(super) fn check(&self) -> Result<(), DataError> {
         let fail = |problem: &str| Err(DataError::argument(&self.name, problem));
-        if self.images.len() != self.len() * self.image_len() {
+        let one_a_label = match &self.images {
+            Images::Bytes(bytes) => bytes.len() == self.len() * self.image_len(),
+            Images::Pictures(pictures) => pictures.len() == self.len(),
+        };
+        if !one_a_label {
             return fail("the image bytes do not divide into one image a label");
         }
         if self.mean.len() != self.channels || self.std.len() != self.channels {
@@ -109,6 +168,9 @@ impl Dataset {
 
 /// SHA-256 of the shape, the images and the labels, as 64 hexadecimal digits: what a run's
 /// manifest records to say which data it saw. Names and statistics do not count.
+///
+/// Of pictures in files it is the files' names and sizes that count, and not what is in them:
+/// reading all of them would take as long as an epoch.
 #[must_use]
 pub fn fingerprint(dataset: &Dataset) -> String {
     let Dataset {
@@ -121,7 +183,10 @@ pub fn fingerprint(dataset: &Dataset) -> String {
     for size in [dataset.len(), height, width, channels] {
         hash.update((size as u64).to_le_bytes());
     }
-    hash.update(&dataset.images);
+    match &dataset.images {
+        Images::Bytes(bytes) => hash.update(bytes),
+        Images::Pictures(pictures) => pictures.identify(&mut hash),
+    }
     for label in &dataset.labels {
         hash.update(label.to_le_bytes());
     }
@@ -176,7 +241,7 @@ mod tests {
             height: 2,
             width: 3,
             channels: 2,
-            images,
+            images: Images::Bytes(images),
             labels: (0..len).map(|index| (index % 3) as u16).collect(),
             class_names: ["a", "b", "c"].map(String::from).to_vec(),
             mean,
@@ -201,12 +266,16 @@ mod tests {
         let part = whole.clone().truncated(2);
         assert_eq!(part.len(), 2);
         assert_eq!(
-            (part.image(1), &part.labels[..]),
-            (whole.image(1), &whole.labels[..2])
+            (part.image(1).unwrap(), &part.labels[..]),
+            (whole.image(1).unwrap(), &whole.labels[..2])
         );
         assert_eq!((&part.mean, &part.std), (&whole.mean, &whole.std));
         assert_eq!(whole.clone().truncated(9), whole);
         part.check().unwrap();
+        let (first, rest) = whole.clone().split_at(2);
+        assert_eq!((first, rest.len()), (part, 3));
+        assert_eq!(rest.image(2).unwrap(), whole.image(4).unwrap());
+        rest.check().unwrap();
     }
 
     #[test]
@@ -223,7 +292,10 @@ mod tests {
         );
         let mut changed = [counting(4), counting(4), counting(4), counting(3)];
         (changed[0].height, changed[0].width) = (3, 2);
-        changed[1].images[47] ^= 1;
+        let Images::Bytes(bytes) = &mut changed[1].images else {
+            unreachable!("counting images are in memory")
+        };
+        bytes[47] ^= 1;
         changed[2].labels[3] ^= 1;
         assert!(changed.iter().all(|dataset| fingerprint(dataset) != print));
     }

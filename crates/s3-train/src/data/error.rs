@@ -58,12 +58,6 @@ pub enum DataError {
         /// How many labels it holds.
         labels: usize,
     },
-    /// A data set that this version cannot read.
-    #[error("data set `{dataset}` cannot be read yet: this version has no loader for it")]
-    Unsupported {
-        /// Name of the data set.
-        dataset: &'static str,
-    },
     /// An argument makes no sense for this data set.
     #[error("data set `{dataset}`: {problem}")]
     Argument {
@@ -87,6 +81,19 @@ impl DataError {
             path: path.to_owned(),
             problem,
         }
+    }
+
+    /// Whether the file of one picture is there and cannot be decoded: what `broken = "skip"`
+    /// counts and leaves out.
+    #[must_use]
+    pub fn is_broken_picture(&self) -> bool {
+        matches!(
+            self,
+            Self::Malformed {
+                problem: Problem::Picture(_),
+                ..
+            }
+        )
     }
 
     pub(super) fn argument(dataset: &str, problem: impl Into<String>) -> Self {
@@ -160,12 +167,27 @@ pub enum Problem {
         /// Number of classes.
         classes: usize,
     },
+    /// A folder that is not laid out as the data set's.
+    #[error("{0}")]
+    Folder(String),
+    /// A picture that cannot be decoded.
+    #[error("{0}")]
+    Picture(String),
+    /// Shards that are missing, stale or corrupted.
+    #[error("{0}")]
+    Shard(String),
     /// An archive without one of its members.
     #[error("the archive has no `{name}`")]
     MissingMember {
         /// Name of the member.
         name: String,
     },
+}
+
+impl Problem {
+    pub(super) fn picture(text: impl Into<String>) -> Self {
+        Self::Picture(text.into())
+    }
 }
 
 /// `a`, `a or b`, `a, b or c`.

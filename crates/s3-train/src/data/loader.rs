@@ -1,4 +1,4 @@
-//! The batches of one epoch, prepared on a thread of their own.
+//! The batches of one epoch, prepared on threads of their own.
 //!
 //! ```text
 //! order = epoch_order(len, seed, epoch)            or 0..len for evaluation
@@ -6,22 +6,28 @@
 //! each image: Placement::draw(seed, epoch, sample) -> crop, flip, normalise
 //! ```
 //!
+//! Pictures in files are read and decoded on `workers` threads, of which each takes the next picture of
+//! the batch; images in memory need one. Pictures in shards have an order that reads the shards one
+//! after the other: the shards are shuffled, and then all pictures of 4 shards among each other.
+//!
 //! Step `s` is a function of (config, epoch, s) alone. A run that resumes in the middle of an
 //! epoch therefore starts the loader at its step and sees what the uninterrupted run saw.
 //!
 //! The loader's thread stays `prefetch` batches ahead through a bounded channel, so that a
 //! training step does not wait for its images and memory stays bounded. Dropping the loader ends
-//! the thread.
+//! the threads.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use super::Dataset;
-use super::augment::{AugmentConfig, Normalizer, Placement};
+use super::augment::{AugmentConfig, Normalizer};
+use super::batch::{Batch, Plan, no_thread};
 use super::error::DataError;
 use super::random::{below, keyed_rng};
+use super::shards::TOGETHER;
+use super::{Dataset, Images};
 
 /// How a [`Loader`] cuts a data set into batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +44,8 @@ pub struct LoaderConfig {
     pub augment: AugmentConfig,
     /// Batches to keep ready, besides the one being made.
     pub prefetch: usize,
+    /// Threads that decode pictures; changes no result. 0: as many as rayon has.
+    pub workers: usize,
 }
 
 impl LoaderConfig {
@@ -51,6 +59,7 @@ impl LoaderConfig {
             drop_last: false,
             augment,
             prefetch: 2,
+            workers: 0,
         }
     }
 
@@ -65,32 +74,8 @@ impl LoaderConfig {
             drop_last: false,
             augment,
             prefetch: 2,
+            workers: 0,
         }
-    }
-}
-
-/// Images and labels of one step.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
-    /// `[len, height, width, channels]`, normalised.
-    pub images: Vec<f32>,
-    /// `[len]`, each below the number of classes.
-    pub labels: Vec<u32>,
-    /// `[len]`, the positions in the data set.
-    pub indices: Vec<u32>,
-}
-
-impl Batch {
-    /// Number of images.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there is no image.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
     }
 }
 
@@ -114,9 +99,26 @@ impl Batch {
 #[must_use]
 pub fn epoch_order(len: usize, seed: u64, epoch: u64) -> Vec<u32> {
     let mut order = in_order(len);
-    let mut rng = keyed_rng(*b"shuffle.", seed, epoch, 0);
-    for last in (1..len).rev() {
+    shuffle(&mut order, seed, epoch, 0);
+    order
+}
+
+fn shuffle<T>(order: &mut [T], seed: u64, epoch: u64, stream: u64) {
+    let mut rng = keyed_rng(*b"shuffle.", seed, epoch, stream);
+    for last in (1..order.len()).rev() {
         order.swap(last, below(&mut rng, last + 1));
+    }
+}
+
+/// The order of an epoch over `blocks` that lie one behind the other: the blocks shuffled, then all
+/// that is in each [`TOGETHER`] of them.
+fn block_order(mut blocks: Vec<Range<usize>>, seed: u64, epoch: u64) -> Vec<u32> {
+    shuffle(&mut blocks, seed, epoch, 0);
+    let mut order = Vec::new();
+    for (stream, group) in (1..).zip(blocks.chunks(TOGETHER)) {
+        let first = order.len();
+        order.extend(group.iter().cloned().flatten().map(|i| i as u32));
+        shuffle(&mut order[first..], seed, epoch, stream);
     }
     order
 }
@@ -147,48 +149,13 @@ pub fn steps_per_epoch(len: usize, config: &LoaderConfig) -> usize {
     }
 }
 
-/// All that the batches of an epoch depend on.
-#[derive(Debug)]
-struct Plan {
-    dataset: Arc<Dataset>,
-    config: LoaderConfig,
-    epoch: u64,
-    order: Vec<u32>,
-    normalizer: Normalizer,
-}
-
-impl Plan {
-    fn batch(&self, step: usize) -> Batch {
-        let start = step * self.config.batch_size;
-        let end = (start + self.config.batch_size).min(self.order.len());
-        let indices = self.order[start..end].to_vec();
-        let size = self.dataset.image_len();
-        let mut images = vec![0.0; indices.len() * size];
-        for (&index, out) in indices.iter().zip(images.chunks_exact_mut(size)) {
-            let index = index as usize;
-            let LoaderConfig { augment, seed, .. } = self.config;
-            let placement = Placement::draw(augment, seed, self.epoch, index);
-            self.normalizer.write(&self.dataset, index, placement, out);
-        }
-        let labels = indices
-            .iter()
-            .map(|&i| u32::from(self.dataset.labels[i as usize]))
-            .collect();
-        Batch {
-            images,
-            labels,
-            indices,
-        }
-    }
-}
-
 /// Iterator over the batches of one epoch.
 #[derive(Debug)]
 pub struct Loader {
     /// Steps that are still to come.
     steps: Range<usize>,
     /// `None` once the loader is being dropped.
-    batches: Option<Receiver<Batch>>,
+    batches: Option<Receiver<Result<Batch, DataError>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -217,35 +184,44 @@ impl Loader {
             let problem = format!("step {start_step} lies behind the {steps} steps of the epoch");
             return Err(DataError::argument(&dataset.name, problem));
         }
-        let order = if config.shuffle {
-            epoch_order(dataset.len(), config.seed, epoch)
-        } else {
-            in_order(dataset.len())
+        let blocks = match &dataset.images {
+            Images::Pictures(pictures) => pictures.blocks(),
+            Images::Bytes(_) => None,
         };
+        let order = match blocks {
+            _ if !config.shuffle => in_order(dataset.len()),
+            Some(blocks) => block_order(blocks, config.seed, epoch),
+            None => epoch_order(dataset.len(), config.seed, epoch),
+        };
+        let mut config = config.clone();
+        if config.workers == 0 {
+            config.workers = rayon::current_num_threads();
+        }
+        let prefetch = config.prefetch;
         let plan = Plan {
             dataset: Arc::clone(dataset),
-            config: config.clone(),
+            config,
             epoch,
             order,
             normalizer: Normalizer::new(&dataset.mean, &dataset.std),
         };
-        Self::spawn(start_step..steps, config.prefetch, move |step| {
-            plan.batch(step)
-        })
+        Self::spawn(start_step..steps, prefetch, move |step| plan.batch(step))
     }
 
     /// The batches that `make` gives for `steps`, made on a new thread.
     fn spawn(
         steps: Range<usize>,
         prefetch: usize,
-        mut make: impl FnMut(usize) -> Batch + Send + 'static,
+        mut make: impl FnMut(usize) -> Result<Batch, DataError> + Send + 'static,
     ) -> Result<Self, DataError> {
         let (sender, receiver) = sync_channel(prefetch);
         let to_make = steps.clone();
         let work = move || {
             for step in to_make {
+                let batch = make(step);
+                let is_last = batch.is_err();
                 // The loader was dropped: nobody waits for the rest.
-                if sender.send(make(step)).is_err() {
+                if sender.send(batch).is_err() || is_last {
                     return;
                 }
             }
@@ -253,7 +229,7 @@ impl Loader {
         let thread = thread::Builder::new()
             .name("s3-loader".to_owned())
             .spawn(work)
-            .map_err(|source| DataError::io("(thread of the data loader)".as_ref(), source))?;
+            .map_err(no_thread)?;
         Ok(Self {
             steps,
             batches: Some(receiver),
@@ -263,13 +239,19 @@ impl Loader {
 }
 
 impl Iterator for Loader {
-    type Item = Batch;
+    /// After an error there is nothing more.
+    type Item = Result<Batch, DataError>;
 
-    fn next(&mut self) -> Option<Batch> {
+    fn next(&mut self) -> Option<Result<Batch, DataError>> {
         self.steps.next()?;
         // This waits on a worker of the pool: the loader's thread must not need the pool itself.
         match self.batches.as_ref()?.recv() {
-            Ok(batch) => Some(batch),
+            Ok(batch) => {
+                if batch.is_err() {
+                    self.steps = self.steps.end..self.steps.end;
+                }
+                Some(batch)
+            }
             // The thread ended before its last batch, so it panicked: an epoch must not end early
             // in silence.
             Err(_) => match self.thread.take()?.join() {
@@ -301,10 +283,15 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::{Duration, Instant};
 
+    use super::super::augment::Placement;
     use super::super::shapes;
     use super::*;
 
-    const AUGMENT: AugmentConfig = AugmentConfig { pad: 4, flip: true };
+    const AUGMENT: AugmentConfig = AugmentConfig {
+        pad: 4,
+        flip: true,
+        ..AugmentConfig::OFF
+    };
 
     fn dataset() -> Arc<Dataset> {
         Arc::new(shapes::generate(Some(103), Some(1)).0)
@@ -313,7 +300,8 @@ mod tests {
     fn batches(config: &LoaderConfig, epoch: u64, start: usize) -> Vec<Batch> {
         Loader::new(&dataset(), config, epoch, start)
             .unwrap()
-            .collect()
+            .collect::<Result<_, _>>()
+            .unwrap()
     }
 
     /// The batches as the module's documentation defines them, in one thread.
@@ -326,7 +314,8 @@ mod tests {
                 let index = index as usize;
                 let placement = Placement::draw(config.augment, config.seed, epoch, index);
                 let mut image = vec![0.0; dataset.image_len()];
-                normalizer.write(dataset, index, placement, &mut image);
+                let bytes = dataset.image(index).unwrap();
+                normalizer.write(&bytes, dataset.width, placement, &mut image);
                 images.extend(image);
             }
             let labels = indices
@@ -337,6 +326,7 @@ mod tests {
                 images,
                 labels,
                 indices: indices.to_vec(),
+                skipped: Vec::new(),
             }
         };
         order.chunks(config.batch_size).map(one).collect()
@@ -391,10 +381,11 @@ mod tests {
         let normalizer = Normalizer::new(&dataset.mean, &dataset.std);
         let all: Vec<Batch> = Loader::new(&dataset, &LoaderConfig::eval(40), 9, 0)
             .unwrap()
-            .collect();
+            .collect::<Result<_, _>>()
+            .unwrap();
         assert_eq!(all.iter().map(Batch::len).collect::<Vec<_>>(), [40, 40, 23]);
         let values = all.iter().flat_map(|batch| &batch.images);
-        let expected = dataset.images.iter().enumerate();
+        let expected = dataset.images.bytes().iter().enumerate();
         assert!(
             values
                 .copied()
@@ -449,9 +440,8 @@ mod tests {
     /// An image-free batch that says which step it is.
     fn marker(step: usize) -> Batch {
         Batch {
-            images: Vec::new(),
-            labels: Vec::new(),
             indices: vec![step as u32],
+            ..Batch::default()
         }
     }
 
@@ -461,7 +451,7 @@ mod tests {
         let counter = Arc::clone(&made);
         let make = move |step| {
             counter.fetch_add(1, Ordering::SeqCst);
-            marker(step)
+            Ok(marker(step))
         };
         let mut loader = Loader::spawn(0..100, 3, make).unwrap();
         for taken in 0..3 {
@@ -473,7 +463,7 @@ mod tests {
             }
             thread::sleep(Duration::from_millis(20));
             assert_eq!(made.load(Ordering::SeqCst), ahead);
-            assert_eq!(loader.next(), Some(marker(taken)));
+            assert_eq!(loader.next().unwrap().unwrap(), marker(taken));
         }
     }
 
@@ -483,13 +473,47 @@ mod tests {
             if step == 2 {
                 panic!("no batch 2")
             } else {
-                marker(step)
+                Ok(marker(step))
             }
         };
         let mut loader = Loader::spawn(0..5, 2, make).unwrap();
         assert_eq!(loader.by_ref().take(2).count(), 2);
         let next = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| loader.next()));
         assert_eq!(next.unwrap_err().downcast_ref(), Some(&"no batch 2"));
+    }
+
+    #[test]
+    fn an_error_ends_the_epoch() {
+        let make = |step| {
+            if step == 2 {
+                Err(DataError::argument("x", "no batch 2"))
+            } else {
+                Ok(marker(step))
+            }
+        };
+        let mut loader = Loader::spawn(0..5, 2, make).unwrap();
+        assert_eq!(loader.by_ref().take(2).filter(Result::is_ok).count(), 2);
+        let message = loader.next().unwrap().unwrap_err().to_string();
+        assert!(message.contains("no batch 2"), "{message}");
+        assert_eq!((loader.len(), loader.next().is_none()), (0, true));
+    }
+
+    #[test]
+    fn blocks_are_shuffled_and_mixed_four_at_a_time() {
+        let blocks: Vec<Range<usize>> = (0..10).map(|b| b * 7..(b + 1) * 7).collect();
+        let order = block_order(blocks.clone(), 1, 0);
+        assert_eq!(order, block_order(blocks.clone(), 1, 0));
+        assert_ne!(order, block_order(blocks.clone(), 1, 1));
+        let mut seen = std::collections::BTreeSet::new();
+        for group in order.chunks(4 * 7) {
+            let of_group: std::collections::BTreeSet<u32> = group.iter().map(|i| i / 7).collect();
+            assert_eq!(of_group.len(), group.len() / 7);
+            assert!(of_group.iter().all(|block| seen.insert(*block)));
+        }
+        let mut all = order;
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..70));
+        assert!(block_order(Vec::new(), 1, 0).is_empty());
     }
 
     #[test]
@@ -503,7 +527,10 @@ mod tests {
         assert!(message(&LoaderConfig::eval(0), 0).contains("batch size is 0"));
         assert!(message(&LoaderConfig::eval(50), 4).contains("step 4 lies behind the 3 steps"));
         let mut broken = Dataset::clone(&dataset);
-        broken.images.pop();
+        let Images::Bytes(bytes) = &mut broken.images else {
+            unreachable!("shapes are in memory")
+        };
+        bytes.pop();
         assert!(Loader::new(&Arc::new(broken), &LoaderConfig::eval(50), 0, 0).is_err());
     }
 

@@ -18,7 +18,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::dataset::{Dataset, channel_statistics};
+use super::dataset::{Dataset, Images, channel_statistics};
 use super::error::{DataError, Problem};
 use super::read::{self, Failure};
 
@@ -42,7 +42,7 @@ const LABEL_MAGIC: u32 = 0x801;
 pub fn load(data_dir: &Path) -> Result<(Dataset, Dataset), DataError> {
     let mut train = split(data_dir, "train", "mnist/train")?;
     let mut test = split(data_dir, "t10k", "mnist/test")?;
-    (train.mean, train.std) = channel_statistics(&train.images, 1);
+    (train.mean, train.std) = channel_statistics(train.images.bytes(), 1);
     (test.mean, test.std) = (train.mean.clone(), train.std.clone());
     Ok((train, test))
 }
@@ -68,7 +68,7 @@ fn split(data_dir: &Path, prefix: &str, name: &str) -> Result<Dataset, DataError
         height: SIDE,
         width: SIDE,
         channels: 1,
-        images,
+        images: Images::Bytes(images),
         labels: labels.into_iter().map(u16::from).collect(),
         class_names: (0..CLASSES).map(|digit| digit.to_string()).collect(),
         mean: Vec::new(),
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!((train.height, train.width, train.channels), (28, 28, 1));
         assert_eq!((train.labels, test.labels), (vec![7, 0, 9], vec![1, 2]));
         assert_eq!(
-            (&train.images[..], &test.images[..]),
+            (train.images.bytes(), test.images.bytes()),
             (&images(3)[16..], &images(2)[16..])
         );
         assert_eq!((&train.mean, &train.std), (&test.mean, &test.std));

@@ -1,12 +1,12 @@
-//! Data sets: images as bytes in memory, and the batches that training reads from them.
+//! Data sets: images in memory or in files, and the batches that training reads from them.
 //!
 //! ```text
 //! DataConfig --load--> Splits { train, test: Dataset } --Loader--> Batch, Batch, ..
 //!                             u8, NHWC                             f32, NHWC, normalised
 //! ```
 //!
-//! A [`Dataset`] keeps the bytes of its files and nothing derived from them except the channel
-//! statistics; augmentation and normalisation happen while a [`Loader`] makes a batch. Every
+//! A [`Dataset`] keeps the bytes of its files, or where the files are, and nothing derived from
+//! them except the channel statistics; decoding, augmentation and normalisation happen while a [`Loader`] makes a batch. Every
 //! random decision is a function of (seed, epoch, sample index), so that a batch does not depend
 //! on the batches before it, on threads, or on where a resumed run started.
 //!
@@ -15,7 +15,7 @@
 //! | `shapes` | generated, needs no file ([`shapes`]) | 32x32x3 |
 //! | `mnist` | the official IDX files ([`mnist`]) | 28x28x1 |
 //! | `cifar10` | the official binary version ([`cifar`]) | 32x32x3 |
-//! | `imagenet` | no loader yet ([`imagenet`]) | |
+//! | `imagenet` | a folder of JPEG or PNG files in class folders ([`imagenet`]) | 224x224x3, or `size` |
 //!
 //! ```
 //! use s3_train::data::{self, DataConfig, DataName, Loader, LoaderConfig};
@@ -25,21 +25,30 @@
 //! assert_eq!((splits.train.len(), splits.test.len()), (100, 10));
 //!
 //! let loader = Loader::new(&splits.train, &LoaderConfig::train(32, 1, config.augment), 0, 0)?;
-//! let sizes: Vec<usize> = loader.map(|batch| batch.len()).collect();
-//! assert_eq!(sizes, [32, 32, 32, 4]);
+//! let sizes: Result<Vec<usize>, data::DataError> = loader.map(|batch| Ok(batch?.len())).collect();
+//! assert_eq!(sizes?, [32, 32, 32, 4]);
 //! # Ok::<(), data::DataError>(())
 //! ```
 
 pub mod augment;
+mod batch;
 pub mod cifar;
 mod dataset;
+pub mod decode;
 mod error;
+mod folder;
 pub mod imagenet;
 pub mod loader;
+mod matlab;
 pub mod mnist;
+pub mod pictures;
 mod random;
 mod read;
 pub mod shapes;
+pub mod sharding;
+pub mod shards;
+mod truth;
+pub mod view;
 
 use std::fmt;
 use std::path::Path;
@@ -49,9 +58,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use augment::AugmentConfig;
-pub use dataset::{Dataset, fingerprint};
+pub use batch::Batch;
+pub use dataset::{Dataset, Images, fingerprint};
 pub use error::{DataError, Problem};
-pub use loader::{Batch, Loader, LoaderConfig, epoch_order, steps_per_epoch};
+pub use imagenet::Broken;
+pub use loader::{Loader, LoaderConfig, epoch_order, steps_per_epoch};
 
 /// The data sets that a config can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -63,7 +74,7 @@ pub enum DataName {
     Mnist,
     /// CIFAR-10.
     Cifar10,
-    /// ILSVRC2012; cannot be loaded yet.
+    /// ILSVRC2012, or any other folder of pictures.
     Imagenet,
 }
 
@@ -109,7 +120,7 @@ impl FromStr for DataName {
 /// let config: DataConfig = toml::from_str("name = 'cifar10'\naugment = { pad = 4, flip = true }")?;
 /// assert_eq!(config.name, DataName::Cifar10);
 /// assert_eq!(config.train_limit, None);
-/// assert_eq!(config.augment, AugmentConfig { pad: 4, flip: true });
+/// assert_eq!(config.augment, AugmentConfig { pad: 4, flip: true, ..AugmentConfig::OFF });
 /// assert!(toml::from_str::<DataConfig>("name = 'mnist'\nflip = true").is_err());
 /// # Ok::<(), toml::de::Error>(())
 /// ```
@@ -124,9 +135,27 @@ pub struct DataConfig {
     /// Test on at most this many images, the first ones of the official order; all if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_limit: Option<usize>,
+    /// Of `imagenet`: the folder below the data sets' folder; `imagenet` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+    /// Of `imagenet`: rows and columns that the network sees; 224 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<usize>,
+    /// Of `imagenet`: read the shards that `s3 shards` has made, instead of the picture files.
+    /// Training then sees pictures that were shrunk first, in another order ([`shards`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shards: bool,
+    /// Of `imagenet`: whether a picture that cannot be decoded stops the run (`stop`, the default)
+    /// or is counted and left out of its batch (`skip`).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub broken: Broken,
     /// Random changes to the training images; none if absent.
     #[serde(default)]
     pub augment: AugmentConfig,
+}
+
+fn is_default(broken: &Broken) -> bool {
+    *broken == Broken::default()
 }
 
 impl DataConfig {
@@ -137,6 +166,10 @@ impl DataConfig {
             name,
             train_limit: None,
             test_limit: None,
+            folder: None,
+            size: None,
+            shards: false,
+            broken: Broken::Stop,
             augment: AugmentConfig::OFF,
         }
     }
@@ -155,11 +188,12 @@ pub struct Splits {
 ///
 /// `data_dir` is where the files of the data sets are; `shapes` needs none. No file is written.
 /// A limit keeps the first images of the official order: in MNIST, CIFAR-10 and `shapes` that
-/// order is class-balanced in expectation, so a prefix is a fair subset and needs no seed.
+/// order is class-balanced in expectation, so a prefix is a fair subset and needs no seed. The
+/// files of a folder have a fixed shuffled order for the same reason.
 ///
 /// # Errors
 ///
-/// [`DataError`]: no folder or file, damaged files, a limit of 0, or a data set without a loader.
+/// [`DataError`]: no folder or file, damaged files, a limit of 0, or a key of another data set.
 pub fn load(config: &DataConfig, data_dir: Option<&Path>) -> Result<Splits, DataError> {
     let dataset = config.name.as_str();
     for (limit, key) in [
@@ -173,12 +207,25 @@ pub fn load(config: &DataConfig, data_dir: Option<&Path>) -> Result<Splits, Data
             ));
         }
     }
+    if config.name != DataName::Imagenet {
+        let keys = [
+            ("folder", config.folder.is_some()),
+            ("size", config.size.is_some()),
+            ("shards", config.shards),
+            ("broken", config.broken != Broken::Stop),
+            ("augment.resized_crop", config.augment.resized_crop),
+        ];
+        if let Some((key, _)) = keys.iter().find(|(_, is_set)| *is_set) {
+            let text = format!("{key} is for pictures in files, of `imagenet` alone");
+            return Err(DataError::argument(dataset, text));
+        }
+    }
     let folder = data_dir.ok_or(DataError::NoDirectory { dataset });
     let (train, test) = match config.name {
         DataName::Shapes => shapes::generate(config.train_limit, config.test_limit),
         DataName::Mnist => mnist::load(folder?)?,
         DataName::Cifar10 => cifar::load(folder?)?,
-        DataName::Imagenet => return imagenet::load(),
+        DataName::Imagenet => imagenet::load(config, folder?)?,
     };
     let limit = |split: Dataset, limit: Option<usize>| {
         Arc::new(split.truncated(limit.unwrap_or(usize::MAX)))
@@ -209,7 +256,7 @@ mod tests {
     #[test]
     fn unknown_keys_are_errors_that_name_the_key() {
         let cases = [
-            ("size", "name = 'mnist'\nsize = 3"),
+            ("side", "name = 'mnist'\nside = 3"),
             ("rotate", "name = 'mnist'\naugment = { rotate = 3 }"),
         ];
         for (key, text) in cases {
@@ -225,7 +272,12 @@ mod tests {
     fn data_sets_that_cannot_be_had_say_why() {
         let answer = |config: DataConfig| load(&config, None).unwrap_err().to_string();
         assert!(answer(DataConfig::of(DataName::Mnist)).contains("S3_DATA_DIR"));
-        assert!(answer(DataConfig::of(DataName::Imagenet)).contains("no loader"));
+        assert!(answer(DataConfig::of(DataName::Imagenet)).contains("S3_DATA_DIR"));
+        let sized = DataConfig {
+            size: Some(64),
+            ..DataConfig::of(DataName::Mnist)
+        };
+        assert!(answer(sized).contains("`mnist`: size is for pictures"));
         let zero = DataConfig {
             test_limit: Some(0),
             ..DataConfig::of(DataName::Shapes)

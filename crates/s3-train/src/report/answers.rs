@@ -35,12 +35,13 @@ pub struct Answers {
 pub fn answers(folder: &Path, data_dir: Option<&Path>) -> Result<Answers> {
     let trained = Trained::open(folder, "last", data_dir)?;
     let (test, batch) = (&trained.splits.test, trained.config.eval_batch_size);
-    let top1 = eval::evaluate(&trained.net, test, batch, &trained.device)?.top1;
+    let eval::Answers { top1, images, .. } =
+        eval::evaluate(&trained.net, test, batch, &trained.device)?;
     let classes = test.class_names.clone();
     let mut counts = vec![0; classes.len() * classes.len()];
     let mut wrong = Vec::new();
-    for (i, (&answer, &label)) in top1.iter().zip(&test.labels).enumerate() {
-        let (answer, label) = (answer as usize, label as usize);
+    for (&answer, i) in top1.iter().zip(images.into_iter().map(|i| i as usize)) {
+        let (answer, label) = (answer as usize, test.labels[i] as usize);
         counts[label * classes.len() + answer] += 1;
         if answer != label && wrong.len() < SHOWN {
             let caption = format!("{}, taken for {}", classes[label], classes[answer]);
@@ -64,15 +65,14 @@ pub fn answers(folder: &Path, data_dir: Option<&Path>) -> Result<Answers> {
 
 /// Image `index` as its files have it.
 fn png(data: &Dataset, index: usize) -> Result<Vec<u8>> {
-    let n = data.image_len();
-    let bytes = &data.images[index * n..(index + 1) * n];
+    let bytes = data.image(index)?;
     let kind = match data.channels {
         1 => ExtendedColorType::L8,
         _ => ExtendedColorType::Rgb8,
     };
     let mut out = Vec::new();
     PngEncoder::new(&mut out)
-        .write_image(bytes, data.width as u32, data.height as u32, kind)
+        .write_image(&bytes, data.width as u32, data.height as u32, kind)
         .context("an image of the test set as PNG")?;
     Ok(out)
 }

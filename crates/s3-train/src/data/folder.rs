@@ -1,0 +1,400 @@
+//! The files of an image folder: which pictures there are, of which class, in which order.
+//!
+//! ```text
+//! ROOT/train/<class>/*.JPEG        one folder a class, ILSVRC2012's are WordNet ids (wnid)
+//! ROOT/val/<class>/*.JPEG          the same classes
+//! ```
+//!
+//! or, as ILSVRC2012 is published, `ROOT/val/*.JPEG` with the classes in a file ([`truth`]). Files that
+//! end in `.jpeg`, `.jpg` or `.png` count, in any case; others and hidden ones do not. Classes are
+//! numbered in the order of their names.
+//!
+//! The order of a split is a fixed shuffle of its sorted paths: a prefix (`train_limit`), a suffix
+//! (`validation_images`) and a shard are then fair samples of all classes.
+
+use std::cmp::Ordering;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::dataset::hex;
+use super::error::{DataError, Problem};
+use super::random::{below, keyed_rng};
+use super::truth;
+
+const ENDINGS: [&str; 3] = ["jpeg", "jpg", "png"];
+
+/// A picture file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct File {
+    /// Its path below the split's folder, with `/`.
+    pub(super) path: String,
+    /// Its class.
+    pub(super) label: u16,
+    /// Its bytes.
+    size: u64,
+    /// When it was last written, in nanoseconds since 1970; 0 where the file system does not say.
+    modified: u128,
+}
+
+/// The files of a split, in its order.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Listing {
+    /// The split's folder.
+    pub(super) root: PathBuf,
+    pub(super) files: Vec<File>,
+}
+
+impl Listing {
+    /// Where file `index` is.
+    pub(super) fn path(&self, index: usize) -> PathBuf {
+        self.root.join(&self.files[index].path)
+    }
+
+    /// Names and sizes of the files in `range`.
+    pub(super) fn identify(&self, range: std::ops::Range<usize>, hash: &mut Sha256) {
+        for file in &self.files[range] {
+            hash.update(file.path.as_bytes());
+            hash.update([0]);
+            hash.update(file.size.to_le_bytes());
+        }
+    }
+
+    /// SHA-256 of the order, and of name, size, time and class of every file.
+    pub(super) fn stamp(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        self.identify(0..self.files.len(), &mut hash);
+        for file in &self.files {
+            hash.update(file.label.to_le_bytes());
+            hash.update(file.modified.to_le_bytes());
+        }
+        hash.finalize().into()
+    }
+}
+
+/// The names of the classes, and the two splits.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Folder {
+    pub(super) classes: Vec<String>,
+    pub(super) train: Listing,
+    pub(super) val: Listing,
+}
+
+/// Lists the pictures below `root`.
+///
+/// # Errors
+///
+/// No folder `train` or `val`; no class, or more than 65536; a class without pictures; classes that
+/// differ between the splits; a flat `val` whose classes are not known.
+pub(super) fn scan(root: &Path) -> Result<Folder, DataError> {
+    for split in ["train", "val"] {
+        if !root.join(split).is_dir() {
+            return Err(DataError::Missing {
+                dataset: "imagenet",
+                file: format!("folder `{split}` of pictures"),
+                searched: vec![root.to_owned()],
+            });
+        }
+    }
+    let (train, val) = (root.join("train"), root.join("val"));
+    let classes = entries(&train)?.folders;
+    if classes.is_empty() || u16::try_from(classes.len() - 1).is_err() {
+        let count = classes.len();
+        return Err(problem(&train, format!("{count} class folders in it")));
+    }
+    let found = entries(&val)?;
+    let val = if found.folders.is_empty() && !found.pictures.is_empty() {
+        let labels = truth::labels(root, &val, &found.pictures, &classes)?;
+        let files = found.pictures.into_par_iter().zip(labels);
+        let files = files.map(|(name, label)| file(&val, name, label));
+        listing(val.clone(), files.collect::<Result<_, _>>()?)
+    } else {
+        same_classes((&train, &classes), (&val, &found.folders))?;
+        of_classes(val, &classes)?
+    };
+    let train = of_classes(train, &classes)?;
+    Ok(Folder {
+        classes,
+        train,
+        val,
+    })
+}
+
+/// The first class that only one of the splits has.
+fn same_classes(
+    (train, of_train): (&Path, &[String]),
+    (val, of_val): (&Path, &[String]),
+) -> Result<(), DataError> {
+    let differing = of_train.iter().zip(of_val).find(|(a, b)| a != b);
+    let lengths = of_train.len().cmp(&of_val.len());
+    let (without, with, class) = match (differing, lengths) {
+        (Some((a, b)), _) if a < b => (val, train, a),
+        (Some((_, b)), _) => (train, val, b),
+        (None, Ordering::Greater) => (val, train, &of_train[of_val.len()]),
+        (None, Ordering::Less) => (train, val, &of_val[of_train.len()]),
+        (None, Ordering::Equal) => return Ok(()),
+    };
+    let text = format!("no folder of class {class}, which {} has", with.display());
+    Err(problem(without, text))
+}
+
+fn of_classes(root: PathBuf, classes: &[String]) -> Result<Listing, DataError> {
+    let of_class = |(label, class): (usize, &String)| {
+        let names = entries(&root.join(class))?.pictures;
+        if names.is_empty() {
+            let text = "no picture in this class (files ending in .jpeg, .jpg or .png)";
+            return Err(problem(&root.join(class), text));
+        }
+        let files = names.into_iter();
+        let files = files.map(|name| file(&root, format!("{class}/{name}"), label as u16));
+        files.collect::<Result<Vec<_>, _>>()
+    };
+    let classes = classes.par_iter().enumerate().map(of_class);
+    let files: Vec<Vec<File>> = classes.collect::<Result<_, _>>()?;
+    Ok(listing(root, files.into_iter().flatten().collect()))
+}
+
+/// The files in the split's order; they come in that of their paths.
+fn listing(root: PathBuf, mut files: Vec<File>) -> Listing {
+    let mut rng = keyed_rng(*b"listing.", 0, 0, 0);
+    for last in (1..files.len()).rev() {
+        files.swap(last, below(&mut rng, last + 1));
+    }
+    Listing { root, files }
+}
+
+fn file(root: &Path, path: String, label: u16) -> Result<File, DataError> {
+    let whole = root.join(&path);
+    let about = fs::metadata(&whole).map_err(|source| DataError::io(&whole, source))?;
+    let modified = about.modified().ok();
+    let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    Ok(File {
+        path,
+        label,
+        size: about.len(),
+        modified: since.map_or(0, |since| since.as_nanos()),
+    })
+}
+
+/// What is in a folder, sorted.
+struct Entries {
+    folders: Vec<String>,
+    pictures: Vec<String>,
+}
+
+fn entries(folder: &Path) -> Result<Entries, DataError> {
+    let io = |source| DataError::io(folder, source);
+    let (mut folders, mut pictures) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(folder).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let mut kind = entry.file_type().map_err(io)?;
+        if kind.is_symlink() {
+            kind = fs::metadata(entry.path())
+                .map_err(|source| DataError::io(&entry.path(), source))?
+                .file_type();
+        }
+        let ending = name.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase());
+        if name.starts_with('.') {
+        } else if kind.is_dir() {
+            folders.push(name);
+        } else if ending.is_some_and(|ending| ENDINGS.contains(&&ending[..])) {
+            pictures.push(name);
+        }
+    }
+    folders.sort_unstable();
+    pictures.sort_unstable();
+    Ok(Entries { folders, pictures })
+}
+
+pub(super) fn problem(path: &Path, text: impl Into<String>) -> DataError {
+    DataError::malformed(path, Problem::Folder(text.into()))
+}
+
+/// A listing's stamp as a manifest has it.
+pub(super) fn stamp_text(stamp: &[u8; 32]) -> String {
+    hex(stamp)
+}
+
+/// What the tests of picture files share.
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+
+    /// A folder with the named files, each with the bytes that `content` gives.
+    pub(in super::super) fn folder_of(
+        names: &[&str],
+        content: impl Fn(&str) -> Vec<u8>,
+    ) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content(name)).unwrap();
+        }
+        folder
+    }
+
+    /// A PNG of `width` by `height` pixels that depend on `seed`: smooth, with some noise.
+    pub(in super::super) fn png(width: u32, height: u32, seed: u8) -> Vec<u8> {
+        let picture = image::RgbImage::from_fn(width, height, |x, y| {
+            let noise = (x.wrapping_mul(31) ^ y.wrapping_mul(17)) as u8 % 16;
+            let ramp = (x * 200 / width) as u8;
+            image::Rgb([
+                ramp.wrapping_add(seed),
+                (y * 200 / height) as u8 + noise,
+                seed ^ noise,
+            ])
+        });
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        picture
+            .write_to(&mut bytes, image::ImageFormat::Png)
+            .unwrap();
+        bytes.into_inner()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::folder_of;
+    use super::*;
+
+    fn folder(names: &[&str]) -> tempfile::TempDir {
+        folder_of(names, |name| name.as_bytes().to_vec())
+    }
+
+    fn refusal(names: &[&str]) -> String {
+        let folder = folder(names);
+        let message = scan(folder.path()).unwrap_err().to_string();
+        assert!(!message.contains('\n'), "{message}");
+        message.replace(&folder.path().display().to_string(), "ROOT")
+    }
+
+    #[test]
+    fn classes_are_numbered_by_name_and_what_is_no_picture_is_left_out() {
+        let names = [
+            "train/b/1.JPEG",
+            "train/b/2.png",
+            "train/a/x.jpg",
+            "train/a/notes.txt",
+            "train/a/.y.jpg",
+            "train/README",
+            "val/a/1.jpeg",
+            "val/b/1.JPG",
+            "val/.cache/1.jpg",
+        ];
+        let folder = folder(&names);
+        let found = scan(folder.path()).unwrap();
+        assert_eq!(found.classes, ["a", "b"]);
+        let mut files: Vec<(&str, u16)> = found
+            .train
+            .files
+            .iter()
+            .map(|f| (&f.path[..], f.label))
+            .collect();
+        files.sort_unstable();
+        assert_eq!(files, [("a/x.jpg", 0), ("b/1.JPEG", 1), ("b/2.png", 1)]);
+        assert_eq!(found.val.files.len(), 2);
+        assert_eq!(scan(folder.path()).unwrap(), found);
+    }
+
+    #[test]
+    fn folders_that_do_not_fit_are_refused_in_one_line() {
+        let (a, b) = ("train/a/1.jpg", "train/b/1.jpg");
+        assert!(refusal(&[a]).ends_with("no folder `val` of pictures in ROOT"));
+        assert!(refusal(&["val/a/1.jpg"]).ends_with("no folder `train` of pictures in ROOT"));
+        assert_eq!(
+            refusal(&["train/x.jpg", "val/a/1.jpg"]),
+            "ROOT/train: 0 class folders in it"
+        );
+        for (names, expected) in [
+            (
+                vec![a, b, "val/a/1.jpg"],
+                "ROOT/val: no folder of class b, which ROOT/train has",
+            ),
+            (
+                vec![a, b, "val/b/1.jpg"],
+                "ROOT/val: no folder of class a, which ROOT/train has",
+            ),
+            (
+                vec![a, "val/a/1.jpg", b, "val/b/1.jpg", "val/c/1.jpg"],
+                "ROOT/train: no folder of class c, which ROOT/val has",
+            ),
+            (
+                vec![b, "val/a/1.jpg", "val/b/1.jpg"],
+                "ROOT/train: no folder of class a, which ROOT/val has",
+            ),
+            (
+                vec![a, "val/a/1.txt"],
+                "ROOT/val/a: no picture in this class (files ending in .jpeg, .jpg or .png)",
+            ),
+            (
+                vec![a, "train/b/x.gif", "val/a/1.jpg", "val/b/1.jpg"],
+                "ROOT/train/b: no picture in this class (files ending in .jpeg, .jpg or .png)",
+            ),
+        ] {
+            assert_eq!(refusal(&names), expected);
+        }
+        let empty = tempfile::tempdir().unwrap();
+        assert!(
+            scan(&empty.path().join("nowhere"))
+                .unwrap_err()
+                .to_string()
+                .contains("nowhere")
+        );
+    }
+
+    #[test]
+    fn a_prefix_holds_all_classes_and_the_order_is_fixed() {
+        let names: Vec<String> = (0..400)
+            .map(|i| format!("train/{}/{i:03}.jpg", i / 100))
+            .collect();
+        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+        names.extend(["val/0/0.jpg", "val/1/0.jpg", "val/2/0.jpg", "val/3/0.jpg"]);
+        let folder = folder(&names);
+        let found = scan(folder.path()).unwrap();
+        for class in 0..4 {
+            // Hypergeometric with mean 25 and deviation 3.8.
+            let count = found.train.files[..100]
+                .iter()
+                .filter(|f| f.label == class)
+                .count();
+            assert!((10..40).contains(&count), "{class}: {count}");
+        }
+        // Another order would break the resume of older runs.
+        assert_eq!(found.train.files[0].path, "3/381.jpg");
+    }
+
+    #[test]
+    fn the_stamp_sees_names_sizes_and_times() {
+        let names = ["train/a/1.jpg", "train/a/2.jpg", "val/a/1.jpg"];
+        let folder = folder(&names);
+        let stamp = || scan(folder.path()).unwrap().train.stamp();
+        let first = stamp();
+        assert_eq!(stamp(), first);
+        let path = folder.path().join(names[0]);
+        fs::File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(UNIX_EPOCH)
+            .unwrap();
+        let touched = stamp();
+        assert_ne!(touched, first);
+        fs::write(&path, b"longer than the name was").unwrap();
+        fs::File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(UNIX_EPOCH)
+            .unwrap();
+        assert_ne!(stamp(), touched);
+        fs::write(folder.path().join("train/a/3.jpg"), b"").unwrap();
+        assert_ne!(stamp(), first);
+    }
+}

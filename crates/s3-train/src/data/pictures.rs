@@ -1,0 +1,164 @@
+//! Pictures that do not fit into memory: read, decoded and cut whenever one is asked for.
+//!
+//! They come from the files of a folder or from its shards ([`shards`](super::shards)); both decode and
+//! cut by the same code. Asking is a function of its arguments and needs no lock, so any number of
+//! threads may ask.
+
+use std::fs;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::decode::{Picture, decode};
+use super::error::DataError;
+use super::folder::Listing;
+use super::shards::Shards;
+use super::view::{View, Window, centre, through};
+
+/// The pictures of a split, or a range of them; a clone shares them.
+#[derive(Debug, Clone)]
+pub struct Pictures {
+    all: Arc<All>,
+    range: Range<usize>,
+}
+
+#[derive(Debug)]
+struct All {
+    listing: Arc<Listing>,
+    shards: Option<Shards>,
+    size: usize,
+    skip_broken: bool,
+}
+
+impl Pictures {
+    pub(super) fn new(
+        listing: Arc<Listing>,
+        shards: Option<Shards>,
+        size: usize,
+        skip_broken: bool,
+    ) -> Self {
+        let range = 0..listing.files.len();
+        let all = All {
+            listing,
+            shards,
+            size,
+            skip_broken,
+        };
+        Self {
+            all: Arc::new(all),
+            range,
+        }
+    }
+
+    /// Number of pictures.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    /// Whether one that cannot be decoded is left out of its batch, instead of stopping the run.
+    #[must_use]
+    pub fn skips_broken(&self) -> bool {
+        self.all.skip_broken
+    }
+
+    /// The file of picture `index`.
+    ///
+    /// # Panics
+    ///
+    /// If `index >= self.len()`.
+    #[must_use]
+    pub fn path(&self, index: usize) -> PathBuf {
+        self.all.listing.path(self.place(index))
+    }
+
+    /// What a network sees of picture `index`: `[size, size, 3]`, a function of the arguments.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError`] naming the file: it cannot be read, or it is broken
+    /// ([`DataError::is_broken_picture`]).
+    ///
+    /// # Panics
+    ///
+    /// If `index >= self.len()`.
+    pub fn view(&self, index: usize, view: View) -> Result<Vec<u8>, DataError> {
+        let picture = self.picture(index)?;
+        let (size, of) = (self.all.size, |problem| {
+            DataError::malformed(&self.path(index), problem)
+        });
+        match view {
+            View::Centre => centre(picture, size).map_err(of),
+            View::Random { seed, epoch } => {
+                let window = Window::draw(seed, epoch, index, picture.width, picture.height);
+                through(&picture, window, size).map_err(of)
+            }
+        }
+    }
+
+    fn picture(&self, index: usize) -> Result<Picture, DataError> {
+        let All {
+            listing, shards, ..
+        } = &*self.all;
+        match shards {
+            Some(shards) => shards.picture(self.place(index)),
+            None => {
+                let path = listing.path(self.place(index));
+                let bytes = fs::read(&path).map_err(|source| DataError::io(&path, source))?;
+                decode(&bytes).map_err(|problem| DataError::malformed(&path, problem))
+            }
+        }
+    }
+
+    fn place(&self, index: usize) -> usize {
+        assert!(index < self.len(), "picture {index} of {}", self.len());
+        self.range.start + index
+    }
+
+    /// The pictures of each shard that is part of this range, or `None` where each is its own file.
+    pub(super) fn blocks(&self) -> Option<Vec<Range<usize>>> {
+        let each = self.all.shards.as_ref()?.pictures_each();
+        let Range { start, end } = self.range;
+        let blocks = start / each..end.div_ceil(each);
+        let cut =
+            |block: usize| (block * each).max(start) - start..((block + 1) * each).min(end) - start;
+        Some(blocks.map(cut).filter(|block| !block.is_empty()).collect())
+    }
+
+    /// Cuts everything from `keep` on off and returns it.
+    pub(super) fn split_off(&mut self, keep: usize) -> Self {
+        assert!(keep <= self.len(), "{keep} of {} pictures", self.len());
+        let middle = self.range.start + keep;
+        let rest = middle..self.range.end;
+        self.range.end = middle;
+        Self {
+            all: Arc::clone(&self.all),
+            range: rest,
+        }
+    }
+
+    /// What the data's fingerprint says of them.
+    pub(super) fn identify(&self, hash: &mut Sha256) {
+        hash.update(if self.all.shards.is_some() {
+            "shards"
+        } else {
+            "files"
+        });
+        self.all.listing.identify(self.range.clone(), hash);
+    }
+}
+
+/// The same pictures, not equal ones.
+impl PartialEq for Pictures {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.all, &other.all) && self.range == other.range
+    }
+}

@@ -1,0 +1,295 @@
+//! A split's pictures in few large files, so that an epoch reads the disk front to back.
+//!
+//! A picture of the training split is stored with its short side shrunk to what evaluation resizes to
+//! (256 for 224), as JPEG of quality 92 without chroma subsampling, or as its file's own bytes where
+//! that side is not larger. One of `val` is stored as evaluation resizes it, without loss: accuracies
+//! are the same bytes with shards and without.
+//!
+//! ```text
+//! FOLDER.shards-<side>/<split>-00000.shard ..   2048 pictures each (val: 256), in the split's order
+//! FOLDER.shards-<side>/<split>.json             written last: what the shards were made from
+//!
+//! a shard, little endian:
+//!   8 bytes   "S3SHARD1"
+//!   32 bytes  stamp: SHA-256 of the files' names, sizes, times and classes, and of this format
+//!   8 bytes   number of the first picture
+//!   4 bytes   number of pictures, n
+//!   n x 8     where each record ends, from the start of the file
+//!   records   1 byte kind, then  0: what is wrong with the picture (UTF-8)
+//!                                1: width and height (4 bytes each), RGB
+//!                                2: a JPEG or PNG file
+//!   4 bytes   CRC-32 of everything before
+//! ```
+//!
+//! A shard appears whole or not at all, and one that is whole and up to date is not written again: a
+//! full disk or a kill loses the shard under way. Reading loads a shard whole and checks its checksum
+//! once; a few are kept.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use sha2::{Digest, Sha256};
+
+use super::decode::{Picture, decode};
+use super::error::{DataError, Problem};
+use super::folder::{Listing, stamp_text};
+
+const MAGIC: &[u8; 8] = b"S3SHARD1";
+pub(super) const HEADER: usize = 8 + 32 + 8 + 4;
+pub(super) const CHECKSUM: usize = 4;
+pub(super) const QUALITY: u8 = 92;
+/// Shards that are shuffled together, and read at about the same time.
+pub(super) const TOGETHER: usize = 4;
+/// Shards that are kept in memory.
+const KEPT: usize = 2 * TOGETHER;
+
+pub(super) const BROKEN: u8 = 0;
+pub(super) const RAW: u8 = 1;
+pub(super) const FILE: u8 = 2;
+
+/// Which split, which decides how its pictures are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Split {
+    Train,
+    Val,
+}
+
+impl Split {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+        }
+    }
+
+    const fn pictures_each(self) -> usize {
+        match self {
+            Self::Train => 2048,
+            Self::Val => 256,
+        }
+    }
+}
+
+/// Where the shards of a split are and what they must be made from.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) folder: PathBuf,
+    pub(super) split: Split,
+    pub(super) each: usize,
+    pub(super) side: usize,
+    pub(super) listing: Arc<Listing>,
+    pub(super) stamp: [u8; 32],
+}
+
+impl Plan {
+    pub(super) fn new(folder: &Path, split: Split, side: usize, listing: Arc<Listing>) -> Self {
+        let each = split.pictures_each();
+        let mut hash = Sha256::new();
+        hash.update(MAGIC);
+        hash.update([QUALITY]);
+        for number in [each, side] {
+            hash.update((number as u64).to_le_bytes());
+        }
+        hash.update(listing.stamp());
+        Self {
+            folder: folder.to_owned(),
+            split,
+            each,
+            side,
+            listing,
+            stamp: hash.finalize().into(),
+        }
+    }
+
+    pub(super) fn shard(&self, number: usize) -> PathBuf {
+        let split = self.split.as_str();
+        self.folder.join(format!("{split}-{number:05}.shard"))
+    }
+
+    pub(super) fn manifest(&self) -> PathBuf {
+        self.folder.join(format!("{}.json", self.split.as_str()))
+    }
+
+    pub(super) fn manifest_text(&self) -> String {
+        let value = serde_json::json!({
+            "format": 1,
+            "pictures": self.listing.files.len(),
+            "short_side": self.side,
+            "stamp": stamp_text(&self.stamp),
+        });
+        format!("{value:#}\n")
+    }
+
+    /// The pictures of shard `number`.
+    pub(super) fn pictures(&self, number: usize) -> std::ops::Range<usize> {
+        let first = number * self.each;
+        first..(first + self.each).min(self.listing.files.len())
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.listing.files.len().div_ceil(self.each)
+    }
+}
+
+/// The shards of a split, read when they are needed.
+#[derive(Debug)]
+pub(super) struct Shards {
+    plan: Plan,
+    /// The last used is the last.
+    kept: Mutex<Vec<(usize, Arc<Slot>)>>,
+}
+
+/// A shard that one thread reads while others wait.
+type Slot = OnceLock<Result<Shard, DataError>>;
+
+#[derive(Debug)]
+pub(super) struct Shard {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl Shards {
+    /// The shards of `split` in `folder`, made from the files of `listing`.
+    ///
+    /// # Errors
+    ///
+    /// There are none, or not all, or they were made from other files.
+    pub(super) fn open(
+        folder: &Path,
+        split: Split,
+        side: usize,
+        listing: Arc<Listing>,
+    ) -> Result<Self, DataError> {
+        let plan = Plan::new(folder, split, side, listing);
+        let manifest = plan.manifest();
+        let text = match fs::read_to_string(&manifest) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let text = "no shards here yet: `s3 shards EXPERIMENT` makes them";
+                return Err(wrong(&manifest, text));
+            }
+            other => other.map_err(|source| DataError::io(&manifest, source))?,
+        };
+        if text != plan.manifest_text() {
+            let root = plan.listing.root.display();
+            let text = format!(
+                "the shards are stale, {root} holds other files now: `s3 shards EXPERIMENT` makes them again"
+            );
+            return Err(wrong(&manifest, text));
+        }
+        Ok(Self {
+            plan,
+            kept: Mutex::default(),
+        })
+    }
+
+    pub(super) fn pictures_each(&self) -> usize {
+        self.plan.each
+    }
+
+    /// Picture `index` of the split.
+    pub(super) fn picture(&self, index: usize) -> Result<Picture, DataError> {
+        let number = index / self.plan.each;
+        let slot = self.slot(number);
+        let read = || read(&self.plan, number);
+        let shard = match slot.get_or_init(read) {
+            Ok(shard) => shard,
+            Err(e) => return Err(wrong(&self.plan.shard(number), e.to_string())),
+        };
+        let record = shard.record(index - number * self.plan.each);
+        let of = |problem| DataError::malformed(&self.plan.listing.path(index), problem);
+        match record {
+            Some([BROKEN, text @ ..]) => Err(of(Problem::picture(String::from_utf8_lossy(text)))),
+            Some([RAW, raw @ ..]) => raw_picture(raw).ok_or_else(|| self.damaged(number)),
+            Some([FILE, file @ ..]) => decode(file).map_err(of),
+            _ => Err(self.damaged(number)),
+        }
+    }
+
+    fn damaged(&self, number: usize) -> DataError {
+        wrong(&self.plan.shard(number), CORRUPTED)
+    }
+
+    fn slot(&self, number: usize) -> Arc<Slot> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = match kept.iter().position(|(n, _)| *n == number) {
+            Some(at) => kept.remove(at).1,
+            None => Arc::default(),
+        };
+        kept.push((number, Arc::clone(&slot)));
+        if kept.len() > KEPT {
+            kept.remove(0);
+        }
+        slot
+    }
+}
+
+const CORRUPTED: &str = "a corrupted shard: `s3 shards EXPERIMENT` makes it again";
+
+fn wrong(path: &Path, text: impl Into<String>) -> DataError {
+    DataError::malformed(path, Problem::Shard(text.into()))
+}
+
+fn raw_picture(bytes: &[u8]) -> Option<Picture> {
+    let number = |at: usize| -> Option<usize> {
+        let word = bytes.get(at..at + 4)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(word)).ok()
+    };
+    let (width, height) = (number(0)?, number(4)?);
+    let rgb = bytes[8..].to_vec();
+    let fits = rgb.len() == 3 * width * height && !rgb.is_empty();
+    fits.then_some(Picture { width, height, rgb })
+}
+
+/// Reads a shard and checks it. The error's message leaves out the path.
+pub(super) fn read(plan: &Plan, number: usize) -> Result<Shard, DataError> {
+    let path = plan.shard(number);
+    let bytes = fs::read(&path).map_err(|source| DataError::io(&path, source))?;
+    let count = plan.pictures(number).len();
+    match check(plan, number, &bytes) {
+        Ok(()) => Ok(Shard { bytes, count }),
+        Err(text) => Err(wrong(&path, text)),
+    }
+}
+
+fn check(plan: &Plan, number: usize, bytes: &[u8]) -> Result<(), &'static str> {
+    let pictures = plan.pictures(number);
+    let Some((body, checksum)) = bytes.split_last_chunk::<CHECKSUM>() else {
+        return Err(CORRUPTED);
+    };
+    if body.get(..HEADER) != Some(&header(plan, &pictures)[..]) {
+        let is_shard = body.len() >= HEADER && body.starts_with(MAGIC);
+        return Err(if is_shard {
+            "a stale shard, made from other files: `s3 shards EXPERIMENT` makes it again"
+        } else {
+            CORRUPTED
+        });
+    }
+    if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
+        return Err(CORRUPTED);
+    }
+    Ok(())
+}
+
+pub(super) fn header(plan: &Plan, pictures: &std::ops::Range<usize>) -> Vec<u8> {
+    let mut header = MAGIC.to_vec();
+    header.extend(plan.stamp);
+    header.extend((pictures.start as u64).to_le_bytes());
+    header.extend((pictures.len() as u32).to_le_bytes());
+    header
+}
+
+impl Shard {
+    /// The bytes of record `at`.
+    fn record(&self, at: usize) -> Option<&[u8]> {
+        let end = |at: usize| -> Option<usize> {
+            let word = self.bytes.get(HEADER + 8 * at..)?.first_chunk::<8>()?;
+            usize::try_from(u64::from_le_bytes(*word)).ok()
+        };
+        let start = match at.checked_sub(1) {
+            Some(before) => end(before)?,
+            None => HEADER + 8 * self.count,
+        };
+        self.bytes.get(start..end(at)?)
+    }
+}

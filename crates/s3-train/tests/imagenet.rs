@@ -1,0 +1,169 @@
+//! Picture files from the folder to the trained network, through the binary.
+
+mod common;
+
+use common::{Bench, assert_same_results, refusal, succeed};
+use std::path::Path;
+use std::process::Command;
+
+const CLASSES: [&str; 3] = ["n01", "n02", "n03"];
+
+/// `DATA/pets` with 8 + 3 pictures a class, and `pets.toml`, which trains on 16x16 pixels.
+fn pets() -> Bench {
+    let bench = Bench::new();
+    for (number, class) in CLASSES.iter().enumerate() {
+        for (split, count) in [("train", 8), ("val", 3)] {
+            let folder = bench.path(&format!("data/pets/{split}/{class}"));
+            std::fs::create_dir_all(&folder).expect("a folder");
+            for i in 0..count {
+                let picture = image::RgbImage::from_fn(40 + 5 * i, 30, |x, y| {
+                    let bright = if (x / 4 + y / 4) % 2 == 0 { 220 } else { 30 };
+                    let mut pixel = [bright, (x + 7 * i) as u8, y as u8];
+                    pixel.rotate_right(number);
+                    image::Rgb(pixel)
+                });
+                picture
+                    .save(folder.join(format!("{i}.png")))
+                    .expect("a picture");
+            }
+        }
+    }
+    let text = common::TINY
+        .replace("epochs = 3", "epochs = 2")
+        .replace("batch_size = 32", "batch_size = 7")
+        .replace("experiment = \"tiny\"", "experiment = \"pets\"");
+    let data = r#"data = { name = "imagenet", folder = "pets", size = 16, augment = { resized_crop = true, flip = true } }"#;
+    let is_data = |line: &&str| line.trim().starts_with("data =");
+    let line = text.lines().find(is_data).expect("data");
+    std::fs::write(bench.path("tiny.toml"), text.replace(line, data)).expect("tiny.toml");
+    bench
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    let mut names: Vec<String> = entries
+        .map(|e| {
+            e.expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn runs_are_the_same_bytes_whatever_the_threads_and_can_be_evaluated_and_packed() {
+    let bench = pets();
+    succeed(&mut bench.train("one", &["--threads", "1"]));
+    succeed(&mut bench.train("four", &["--threads", "4"]));
+    let run = bench.run("one");
+    assert_same_results(&run, &bench.run("four"), "one thread and four");
+    let run = run.display().to_string();
+    let answer = succeed(&mut bench.s3(&["eval", &run]));
+    assert!(answer.starts_with("9 test images"), "{answer}");
+    succeed(&mut bench.s3(&["export", &run, "--output", "net.safetensors"]));
+    let packed = succeed(&mut bench.s3(&["eval", "net.safetensors", "--folder", "pets"]));
+    assert!(packed.starts_with("9 test images"), "{packed}");
+    let message = refusal(&mut bench.s3(&["eval", "net.safetensors"]));
+    assert!(
+        message.contains("no folder `train` of pictures"),
+        "{message}"
+    );
+}
+
+#[test]
+fn shards_are_made_once_and_trained_on() {
+    let bench = pets();
+    let sharded = ["--set", "data.shards=true"];
+    let message = refusal(&mut bench.train("runs", &sharded));
+    assert!(message.contains("no shards here yet"), "{message}");
+    let said = succeed(&mut bench.s3(&["shards", "tiny.toml"]));
+    assert!(
+        said.contains("train: 24 pictures") && said.contains("val: 9 pictures"),
+        "{said}"
+    );
+    let again = succeed(&mut bench.s3(&["shards", "tiny.toml"]));
+    assert!(again.contains("24 there already"), "{again}");
+    assert_eq!(
+        names(&bench.path("data/pets.shards-18")),
+        [
+            "train-00000.shard",
+            "train.json",
+            "val-00000.shard",
+            "val.json"
+        ]
+    );
+    succeed(&mut bench.train("a", &[&sharded[..], &["--threads", "1"]].concat()));
+    succeed(&mut bench.train("b", &[&sharded[..], &["--threads", "3"]].concat()));
+    assert_same_results(
+        &bench.run("a"),
+        &bench.run("b"),
+        "shards, one thread and three",
+    );
+    let message = refusal(&mut bench.s3(&["shards", "tiny.toml", "--set", "data.name=mnist"]));
+    assert!(message.contains("mnist"), "{message}");
+}
+
+#[test]
+fn a_broken_picture_stops_the_run_or_is_named_and_counted() {
+    let bench = pets();
+    std::fs::write(bench.path("data/pets/train/n02/3.png"), b"").expect("a file");
+    let message = refusal(&mut bench.train("stop", &[]));
+    assert!(
+        message.ends_with("train/n02/3.png: an empty file"),
+        "{message}"
+    );
+    let said = succeed(&mut bench.train("skip", &["--set", "data.broken=skip"]));
+    assert_eq!(said.matches("skipped: ").count(), 1, "{said}");
+    assert_eq!(
+        said.matches(", 1 broken pictures skipped").count(),
+        2,
+        "{said}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_the_shards_that_are_whole() {
+    let bench = pets();
+    let program = env!("CARGO_BIN_EXE_s3");
+    let shards = |limit: &str| {
+        let script = format!("trap '' XFSZ; ulimit -f {limit}; exec {program} shards tiny.toml");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).current_dir(bench.path(""));
+        command
+    };
+    // 9 pictures of val are 18 x 24 and more, without loss: 12 KB and more. Blocks of 512 bytes.
+    let message = refusal(&mut shards("4"));
+    assert!(
+        message.contains("writing data/pets.shards-18/"),
+        "{message}"
+    );
+    assert!(
+        names(&bench.path("data/pets.shards-18"))
+            .iter()
+            .all(|n| !n.ends_with(".tmp"))
+    );
+    succeed(&mut shards("unlimited"));
+    succeed(&mut bench.train("runs", &["--set", "data.shards=true"]));
+}
+
+#[test]
+fn folders_that_do_not_fit_are_refused_before_a_run_folder_is_made() {
+    let bench = pets();
+    std::fs::remove_dir_all(bench.path("data/pets/val/n03")).expect("a folder");
+    let message = refusal(&mut bench.train("runs", &[]));
+    assert!(
+        message.contains("data/pets/val: no folder of class n03"),
+        "{message}"
+    );
+    std::fs::create_dir(bench.path("data/pets/val/n03")).expect("a folder");
+    let message = refusal(&mut bench.train("runs", &["--dry-run"]));
+    assert!(
+        message.contains("data/pets/val/n03: no picture in this class"),
+        "{message}"
+    );
+    assert!(!bench.path("runs").exists());
+}
