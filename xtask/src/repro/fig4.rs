@@ -214,7 +214,7 @@ fn claims_of(page: &mut Page, float: &Value, quantizer: &Value, s3: &[(&str, &Va
     let f = mean_curve(float, "wsvr");
     let (begin, end) = ends(&f);
     page.line(&format!(
-        "1. Full precision's mean WSVR goes from {begin:.2} % in the first interval to {end:.2} % in the last: the claim \
+        "- Claim 1. Full precision's mean WSVR goes from {begin:.2} % in the first interval to {end:.2} % in the last: the claim \
          {} (less than a quarter is left).",
         verdict(end < begin / 4.0)
     ));
@@ -223,7 +223,7 @@ fn claims_of(page: &mut Page, float: &Value, quantizer: &Value, s3: &[(&str, &Va
         let lower = q.iter().zip(&f).filter(|(q, f)| q.1 < f.1).count();
         let ((q_begin, q_end), intervals) = (ends(&q), f.len());
         page.line(&format!(
-            "2. Sign: {}. The quantizer's mean WSVR goes from {q_begin:.2} % to {q_end:.2} % and is below full precision's \
+            "- Claim 2, sign: {}. The quantizer's mean WSVR goes from {q_begin:.2} % to {q_end:.2} % and is below full precision's \
              in {lower} of {intervals} intervals: the claim {} (below in all of them, and less than half in the first).",
             reading.name,
             verdict(lower == intervals && q_begin < begin / 2.0)
@@ -241,7 +241,7 @@ fn claims_of(page: &mut Page, float: &Value, quantizer: &Value, s3: &[(&str, &Va
                 verdict(ours < theirs)
             };
             page.line(&format!(
-                "3. {name}, sign: {}. Its mean WSVR goes from {s_begin:.2} % to {s_end:.2} %, full precision's from \
+                "- Claim 3, {name}, sign: {}. Its mean WSVR goes from {s_begin:.2} % to {s_end:.2} %, full precision's from \
                  {begin:.2} %. After the first third it is {:.2} points from full precision on average, the quantizer {:.2}: \
                  that it aligns better {aligned}.",
                 reading.name,
@@ -272,7 +272,7 @@ fn claims_of(page: &mut Page, float: &Value, quantizer: &Value, s3: &[(&str, &Va
     ];
     said.extend(s3.iter().map(|(name, record)| say(name, &trends(record))));
     page.line(&format!(
-        "4. The WLVR from the first snapshot after the start to the last, in more than half of the layers and by more than \
+        "- Claim 4. The WLVR from the first snapshot after the start to the last, in more than half of the layers and by more than \
          {} points: {}. The paper has full precision rise and the quantizer fall.",
         100.0 * MOVED,
         said.join("; ")
@@ -336,9 +336,9 @@ mod tests {
         ];
         let text = page(&PLAN, &records).text;
         for sentence in [
-            "1. Full precision's mean WSVR goes from 40.00 % in the first interval to 5.00 % in the last: the claim **holds**",
+            "- Claim 1. Full precision's mean WSVR goes from 40.00 % in the first interval to 5.00 % in the last: the claim **holds**",
             "is below full precision's in 3 of 3 intervals: the claim **holds**",
-            "3. s3-2bit, sign: latent.",
+            "- Claim 3, s3-2bit, sign: latent.",
             "0.50 points from full precision on average, the quantizer 6.50: that it aligns better **holds**.",
             "fp32 rises (up in 2, down in 0 of 2 layers; as full precision in 2); twn falls (up in 0, down in 2 of 2 layers; as full precision in 0); s3-2bit rises",
             "| s3-2bit-low_variance | not run yet |",
@@ -361,7 +361,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("twn neither rises nor falls"), "{text}");
-        assert!(!text.contains("\n3. s3"), "{text}");
+        assert!(!text.contains("Claim 3"), "{text}");
         let alone = page(&PLAN, &opposite[..1]).text;
         assert!(!alone.contains("The claims, of seed"), "{alone}");
         // Another seed is no partner.
