@@ -1,4 +1,4 @@
-//! ImageNet (ILSVRC2012), and any folder of pictures that is laid out like it ([`folder`](super::folder)).
+//! ImageNet (ILSVRC2012), and any folder of pictures that is laid out like it (`folder.rs`).
 //!
 //! ```text
 //! DATA_DIR/imagenet/{train,val}/<wnid>/*.JPEG                 `folder` names another one
