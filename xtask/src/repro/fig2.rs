@@ -33,20 +33,9 @@ weight sign change*.
 
 fn page(plan: &Plan, records: &[Value]) -> Page {
     Page::new(INTRODUCTION).sections(plan, records, |page, runs| {
-        page.head(&["row", "test top-1", "near zero, %", "n"]);
-        for row in runs.rows {
-            let done = runs.of(row);
-            if done.is_empty() {
-                page.row(&[row.name, &runs.absence(row), "", ""]);
-                continue;
-            }
-            page.row(&[
-                row.name,
-                &spread(&runs.top1(row.name)),
-                &spread_of(&of_seeds(&done), 2),
-                &runs.seeds(row),
-            ]);
-        }
+        page.rows(runs, &["test top-1", "near zero, %"], |row, done| {
+            vec![spread(&runs.top1(row.name)), spread_of(&of_seeds(done), 2)]
+        });
         claim(page, runs);
         pictures(plan, page, runs);
     })

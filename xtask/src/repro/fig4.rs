@@ -100,20 +100,9 @@ fn page(plan: &Plan, records: &[Value]) -> Page {
 }
 
 fn accuracy(page: &mut Page, runs: &Runs<'_>) {
-    page.head(&["row", "test top-1", "zero weights", "n"]);
-    for row in runs.rows {
-        let done = runs.of(row);
-        if done.is_empty() {
-            page.row(&[row.name, &runs.absence(row), "", ""]);
-            continue;
-        }
-        page.row(&[
-            row.name,
-            &spread(&runs.top1(row.name)),
-            &spread(&zeros(&done)),
-            &runs.seeds(row),
-        ]);
-    }
+    page.rows(runs, &["test top-1", "zero weights"], |row, done| {
+        vec![spread(&runs.top1(row.name)), spread(&zeros(done))]
+    });
 }
 
 /// The snapshots that a table shows: five from the first to the last.

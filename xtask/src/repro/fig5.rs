@@ -55,26 +55,16 @@ fn page(plan: &Plan, records: &[Value]) -> Page {
 
 /// One line a row: accuracy, loss and zeros over the seeds.
 pub(super) fn ablation(page: &mut Page, runs: &Runs<'_>) {
-    page.head(&["row", "test top-1", "training loss", "zero weights", "n"]);
-    for row in runs.rows {
-        let done = runs.of(row);
-        if done.is_empty() {
-            page.row(&[row.name, &runs.absence(row), "", "", ""]);
-            continue;
-        }
-        let last = |key: &str| -> Vec<f64> {
-            done.iter()
-                .filter_map(|r| numbers(&r[key]).last().copied())
-                .collect()
-        };
-        page.row(&[
-            row.name,
-            &spread(&runs.top1(row.name)),
-            &spread_of(&last("train_losses"), 3),
-            &spread(&zeros(&done)),
-            &runs.seeds(row),
-        ]);
-    }
+    let columns = ["test top-1", "training loss", "zero weights"];
+    page.rows(runs, &columns, |row, done| {
+        let last = |r: &&Value| numbers(&r["train_losses"]).last().copied();
+        let losses: Vec<f64> = done.iter().filter_map(last).collect();
+        vec![
+            spread(&runs.top1(row.name)),
+            spread_of(&losses, 3),
+            spread(&zeros(done)),
+        ]
+    });
 }
 
 /// Training loss and test accuracy over the epochs, as the paper's figures have them.

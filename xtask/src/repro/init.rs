@@ -51,22 +51,15 @@ fn page(plan: &Plan, records: &[Value]) -> Page {
 }
 
 fn table(page: &mut Page, runs: &Runs<'_>) {
-    page.head(&[
-        "start",
+    let columns = [
         "test top-1",
         "zero weights",
         "WSVR, first interval, %",
         "WSVR, last interval, %",
         "of w_sign, first, %",
         "of w_sign, last, %",
-        "n",
-    ]);
-    for row in runs.rows {
-        let done = runs.of(row);
-        if done.is_empty() {
-            page.row(&[row.name, &runs.absence(row), "", "", "", "", "", ""]);
-            continue;
-        }
+    ];
+    page.rows(runs, &columns, |row, done| {
         let rate = |key: &str, last: bool| {
             let end = |r: &&Value| {
                 let curve = mean_curve(r, key);
@@ -76,15 +69,13 @@ fn table(page: &mut Page, runs: &Runs<'_>) {
             let values: Vec<f64> = done.iter().filter_map(end).collect();
             spread_of(&values, 2)
         };
-        page.row(&[
-            row.name,
-            &spread(&runs.top1(row.name)),
-            &spread(&zeros(&done)),
-            &rate("wsvr", false),
-            &rate("wsvr", true),
-            &rate("wsvr_latent", false),
-            &rate("wsvr_latent", true),
-            &runs.seeds(row),
-        ]);
-    }
+        vec![
+            spread(&runs.top1(row.name)),
+            spread(&zeros(done)),
+            rate("wsvr", false),
+            rate("wsvr", true),
+            rate("wsvr_latent", false),
+            rate("wsvr_latent", true),
+        ]
+    });
 }

@@ -75,6 +75,28 @@ impl Page {
         self.row(&rule);
     }
 
+    /// A table with a line for each row: its name, `cells` of its finished runs under `columns`, and how many seeds;
+    /// where there is none, why.
+    pub(super) fn rows(
+        &mut self,
+        runs: &Runs<'_>,
+        columns: &[&str],
+        cells: impl Fn(&Row, &[&Value]) -> Vec<String>,
+    ) {
+        self.head(&[&["row"], columns, &["n"]].concat());
+        for row in runs.rows {
+            let done = runs.of(row);
+            let (mut line, seeds) = match done.is_empty() {
+                true => (vec![runs.absence(row)], String::new()),
+                false => (cells(row, &done), runs.seeds(row)),
+            };
+            line.resize(columns.len(), String::new());
+            line.insert(0, row.name.to_owned());
+            line.push(seeds);
+            self.row(&line);
+        }
+    }
+
     /// Adds pictures, `{"file", "kind", "title", ...}`, side by side where there is room; `caption` is above them.
     pub(super) fn pictures(&mut self, plan: &Plan, caption: &str, pictures: Vec<Value>) {
         if pictures.is_empty() {
