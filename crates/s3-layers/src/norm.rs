@@ -1,6 +1,6 @@
 //! Batch norm with torch's semantics, fused with the residual sum and ReLU that follow it.
 
-use crate::ops;
+use crate::ops::{self, AcrossRanks};
 use crate::quantized::{Mode, in_layer};
 use candle_core::{Result, Tensor, Var, bail};
 use s3_core::{Init, ParamKind, Params};
@@ -23,6 +23,8 @@ pub struct BatchNorm {
     bias: Var,
     running_mean: Var,
     running_var: Var,
+    /// Where statistics are those of several processes' batches.
+    across: Option<AcrossRanks>,
 }
 
 impl BatchNorm {
@@ -38,6 +40,7 @@ impl BatchNorm {
             bias: get("bias", 0.0, ParamKind::Norm)?,
             running_mean: get("running_mean", 0.0, ParamKind::Buffer)?,
             running_var: get("running_var", 1.0, ParamKind::Buffer)?,
+            across: None,
         })
     }
 
@@ -65,10 +68,27 @@ impl BatchNorm {
     }
 
     fn train(&self, x: &Tensor, residual: Option<&Tensor>, relu: bool) -> Result<Tensor> {
+        let affine = (self.weight.as_tensor(), self.bias.as_tensor());
+        if let Some(across) = &self.across {
+            let (y, mean, var, rows) =
+                ops::batch_norm_across(x, affine, residual, relu, EPS, across)?;
+            self.update(mean, var, rows)?;
+            return Ok(y);
+        }
         let rows = x.elem_count() / x.dims().last().copied().unwrap_or(1).max(1);
-        let (y, mean, var) = ops::batch_norm(x, (&self.weight, &self.bias), residual, relu, EPS)?;
+        let (y, mean, var) = ops::batch_norm(x, affine, residual, relu, EPS)?;
         self.update(mean, var, rows)?;
         Ok(y)
+    }
+
+    /// Takes the statistics of training over all processes, or over this one's batch alone.
+    pub(crate) fn synchronise(&mut self, across: Option<AcrossRanks>) {
+        self.across = across;
+    }
+
+    /// Whether its statistics are those of several processes.
+    pub(crate) fn is_synchronised(&self) -> bool {
+        self.across.is_some()
     }
 
     /// Gain and bias.

@@ -40,6 +40,8 @@ pub struct QuantLayer {
     pub quantizer: Box<dyn Quantizer>,
     /// Names what this step draws: `layer@step`, under the run's seed.
     stream: (u64, String),
+    /// Where the images of a pass lie in their step's batch.
+    first_image: usize,
 }
 
 /// Added to the variance of a drawn output, as LR-Net's authors do: the root stays differentiable.
@@ -57,6 +59,7 @@ impl QuantLayer {
             spec,
             quantizer,
             stream,
+            first_image: 0,
         })
     }
 
@@ -70,6 +73,12 @@ impl QuantLayer {
             format!("{}@{}", self.spec.name, progress.step),
         );
         in_layer(&self.spec.name, self.quantizer.advance(progress))
+    }
+
+    /// Says that the images of the next pass are those from `first` on of their step's batch, so that each
+    /// image draws the same in a micro-batch as in the whole.
+    pub(crate) fn start_at_image(&mut self, first: usize) {
+        self.first_image = first;
     }
 
     /// Whether a training pass is one product of the input with the training weight, and nothing else.
@@ -122,7 +131,10 @@ impl QuantLayer {
         let normal = Init::Normal { std: 1.0 };
         let draws: Vec<Vec<f32>> = (0..images)
             .into_par_iter()
-            .map(|i| normal.draw(*seed, &format!("{stream}#{i}"), each))
+            .map(|i| {
+                let image = self.first_image + i;
+                normal.draw(*seed, &format!("{stream}#{image}"), each)
+            })
             .collect();
         Tensor::from_vec(draws.concat(), y.shape(), y.device())
     }

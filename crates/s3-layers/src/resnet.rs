@@ -9,7 +9,7 @@ use crate::fused::conv_bn::ConvBnSpec;
 use crate::fused::{self, Buffers, TrunkSpec};
 use crate::linear::QuantLinear;
 use crate::norm::{BatchNorm, EPS};
-use crate::ops::{self, SubsampleAndPad};
+use crate::ops::{self, AcrossRanks, SubsampleAndPad};
 use crate::quantized::{Mode, QuantLayer, in_layer};
 use candle_core::{DType, Result, Tensor, bail};
 use candle_nn::ModuleT;
@@ -356,6 +356,7 @@ impl ResNet {
     /// A shape that does not fit; the message names the layer.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let is_plain = self.convs().all(|c| c.conv.layer.is_plain());
+        let is_plain = is_plain && !self.stem.bn.is_synchronised();
         if mode == Mode::Train && x.device().is_cpu() && is_plain {
             return self.fc.forward(&self.fused_trunk(x)?, mode);
         }
@@ -419,12 +420,39 @@ impl ResNet {
     /// # Errors
     /// Those of the quantizers.
     pub fn advance(&mut self, progress: Progress) -> Result<()> {
-        let convs = std::iter::once(&mut self.stem)
-            .chain(self.blocks.iter_mut().flat_map(Block::convs_mut));
-        convs
-            .map(|c| &mut c.conv.layer)
-            .chain([&mut self.fc.layer])
-            .try_for_each(|l| l.advance(progress))
+        self.layers_mut().try_for_each(|l| l.advance(progress))
+    }
+
+    fn convs_mut(&mut self) -> impl Iterator<Item = &mut ConvBn> {
+        std::iter::once(&mut self.stem).chain(self.blocks.iter_mut().flat_map(Block::convs_mut))
+    }
+
+    fn layers_mut(&mut self) -> impl Iterator<Item = &mut QuantLayer> {
+        let Self {
+            stem, blocks, fc, ..
+        } = self;
+        let convs = std::iter::once(stem).chain(blocks.iter_mut().flat_map(Block::convs_mut));
+        convs.map(|c| &mut c.conv.layer).chain([&mut fc.layer])
+    }
+
+    /// Says that the next training passes see the images from `first` on of their step's batch: what a
+    /// layer draws for an image is then the same in a micro-batch as in the whole.
+    pub fn start_at_image(&mut self, first: usize) {
+        self.layers_mut().for_each(|l| l.start_at_image(first));
+    }
+
+    /// Lets every batch norm take its training statistics over the batches of all processes that `across`
+    /// adds up, or over its own batch again. Passes are then composed from single ops.
+    ///
+    /// # Errors
+    /// A network that trains in bf16, which only the op of a whole trunk does.
+    pub fn synchronise(&mut self, across: Option<&AcrossRanks>) -> Result<()> {
+        if across.is_some() && !matches!(self.buffers, Buffers::F32(_)) {
+            bail!("dtype: expected \"f32\": batch norms over all processes train in f32 only")
+        }
+        self.convs_mut()
+            .for_each(|c| c.bn.synchronise(across.cloned()));
+        Ok(())
     }
 
     /// The penalties of all layers that have one, front to end.

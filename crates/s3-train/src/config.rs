@@ -27,6 +27,14 @@ pub struct Config {
     pub epochs: usize,
     /// Images a step.
     pub batch_size: usize,
+    /// Equal parts of a batch that are computed one after the other, or by several processes; each has
+    /// batch statistics of its own. A power of two. 4 parts give the same bytes on 1, 2 and 4 processes.
+    #[serde(default = "one_part", skip_serializing_if = "is_one_part")]
+    pub micro_batches: usize,
+    /// Over what batch norms take their statistics in training: `local`, the micro-batch, or `synced`, the
+    /// whole batch on all processes (which then share it without `micro_batches`).
+    #[serde(default = "local", skip_serializing_if = "is_local")]
+    pub batch_norm: String,
     /// Images an evaluation step; changes no result.
     #[serde(default = "eval_batch_size")]
     pub eval_batch_size: usize,
@@ -106,6 +114,18 @@ impl Default for LayersConfig {
 
 fn one() -> u64 {
     1
+}
+fn one_part() -> usize {
+    1
+}
+fn is_one_part(n: &usize) -> bool {
+    *n == 1
+}
+fn local() -> String {
+    "local".into()
+}
+fn is_local(name: &String) -> bool {
+    name == "local"
 }
 fn ten() -> usize {
     10
@@ -203,6 +223,18 @@ impl Config {
                 )
             }
         }
+        if !self.micro_batches.is_power_of_two() {
+            bail!(
+                "micro_batches: expected a power of two, got {}",
+                self.micro_batches
+            )
+        }
+        if self.batch_norm_is_synced()? && self.micro_batches > 1 {
+            bail!(
+                "micro_batches: expected 1 with batch_norm = \"synced\", got {}",
+                self.micro_batches
+            )
+        }
         self.architecture()?;
         self.shortcut()?;
         self.activations()?;
@@ -210,6 +242,18 @@ impl Config {
             bail!("model.width: expected a number > 0, got 0")
         }
         Ok(())
+    }
+
+    /// Whether batch norms take their statistics over all processes.
+    ///
+    /// # Errors
+    /// A name other than `local` and `synced`.
+    pub fn batch_norm_is_synced(&self) -> Result<bool> {
+        match self.batch_norm.as_str() {
+            "local" => Ok(false),
+            "synced" => Ok(true),
+            other => bail!("batch_norm: expected \"local\" or \"synced\", got \"{other}\""),
+        }
     }
 
     fn activations(&self) -> Result<DType> {

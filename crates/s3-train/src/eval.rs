@@ -1,11 +1,13 @@
 //! Accuracy and loss of a network on a data set.
 
-use crate::data::{Batch, Dataset, Loader, LoaderConfig};
+use crate::data::{Batch, Dataset, Loader, LoaderConfig, steps_per_epoch};
 use crate::loss::cross_entropy;
+use crate::ranks::{Ranks, collective};
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use s3_layers::{Mode, ResNet};
 use s3_metrics::accuracy::Accuracy;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A batch as tensors: images `[n, h, w, c]` f32 and labels `[n]` u32.
@@ -51,10 +53,29 @@ impl Answers {
 pub fn answers(
     data: &Arc<Dataset>,
     batch_size: usize,
-    mut scores: impl FnMut(Vec<f32>, usize) -> Result<Vec<f32>>,
+    scores: impl FnMut(Vec<f32>, usize) -> Result<Vec<f32>>,
 ) -> Result<Answers> {
-    let mut answers = Answers::default();
-    for batch in Loader::new(data, &LoaderConfig::eval(batch_size), 0, 0)? {
+    let mut all = Answers::default();
+    let steps = steps_per_epoch(data.len(), &LoaderConfig::eval(batch_size));
+    each_batch(data, batch_size, 0..steps, scores, |answers| {
+        all.accuracy.merge(&answers.accuracy);
+        all.top1.extend(answers.top1);
+        all.images.extend(answers.images);
+        all.skipped.extend(answers.skipped);
+    })?;
+    Ok(all)
+}
+
+/// Shows `see` the answers on each of the batches `steps`.
+fn each_batch(
+    data: &Arc<Dataset>,
+    batch_size: usize,
+    steps: Range<usize>,
+    mut scores: impl FnMut(Vec<f32>, usize) -> Result<Vec<f32>>,
+    mut see: impl FnMut(Answers),
+) -> Result<()> {
+    let loader = Loader::new(data, &LoaderConfig::eval(batch_size), 0, steps.start)?;
+    for batch in loader.take(steps.len()) {
         let batch = batch?;
         let n = batch.len();
         let scores = scores(batch.images, n)?;
@@ -62,16 +83,17 @@ pub fn answers(
         let logits = Tensor::from_slice(&scores, (n, classes), &Device::Cpu)?;
         let targets = Tensor::from_slice(&batch.labels, n, &Device::Cpu)?;
         let loss = f64::from(cross_entropy(&logits, &targets, 0.0)?.to_scalar::<f32>()?);
-        answers
-            .accuracy
-            .add_batch(loss * n as f64, &scores, classes, &batch.labels)?;
-        answers.images.extend(batch.indices);
-        answers.skipped.extend(batch.skipped);
-        answers
-            .top1
-            .extend(scores.chunks(classes.max(1)).map(first_of_largest));
+        let mut accuracy = Accuracy::default();
+        accuracy.add_batch(loss * n as f64, &scores, classes, &batch.labels)?;
+        let rows = scores.chunks(classes.max(1));
+        see(Answers {
+            accuracy,
+            top1: rows.map(first_of_largest).collect(),
+            images: batch.indices,
+            skipped: batch.skipped,
+        });
     }
-    Ok(answers)
+    Ok(())
 }
 
 fn first_of_largest(row: &[f32]) -> u32 {
@@ -95,9 +117,48 @@ pub fn evaluate(
     device: &Device,
 ) -> Result<Answers> {
     answers(data, batch_size, |images, n| {
-        let shape = (n, data.height, data.width, data.channels);
-        let images = Tensor::from_vec(images, shape, device)?;
-        let logits = net.forward(&images, Mode::Eval)?;
-        Ok(logits.flatten_all()?.to_vec1::<f32>()?)
+        scores(net, data, images, n, device)
     })
+}
+
+fn scores(
+    net: &ResNet,
+    data: &Dataset,
+    images: Vec<f32>,
+    n: usize,
+    device: &Device,
+) -> Result<Vec<f32>> {
+    let shape = (n, data.height, data.width, data.channels);
+    let images = Tensor::from_vec(images, shape, device)?;
+    let logits = net.forward(&images, Mode::Eval)?;
+    Ok(logits.flatten_all()?.to_vec1::<f32>()?)
+}
+
+/// Accuracy and loss of `net` on `data`, whose batches the ranks share, and a line for each picture that
+/// this rank had to leave out. The batches are added up in their order, whatever the number of ranks.
+///
+/// # Errors
+/// As [`evaluate`], and those of the ranks.
+pub(crate) fn evaluate_together(
+    net: &ResNet,
+    data: &Arc<Dataset>,
+    batch_size: usize,
+    device: &Device,
+    ranks: &dyn Ranks,
+) -> Result<(Accuracy, Vec<String>)> {
+    let steps = steps_per_epoch(data.len(), &LoaderConfig::eval(batch_size));
+    let each = steps.div_ceil(ranks.size());
+    let first = (ranks.rank() * each).min(steps);
+    let mine = first..(first + each).min(steps);
+    let (mut parts, mut skipped) = (Vec::new(), Vec::new());
+    let on_images = |images, n| scores(net, data, images, n, device);
+    each_batch(data, batch_size, mine, on_images, |answers| {
+        parts.push(answers.accuracy);
+        skipped.extend(answers.skipped);
+    })?;
+    parts.resize(each, Accuracy::default());
+    let all = collective::gather_accuracies(ranks, &parts)?;
+    let mut total = Accuracy::default();
+    all.iter().for_each(|part| total.merge(part));
+    Ok((total, skipped))
 }

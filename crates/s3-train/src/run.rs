@@ -154,11 +154,11 @@ pub struct Sitting {
 }
 
 impl Sitting {
-    /// Adds a sitting that begins at `step`.
+    /// Adds a sitting of `ranks` processes that begins at `step`.
     ///
     /// # Errors
     /// `manifest.json` cannot be read or written.
-    pub fn begin(folder: &RunFolder, command: &[String], step: u64) -> Result<Self> {
+    pub fn begin(folder: &RunFolder, command: &[String], step: u64, ranks: usize) -> Result<Self> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let sitting = json!({
             "program": format!("s3 {}", env!("CARGO_PKG_VERSION")),
@@ -167,6 +167,7 @@ impl Sitting {
             "lock_sha256": std::fs::read(here.join("../../Cargo.lock")).ok().map(|b| hex(&b)),
             "cpu": cpu_name(),
             "isa": s3_layers::ops::instruction_set()?,
+            "ranks": ranks,
             "threads": rayon::current_num_threads(),
             "command": command,
             "from_step": step,

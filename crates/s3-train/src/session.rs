@@ -7,6 +7,7 @@ use crate::data::{self, Dataset, LoaderConfig, Splits, steps_per_epoch};
 use crate::dynamics;
 use crate::optim::{Optimizer, PREFIX as OPTIMIZER};
 use crate::pretrained;
+use crate::ranks::{Parts, Ranks, collective};
 use crate::run::RunFolder;
 use crate::summary::model_cost;
 use crate::train::{Outcome, build, load_params, set};
@@ -14,8 +15,10 @@ use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use s3_core::Params;
 use s3_layers::ResNet;
+use s3_layers::ops::AcrossRanks;
 use s3_metrics::record::{EpochRecord, TimingRecord, append_jsonl, drop_records_after, read_jsonl};
 use serde_json::json;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,6 +35,8 @@ pub(crate) struct Session<'a> {
     pub(crate) optimizer: Optimizer,
     pub(crate) position: Position,
     pub(crate) snapshot: Tensors,
+    /// The processes that share the run's steps.
+    pub(crate) ranks: Arc<dyn Ranks>,
     /// Whether latents came from full-precision weights and may be calibrated.
     has_weights: bool,
 }
@@ -42,8 +47,9 @@ impl<'a> Session<'a> {
         splits: Splits,
         folder: RunFolder,
         device: Device,
+        ranks: &Arc<dyn Ranks>,
     ) -> Result<Self> {
-        let (net, params) = build(config, &splits.train, &device)?;
+        let (mut net, params) = build(config, &splits.train, &device)?;
         // A checkpoint, where there is one, replaces every parameter.
         let has_weights = match (&config.init_from, folder.last().is_file()) {
             (Some(file), false) => pretrained::start_from(file, &params, &net.layers())?,
@@ -56,11 +62,37 @@ impl<'a> Session<'a> {
         let (train, validation) = hold_out(splits.train, config.validation_images)?;
         let mut loader = LoaderConfig::train(config.batch_size, config.seed, config.data.augment);
         loader.drop_last = config.drop_last;
+        let synced = config.batch_norm_is_synced()?;
+        let of = if synced {
+            ranks.size()
+        } else {
+            config.micro_batches
+        };
+        loader.parts = Parts::of_rank(of, ranks.rank(), ranks.size())?;
+        if synced && ranks.size() > 1 {
+            let ranks = ranks.clone();
+            let across: AcrossRanks = Arc::new(move |values: &mut [f32]| {
+                let summed = collective::sum(&*ranks, values);
+                summed.map_err(|e| candle_core::Error::Msg(format!("{e:#}")))
+            });
+            net.synchronise(Some(&across))?;
+        }
         if steps_per_epoch(train.len(), &loader) == 0 {
             bail!(
                 "batch_size: {} is more than the {} training images",
                 config.batch_size,
                 train.len()
+            )
+        }
+        let short = train.len() % config.batch_size;
+        let least = if config.drop_last || short == 0 {
+            config.batch_size
+        } else {
+            short
+        };
+        if least < of {
+            bail!(
+                "micro_batches: {of} parts of a batch of {least} images leave some without (batch_size, or drop_last = true)"
             )
         }
         Ok(Self {
@@ -76,6 +108,7 @@ impl<'a> Session<'a> {
             optimizer,
             position: Position::default(),
             snapshot: Tensors::new(),
+            ranks: ranks.clone(),
             has_weights,
         })
     }
@@ -102,12 +135,32 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// Whether this process writes the run's files.
+    pub(crate) fn leads(&self) -> bool {
+        self.ranks.rank() == 0
+    }
+
+    /// Makes the run's folder for all ranks; says whether there is a checkpoint to go on from. The lock
+    /// is the first rank's.
+    pub(crate) fn claim(&self, resume: bool) -> Result<(Option<File>, bool)> {
+        let claimed = match self.leads() {
+            true => Some(self.folder.claim(self.config, resume)?),
+            false => None,
+        };
+        let mine = claimed.as_ref().is_some_and(|(_, found)| *found);
+        let found = collective::gather(&*self.ranks, &[f64::from(mine)])?;
+        Ok((claimed.map(|(lock, _)| lock), found.first() == Some(&1.0)))
+    }
+
     /// Writes what a run's folder holds from the start, and the snapshot of the initial weights.
     pub(crate) fn start(&mut self) -> Result<()> {
         if let (Some(file), true) = (&self.config.init_from, self.has_weights)
             && self.net.needs_moments()
         {
             pretrained::calibrate(file, self.config, &self.net, &self.train, &self.device)?;
+        }
+        if !self.leads() {
+            return Ok(());
         }
         let mut manifest = json!({ "data": self.data(), "sittings": [] });
         if let Some(file) = &self.config.init_from {
@@ -149,6 +202,9 @@ impl<'a> Session<'a> {
         self.optimizer.set_steps(header.position.step);
         self.position = header.position;
         tracing::info!(path = %path.display(), step = self.position.step, "resumed");
+        if !self.leads() {
+            return Ok(());
+        }
         let epoch = u32::try_from(self.position.epoch)?;
         for lines in ["epochs.jsonl", "dynamics.jsonl", "timing.jsonl"] {
             drop_records_after(&self.folder.file(lines), epoch)?;
@@ -173,7 +229,11 @@ impl<'a> Session<'a> {
             .unwrap_or_default()
     }
 
+    /// Writes a checkpoint; the first rank's task, as all ranks hold the same.
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
+        if !self.leads() {
+            return Ok(());
+        }
         let mut tensors: Tensors = self.snapshot.clone();
         for (name, p) in self.params.all() {
             tensors.insert(name, p.var.as_detached_tensor());
@@ -201,6 +261,9 @@ impl<'a> Session<'a> {
     pub(crate) fn take_snapshot(&mut self) -> Result<()> {
         let epoch = u32::try_from(self.position.epoch)?;
         let gradients = std::mem::take(&mut self.position.gradients);
+        if !self.leads() {
+            return Ok(());
+        }
         let (records, snapshot) =
             dynamics::snapshot(&self.net, &self.params, epoch, &self.snapshot, &gradients)?;
         append_jsonl(&self.folder.file("dynamics.jsonl"), &records)?;
@@ -209,9 +272,15 @@ impl<'a> Session<'a> {
     }
 
     pub(crate) fn finish(self) -> Result<Outcome> {
+        // The first rank has written the epochs by then.
+        collective::gather(&*self.ranks, &[])?;
         let epochs: Vec<EpochRecord> = read_jsonl(&self.folder.file("epochs.jsonl"))?;
         let timing: Vec<TimingRecord> = read_jsonl(&self.folder.file("timing.jsonl"))?;
         let last = epochs.last().context("a finished run has epochs")?.clone();
+        let folder = self.folder.root().to_path_buf();
+        if !self.leads() {
+            return Ok(Outcome::Finished { folder, last });
+        }
         let image = [self.train.height, self.train.width, self.train.channels];
         let cost = model_cost(&self.net, image, &self.device)?;
         self.folder.write_json("model.json", &cost)?;
@@ -235,10 +304,7 @@ impl<'a> Session<'a> {
                 "test_seconds": timing.iter().filter_map(|t| t.test_seconds).sum::<f64>(),
             }),
         )?;
-        Ok(Outcome::Finished {
-            folder: self.folder.root().to_path_buf(),
-            last,
-        })
+        Ok(Outcome::Finished { folder, last })
     }
 }
 

@@ -4,13 +4,16 @@ use crate::checkpoint::Tensors;
 use crate::config::Config;
 use crate::data::{self, Dataset, Loader};
 use crate::dynamics;
-use crate::eval::{evaluate, tensors};
+use crate::eval::{evaluate_together, tensors};
 use crate::loss::cross_entropy;
 use crate::observe::{Event, Observer};
 use crate::optim::PREFIX as OPTIMIZER;
+use crate::ranks::{Alone, Ranks};
 use crate::run::{RunFolder, Sitting};
 use crate::session::Session;
+use crate::together::Together;
 use anyhow::{Result, bail};
+use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use s3_core::penalty::objective;
 use s3_core::{Params, Progress};
@@ -18,6 +21,7 @@ use s3_layers::{Mode, ResNet};
 use s3_metrics::accuracy::Accuracy;
 use s3_metrics::record::{EpochRecord, TimingRecord, append_jsonl};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -34,6 +38,8 @@ pub struct Places<'a> {
     pub checkpoint_every: Duration,
     /// Set to end the run after the step under way, with a checkpoint.
     pub stop: &'a AtomicBool,
+    /// The processes that share the run's steps ([`ranks::start`](crate::ranks::start)); [`Alone`](crate::ranks::Alone).
+    pub ranks: Arc<dyn Ranks>,
     /// The command line, for the manifest.
     pub command: Vec<String>,
 }
@@ -77,7 +83,8 @@ pub fn train(config: &Config, places: &Places<'_>, observer: &mut dyn Observer) 
 pub fn check(config: &Config, data_dir: Option<&Path>, out: &Path) -> Result<PathBuf> {
     let splits = data::load(&config.data, data_dir)?;
     let folder = RunFolder::of(config, out)?;
-    Session::new(config, splits, folder.clone(), device(config)?)?;
+    let alone: Arc<dyn Ranks> = Arc::new(Alone);
+    Session::new(config, splits, folder.clone(), device(config)?, &alone)?;
     Ok(folder.root().to_path_buf())
 }
 
@@ -89,8 +96,8 @@ fn train_here(
     let device = device(config)?;
     let splits = data::load(&config.data, places.data_dir.as_deref())?;
     let folder = RunFolder::of(config, &places.out)?;
-    let mut session = Session::new(config, splits, folder, device)?;
-    let (_lock, has_checkpoint) = session.folder.claim(config, places.resume)?;
+    let mut session = Session::new(config, splits, folder, device, &places.ranks)?;
+    let (_lock, has_checkpoint) = session.claim(places.resume)?;
     if has_checkpoint {
         session.resume()?;
     } else {
@@ -99,9 +106,17 @@ fn train_here(
     if session.position.epoch == config.epochs {
         return session.finish();
     }
-    let sitting = Sitting::begin(&session.folder, &places.command, session.position.step)?;
+    let sitting = match session.leads() {
+        true => Some(Sitting::begin(
+            &session.folder,
+            &places.command,
+            session.position.step,
+            places.ranks.size(),
+        )?),
+        false => None,
+    };
     let outcome = session.run(places, observer);
-    sitting.end()?;
+    sitting.map_or(Ok(()), Sitting::end)?;
     outcome
 }
 
@@ -190,10 +205,9 @@ impl Session<'_> {
             let clock = Instant::now();
             let (epoch, first) = (self.position.epoch, self.position.step_in_epoch);
             let before = self.position.sums.n;
-            for batch in Loader::new(&self.train, &self.loader, epoch as u64, first)? {
-                let batch = batch?;
-                skipped(observer, &batch.skipped);
-                self.step(batch)?;
+            let mut loader = Loader::new(&self.train, &self.loader, epoch as u64, first)?;
+            for _ in first..per_epoch as usize {
+                let stops = self.step(&mut loader, places.stop, observer)?;
                 let sums = &self.position.sums;
                 observer.event(Event::Step {
                     epoch,
@@ -201,7 +215,7 @@ impl Session<'_> {
                     loss: sums.mean_loss().unwrap_or(f64::NAN),
                     top1: sums.top1().unwrap_or(0.0),
                 });
-                if places.stop.load(Ordering::Relaxed) {
+                if stops {
                     self.save(&self.folder.last())?;
                     let folder = self.folder.root().to_path_buf();
                     return Ok(Outcome::Stopped {
@@ -225,7 +239,13 @@ impl Session<'_> {
         self.finish()
     }
 
-    fn step(&mut self, batch: data::Batch) -> Result<()> {
+    /// One update of the parameters, from the micro-batches of all ranks; whether one was told to stop.
+    fn step(
+        &mut self,
+        loader: &mut Loader,
+        stop: &AtomicBool,
+        observer: &mut dyn Observer,
+    ) -> Result<bool> {
         let (step, per_epoch) = (self.position.step, self.per_epoch());
         let (epoch, epochs) = (self.position.epoch, self.config.epochs);
         let steps = per_epoch * epochs as u64;
@@ -237,22 +257,21 @@ impl Session<'_> {
             seed: self.config.seed,
         })?;
 
-        let labels = batch.labels.clone();
-        let (images, targets) = tensors(batch, &self.train, &self.device)?;
-        let logits = self.net.forward(&images, Mode::Train)?;
-        let loss = cross_entropy(&logits, &targets, self.config.label_smoothing)?;
-        let value = f64::from(loss.to_scalar::<f32>()?);
-        if !value.is_finite() {
-            bail!(self.divergence(value, &images))
-        }
-        let penalties = self.net.penalties()?;
         let alpha = self.alpha(step, steps, per_epoch);
-        let total = objective(&loss, alpha, &penalties)?;
-        let objective = f64::from(total.to_scalar::<f32>()?);
-        if !objective.is_finite() {
-            bail!(self.divergence(objective, &images))
+        let penalties = self.net.penalties()?;
+        let ranks = self.ranks.clone();
+        let mut together = Together::begin(&self.params, self.loader.parts, &*ranks)?;
+        for batch in loader.by_ref().take(self.loader.parts.count) {
+            let batch = batch?;
+            skipped(observer, &batch.skipped);
+            self.net.start_at_image(batch.images_of_step.start);
+            let (grads, sums) = self.pass(batch, alpha, &penalties)?;
+            together.add(grads, sums)?;
         }
-        let grads = total.backward()?;
+        let told = stop.load(Ordering::Relaxed);
+        let Some((grads, sums, stops)) = together.end(told)? else {
+            bail!("the loader ended before the epoch")
+        };
         let ends_epoch = self.position.step_in_epoch as u64 + 1 == per_epoch;
         if ends_epoch && self.snapshot_is_due(epoch + 1) {
             self.position.gradients = dynamics::gradients(&self.params, &grads)?;
@@ -264,21 +283,54 @@ impl Session<'_> {
             Ok::<_, candle_core::Error>(sum + f64::from(p.to_scalar::<f32>()?))
         })?;
         let position = &mut self.position;
+        sums.iter().for_each(|part| position.sums.merge(part));
+        position.penalty_bits = (f64::from_bits(position.penalty_bits) + penalty).to_bits();
+        position.step += 1;
+        position.step_in_epoch += 1;
+        Ok(stops)
+    }
+
+    /// Forward and backward on one micro-batch: the gradients of its share of the objective (eq. 7), and
+    /// its loss and hits.
+    fn pass(
+        &mut self,
+        batch: data::Batch,
+        alpha: f64,
+        penalties: &[Tensor],
+    ) -> Result<(GradStore, Accuracy)> {
+        let share = batch.images_of_step.len() as f64 / batch.step_len as f64;
+        let labels = batch.labels.clone();
+        let (images, targets) = tensors(batch, &self.train, &self.device)?;
+        let logits = self.net.forward(&images, Mode::Train)?;
+        let loss = cross_entropy(&logits, &targets, self.config.label_smoothing)?;
+        let value = f64::from(loss.to_scalar::<f32>()?);
+        if !value.is_finite() {
+            bail!(self.divergence(value, &images))
+        }
+        let mut total = objective(&loss, alpha, penalties)?;
+        let objective = f64::from(total.to_scalar::<f32>()?);
+        if !objective.is_finite() {
+            bail!(self.divergence(objective, &images))
+        }
+        if share != 1.0 {
+            total = (total * share)?;
+        }
+        let grads = total.backward()?;
         let scores = logits.flatten_all()?.to_vec1::<f32>()?;
-        position.sums.add_batch(
+        let mut sums = Accuracy::default();
+        sums.add_batch(
             value * labels.len() as f64,
             &scores,
             logits.dim(1)?,
             &labels,
         )?;
-        position.penalty_bits = (f64::from_bits(position.penalty_bits) + penalty).to_bits();
-        position.step += 1;
-        position.step_in_epoch += 1;
-        Ok(())
+        Ok((grads, sums))
     }
 
     /// One line that names the step and the first layer whose output is not finite.
-    fn divergence(&self, loss: f64, images: &Tensor) -> String {
+    fn divergence(&mut self, loss: f64, images: &Tensor) -> String {
+        // The others may not take part in this pass.
+        let alone = self.net.synchronise(None);
         let mut culprit = None;
         let mut see = |name: &str, _: &Tensor, y: &Tensor| -> candle_core::Result<()> {
             let finite = y
@@ -291,7 +343,7 @@ impl Session<'_> {
             }
             Ok(())
         };
-        let traced = self.net.forward_traced(images, Mode::Train, &mut see);
+        let traced = alone.and_then(|()| self.net.forward_traced(images, Mode::Train, &mut see));
         let layer = match (traced, culprit) {
             (_, Some(name)) => {
                 format!("the output of layer {name} is the first that is not finite")
@@ -323,16 +375,9 @@ impl Session<'_> {
     ) -> Result<(EpochRecord, TimingRecord)> {
         let train_seconds = clock.elapsed().as_secs_f64();
         let clock = Instant::now();
-        let batch = self.config.eval_batch_size;
-        let answers = evaluate(&self.net, &self.test, batch, &self.device)?;
-        skipped(observer, &answers.skipped);
-        let test = answers.accuracy;
+        let test = self.evaluate(&self.test, observer)?;
         let validation = match &self.validation {
-            Some(data) => {
-                let answers = evaluate(&self.net, data, batch, &self.device)?;
-                skipped(observer, &answers.skipped);
-                answers.accuracy.top1()
-            }
+            Some(data) => self.evaluate(data, observer)?.top1(),
             None => None,
         };
         let test_seconds = clock.elapsed().as_secs_f64();
@@ -366,14 +411,11 @@ impl Session<'_> {
             test_seconds: Some(test_seconds),
             images_per_second: images as f64 / train_seconds,
         };
-        append_jsonl(
-            &self.folder.file("epochs.jsonl"),
-            std::slice::from_ref(&record),
-        )?;
-        append_jsonl(
-            &self.folder.file("timing.jsonl"),
-            std::slice::from_ref(&timing),
-        )?;
+        if self.leads() {
+            let (epochs, timings) = ("epochs.jsonl", "timing.jsonl");
+            append_jsonl(&self.folder.file(epochs), std::slice::from_ref(&record))?;
+            append_jsonl(&self.folder.file(timings), std::slice::from_ref(&timing))?;
+        }
         if self.snapshot_is_due(self.position.epoch) {
             self.take_snapshot()?;
         }
@@ -385,5 +427,12 @@ impl Session<'_> {
         }
         self.save(&self.folder.last())?;
         Ok((record, timing))
+    }
+    fn evaluate(&self, data: &Arc<Dataset>, observer: &mut dyn Observer) -> Result<Accuracy> {
+        let batch = self.config.eval_batch_size;
+        let (accuracy, left_out) =
+            evaluate_together(&self.net, data, batch, &self.device, &*self.ranks)?;
+        skipped(observer, &left_out);
+        Ok(accuracy)
     }
 }

@@ -1,6 +1,7 @@
 //! The ops below the layers. Each file holds one op twice: over the kernels of `s3-kernels` on the
 //! CPU, and composed from candle's ops for other devices, which is also the oracle of its tests.
 
+mod across;
 mod conv;
 mod norm;
 mod pool;
@@ -9,6 +10,7 @@ mod shortcut;
 #[cfg(test)]
 mod testing;
 
+pub use across::{AcrossRanks, batch_norm_across};
 pub use conv::conv2d;
 pub use norm::{batch_norm, scale_shift};
 pub use pool::{global_avg_pool, max_pool2d};

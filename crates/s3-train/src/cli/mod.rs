@@ -19,11 +19,14 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use progress::Progress;
 use s3_train::config::Config;
+use s3_train::observe::Event;
+use s3_train::ranks::{self, Alone, Ranks};
 use s3_train::run::RunFolder;
 use s3_train::summary;
 use s3_train::train::{self, Outcome, Places};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -206,6 +209,7 @@ fn data_dir(flag: Option<&PathBuf>) -> PathBuf {
 
 fn places(folders: &Folders, resume: bool, checkpoint_seconds: u64) -> Places<'static> {
     Places {
+        ranks: Arc::new(Alone),
         data_dir: Some(data_dir(folders.data_dir.as_ref())),
         out: folders.out.clone(),
         resume,
@@ -227,13 +231,45 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
         say!("{}", folder.display());
         return Ok(ExitCode::SUCCESS);
     }
+    let ranks = ranks::start()?;
+    let trained = train_on(&ranks, &config, &folder, args);
+    if let (Err(e), true) = (&trained, ranks.size() > 1) {
+        eprintln!(
+            "error: rank {} of {}: {}",
+            ranks.rank(),
+            ranks.size(),
+            one_line(e)
+        );
+        ranks.abort();
+    }
+    trained
+}
+
+fn train_on(
+    ranks: &Arc<dyn Ranks>,
+    config: &Config,
+    folder: &RunFolder,
+    args: &TrainArgs,
+) -> Result<ExitCode> {
     stop_on_ctrl_c()?;
-    let places = places(&args.folders, args.resume, args.checkpoint_seconds);
+    let places = Places {
+        ranks: ranks.clone(),
+        ..places(&args.folders, args.resume, args.checkpoint_seconds)
+    };
+    if ranks.rank() > 0 {
+        let mut only_skipped = |event: Event<'_>| {
+            if let Event::Skipped { pictures } = event {
+                pictures.iter().for_each(|line| eprintln!("{line}"));
+            }
+        };
+        let outcome = train::train(config, &places, &mut only_skipped)?;
+        return Ok(exit_code(&outcome));
+    }
     if args.resume && !folder.config().is_file() {
         let out = args.folders.out.display();
         eprintln!("nothing to resume: no run of this configuration in {out}, starting it");
     }
-    let outcome = train::train(&config, &places, &mut Progress::new())?;
+    let outcome = train::train(config, &places, &mut Progress::new())?;
     let code = conclude(&outcome, "--resume goes on");
     if let Outcome::Finished { folder, .. } = &outcome
         && !args.no_report
@@ -242,6 +278,13 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
         eprintln!("no report.html: {}", one_line(&e));
     }
     Ok(code)
+}
+
+fn exit_code(outcome: &Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Finished { .. } => ExitCode::SUCCESS,
+        Outcome::Stopped { .. } => ExitCode::from(130),
+    }
 }
 
 fn conclude(outcome: &Outcome, hint: &str) -> ExitCode {
@@ -253,13 +296,12 @@ fn conclude(outcome: &Outcome, hint: &str) -> ExitCode {
                 last.epoch,
                 folder.display()
             );
-            ExitCode::SUCCESS
         }
         Outcome::Stopped { folder, step } => {
             say!("stopped after step {step}; {hint}; {}", folder.display());
-            ExitCode::from(130)
         }
     }
+    exit_code(outcome)
 }
 
 fn show_summary(args: &SummaryArgs) -> Result<ExitCode> {

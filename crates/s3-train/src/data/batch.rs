@@ -1,6 +1,7 @@
 //! One batch: its images made, on worker threads where they are picture files, in the order that the
 //! epoch has.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -21,6 +22,10 @@ pub struct Batch {
     pub indices: Vec<u32>,
     /// A line for each picture that is left out because it cannot be decoded, naming its file.
     pub skipped: Vec<String>,
+    /// Where the batch lies in its step, pictures that are left out included.
+    pub images_of_step: Range<usize>,
+    /// Images of the whole step.
+    pub step_len: usize,
 }
 
 impl Batch {
@@ -48,11 +53,17 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The batch of step `step`.
-    pub(super) fn batch(&self, step: usize) -> Result<Batch, DataError> {
+    /// The rank's micro-batch `k` of step `step`.
+    pub(super) fn batch(&self, step: usize, k: usize) -> Result<Batch, DataError> {
         let start = step * self.config.batch_size;
         let end = (start + self.config.batch_size).min(self.order.len());
-        let indices = self.order[start..end].to_vec();
+        let part = self.config.parts.images(end - start, k);
+        let mut batch = self.images(self.order[start..end][part.clone()].to_vec())?;
+        (batch.images_of_step, batch.step_len) = (part, end - start);
+        Ok(batch)
+    }
+
+    fn images(&self, indices: Vec<u32>) -> Result<Batch, DataError> {
         let size = self.dataset.image_len();
         let mut images = vec![0.0; indices.len() * size];
         let jobs = indices.iter().zip(images.chunks_exact_mut(size));
@@ -71,7 +82,7 @@ impl Plan {
                 images,
                 labels: labels(&indices),
                 indices,
-                skipped: Vec::new(),
+                ..Batch::default()
             });
         }
         self.without(failures, &indices, &images, labels)
@@ -176,6 +187,7 @@ impl Plan {
             labels: labels(&indices),
             indices,
             skipped,
+            ..Batch::default()
         })
     }
 }

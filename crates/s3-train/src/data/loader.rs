@@ -28,6 +28,7 @@ use super::error::DataError;
 use super::random::{below, keyed_rng};
 use super::shards::TOGETHER;
 use super::{Dataset, Images};
+use crate::ranks::Parts;
 
 /// How a [`Loader`] cuts a data set into batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct LoaderConfig {
     pub prefetch: usize,
     /// Threads that decode pictures; changes no result. 0: as many as rayon has.
     pub workers: usize,
+    /// The micro-batches that are made of each step's batch.
+    pub parts: Parts,
 }
 
 impl LoaderConfig {
@@ -60,6 +63,7 @@ impl LoaderConfig {
             augment,
             prefetch: 2,
             workers: 0,
+            parts: Parts::WHOLE,
         }
     }
 
@@ -75,6 +79,7 @@ impl LoaderConfig {
             augment,
             prefetch: 2,
             workers: 0,
+            parts: Parts::WHOLE,
         }
     }
 }
@@ -149,10 +154,10 @@ pub fn steps_per_epoch(len: usize, config: &LoaderConfig) -> usize {
     }
 }
 
-/// Iterator over the batches of one epoch.
+/// Iterator over the batches of one epoch: one a step, or the step's micro-batches one after the other.
 #[derive(Debug)]
 pub struct Loader {
-    /// Steps that are still to come.
+    /// Batches that are still to come.
     steps: Range<usize>,
     /// `None` once the loader is being dropped.
     batches: Option<Receiver<Result<Batch, DataError>>>,
@@ -160,7 +165,7 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// The batches `start_step..` of epoch `epoch`.
+    /// The batches of the steps `start_step..` of epoch `epoch`, `parts.count` of each step.
     ///
     /// `start_step` is 0 except when a run resumes in the middle of an epoch; it may equal the
     /// number of steps, and then there is no batch.
@@ -205,7 +210,10 @@ impl Loader {
             order,
             normalizer: Normalizer::new(&dataset.mean, &dataset.std),
         };
-        Self::spawn(start_step..steps, prefetch, move |step| plan.batch(step))
+        let each = plan.config.parts.count;
+        Self::spawn(start_step * each..steps * each, prefetch, move |i| {
+            plan.batch(i / each, i % each)
+        })
     }
 
     /// The batches that `make` gives for `steps`, made on a new thread.
@@ -327,6 +335,8 @@ mod tests {
                 labels,
                 indices: indices.to_vec(),
                 skipped: Vec::new(),
+                images_of_step: 0..indices.len(),
+                step_len: indices.len(),
             }
         };
         order.chunks(config.batch_size).map(one).collect()

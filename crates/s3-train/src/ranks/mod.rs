@@ -1,0 +1,89 @@
+//! The processes that share the steps of one run.
+//!
+//! ```text
+//! batch of a step = micro-batch 0 | 1 | .. | M-1        config: micro_batches, changes the result
+//! rank r of R     = micro-batches r·M/R .. (r+1)·M/R    how it is started, changes no result
+//! gradient        = ((g0 + g1) + (g2 + g3)) + ..        one binary tree over the M micro-batches
+//! ```
+//!
+//! A rank adds up its own subtree ([`collective::TreeSum`]), the ranks add up the rest of the same tree
+//! ([`collective::sum`]): M micro-batches give the same bytes on 1, 2, .. M ranks. What they need of
+//! one another is [`Ranks::exchange`], which MPI offers (feature `mpi`), and threads of one process.
+
+pub mod collective;
+#[cfg(feature = "mpi")]
+mod mpi;
+mod parts;
+mod threads;
+
+pub use parts::Parts;
+pub use threads::Threads;
+
+use anyhow::{Result, bail};
+use std::sync::Arc;
+
+/// One of the processes of a run, as it sees the others.
+pub trait Ranks: Send + Sync + std::fmt::Debug {
+    /// Its number, `0..size`; rank 0 writes the files and speaks to the user.
+    fn rank(&self) -> usize;
+
+    /// How many there are.
+    fn size(&self) -> usize;
+
+    /// Gives `send` to rank `peer` and takes what it gives: as many bytes as `receive` has.
+    ///
+    /// # Errors
+    /// The peer is gone, or gave another number of bytes.
+    fn exchange(&self, peer: usize, send: &[u8], receive: &mut [u8]) -> Result<()>;
+
+    /// Ends all ranks at once, after an error on this one.
+    fn abort(&self);
+}
+
+/// A process without others.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone;
+
+impl Ranks for Alone {
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn size(&self) -> usize {
+        1
+    }
+
+    fn exchange(&self, peer: usize, _: &[u8], _: &mut [u8]) -> Result<()> {
+        bail!("there is no rank {peer}: this process is alone")
+    }
+
+    fn abort(&self) {}
+}
+
+/// The ranks that this process was started with: those of `mpirun`, or itself alone.
+///
+/// # Errors
+/// `mpirun` started several processes and the program was built without MPI, or their number is no
+/// power of two.
+pub fn start() -> Result<Arc<dyn Ranks>> {
+    let Some(size) = launched() else {
+        return Ok(Arc::new(Alone));
+    };
+    if !size.is_power_of_two() {
+        bail!("{size} ranks: expected a power of two (gradients are added up in a binary tree)")
+    }
+    #[cfg(feature = "mpi")]
+    return Ok(Arc::new(mpi::Mpi::start()?));
+    #[cfg(not(feature = "mpi"))]
+    match size {
+        1 => Ok(Arc::new(Alone)),
+        _ => bail!("started on {size} ranks, but built without MPI: build with --features mpi"),
+    }
+}
+
+/// The number of processes that an MPI launcher says it started: Open MPI's variable, or MPICH's.
+fn launched() -> Option<usize> {
+    ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok()?.parse().ok())
+}
