@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::cargo::cargo;
+use crate::tools::program;
 use crate::{deps, repro, s3};
 
 /// Options of `ci`.
@@ -189,6 +190,28 @@ fn pages() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// Runs on two processes; needs `libopenmpi-dev openmpi-bin libclang-dev`, by Debian's names.
+fn mpi() -> Result<Outcome> {
+    if program(&["mpirun"]).is_none() || program(&["mpicc"]).is_none() {
+        return Ok(Outcome::Skipped("mpirun and mpicc are not installed"));
+    }
+    let libraries = Command::new("ldconfig").arg("-p").output();
+    let has_libclang = libraries.is_ok_and(|l| {
+        let list = String::from_utf8_lossy(&l.stdout).into_owned();
+        list.contains("libclang")
+    });
+    if !has_libclang && std::env::var_os("LIBCLANG_PATH").is_none() {
+        return Ok(Outcome::Skipped("libclang is not installed"));
+    }
+    let mut test = cargo();
+    test.args(["test", "--release", "--package", "s3-train"]);
+    test.args(["--features", "mpi", "--test", "mpi"]);
+    done(
+        &mut test,
+        "cargo test --release --package s3-train --features mpi --test mpi",
+    )
+}
+
 fn steps() -> Vec<Step> {
     let mut steps = vec![
         Step::new("fmt", &["fmt", "--all", "--check"]),
@@ -241,6 +264,7 @@ fn steps() -> Vec<Step> {
     // What a downstream crate sees: its only dependency is s3-kernels.
     steps.push(Step::own("classify", classify::classify));
     steps.push(Step::own("repro", pages));
+    steps.push(Step::own("mpi", mpi));
     steps.push(
         Step::new("doc", &["doc", "--release", "--workspace", "--no-deps"])
             .with("RUSTDOCFLAGS", "-D warnings"),

@@ -19,7 +19,7 @@
 //! # let path = folder.path().join("epochs.jsonl");
 //! # let of = |epoch| EpochRecord { epoch, step: 0, lr: 0.1, alpha: 1e-5, train_loss: 2.3,
 //! #     train_penalty: 0.0, train_top1: 0.1, test_loss: None, test_top1: None, test_top5: None,
-//! #     sparsity: None };
+//! #     sparsity: None, skipped_train: 0, skipped_test: 0 };
 //! record::append_jsonl(&path, &[of(1), of(2), of(3)])?;
 //! assert_eq!(record::drop_records_after(&path, 2)?, 1); // resume from the checkpoint of epoch 2
 //! assert_eq!(record::read_jsonl::<EpochRecord>(&path)?, [of(1), of(2)]);
@@ -75,6 +75,16 @@ pub struct EpochRecord {
     /// Zero weights over all weights of the quantized layers; `None` without such a layer.
     #[serde(default, with = "exact::optional_float")]
     pub sparsity: Option<f64>,
+    /// Training pictures that could not be decoded and were left out; absent for 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_train: u64,
+    /// Test pictures that were left out, on which the accuracies are silent; absent for 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_test: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// One line of `dynamics.jsonl`: one layer at one snapshot (the paper's section 5.2).
@@ -241,6 +251,8 @@ mod tests {
             test_top1: None,
             test_top5: None,
             sparsity: Some(0.5),
+            skipped_train: 0,
+            skipped_test: 2,
         };
         let json = r#"{"epoch":1,"step":391,"lr":0.1,"alpha":0.00001,"train_loss":"NaN","train_penalty":0.0,"train_top1":0.25,"test_loss":"inf","test_top1":null,"test_top5":null,"sparsity":0.5}"#;
         let written = serde_json::to_string(&record).expect("writes");

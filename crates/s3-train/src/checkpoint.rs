@@ -52,6 +52,9 @@ pub struct Position {
     pub step: u64,
     /// Loss and hits of the epoch under way.
     pub sums: Accuracy,
+    /// Training pictures that were left out in the epoch under way.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
     /// Penalties of the epoch under way, summed over its steps, as the bits of an f64.
     pub penalty_bits: u64,
     /// The best validation accuracy so far and its epoch.
@@ -59,6 +62,10 @@ pub struct Position {
     /// The gradients of the epoch's last step, where a snapshot at its end waits for them.
     #[serde(default, skip_serializing_if = "Gradients::is_empty")]
     pub gradients: Gradients,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Named tensors in the order of their names.

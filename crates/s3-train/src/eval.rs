@@ -78,6 +78,13 @@ fn each_batch(
     for batch in loader.take(steps.len()) {
         let batch = batch?;
         let n = batch.len();
+        if n == 0 {
+            see(Answers {
+                skipped: batch.skipped,
+                ..Answers::default()
+            });
+            continue;
+        }
         let scores = scores(batch.images, n)?;
         let classes = scores.len() / n.max(1);
         let logits = Tensor::from_slice(&scores, (n, classes), &Device::Cpu)?;
@@ -134,8 +141,9 @@ fn scores(
     Ok(logits.flatten_all()?.to_vec1::<f32>()?)
 }
 
-/// Accuracy and loss of `net` on `data`, whose batches the ranks share, and a line for each picture that
-/// this rank had to leave out. The batches are added up in their order, whatever the number of ranks.
+/// Accuracy and loss of `net` on `data`, whose batches the ranks share. The batches are added up in their
+/// order, whatever the number of ranks. After each of this rank's, `see` is given a line for each picture
+/// that was left out, the batches done, and how many there are.
 ///
 /// # Errors
 /// As [`evaluate`], and those of the ranks.
@@ -145,20 +153,23 @@ pub(crate) fn evaluate_together(
     batch_size: usize,
     device: &Device,
     ranks: &dyn Ranks,
-) -> Result<(Accuracy, Vec<String>)> {
+    mut see: impl FnMut(&[String], usize, usize),
+) -> Result<Accuracy> {
     let steps = steps_per_epoch(data.len(), &LoaderConfig::eval(batch_size));
     let each = steps.div_ceil(ranks.size());
     let first = (ranks.rank() * each).min(steps);
     let mine = first..(first + each).min(steps);
-    let (mut parts, mut skipped) = (Vec::new(), Vec::new());
+    let count = mine.len();
+    let mut parts = Vec::with_capacity(each);
     let on_images = |images, n| scores(net, data, images, n, device);
     each_batch(data, batch_size, mine, on_images, |answers| {
         parts.push(answers.accuracy);
-        skipped.extend(answers.skipped);
+        see(&answers.skipped, parts.len(), count);
     })?;
     parts.resize(each, Accuracy::default());
-    let all = collective::gather_accuracies(ranks, &parts)?;
     let mut total = Accuracy::default();
-    all.iter().for_each(|part| total.merge(part));
-    Ok((total, skipped))
+    for part in collective::gather_accuracies(ranks, &parts)? {
+        total.merge(&part);
+    }
+    Ok(total)
 }

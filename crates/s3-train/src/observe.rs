@@ -27,10 +27,19 @@ pub enum Event<'a> {
         epoch: usize,
         /// Steps of it that are done.
         done: usize,
+        /// Images of it that were seen.
+        images: u64,
         /// Mean loss of the epoch so far.
         loss: f64,
         /// Top-1 accuracy of the epoch so far, 0..=1.
         top1: f64,
+    },
+    /// A batch of an evaluation at the end of an epoch is done.
+    Evaluated {
+        /// Batches that are done.
+        done: usize,
+        /// Batches of the evaluation.
+        steps: usize,
     },
     /// Pictures that cannot be decoded are left out (`data.broken = "skip"`).
     Skipped {

@@ -27,6 +27,9 @@ pub fn observe(network: &Network, data: &Arc<Dataset>, images: usize) -> Result<
     for batch in Loader::new(data, &LoaderConfig::eval(BATCH.min(left)), 0, 0)? {
         let batch = batch?;
         let n = batch.len().min(left);
+        if n == 0 {
+            continue;
+        }
         observed.run(&model, &batch.images[..n * data.image_len()], n)?;
         left -= n;
         if left == 0 {

@@ -4,7 +4,7 @@ use crate::ranks::collective::{TreeSum, gather, gather_accuracies, sum};
 use crate::ranks::{Parts, Ranks};
 use anyhow::Result;
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use s3_core::host::Host;
 use s3_core::{ParamKind, Params};
 use s3_metrics::accuracy::Accuracy;
@@ -12,8 +12,8 @@ use s3_metrics::accuracy::Accuracy;
 /// Adds up gradients, each of its micro-batch's share of the loss, and averages the buffers (running
 /// statistics, which each micro-batch moves from the same start; masks and bases, on which all agree).
 ///
-/// A micro-batch's numbers are one leaf of the tree of [`sum`]. A step that one process takes at once
-/// copies nothing.
+/// A micro-batch's numbers are one leaf of the tree of [`sum`]; one whose pictures were all left out adds
+/// nothing. A step that one process takes at once copies nothing.
 pub(crate) struct Together<'a> {
     parts: Parts,
     ranks: &'a dyn Ranks,
@@ -25,6 +25,20 @@ pub(crate) struct Together<'a> {
     /// Gradients of the last micro-batch, whose places take the sums.
     grads: Option<GradStore>,
     sums: Vec<Accuracy>,
+    /// Pictures that were left out.
+    skipped: usize,
+}
+
+/// What the micro-batches of all ranks come to.
+pub(crate) struct Step {
+    /// The gradients of the step; `None` where no picture could be read.
+    pub(crate) grads: Option<GradStore>,
+    /// Loss and hits of each micro-batch, in their order.
+    pub(crate) sums: Vec<Accuracy>,
+    /// Pictures that were left out.
+    pub(crate) skipped: u64,
+    /// Whether a rank was told to stop.
+    pub(crate) stops: bool,
 }
 
 impl<'a> Together<'a> {
@@ -38,6 +52,7 @@ impl<'a> Together<'a> {
             tree: TreeSum::default(),
             grads: None,
             sums: Vec::new(),
+            skipped: 0,
         };
         if this.is_whole() {
             return Ok(this);
@@ -58,13 +73,20 @@ impl<'a> Together<'a> {
         self.parts.of == 1
     }
 
-    /// Takes a micro-batch that went through forward and backward, and resets the buffers.
-    pub(crate) fn add(&mut self, grads: GradStore, sums: Accuracy) -> Result<()> {
+    /// Takes a micro-batch that went through forward and backward, and resets the buffers; `None` for one
+    /// without a picture.
+    pub(crate) fn add(
+        &mut self,
+        pass: Option<(GradStore, Accuracy)>,
+        skipped: usize,
+    ) -> Result<()> {
+        let (grads, sums) = pass.map_or((None, Accuracy::default()), |(g, s)| (Some(g), s));
         if !self.is_whole() {
             let mut leaf = Vec::new();
             for var in &self.trained {
-                if let Some(grad) = grads.get(var) {
-                    leaf.extend_from_slice(&Host::new(&grad.contiguous()?)?);
+                match grads.as_ref().and_then(|grads| grads.get(var)) {
+                    Some(grad) => leaf.extend_from_slice(&Host::new(&grad.contiguous()?)?),
+                    None => leaf.resize(leaf.len() + var.elem_count(), 0.0),
                 }
             }
             for (var, start) in self.buffers.iter().zip(&self.start) {
@@ -73,21 +95,26 @@ impl<'a> Together<'a> {
             }
             self.tree.add(leaf);
         }
-        self.grads = Some(grads);
+        self.grads = grads.or(self.grads.take());
         self.sums.push(sums);
+        self.skipped += skipped;
         Ok(())
     }
 
-    /// The step's gradients, the sums of its micro-batches in their order, and whether a rank was told to
-    /// stop; `None` without a micro-batch.
-    pub(crate) fn end(self, told: bool) -> Result<Option<(GradStore, Vec<Accuracy>, bool)>> {
-        let whole = self.is_whole();
-        let Some(mut grads) = self.grads else {
-            return Ok(None);
-        };
-        if whole {
-            return Ok(Some((grads, self.sums, told)));
+    /// Adds up what all ranks have.
+    pub(crate) fn end(self, told: bool) -> Result<Step> {
+        if self.is_whole() {
+            return Ok(Step {
+                grads: self.grads,
+                sums: self.sums,
+                skipped: self.skipped as u64,
+                stops: told,
+            });
         }
+        let sums = gather_accuracies(self.ranks, &self.sums)?;
+        let all = gather(self.ranks, &[f64::from(told), self.skipped as f64])?;
+        let (told, skipped): (Vec<f64>, Vec<f64>) =
+            all.chunks_exact(2).map(|v| (v[0], v[1])).unzip();
         let mut total = self.tree.total();
         sum(self.ranks, &mut total)?;
         let mut rest = total.as_slice();
@@ -96,17 +123,32 @@ impl<'a> Together<'a> {
             rest = after;
             Ok(Tensor::from_slice(values, like.shape(), like.device())?)
         };
+        let any = sums.iter().any(|part| part.n > 0);
+        let mut grads = match (self.grads, any) {
+            (_, false) => None,
+            (None, true) => Some(empty()?),
+            (some, true) => some,
+        };
         for var in &self.trained {
-            if grads.get(var).is_some() {
-                grads.insert(var, next(var)?);
+            let grad = next(var)?;
+            if let Some(grads) = &mut grads {
+                grads.insert(var, grad);
             }
         }
         let parts = self.parts.of as f64;
         for var in &self.buffers {
             var.set(&(next(var)? / parts)?)?;
         }
-        let sums = gather_accuracies(self.ranks, &self.sums)?;
-        let told = gather(self.ranks, &[f64::from(told)])?;
-        Ok(Some((grads, sums, told.contains(&1.0))))
+        Ok(Step {
+            grads,
+            sums,
+            skipped: skipped.iter().sum::<f64>() as u64,
+            stops: told.contains(&1.0),
+        })
     }
+}
+
+/// A store to insert gradients into: candle makes one in a backward pass only.
+fn empty() -> Result<GradStore> {
+    Ok(Tensor::zeros((), DType::F32, &Device::Cpu)?.backward()?)
 }

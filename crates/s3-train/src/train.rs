@@ -212,6 +212,7 @@ impl Session<'_> {
                 observer.event(Event::Step {
                     epoch,
                     done: self.position.step_in_epoch,
+                    images: sums.n,
                     loss: sums.mean_loss().unwrap_or(f64::NAN),
                     top1: sums.top1().unwrap_or(0.0),
                 });
@@ -227,6 +228,10 @@ impl Session<'_> {
                     self.save(&self.folder.last())?;
                     saved = Instant::now();
                 }
+            }
+            if saved.elapsed() >= places.checkpoint_every {
+                // Evaluation can take long.
+                self.save(&self.folder.last())?;
             }
             let images = self.position.sums.n - before;
             let (record, timing) = self.end_epoch(clock, images, observer)?;
@@ -264,30 +269,33 @@ impl Session<'_> {
         for batch in loader.by_ref().take(self.loader.parts.count) {
             let batch = batch?;
             skipped(observer, &batch.skipped);
-            self.net.start_at_image(batch.images_of_step.start);
-            let (grads, sums) = self.pass(batch, alpha, &penalties)?;
-            together.add(grads, sums)?;
+            let left_out = batch.skipped.len();
+            let pass = match batch.is_empty() {
+                true => None,
+                false => Some(self.pass(batch, alpha, &penalties)?),
+            };
+            together.add(pass, left_out)?;
         }
-        let told = stop.load(Ordering::Relaxed);
-        let Some((grads, sums, stops)) = together.end(told)? else {
-            bail!("the loader ended before the epoch")
-        };
+        let done = together.end(stop.load(Ordering::Relaxed))?;
         let ends_epoch = self.position.step_in_epoch as u64 + 1 == per_epoch;
-        if ends_epoch && self.snapshot_is_due(epoch + 1) {
-            self.position.gradients = dynamics::gradients(&self.params, &grads)?;
+        if let Some(grads) = &done.grads {
+            if ends_epoch && self.snapshot_is_due(epoch + 1) {
+                self.position.gradients = dynamics::gradients(&self.params, grads)?;
+            }
+            self.optimizer
+                .step(self.config.lr.at(step, steps, per_epoch), grads)?;
         }
-        self.optimizer
-            .step(self.config.lr.at(step, steps, per_epoch), &grads)?;
 
         let penalty = penalties.iter().try_fold(0f64, |sum, p| {
             Ok::<_, candle_core::Error>(sum + f64::from(p.to_scalar::<f32>()?))
         })?;
         let position = &mut self.position;
-        sums.iter().for_each(|part| position.sums.merge(part));
+        done.sums.iter().for_each(|part| position.sums.merge(part));
+        position.skipped += done.skipped;
         position.penalty_bits = (f64::from_bits(position.penalty_bits) + penalty).to_bits();
         position.step += 1;
         position.step_in_epoch += 1;
-        Ok(stops)
+        Ok(done.stops)
     }
 
     /// Forward and backward on one micro-batch: the gradients of its share of the objective (eq. 7), and
@@ -298,6 +306,7 @@ impl Session<'_> {
         alpha: f64,
         penalties: &[Tensor],
     ) -> Result<(GradStore, Accuracy)> {
+        self.net.start_at_image(batch.images_of_step.start);
         let share = batch.images_of_step.len() as f64 / batch.step_len as f64;
         let labels = batch.labels.clone();
         let (images, targets) = tensors(batch, &self.train, &self.device)?;
@@ -374,10 +383,16 @@ impl Session<'_> {
         observer: &mut dyn Observer,
     ) -> Result<(EpochRecord, TimingRecord)> {
         let train_seconds = clock.elapsed().as_secs_f64();
+        if self.position.sums.n == 0 {
+            bail!(
+                "{}: none of the training pictures can be read",
+                self.train.name
+            )
+        }
         let clock = Instant::now();
-        let test = self.evaluate(&self.test, observer)?;
+        let (test, skipped_test) = self.evaluate(&self.test, observer)?;
         let validation = match &self.validation {
-            Some(data) => self.evaluate(data, observer)?.top1(),
+            Some(data) => self.evaluate(data, observer)?.0.top1(),
             None => None,
         };
         let test_seconds = clock.elapsed().as_secs_f64();
@@ -404,6 +419,8 @@ impl Session<'_> {
             test_top1: test.top1(),
             test_top5: test.top5(),
             sparsity: dynamics::sparsity(&self.net)?,
+            skipped_train: std::mem::take(&mut self.position.skipped),
+            skipped_test,
         };
         let timing = TimingRecord {
             epoch,
@@ -428,11 +445,24 @@ impl Session<'_> {
         self.save(&self.folder.last())?;
         Ok((record, timing))
     }
-    fn evaluate(&self, data: &Arc<Dataset>, observer: &mut dyn Observer) -> Result<Accuracy> {
+    /// Accuracy and loss on `data`, and the number of pictures that were left out.
+    fn evaluate(
+        &self,
+        data: &Arc<Dataset>,
+        observer: &mut dyn Observer,
+    ) -> Result<(Accuracy, u64)> {
         let batch = self.config.eval_batch_size;
-        let (accuracy, left_out) =
-            evaluate_together(&self.net, data, batch, &self.device, &*self.ranks)?;
-        skipped(observer, &left_out);
-        Ok(accuracy)
+        let accuracy = evaluate_together(
+            &self.net,
+            data,
+            batch,
+            &self.device,
+            &*self.ranks,
+            |left_out, done, steps| {
+                skipped(observer, left_out);
+                observer.event(Event::Evaluated { done, steps });
+            },
+        )?;
+        Ok((accuracy, data.len() as u64 - accuracy.n))
     }
 }

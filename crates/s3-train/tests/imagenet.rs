@@ -167,3 +167,50 @@ fn folders_that_do_not_fit_are_refused_before_a_run_folder_is_made() {
     );
     assert!(!bench.path("runs").exists());
 }
+
+/// A batch without any picture that can be read makes no step, in training and in the evaluation.
+#[test]
+fn batches_of_broken_pictures_alone_are_left_out() {
+    let bench = pets();
+    for file in ["train/n02/3.png", "val/n01/1.png"] {
+        std::fs::write(bench.path(&format!("data/pets/{file}")), b"").expect("a file");
+    }
+    let skip = ["--set", "data.broken=skip", "--set", "eval_batch_size=1"];
+    let [one, cut] = [
+        ["--set", "batch_size=1", "--set", "micro_batches=1"],
+        ["--set", "batch_size=2", "--set", "micro_batches=2"],
+    ];
+    for (out, settings) in [("one", one), ("cut", cut)] {
+        succeed(&mut bench.train(out, &[&skip[..], &settings].concat()));
+        let epochs = std::fs::read_to_string(bench.run(out).join("epochs.jsonl"));
+        for line in epochs.expect("epochs.jsonl").lines() {
+            let counts = "\"skipped_train\":1,\"skipped_test\":1";
+            assert!(line.contains(counts), "{line}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_killed_between_pictures_ends_in_the_same_bytes() {
+    let bench = pets();
+    let long = ["--set", "epochs=8", "--checkpoint-seconds", "0"];
+    succeed(&mut bench.train("whole", &long));
+    let mut child = bench.train("killed", &long).spawn().expect("s3 starts");
+    let began = std::time::Instant::now();
+    let has_checkpoint = || {
+        let mut runs = std::fs::read_dir(bench.path("killed"))
+            .into_iter()
+            .flatten();
+        runs.any(|run| run.is_ok_and(|run| run.path().join("last.safetensors").is_file()))
+    };
+    while !has_checkpoint() {
+        assert!(began.elapsed().as_secs() < 120, "no checkpoint");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    child.kill().expect("SIGKILL");
+    assert!(!child.wait().expect("an end").success(), "it was too fast");
+    succeed(&mut bench.train("killed", &[&long[..], &["--resume"]].concat()));
+    let (whole, killed) = (bench.run("whole"), bench.run("killed"));
+    assert_same_results(&whole, &killed, "killed in an epoch");
+}

@@ -15,6 +15,8 @@ pub(crate) struct Progress {
     epochs: usize,
     steps: usize,
     spoke: Instant,
+    /// The epoch under way, the images seen by its first step here, and when that was.
+    first: Option<(usize, u64, Instant)>,
     /// The pictures that were named as skipped.
     named: HashSet<String>,
     /// Those that were skipped in the epoch under way.
@@ -35,8 +37,23 @@ impl Progress {
             epochs: 0,
             steps: 0,
             spoke: Instant::now(),
+            first: None,
             named: HashSet::new(),
             skipped: 0,
+        }
+    }
+
+    /// Images a second since the first step of the epoch that this sitting saw.
+    fn rate(&mut self, epoch: usize, images: u64) -> String {
+        match self.first {
+            Some((of, seen, began)) if of == epoch => {
+                let seconds = began.elapsed().as_secs_f64();
+                format!(" {:.0} images/s", (images - seen) as f64 / seconds)
+            }
+            _ => {
+                self.first = Some((epoch, images, Instant::now()));
+                String::new()
+            }
         }
     }
 
@@ -73,10 +90,12 @@ impl Observer for Progress {
             Event::Step {
                 epoch,
                 done,
+                images,
                 loss,
                 top1,
             } => {
-                let text = format!("loss {loss:.4} top-1 {:.2} %", 100.0 * top1);
+                let rate = self.rate(epoch, images);
+                let text = format!("loss {loss:.4} top-1 {:.2} %{rate}", 100.0 * top1);
                 if let Some(bar) = &self.bar {
                     if done == 1 {
                         bar.reset();
@@ -92,6 +111,14 @@ impl Observer for Progress {
                         epoch + 1,
                         self.steps
                     ));
+                }
+            }
+            Event::Evaluated { done, steps } => {
+                if let Some(bar) = &self.bar {
+                    bar.set_message(format!("evaluation {done}/{steps}"));
+                } else if self.spoke.elapsed() >= QUIET {
+                    self.spoke = Instant::now();
+                    self.say(&format!("  evaluation {done}/{steps}"));
                 }
             }
             Event::Skipped { pictures } => {

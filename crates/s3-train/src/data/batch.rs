@@ -161,13 +161,6 @@ impl Plan {
             if !skips || !e.is_broken_picture() {
                 return Err(e);
             }
-            if skipped.len() + 1 == indices.len() {
-                let text = format!(
-                    "none of the {} pictures of a batch can be read: {e}",
-                    indices.len()
-                );
-                return Err(DataError::argument(&self.dataset.name, text));
-            }
             failed.push(index);
             skipped.push(e.to_string());
         }

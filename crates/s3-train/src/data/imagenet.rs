@@ -333,15 +333,21 @@ mod tests {
         fs::remove_file(&broken).unwrap();
         let mut results = Loader::new(&train, &loader, 0, 0).unwrap();
         assert!(results.any(|b| b.is_err()));
-        // And a batch without any picture is no batch.
+        // A batch whose only picture is broken is an empty one.
         fs::write(&broken, b"x").unwrap();
         let one = LoaderConfig {
             batch_size: 1,
             ..loader
         };
-        let mut results = Loader::new(&splits(&skip, data.path()).train, &one, 0, 0).unwrap();
-        let message = results.find_map(Result::err).unwrap().to_string();
-        assert!(message.contains("none of the 1 pictures"), "{message}");
+        let results = Loader::new(&splits(&skip, data.path()).train, &one, 0, 0).unwrap();
+        let batches: Vec<Batch> = results.map(Result::unwrap).collect();
+        let empty: Vec<&Batch> = batches.iter().filter(|b| b.is_empty()).collect();
+        assert_eq!(empty.len(), 1);
+        assert!(empty[0].skipped[0].contains(broken.file_name().unwrap().to_str().unwrap()));
+        assert_eq!(
+            (empty[0].images_of_step.clone(), empty[0].step_len),
+            (0..1, 1)
+        );
     }
 
     #[test]
