@@ -3,6 +3,7 @@
 use crate::checkpoint::Tensors;
 use crate::config::Config;
 use crate::data::{self, Dataset, Loader};
+use crate::device;
 use crate::dynamics;
 use crate::eval::{evaluate, tensors};
 use crate::loss::cross_entropy;
@@ -75,9 +76,10 @@ pub fn train(config: &Config, places: &Places<'_>, observer: &mut dyn Observer) 
 /// # Errors
 /// As [`train`], before any work starts.
 pub fn check(config: &Config, data_dir: Option<&Path>, out: &Path) -> Result<PathBuf> {
+    let device = device::open(&config.device)?;
     let splits = data::load(&config.data, data_dir)?;
     let folder = RunFolder::of(config, out)?;
-    Session::new(config, splits, folder.clone(), device(config)?)?;
+    Session::new(config, splits, folder.clone(), device)?;
     Ok(folder.root().to_path_buf())
 }
 
@@ -86,7 +88,7 @@ fn train_here(
     places: &Places<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    let device = device(config)?;
+    let device = device::open(&config.device)?;
     let splits = data::load(&config.data, places.data_dir.as_deref())?;
     let folder = RunFolder::of(config, &places.out)?;
     let mut session = Session::new(config, splits, folder, device)?;
@@ -99,21 +101,15 @@ fn train_here(
     if session.position.epoch == config.epochs {
         return session.finish();
     }
-    let sitting = Sitting::begin(&session.folder, &places.command, session.position.step)?;
+    let sitting = Sitting::begin(
+        config,
+        &session.folder,
+        &places.command,
+        session.position.step,
+    )?;
     let outcome = session.run(places, observer);
     sitting.end()?;
     outcome
-}
-
-/// The device of `config`.
-///
-/// # Errors
-/// Anything but `cpu`: training on a GPU is not built yet.
-pub fn device(config: &Config) -> Result<Device> {
-    match config.device.as_str() {
-        "cpu" => Ok(Device::Cpu),
-        other => bail!("device: `{other}` is not available, this program trains on `cpu`"),
-    }
 }
 
 /// The network of `config` with freshly drawn parameters.
@@ -165,7 +161,7 @@ pub(crate) fn set(
             path.display()
         )
     }
-    Ok(var.set(t)?)
+    Ok(var.set(&t.to_device(var.device())?)?)
 }
 
 fn skipped(observer: &mut dyn Observer, pictures: &[String]) {
