@@ -37,7 +37,8 @@ fn gpu(name: &str) -> Result<Option<usize>> {
     }
 }
 
-/// The device called `name`.
+/// The device called `name`. A GPU belongs to the thread that opens it: candle gives each thread a stream
+/// of its own, and nothing waits between them.
 ///
 /// # Errors
 /// One line: the name means none, this program was built without the feature `cuda`, or the driver has
