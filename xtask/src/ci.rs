@@ -7,6 +7,7 @@
 mod classify;
 mod foreign;
 
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -182,6 +183,24 @@ fn arrows() -> Result<Outcome> {
     }
 }
 
+/// What the tests hold of the GPU: that it trains as the CPU does.
+fn gpu() -> Result<Outcome> {
+    if !Path::new("/proc/driver/nvidia/version").exists() {
+        return Ok(Outcome::Skipped("no NVIDIA driver here (docs/gpu.md)"));
+    }
+    if program(&["nvcc"]).is_none() {
+        return Ok(Outcome::Skipped("no nvcc in PATH (docs/gpu.md)"));
+    }
+    let arguments = ["test", "--release", "--package", "s3-train"];
+    let more = ["--features", "cuda", "--test", "gpu", "--", "--nocapture"];
+    let mut command = cargo();
+    command.args(arguments).args(more);
+    done(
+        &mut command,
+        "cargo test --package s3-train --features cuda --test gpu",
+    )
+}
+
 /// Every figure and table of the paper, trained for seconds on generated images.
 fn pages() -> Result<Outcome> {
     // As for `classify`: the features of the test step.
@@ -265,6 +284,7 @@ fn steps() -> Vec<Step> {
     steps.push(Step::own("classify", classify::classify));
     steps.push(Step::own("repro", pages));
     steps.push(Step::own("mpi", mpi));
+    steps.push(Step::own("gpu", gpu));
     steps.push(
         Step::new("doc", &["doc", "--release", "--workspace", "--no-deps"])
             .with("RUSTDOCFLAGS", "-D warnings"),

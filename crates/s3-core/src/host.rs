@@ -1,6 +1,6 @@
-//! A CPU tensor read as a slice.
+//! A tensor's values as a slice.
 
-use candle_core::{CpuStorage, Layout, Result, Storage, StorageRef, Tensor, bail};
+use candle_core::{CpuStorage, Device, Layout, Result, Storage, StorageRef, Tensor, bail};
 
 /// A contiguous f32 tensor on the CPU, borrowed as `&[f32]`; the tensor cannot be written while
 /// this lives.
@@ -47,6 +47,23 @@ impl std::ops::Deref for Host<'_> {
             _ => &[], // `new` has refused everything else
         }
     }
+}
+
+/// The values of `t` where a [`Host`] can read them: on the CPU, contiguous, without a graph. A tensor
+/// that is all that already is not copied.
+///
+/// # Errors
+/// Those of the transfer.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let t = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let columns = s3_core::host::on_cpu(&t.t()?)?;
+/// assert_eq!(s3_core::host::Host::new(&columns)?[1], 3.0);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn on_cpu(t: &Tensor) -> Result<Tensor> {
+    t.detach().contiguous()?.to_device(&Device::Cpu)
 }
 
 /// The f32 values of a contiguous storage, as custom ops receive it.

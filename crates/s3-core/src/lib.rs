@@ -26,6 +26,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod backend;
 pub mod host;
 pub mod params;
 pub mod penalty;

@@ -3,6 +3,7 @@
 //! A weight whose `w_sparse` is negative is zero, and then its sign and shifts get no gradient.
 //! The penalty pushes `w_sparse` up until the loss itself wants the weight to be zero.
 
+use crate::backend::is_fused;
 use crate::host::{Host, slice};
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -30,7 +31,7 @@ const CHUNK: usize = 16 * 1024;
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn dense_weight_penalty(sparse: &Tensor) -> Result<Tensor> {
-    if sparse.device().is_cpu() {
+    if is_fused(sparse.device()) {
         sparse.contiguous()?.apply_op1(DenseWeightPenalty)
     } else {
         composed(sparse)

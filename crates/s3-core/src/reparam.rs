@@ -20,6 +20,7 @@
 //! [`shift_weight_composed`] builds the same values from candle's own ops. A test holds the two
 //! equal to the bit.
 
+use crate::backend::is_fused;
 use crate::host::{Host, slice};
 use crate::ste::{heaviside, sign, ste};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
@@ -144,7 +145,7 @@ pub fn shift_weight_with(
     surrogate: Surrogate,
 ) -> Result<Tensor> {
     check(sign, sparse, shifts)?;
-    if !sign.device().is_cpu() || sign.rank() == 0 {
+    if !is_fused(sign.device()) || sign.rank() == 0 {
         return shift_weight_composed(sign, sparse, shifts, surrogate);
     }
     let latents: Vec<&Tensor> = [sign, sparse].into_iter().chain(shifts).collect();

@@ -10,7 +10,7 @@ use crate::quantized::{Mode, QuantLayer, in_layer};
 use crate::resnet::ResNet;
 use candle_core::{Result, Tensor, bail};
 use s3_core::InputMoments;
-use s3_core::host::Host;
+use s3_core::host::{Host, on_cpu};
 
 /// Patches that moments are taken over, for each weight of a filter; fewer where the images have fewer.
 const PATCHES_A_WEIGHT: usize = 10;
@@ -85,7 +85,7 @@ impl Filter {
                 then.dims()
             )
         }
-        let (now, then) = (now.contiguous()?, then.contiguous()?);
+        let (now, then) = (on_cpu(now)?, on_cpu(then)?);
         let [images, height, width, channels] = match *now.dims() {
             [n, h, w, c] => [n, h, w, c],
             [n, c] => [n, 1, 1, c],

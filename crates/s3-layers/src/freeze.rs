@@ -22,7 +22,7 @@ use crate::QuantLinear;
 use crate::quantized::{QuantLayer, in_layer};
 use crate::resnet::{Block, ConvBn, ResNet, Residual};
 use candle_core::{Result, bail};
-use s3_core::host::Host;
+use s3_core::host::{Host, on_cpu};
 use s3_core::{Codes, Scale, WeightForm};
 use s3_kernels::model::{Activations, Conv, Input, Network, Node, Op, Then, Weight};
 use s3_kernels::{BitWidth, PackedMatrix};
@@ -116,6 +116,7 @@ impl Nodes {
         let spec = &conv.layer.spec;
         let mut planes = in_layer(&spec.name, weights(&conv.layer))?;
         let (scale, shift) = in_layer(bn.name(), bn.scale_shift())?;
+        let (scale, shift) = (on_cpu(&scale)?, on_cpu(&shift)?);
         let (scale, shift) = (Host::new(&scale)?, Host::new(&shift)?);
         let (stride, padding) = conv.geometry();
         let op = |(weight, factors): Plane, residual, relu, bias| {
@@ -171,7 +172,7 @@ impl Nodes {
             relu: false,
             then: Then::Scale {
                 scale,
-                bias: Host::new(linear.bias())?.to_vec(),
+                bias: linear.bias().to_vec1()?,
             },
         });
         Ok(self.push(&spec.name, input, op))
@@ -191,7 +192,7 @@ fn weights(layer: &QuantLayer) -> Result<Vec<Plane>> {
         if layer.quantizer.form() != WeightForm::Float {
             bail!("its weights have no codes, so they cannot be packed")
         }
-        let values = layer.quantizer.weight()?.detach().contiguous()?;
+        let values = on_cpu(&layer.quantizer.weight()?)?;
         let rows = rows_of(&Host::new(&values)?, shape);
         return Ok(vec![(Weight::F32(rows), vec![1.0; shape[0]])]);
     };

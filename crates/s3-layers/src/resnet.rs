@@ -13,6 +13,7 @@ use crate::ops::{self, AcrossRanks, SubsampleAndPad};
 use crate::quantized::{Mode, QuantLayer, in_layer};
 use candle_core::{DType, Result, Tensor, bail};
 use candle_nn::ModuleT;
+use s3_core::backend::is_fused;
 use s3_core::{Method, Params, Progress, Role};
 use std::sync::Arc;
 
@@ -357,12 +358,14 @@ impl ResNet {
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let is_plain = self.convs().all(|c| c.conv.layer.is_plain());
         let is_plain = is_plain && !self.stem.bn.is_synchronised();
-        if mode == Mode::Train && x.device().is_cpu() && is_plain {
+        if mode == Mode::Train && is_fused(x.device()) && is_plain {
             return self.fc.forward(&self.fused_trunk(x)?, mode);
         }
-        if mode == Mode::Train && !matches!(self.buffers, Buffers::F32(_)) {
-            bail!("training in bf16 runs on the CPU, x is on {:?}", x.device())
-        }
+        // Composed ops give what they are given: the type of the images is that of all activations.
+        let x = match (mode, &self.buffers) {
+            (Mode::Train, Buffers::Bf16(_)) => &x.to_dtype(DType::BF16)?,
+            _ => x,
+        };
         self.forward_traced(x, mode, &mut |_, _, _| Ok(()))
     }
 

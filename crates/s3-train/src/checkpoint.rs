@@ -13,7 +13,7 @@ use crate::dynamics::Gradients;
 use crate::files::write_atomically;
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
-use s3_core::host::Host;
+use s3_core::host::{Host, on_cpu};
 use s3_metrics::accuracy::Accuracy;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -78,7 +78,8 @@ pub type Tensors = BTreeMap<String, Tensor>;
 pub fn save(path: &Path, header: &Header, tensors: &Tensors) -> Result<()> {
     let mut views = Vec::with_capacity(tensors.len());
     for (name, t) in tensors {
-        let values = Host::new(t).with_context(|| format!("checkpoint tensor {name}"))?;
+        let t = on_cpu(t).with_context(|| format!("checkpoint tensor {name}"))?;
+        let values = Host::new(&t).with_context(|| format!("checkpoint tensor {name}"))?;
         if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
             bail!(
                 "training diverged: {name} holds {bad}; {} is not written",
@@ -96,12 +97,12 @@ pub fn save(path: &Path, header: &Header, tensors: &Tensors) -> Result<()> {
     write_atomically(path, &safetensors::serialize(views, Some(metadata))?)
 }
 
-/// Reads a checkpoint.
+/// Reads a checkpoint; its tensors are on the CPU, whatever device wrote them.
 ///
 /// # Errors
 /// One line that names the file: it cannot be read, is truncated or no safetensors file, is no
 /// checkpoint of this project, has another version, or holds a tensor that is not f32.
-pub fn load(path: &Path, device: &Device) -> Result<(Header, Tensors)> {
+pub fn load(path: &Path) -> Result<(Header, Tensors)> {
     let name = path.display();
     let size = std::fs::metadata(path)
         .with_context(|| format!("reading {name}"))?
@@ -140,7 +141,7 @@ pub fn load(path: &Path, device: &Device) -> Result<(Header, Tensors)> {
             .collect();
         tensors.insert(
             key.to_string(),
-            Tensor::from_vec(values, view.shape(), device)?,
+            Tensor::from_vec(values, view.shape(), &Device::Cpu)?,
         );
     }
     Ok((header, tensors))
@@ -218,7 +219,7 @@ mod tests {
         save(&path, &header, &tensors)?;
         save(&other, &header, &tensors)?;
         assert_eq!(std::fs::read(&path)?, std::fs::read(&other)?);
-        let (h, t) = load(&path, &Device::Cpu)?;
+        let (h, t) = load(&path)?;
         assert_eq!(h, header);
         for (name, tensor) in &tensors {
             assert_eq!(bits(tensor), bits(&t[name]), "{name}");
@@ -235,7 +236,7 @@ mod tests {
         let whole = std::fs::read(&path)?;
         for len in 0..whole.len() {
             std::fs::write(&path, &whole[..len])?;
-            let message = format!("{:#}", load(&path, &Device::Cpu).expect_err("truncated"));
+            let message = format!("{:#}", load(&path).expect_err("truncated"));
             assert!(
                 message.contains("x.safetensors") && !message.contains('\n'),
                 "{len}: {message}"
@@ -264,9 +265,7 @@ mod tests {
         }
         header.version = 99;
         save(&path, &header, &tensors)?;
-        let e = load(&path, &Device::Cpu)
-            .expect_err("another version")
-            .to_string();
+        let e = load(&path).expect_err("another version").to_string();
         assert!(e.contains("version 99"), "{e}");
         Ok(())
     }

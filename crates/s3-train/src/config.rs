@@ -1,6 +1,7 @@
 //! An experiment as data: a TOML file, overrides from the command line, every default filled in.
 
 use crate::data::DataConfig;
+use crate::device;
 use crate::optim::OptimizerConfig;
 use crate::schedule::Schedule;
 use anyhow::{Context, Result, bail};
@@ -44,7 +45,7 @@ pub struct Config {
     /// The mass that label smoothing spreads over all classes.
     #[serde(default)]
     pub label_smoothing: f64,
-    /// Where the tensors live: `cpu`, so far.
+    /// Where the tensors live: `cpu`, or the GPU `cuda:N` ([`device`](crate::device)).
     #[serde(default = "cpu")]
     pub device: String,
     /// What activations and their gradients are stored in while training: `f32`, or `bf16` (mixed
@@ -172,6 +173,7 @@ impl Config {
         if config.experiment.is_empty() {
             config.experiment = name.to_string();
         }
+        config.device = device::resolve(&config.device)?;
         config.method = s3_quant::build(&config.method)?.resolved;
         config.validate()?;
         let shortcut = match config.resnet(1, 1)?.shortcut {
@@ -324,13 +326,14 @@ impl Config {
     }
 
     /// The run's folder name, `<experiment>-<8 hex of the resolved configuration>-s<seed>`; the
-    /// hash leaves out the seed, so that the seeds of one experiment share it.
+    /// hash leaves out the seed, so that the seeds of one experiment share it, and the device.
     ///
     /// # Errors
     /// As [`to_toml`](Self::to_toml).
     pub fn run_name(&self) -> Result<PathBuf> {
         let unseeded = Self {
             seed: 0,
+            device: cpu(),
             ..self.clone()
         };
         let hash = Sha256::digest(unseeded.to_toml()?.as_bytes());
@@ -437,6 +440,7 @@ mod tests {
         let (a, b, c) = (name("seed=1")?, name("seed=2")?, name("epochs=4")?);
         assert_eq!(a.strip_suffix("-s1"), b.strip_suffix("-s2"));
         assert_ne!(a, c);
+        assert_eq!(a, name("device=cuda:1")?);
         Ok(())
     }
 
@@ -454,6 +458,7 @@ mod tests {
             (vec!["model.name=vgg"], vec!["model.name", "vgg"]),
             (vec!["method.name=s4"], vec!["method.name", "s4"]),
             (vec!["method.bits=7"], vec!["bits", "7"]),
+            (vec!["device=gpu"], vec!["device", "gpu", "cuda:N"]),
             (vec!["batch_size=0"], vec!["batch_size"]),
             (vec!["lr.start=-1"], vec!["lr.start", "-1"]),
             (vec!["label_smoothing=1.0"], vec!["label_smoothing"]),

@@ -4,7 +4,7 @@
 use crate::checkpoint::Tensors;
 use anyhow::Result;
 use candle_core::backprop::GradStore;
-use s3_core::host::Host;
+use s3_core::host::{Host, on_cpu};
 use s3_core::params::Param;
 use s3_core::{ParamKind, Params, WeightForm};
 use s3_layers::{Mode, ResNet};
@@ -27,7 +27,7 @@ pub fn gradients(params: &Params, grads: &GradStore) -> Result<Gradients> {
     let mut records = Gradients::new();
     for (name, p) in latents(params) {
         if let Some(grad) = grads.get(&p.var) {
-            let grad = grad.contiguous()?;
+            let grad = on_cpu(grad)?;
             records.insert(name, GradientRecord::of(&Host::new(&grad)?));
         }
     }
@@ -54,7 +54,7 @@ pub fn snapshot(
     let (mut records, mut after) = (Vec::new(), Tensors::new());
     for layer in net.layers() {
         let name = format!("{PREFIX}{}", layer.spec.name);
-        let weight = layer.weight(Mode::Eval)?.contiguous()?.copy()?;
+        let weight = on_cpu(&layer.weight(Mode::Eval)?)?.copy()?;
         let old = before.get(&name).map(Host::new).transpose()?;
         let role = format!("{:?}", layer.spec.role).to_lowercase();
         let values = Host::new(&weight)?;
@@ -78,7 +78,7 @@ pub fn snapshot(
                 None if below.is_empty() => "weight",
                 None => continue,
             };
-            let latent = p.var.detach().contiguous()?.copy()?;
+            let latent = on_cpu(&p.var)?.copy()?;
             let key = format!("{PREFIX}{path}");
             let old = before.get(&key).map(Host::new).transpose()?;
             let (old, now) = (old.as_deref(), Host::new(&latent)?);
@@ -118,7 +118,7 @@ pub fn sparsity(net: &ResNet) -> Result<Option<f64>> {
     let (mut zeros, mut weights) = (0u64, 0u64);
     for layer in net.layers() {
         if layer.quantizer.form() != WeightForm::Float {
-            let weight = layer.weight(Mode::Eval)?.contiguous()?;
+            let weight = on_cpu(&layer.weight(Mode::Eval)?)?;
             let values = Host::new(&weight)?;
             zeros += dynamics::zero_count(&values);
             weights += values.len() as u64;

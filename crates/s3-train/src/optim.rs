@@ -8,13 +8,16 @@
 //! RAdam  as Adam with the rectified step of Liu et al., 2020 (no adaptation while ρ_t <= 5)
 //! ```
 //!
-//! On the CPU one pass updates a state tensor and one pass the parameter, in place.
+//! On the CPU one pass updates a state tensor and one pass the parameter, in place; elsewhere
+//! the same updates are composed from candle's ops.
+
+mod composed;
 
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var};
 use rayon::prelude::*;
 use s3_core::params::Param;
-use s3_core::{ParamKind, host};
+use s3_core::{ParamKind, backend, host};
 use serde::{Deserialize, Serialize};
 
 /// Prefix of the optimizer's state in a checkpoint.
@@ -145,6 +148,8 @@ struct Slot {
 pub struct Optimizer {
     config: OptimizerConfig,
     slots: Vec<Slot>,
+    /// Whether the parameters are where one pass can update them.
+    is_fused: bool,
     /// Steps done; Adam's bias correction and the first momentum depend on it.
     steps: u64,
 }
@@ -155,6 +160,9 @@ impl Optimizer {
     /// # Errors
     /// An allocation that fails.
     pub fn new(config: &OptimizerConfig, params: Vec<(String, Param)>) -> Result<Self> {
+        let is_fused = params
+            .iter()
+            .all(|(_, p)| backend::is_fused(p.var.device()));
         let slots = params
             .into_iter()
             .map(|(name, p)| {
@@ -175,6 +183,7 @@ impl Optimizer {
         Ok(Self {
             config: config.clone(),
             slots,
+            is_fused,
             steps: 0,
         })
     }
@@ -238,6 +247,11 @@ impl Optimizer {
         } else {
             self.config.momentum as f32
         };
+        if !self.is_fused {
+            let velocity = slot.state.first().map(|v| (v, momentum));
+            let ahead = self.config.nesterov.then_some(self.config.momentum as f32);
+            return composed::sgd(&slot.var, velocity, grad, (lr, decay), ahead);
+        }
         let Some(v) = slot.state.first() else {
             return p.inplace_op2(
                 grad,
@@ -264,29 +278,40 @@ impl Optimizer {
         let (m, u) = (&slot.state[0], &slot.state[1]);
         let (f1, f2) = (b1 as f32, b2 as f32);
         let (r1, r2) = ((1.0 - b1) as f32, (1.0 - b2) as f32);
-        m.inplace_op3(
-            grad,
-            p,
-            &Update(move |m: f32, g: f32, p: f32| f1 * m + r1 * (g + decay * p)),
-        )?;
-        u.inplace_op3(
-            grad,
-            p,
-            &Update(move |u: f32, g: f32, p: f32| {
-                let g = g + decay * p;
-                f2 * u + r2 * (g * g)
-            }),
-        )?;
+        if self.is_fused {
+            m.inplace_op3(
+                grad,
+                p,
+                &Update(move |m: f32, g: f32, p: f32| f1 * m + r1 * (g + decay * p)),
+            )?;
+            u.inplace_op3(
+                grad,
+                p,
+                &Update(move |u: f32, g: f32, p: f32| {
+                    let g = g + decay * p;
+                    f2 * u + r2 * (g * g)
+                }),
+            )?;
+        } else {
+            composed::moments(&slot.var, (m, u), grad, self.config.betas, decay)?;
+        }
         let (c1, c2) = (1.0 - b1.powf(t), 1.0 - b2.powf(t));
-        let eps = self.config.eps as f32;
-        let root = c2.sqrt() as f32;
+        let size = (c2.sqrt(), self.config.eps);
+        let (root, eps) = (size.0 as f32, size.1 as f32);
+        let (mt, ut) = (m.as_detached_tensor(), u.as_detached_tensor());
         let adam = |step: f64| {
+            if !self.is_fused {
+                return composed::adam(&slot.var, &mt, &ut, step, size);
+            }
             let step = step as f32;
             let f = move |p: f32, m: f32, u: f32| p - step * m / (u.sqrt() / root + eps);
             p.inplace_op3(m, u, &Update(f))
         };
         // torch adds eps to √u here, not to its corrected value.
         let radam = |step: f64| {
+            if !self.is_fused {
+                return composed::radam(&slot.var, &mt, &ut, step, size);
+            }
             let step = step as f32;
             let f = move |p: f32, m: f32, u: f32| p - step * m * root / (u.sqrt() + eps);
             p.inplace_op3(m, u, &Update(f))
@@ -300,6 +325,8 @@ impl Optimizer {
                         / ((rho_inf - 4.0) * (rho_inf - 2.0) * rho))
                         .sqrt();
                     radam(lr * rect / c1)
+                } else if !self.is_fused {
+                    composed::unadapted(&slot.var, &mt, lr / c1)
                 } else {
                     let step = (lr / c1) as f32;
                     p.inplace_op2(m, &Update(move |p: f32, m: f32| p - step * m))
@@ -438,11 +465,15 @@ mod tests {
                 [0.314_780_03, -0.720_940_35, 1.758_43],
             ),
         ] {
-            let (p, params) = param(ParamKind::Latent)?;
-            descend(&mut Optimizer::new(&config, params)?, &p, 0..12)?;
-            for (got, want) in p.to_vec1::<f32>()?.iter().zip(want) {
-                // Twelve steps of f32 arithmetic in another order.
-                assert!((got - want).abs() < 1e-5, "{name}: {got} instead of {want}");
+            for is_fused in [true, false] {
+                let (p, params) = param(ParamKind::Latent)?;
+                let mut optimizer = Optimizer::new(&config, params)?;
+                optimizer.is_fused = is_fused;
+                descend(&mut optimizer, &p, 0..12)?;
+                for (got, want) in p.to_vec1::<f32>()?.iter().zip(want) {
+                    // Twelve steps of f32 arithmetic in another order.
+                    assert!((got - want).abs() < 1e-5, "{name}: {got} instead of {want}");
+                }
             }
         }
         Ok(())
@@ -452,9 +483,11 @@ mod tests {
     #[test]
     fn twenty_steps_on_tiny_gradients_equal_torchs() -> Result<()> {
         // PyTorch 2.15.0, gradients [1e-8, -3e-8], no decay, lr 0.1.
-        for (rule, want) in [
-            (Rule::Adam, [-0.499_999_97f32, 0.499_999_94]),
-            (Rule::Radam, [0.490_627_14, -0.976_829_2]),
+        for (rule, want, is_fused) in [
+            (Rule::Adam, [-0.499_999_97f32, 0.499_999_94], true),
+            (Rule::Adam, [-0.499_999_97, 0.499_999_94], false),
+            (Rule::Radam, [0.490_627_14, -0.976_829_2], true),
+            (Rule::Radam, [0.490_627_14, -0.976_829_2], false),
         ] {
             let p = Var::new(&[0.5f32, -1.0], &Device::Cpu)?;
             let param = Param {
@@ -466,6 +499,7 @@ mod tests {
                 ..config(rule)
             };
             let mut optimizer = Optimizer::new(&config, vec![("p".into(), param)])?;
+            optimizer.is_fused = is_fused;
             let g = Tensor::new(&[1e-8f32, -3e-8], &Device::Cpu)?;
             for _ in 0..20 {
                 optimizer.step(0.1, &(p.as_tensor() * &g)?.sum_all()?.backward()?)?;

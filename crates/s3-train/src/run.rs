@@ -7,6 +7,8 @@
 use crate::config::Config;
 use crate::files::{is_unfinished, write_atomically};
 use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use s3_core::backend::is_fused;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -86,7 +88,7 @@ impl RunFolder {
         if self.config().is_file() {
             let found = std::fs::read_to_string(self.config())
                 .with_context(|| format!("reading {}", self.config().display()))?;
-            if found != text {
+            if found != text && !is_elsewhere(&found, config, &text) {
                 bail!("{name}: the folder holds another run (its config.toml differs)")
             }
             if !resume {
@@ -158,7 +160,13 @@ impl Sitting {
     ///
     /// # Errors
     /// `manifest.json` cannot be read or written.
-    pub fn begin(folder: &RunFolder, command: &[String], step: u64, ranks: usize) -> Result<Self> {
+    pub fn begin(
+        config: &Config,
+        folder: &RunFolder,
+        command: &[String],
+        step: u64,
+        ranks: usize,
+    ) -> Result<Self> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let sitting = json!({
             "program": format!("s3 {}", env!("CARGO_PKG_VERSION")),
@@ -168,6 +176,8 @@ impl Sitting {
             "cpu": cpu_name(),
             "isa": s3_layers::ops::instruction_set()?,
             "ranks": ranks,
+            "device": config.device,
+            "ops": if is_fused(&Device::Cpu) { "fused" } else { "composed" },
             "threads": rayon::current_num_threads(),
             "command": command,
             "from_step": step,
@@ -218,6 +228,13 @@ fn git(args: &[&str]) -> Option<String> {
     out.status
         .success()
         .then(|| String::from_utf8_lossy(&out.stdout).trim().to_string())
+}
+
+/// Whether the run that was `found` is this one on another device.
+fn is_elsewhere(found: &str, config: &Config, text: &str) -> bool {
+    let here = format!("device={}", config.device);
+    let moved = Config::parse(found, &[here], "").and_then(|c| c.to_toml());
+    moved.is_ok_and(|moved| moved == text)
 }
 
 /// The SHA-256 of `bytes`, in hexadecimal digits.

@@ -185,7 +185,7 @@ impl<'a> Session<'a> {
             bail!("{folder}: the run was trained on other data ({data} differs from manifest.json)")
         }
         let path = self.folder.last();
-        let (header, mut tensors) = checkpoint::load(&path, &self.device)?;
+        let (header, mut tensors) = checkpoint::load(&path)?;
         let run = self.config.run_name()?.display().to_string();
         header.check(
             &path,

@@ -4,7 +4,7 @@ use crate::data::{DataConfig, DataName, imagenet};
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use s3_core::WeightForm;
-use s3_core::host::Host;
+use s3_core::host::{Host, on_cpu};
 use s3_layers::{Mode, ResNet};
 use s3_metrics::cost::{KernelOp, LayerCost, ModelCost, summarize};
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ pub fn model_cost(net: &ResNet, image: [usize; 3], device: &Device) -> Result<Mo
             LayerCost::conv2d(name, [dim(0), dim(1), dim(2), dim(3)], [size(1), size(2)])
         };
         let cost = cost.with_input(x.elem_count() as u64);
-        let weight = layer.weight(Mode::Eval)?.contiguous()?;
+        let weight = on_cpu(&layer.weight(Mode::Eval)?)?;
         let nonzero = Host::new(&weight)?.iter().filter(|&&v| v != 0.0).count() as u64;
         costs.push(match layer.quantizer.form() {
             WeightForm::Float => cost,

@@ -5,7 +5,7 @@ use crate::ranks::{Parts, Ranks};
 use anyhow::Result;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
-use s3_core::host::Host;
+use s3_core::host::{Host, on_cpu};
 use s3_core::{ParamKind, Params};
 use s3_metrics::accuracy::Accuracy;
 
@@ -85,12 +85,12 @@ impl<'a> Together<'a> {
             let mut leaf = Vec::new();
             for var in &self.trained {
                 match grads.as_ref().and_then(|grads| grads.get(var)) {
-                    Some(grad) => leaf.extend_from_slice(&Host::new(&grad.contiguous()?)?),
+                    Some(grad) => leaf.extend_from_slice(&Host::new(&on_cpu(grad)?)?),
                     None => leaf.resize(leaf.len() + var.elem_count(), 0.0),
                 }
             }
             for (var, start) in self.buffers.iter().zip(&self.start) {
-                leaf.extend_from_slice(&Host::new(&var.as_detached_tensor())?);
+                leaf.extend_from_slice(&Host::new(&on_cpu(var)?)?);
                 var.set(start)?;
             }
             self.tree.add(leaf);

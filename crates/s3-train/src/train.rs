@@ -3,6 +3,7 @@
 use crate::checkpoint::Tensors;
 use crate::config::Config;
 use crate::data::{self, Dataset, Loader};
+use crate::device;
 use crate::dynamics;
 use crate::eval::{evaluate_together, tensors};
 use crate::loss::cross_entropy;
@@ -81,10 +82,11 @@ pub fn train(config: &Config, places: &Places<'_>, observer: &mut dyn Observer) 
 /// # Errors
 /// As [`train`], before any work starts.
 pub fn check(config: &Config, data_dir: Option<&Path>, out: &Path) -> Result<PathBuf> {
+    let device = device::open(&config.device)?;
     let splits = data::load(&config.data, data_dir)?;
     let folder = RunFolder::of(config, out)?;
     let alone: Arc<dyn Ranks> = Arc::new(Alone);
-    Session::new(config, splits, folder.clone(), device(config)?, &alone)?;
+    Session::new(config, splits, folder.clone(), device, &alone)?;
     Ok(folder.root().to_path_buf())
 }
 
@@ -93,7 +95,7 @@ fn train_here(
     places: &Places<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    let device = device(config)?;
+    let device = device::open(&config.device)?;
     let splits = data::load(&config.data, places.data_dir.as_deref())?;
     let folder = RunFolder::of(config, &places.out)?;
     let mut session = Session::new(config, splits, folder, device, &places.ranks)?;
@@ -108,6 +110,7 @@ fn train_here(
     }
     let sitting = match session.leads() {
         true => Some(Sitting::begin(
+            config,
             &session.folder,
             &places.command,
             session.position.step,
@@ -118,17 +121,6 @@ fn train_here(
     let outcome = session.run(places, observer);
     sitting.map_or(Ok(()), Sitting::end)?;
     outcome
-}
-
-/// The device of `config`.
-///
-/// # Errors
-/// Anything but `cpu`: training on a GPU is not built yet.
-pub fn device(config: &Config) -> Result<Device> {
-    match config.device.as_str() {
-        "cpu" => Ok(Device::Cpu),
-        other => bail!("device: `{other}` is not available, this program trains on `cpu`"),
-    }
 }
 
 /// The network of `config` with freshly drawn parameters.
@@ -180,7 +172,7 @@ pub(crate) fn set(
             path.display()
         )
     }
-    Ok(var.set(t)?)
+    Ok(var.set(&t.to_device(var.device())?)?)
 }
 
 fn skipped(observer: &mut dyn Observer, pictures: &[String]) {

@@ -3,8 +3,9 @@
 use crate::checkpoint;
 use crate::config::Config;
 use crate::data::{self, DataName, Splits};
+use crate::device;
 use crate::run::RunFolder;
-use crate::train::{build, device, load_params};
+use crate::train::{build, load_params};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use s3_layers::ResNet;
@@ -27,20 +28,37 @@ pub struct Trained {
 
 impl Trained {
     /// Reads `checkpoint` (`last`, `best` or a file) of the run in `folder`, and the run's data: mean and
-    /// deviation of the training images are part of the network's input, and known from them alone.
+    /// deviation of the training images are part of the network's input, and known from them alone. The
+    /// network is on the run's device or, where there is none such, on the CPU.
     ///
     /// # Errors
     /// No run's folder, a checkpoint that is damaged or of another run, or no data.
     pub fn open(folder: &Path, checkpoint: &str, data_dir: Option<&Path>) -> Result<Self> {
+        Self::open_on(None, folder, checkpoint, data_dir)
+    }
+
+    /// [`open`](Self::open) with the network on `device`, where one is named.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and no such device.
+    pub fn open_on(
+        device: Option<&str>,
+        folder: &Path,
+        checkpoint: &str,
+        data_dir: Option<&Path>,
+    ) -> Result<Self> {
         let folder = RunFolder::open(folder)?;
         let config = Config::load(&folder.config(), &[])?;
-        let device = device(&config)?;
+        let device = match device {
+            Some(name) => device::open(name)?,
+            None => device::open_or_cpu(&config.device)?,
+        };
         let path = match checkpoint {
             "last" => folder.last(),
             "best" => folder.best(),
             file => PathBuf::from(file),
         };
-        let (header, tensors) = checkpoint::load(&path, &device)?;
+        let (header, tensors) = checkpoint::load(&path)?;
         let method = config
             .method
             .get("name")

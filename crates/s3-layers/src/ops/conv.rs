@@ -1,34 +1,29 @@
 //! Convolution of NHWC activations with OIHW weights.
 
+mod composed;
+
 use super::kernel_error;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use s3_core::backend::is_fused;
 use s3_core::host::{Host, slice};
 use s3_kernels::{ConvShape, train};
 
 /// `y[n,i,j,o] = Σ x[n, i·stride + a - padding, j·stride + b - padding, c] · w[o,c,a,b]`.
 ///
 /// # Shapes
-/// `x: [n, h, w, c_in]`, `w: [c_out, c_in, kh, kw]`, result `[n, h', w', c_out]`.
+/// `x: [n, h, w, c_in]`, `w: [c_out, c_in, kh, kw]`, result `[n, h', w', c_out]`, of the type of `x`.
 ///
 /// Gradients to `x` (only where a variable stands behind it) and `w`.
 ///
 /// # Errors
 /// Channels that differ, a kernel larger than the padded image, or a rank other than 4.
 pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if is_fused(x.device()) {
         x.contiguous()?
             .apply_op2(&w.contiguous()?, Conv2d { stride, padding })
     } else {
-        composed(x, w, stride, padding)
+        composed::conv2d(x, w, stride, padding)
     }
-}
-
-fn composed(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
-    x.permute((0, 3, 1, 2))?
-        .contiguous()?
-        .conv2d(w, padding, stride, 1, 1)?
-        .permute((0, 2, 3, 1))?
-        .contiguous()
 }
 
 struct Conv2d {
@@ -124,24 +119,31 @@ impl CustomOp2 for Conv2d {
 mod tests {
     use super::*;
     use crate::ops::testing::{Rng, assert_close, close_gradients};
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
+
+    /// `(images, [height, width], c_in, c_out, kernel, stride, padding)`.
+    type Case = (usize, [usize; 2], usize, usize, usize, usize, usize);
+    const CASES: [Case; 9] = [
+        (3, [9, 9], 5, 7, 3, 1, 1),
+        (2, [8, 8], 16, 32, 3, 2, 1),
+        (2, [8, 8], 16, 32, 1, 2, 0),
+        (1, [13, 13], 3, 16, 7, 2, 3),
+        (2, [1, 1], 4, 4, 3, 1, 1),
+        (2, [6, 6], 3, 8, 5, 1, 2),
+        (2, [8, 7], 3, 4, 3, 2, 1),
+        (1, [5, 10], 2, 3, 3, 3, 0),
+        (2, [5, 4], 1, 1, 2, 1, 1),
+    ];
 
     #[test]
     fn kernels_equal_candles_own_ops() -> Result<()> {
         let mut rng = Rng::new(1);
-        for (n, hw, c_in, c_out, k, stride, padding) in [
-            (3, 9, 5, 7, 3, 1, 1),
-            (2, 8, 16, 32, 3, 2, 1),
-            (2, 8, 16, 32, 1, 2, 0),
-            (1, 13, 3, 16, 7, 2, 3),
-            (2, 1, 4, 4, 3, 1, 1),
-            (2, 6, 3, 8, 5, 1, 2),
-        ] {
-            let x = Var::from_tensor(&rng.normal((n, hw, hw, c_in))?)?;
+        for (n, [height, width], c_in, c_out, k, stride, padding) in CASES {
+            let x = Var::from_tensor(&rng.normal((n, height, width, c_in))?)?;
             let w = Var::from_tensor(&rng.normal((c_out, c_in, k, k))?)?;
             let (ours, theirs) = (
                 conv2d(&x, &w, stride, padding)?,
-                composed(&x, &w, stride, padding)?,
+                composed::conv2d(&x, &w, stride, padding)?,
             );
             assert_close(&ours, &theirs)?;
             let g = rng.normal(ours.shape().clone())?;
@@ -154,26 +156,88 @@ mod tests {
         Ok(())
     }
 
+    /// Against candle's own gradients, which are right where height and width are the same.
+    #[test]
+    fn composed_gradients_equal_candles() -> Result<()> {
+        let mut rng = Rng::new(7);
+        for (n, [height, width], c_in, c_out, k, stride, padding) in CASES {
+            if height != width {
+                continue;
+            }
+            let x = Var::from_tensor(&rng.normal((n, height, width, c_in))?)?;
+            let w = Var::from_tensor(&rng.normal((c_out, c_in, k, k))?)?;
+            let ours = composed::conv2d(&x, &w, stride, padding)?;
+            let nchw = x.permute((0, 3, 1, 2))?.contiguous()?;
+            let theirs = nchw.conv2d(&w, padding, stride, 1, 1)?;
+            let theirs = theirs.permute((0, 2, 3, 1))?;
+            assert_close(&ours, &theirs)?;
+            let g = rng.normal(ours.shape().clone())?;
+            close_gradients(
+                &[&x, &w],
+                &(ours * &g)?.sum_all()?,
+                &(theirs * &g)?.sum_all()?,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Half a unit in the last place of bf16 is 2^-9 of a value; a sum is rounded once, and its terms,
+    /// rounded already, are the same.
+    #[test]
+    fn composed_in_bf16_is_the_rounded_convolution_of_rounded_numbers() -> Result<()> {
+        let mut rng = Rng::new(8);
+        let rounded = |t: &Tensor| t.to_dtype(DType::BF16)?.to_dtype(DType::F32);
+        for (n, [height, width], c_in, c_out, k, stride, padding) in CASES {
+            let x = Var::from_tensor(&rounded(&rng.normal((n, height, width, c_in))?)?)?;
+            let w = Var::from_tensor(&rounded(&rng.normal((c_out, c_in, k, k))?)?)?;
+            let exact = conv2d(&x, &w, stride, padding)?;
+            let ours = composed::conv2d(&x.to_dtype(DType::BF16)?, &w, stride, padding)?;
+            assert_eq!(ours.dtype(), DType::BF16);
+            let g = rounded(&rng.normal(exact.shape().clone())?)?;
+            let loss = |y: &Tensor| (y.to_dtype(DType::F32)? * &g)?.sum_all();
+            let (a, b) = (loss(&exact)?.backward()?, loss(&ours)?.backward()?);
+            let near = |exact: &Tensor, ours: &Tensor| -> Result<()> {
+                let largest = exact.abs()?.max_all()?.to_scalar::<f32>()?.max(1.0);
+                let apart = (exact - ours.to_dtype(DType::F32)?)?.abs()?.max_all()?;
+                assert!(
+                    apart.to_scalar::<f32>()? <= largest / 256.0,
+                    "{n} {height} {width}"
+                );
+                Ok(())
+            };
+            near(&exact, &ours)?;
+            for v in [&x, &w] {
+                assert_eq!(b.get(v).expect("a gradient").dtype(), DType::F32);
+                near(a.get(v).expect("a gradient"), b.get(v).expect("a gradient"))?;
+            }
+        }
+        Ok(())
+    }
+
     #[test]
     fn an_input_without_variables_gets_no_gradient_work() -> Result<()> {
         let mut rng = Rng::new(2);
         let x = rng.normal((1, 4, 4, 2))?;
         let w = Var::from_tensor(&rng.normal((2, 2, 3, 3))?)?;
-        let grads = conv2d(&x, &w, 1, 1)?.sum_all()?.backward()?;
-        assert!(grads.get(&x).is_none() && grads.get(&w).is_some());
+        for y in [conv2d(&x, &w, 1, 1)?, composed::conv2d(&x, &w, 1, 1)?] {
+            let grads = y.sum_all()?.backward()?;
+            assert!(grads.get(&x).is_none() && grads.get(&w).is_some());
+        }
         Ok(())
     }
 
     #[test]
     fn shapes_that_do_not_fit_are_named() -> Result<()> {
         let zeros = |s: &[usize]| Tensor::zeros(s, candle_core::DType::F32, &Device::Cpu);
-        let err =
-            conv2d(&zeros(&[1, 4, 4, 3])?, &zeros(&[8, 2, 3, 3])?, 1, 1).expect_err("channels");
-        assert!(
-            err.to_string().contains("3 channels, the weight expects 2"),
-            "{err}"
-        );
-        assert!(conv2d(&zeros(&[1, 2, 2, 2])?, &zeros(&[8, 2, 7, 7])?, 1, 0).is_err());
+        for conv in [conv2d, composed::conv2d] {
+            let err =
+                conv(&zeros(&[1, 4, 4, 3])?, &zeros(&[8, 2, 3, 3])?, 1, 1).expect_err("channels");
+            assert!(
+                err.to_string().contains("3 channels, the weight expects 2"),
+                "{err}"
+            );
+            assert!(conv(&zeros(&[1, 2, 2, 2])?, &zeros(&[8, 2, 7, 7])?, 1, 0).is_err());
+        }
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ pub use relu::relu;
 pub(crate) use shortcut::SubsampleAndPad;
 pub use shortcut::subsample_and_pad;
 
-use candle_core::{Error, Result, bail};
+use candle_core::{Device, Error, Result, Tensor, bail};
 use s3_kernels::Isa;
 
 /// The instruction set that the CPU ops run on: the widest there is, or the one that
@@ -42,4 +42,10 @@ pub fn instruction_set() -> Result<&'static str> {
 /// A kernel's refusal as a candle error.
 pub(crate) fn kernel_error(e: s3_kernels::Error) -> Error {
     Error::Msg(e.to_string())
+}
+
+/// The indices `start, start + step, ..`, `n` of them.
+fn indices(start: usize, step: usize, n: usize, device: &Device) -> Result<Tensor> {
+    let index: Vec<u32> = (0..n).map(|i| (start + i * step) as u32).collect();
+    Tensor::from_vec(index, n, device)
 }

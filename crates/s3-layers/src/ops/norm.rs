@@ -1,7 +1,10 @@
 //! Batch norm over the last dimension, with the residual sum and ReLU that follow it in a ResNet.
 
 use super::{kernel_error, relu};
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
+use candle_core::{
+    CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail,
+};
+use s3_core::backend::is_fused;
 use s3_core::host::{Host, slice};
 use s3_kernels::train;
 use std::sync::{Arc, OnceLock};
@@ -22,7 +25,7 @@ pub fn batch_norm(
     relu: bool,
     eps: f64,
 ) -> Result<(Tensor, Tensor, Tensor)> {
-    if !x.device().is_cpu() {
+    if !is_fused(x.device()) {
         return composed(x, (gamma, beta), residual, relu, eps);
     }
     let stats = Arc::new(OnceLock::new());
@@ -43,6 +46,7 @@ pub fn batch_norm(
     Ok((y, tensor(mean)?, tensor(var)?))
 }
 
+/// Activations of bf16 are taken to f32 here and rounded once, at the end.
 fn composed(
     x: &Tensor,
     (gamma, beta): (&Tensor, &Tensor),
@@ -50,7 +54,7 @@ fn composed(
     with_relu: bool,
     eps: f64,
 ) -> Result<(Tensor, Tensor, Tensor)> {
-    let rows = x.flatten_to(D::Minus2)?;
+    let rows = x.to_dtype(DType::F32)?.flatten_to(D::Minus2)?;
     let mean = rows.mean_keepdim(0)?;
     let centred = rows.broadcast_sub(&mean)?;
     let var = centred.sqr()?.mean_keepdim(0)?;
@@ -60,9 +64,10 @@ fn composed(
         .broadcast_add(beta)?
         .reshape(x.shape())?;
     if let Some(r) = residual {
-        y = (y + r)?;
+        y = (y + r.to_dtype(DType::F32)?)?;
     }
     let y = if with_relu { relu(&y)? } else { y };
+    let y = y.to_dtype(x.dtype())?;
     Ok((y, mean.flatten_all()?.detach(), var.flatten_all()?.detach()))
 }
 
@@ -79,7 +84,7 @@ pub fn scale_shift(
     residual: Option<&Tensor>,
     with_relu: bool,
 ) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !is_fused(x.device()) {
         let mut y = x.broadcast_mul(scale)?.broadcast_add(shift)?;
         if let Some(r) = residual {
             y = (y + r)?;

@@ -1,7 +1,8 @@
 //! Max pooling and global average pooling of NHWC activations.
 
-use super::kernel_error;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use super::{indices, kernel_error};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
+use s3_core::backend::is_fused;
 use s3_core::host::{Host, slice};
 use s3_kernels::train;
 use std::sync::OnceLock;
@@ -29,7 +30,7 @@ use std::sync::OnceLock;
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if is_fused(x.device()) {
         let op = MaxPool2d {
             kernel,
             stride,
@@ -53,12 +54,11 @@ fn composed_max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize)
             .pad_with_zeros(2, padding, padding)
     };
     let (padded, inside) = (pad(x)?, pad(&x.ones_like()?)?.gt(0.5)?);
-    let floor = Tensor::full(f32::NEG_INFINITY, padded.shape(), x.device())?;
+    let floor = Tensor::full(f32::NEG_INFINITY, padded.shape(), x.device())?.to_dtype(x.dtype())?;
     let padded = inside.where_cond(&padded, &floor)?;
     let rows = |o: usize, len: usize| -> Result<Tensor> {
         let n = (len + 2 * padding - kernel) / stride + 1;
-        let index: Vec<u32> = (0..n).map(|i| (i * stride + o) as u32).collect();
-        Tensor::from_vec(index, n, x.device())
+        indices(o, stride, n, x.device())
     };
     let mut best: Option<Tensor> = None;
     for i in 0..kernel {
@@ -68,7 +68,12 @@ fn composed_max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize)
                 .index_select(&rows(j, w)?, 2)?;
             best = Some(match best {
                 None => view,
-                Some(b) => view.detach().gt(&b.detach())?.where_cond(&view, &b)?,
+                Some(b) => {
+                    let (v, held) = (view.detach(), b.detach());
+                    // A NaN is above all, and stays.
+                    let is_above = (v.gt(&held)? + v.ne(&v)?)?;
+                    is_above.where_cond(&view, &b)?
+                }
             });
         }
     }
@@ -136,16 +141,16 @@ impl CustomOp1 for MaxPool2d {
 /// The mean over height and width.
 ///
 /// # Shapes
-/// `x: [n, h, w, c]`, result `[n, c]`.
+/// `x: [n, h, w, c]`, result `[n, c]`, f32.
 ///
 /// # Errors
 /// A rank other than 4.
 pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if is_fused(x.device()) {
         return x.contiguous()?.apply_op1(GlobalAvgPool);
     }
     let (n, h, w, c) = x.dims4()?;
-    x.reshape((n, h * w, c))?.mean(1)
+    x.to_dtype(DType::F32)?.reshape((n, h * w, c))?.mean(1)
 }
 
 struct GlobalAvgPool;
@@ -200,6 +205,31 @@ mod tests {
             assert_close(&ours, &theirs)?;
             let g = rng.normal(ours.shape().clone())?;
             close_gradients(&[&x], &(ours * &g)?.sum_all()?, &(theirs * &g)?.sum_all()?)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn both_max_pools_give_ties_to_the_first_and_keep_a_nan() -> Result<()> {
+        let nan = f32::NAN;
+        for (values, best, first) in [
+            ([1f32, 1., 1., 0.], Some(1.0), 0),
+            ([0., 2., 2., 2.], Some(2.0), 1),
+            ([3., nan, 4., 5.], None, 1),
+            // The last of several, as in torch.
+            ([nan, 3., nan, 5.], None, 2),
+        ] {
+            let x = Tensor::from_slice(&values, (1, 2, 2, 1), &candle_core::Device::Cpu)?;
+            let x = Var::from_tensor(&x)?;
+            for y in [max_pool2d(&x, 2, 2, 0)?, composed_max_pool2d(&x, 2, 2, 0)?] {
+                let value = y.flatten_all()?.to_vec1::<f32>()?[0];
+                assert!(best.map_or(value.is_nan(), |b| b == value), "{values:?}");
+                let grads = y.sum_all()?.backward()?;
+                let grad = grads.get(&x).expect("a gradient").flatten_all()?;
+                let mut want = [0f32; 4];
+                want[first] = 1.0;
+                assert_eq!(grad.to_vec1::<f32>()?, want, "{values:?}");
+            }
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! The parameter-free shortcut between two stages (option A of He et al., 2015).
 
+use super::indices;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use s3_core::backend::is_fused;
 use s3_core::host::{Host, slice};
 use s3_kernels::train::Element;
 
@@ -21,7 +23,7 @@ use s3_kernels::train::Element;
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn subsample_and_pad(x: &Tensor, stride: usize, channels: usize) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if is_fused(x.device()) {
         x.contiguous()?
             .apply_op1(SubsampleAndPad { stride, channels })
     } else {
@@ -30,14 +32,13 @@ pub fn subsample_and_pad(x: &Tensor, stride: usize, channels: usize) -> Result<T
 }
 
 fn composed(x: &Tensor, stride: usize, channels: usize) -> Result<Tensor> {
-    let (_, h, w, c) = x.dims4()?;
-    let every = |len: usize| -> Result<Tensor> {
-        let index: Vec<u32> = (0..len as u32).step_by(stride).collect();
-        Tensor::new(index, x.device())
-    };
+    let out = SubsampleAndPad { stride, channels }.out_shape(x.dims())?;
+    let (_, h, w, _) = out.dims4()?;
+    let (c, device) = (x.dim(3)?, x.device());
     let before = (channels - c) / 2;
-    x.index_select(&every(h)?, 1)?
-        .index_select(&every(w)?, 2)?
+    x.contiguous()?
+        .index_select(&indices(0, stride, h, device)?, 1)?
+        .index_select(&indices(0, stride, w, device)?, 2)?
         .pad_with_zeros(3, before, channels - c - before)
 }
 

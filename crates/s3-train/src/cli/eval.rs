@@ -22,6 +22,9 @@ pub(crate) struct EvalArgs {
     /// The folder of a packed network's pictures, below the data sets' folder [default: imagenet].
     #[arg(long, value_name = "NAME")]
     folder: Option<String>,
+    /// `cpu` or `cuda:N` [default: what the run was trained on, else cpu].
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
@@ -36,6 +39,9 @@ const BATCH: usize = 100;
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let data_dir = data_dir(args.data_dir.as_ref());
     if args.run.is_file() {
+        if let Some(device) = &args.device {
+            bail!("--device {device}: a packed network runs on the CPU")
+        }
         let answers = of_file(args, &data_dir)?;
         report(args, "file", &args.run, &answers);
         return Ok(());
@@ -46,7 +52,8 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     if let Some(data) = args.data {
         bail!("--data {data}: a run is evaluated on its own data set")
     }
-    let trained = Trained::open(&args.run, &args.checkpoint, Some(&data_dir))?;
+    let device = args.device.as_deref();
+    let trained = Trained::open_on(device, &args.run, &args.checkpoint, Some(&data_dir))?;
     let batch = trained.config.eval_batch_size;
     let answers = eval::evaluate(&trained.net, &trained.splits.test, batch, &trained.device)?;
     report(args, "checkpoint", &trained.checkpoint, &answers);

@@ -8,7 +8,7 @@ use crate::eval;
 use crate::trained::Trained;
 use anyhow::{Context, Result};
 use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
-use s3_core::host::Host;
+use s3_core::host::{Host, on_cpu};
 use s3_layers::Mode;
 use s3_metrics::plot::{confusion, filters};
 use std::path::Path;
@@ -49,7 +49,7 @@ pub fn answers(folder: &Path, data_dir: Option<&Path>) -> Result<Answers> {
         }
     }
     let first = trained.net.layers()[0];
-    let weight = first.weight(Mode::Eval)?.contiguous()?;
+    let weight = on_cpu(&first.weight(Mode::Eval)?)?;
     let filters = match first.spec.shape[..] {
         [o, i, h, w] => Some((Host::new(&weight)?.to_vec(), [o, i, h, w])),
         _ => None,
