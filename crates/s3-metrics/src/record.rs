@@ -226,6 +226,9 @@ pub struct TimingRecord {
     /// Training images per second of `train_seconds`.
     #[serde(with = "exact::float")]
     pub images_per_second: f64,
+    /// Seconds of `train_seconds` in which the step waited for its batch: what a faster loader would save.
+    #[serde(default, with = "exact::optional_float")]
+    pub waited_seconds: Option<f64>,
 }
 
 #[cfg(test)]
@@ -295,6 +298,7 @@ mod tests {
             let [a, b, c] = bits.map(f64::from_bits);
             let timing = TimingRecord {
                 epoch: 1, train_seconds: a, test_seconds: some.then_some(b), images_per_second: c,
+                waited_seconds: some.then_some(a),
             };
             let json = serde_json::to_string(&timing).expect("writes");
             let back: TimingRecord = serde_json::from_str(&json).expect("reads");

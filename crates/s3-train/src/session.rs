@@ -21,6 +21,7 @@ use serde_json::json;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) struct Session<'a> {
     pub(crate) config: &'a Config,
@@ -34,6 +35,8 @@ pub(crate) struct Session<'a> {
     pub(crate) params: Params,
     pub(crate) optimizer: Optimizer,
     pub(crate) position: Position,
+    /// Time for which steps of this epoch and sitting waited for their batches.
+    pub(crate) waited: Duration,
     pub(crate) snapshot: Tensors,
     /// The processes that share the run's steps.
     pub(crate) ranks: Arc<dyn Ranks>,
@@ -107,6 +110,7 @@ impl<'a> Session<'a> {
             params,
             optimizer,
             position: Position::default(),
+            waited: Duration::ZERO,
             snapshot: Tensors::new(),
             ranks: ranks.clone(),
             has_weights,

@@ -13,7 +13,7 @@ use crate::ranks::{Alone, Ranks};
 use crate::run::{RunFolder, Sitting};
 use crate::session::Session;
 use crate::together::Together;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use s3_core::penalty::objective;
@@ -258,8 +258,11 @@ impl Session<'_> {
         let penalties = self.net.penalties()?;
         let ranks = self.ranks.clone();
         let mut together = Together::begin(&self.params, self.loader.parts, &*ranks)?;
-        for batch in loader.by_ref().take(self.loader.parts.count) {
-            let batch = batch?;
+        for _ in 0..self.loader.parts.count {
+            let clock = Instant::now();
+            let batch = loader.next();
+            self.waited += clock.elapsed();
+            let batch = batch.context("the loader ended before the epoch")??;
             skipped(observer, &batch.skipped);
             let left_out = batch.skipped.len();
             let pass = match batch.is_empty() {
@@ -419,6 +422,7 @@ impl Session<'_> {
             train_seconds,
             test_seconds: Some(test_seconds),
             images_per_second: images as f64 / train_seconds,
+            waited_seconds: Some(std::mem::take(&mut self.waited).as_secs_f64()),
         };
         if self.leads() {
             let (epochs, timings) = ("epochs.jsonl", "timing.jsonl");

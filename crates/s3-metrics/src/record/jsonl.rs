@@ -214,6 +214,7 @@ mod tests {
             train_seconds: 0.1,
             test_seconds: None,
             images_per_second: 1.0,
+            waited_seconds: None,
         }
     }
 

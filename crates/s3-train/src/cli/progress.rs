@@ -137,12 +137,19 @@ impl Observer for Progress {
                     0 => String::new(),
                     n => format!(", {n} broken pictures skipped"),
                 };
+                // A tenth of the time is worth a word: more threads, or shards, would help.
+                let waited = match t.waited_seconds.unwrap_or(0.0) / t.train_seconds {
+                    share if share > 0.1 => {
+                        format!(", {:.0} % of it waiting for data", 100.0 * share)
+                    }
+                    _ => String::new(),
+                };
                 self.spoke = Instant::now();
                 let sparsity = r
                     .sparsity
                     .map_or(String::new(), |s| format!(", zeros {:.1} %", 100.0 * s));
                 self.say(&format!(
-                    "epoch {:>3}/{}: lr {:.4}, train loss {:.4} top-1 {:.2} %, test loss {:.4} top-1 {:.2} %{sparsity}, {:.0} images/s{skipped}",
+                    "epoch {:>3}/{}: lr {:.4}, train loss {:.4} top-1 {:.2} %, test loss {:.4} top-1 {:.2} %{sparsity}, {:.0} images/s{waited}{skipped}",
                     r.epoch,
                     self.epochs,
                     r.lr,
