@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::decode::{Picture, decode};
 use super::error::DataError;
 use super::folder::Listing;
-use super::shards::Shards;
+use super::shards::{KEPT, Shards};
 use super::view::{View, Window, centre, through};
 
 /// The pictures of a split, or a range of them; a clone shares them.
@@ -116,6 +116,18 @@ impl Pictures {
                 decode(&bytes).map_err(|problem| DataError::malformed(&path, problem))
             }
         }
+    }
+
+    /// Number of the shards that hold these pictures; 0 where each is a file of its own.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.blocks().map_or(0, |blocks| blocks.len())
+    }
+
+    /// Whether all of these shards stay in memory once they are read: a second epoch then reads no file.
+    #[must_use]
+    pub fn stay_in_memory(&self) -> bool {
+        (1..=KEPT).contains(&self.shards())
     }
 
     fn place(&self, index: usize) -> usize {

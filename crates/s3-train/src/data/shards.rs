@@ -42,7 +42,7 @@ pub(super) const QUALITY: u8 = 92;
 /// Shards that are shuffled together, and read at about the same time.
 pub(super) const TOGETHER: usize = 4;
 /// Shards that are kept in memory.
-const KEPT: usize = 2 * TOGETHER;
+pub(super) const KEPT: usize = 2 * TOGETHER;
 
 pub(super) const BROKEN: u8 = 0;
 pub(super) const RAW: u8 = 1;
