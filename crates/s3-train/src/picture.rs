@@ -24,7 +24,7 @@ const LARGE: usize = 64;
 ///
 /// # Errors
 /// One line that names the file: it cannot be read, or not be decoded
-/// ([`decode`](crate::data::decode::decode)); the network has neither one channel nor three.
+/// ([`decode`]); the network has neither one channel nor three.
 ///
 /// ```
 /// use s3_layers::model::{Activations, Input, Network};
