@@ -7,7 +7,7 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use s3_train::data::{self, AugmentConfig, DataConfig, DataName, Loader, LoaderConfig};
+use s3_train::data::{self, AugmentConfig, DataConfig, DataName, Images, Loader, LoaderConfig};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -63,12 +63,18 @@ fn main() -> Result<()> {
     }
     let mut rates = rates.split_off(1);
     rates.sort_by(f64::total_cmp);
+    let (shards, in_memory) = match &train.images {
+        Images::Pictures(pictures) => (pictures.shards(), pictures.stay_in_memory()),
+        Images::Bytes(_) => (0, true),
+    };
     let line = serde_json::json!({
         "bench": "loader",
         "who": if args.shards { "s3, shards" } else { "s3, files" },
         "workers": args.workers,
         "batch": args.batch,
         "pictures": train.len(),
+        "shards": shards,
+        "in_memory": in_memory,
         "pictures_per_second": rates.get(rates.len() / 2),
     });
     println!("{line}");

@@ -1,49 +1,68 @@
 //! An image file as the numbers that a network takes.
 //!
-//! The image is read as RGB, or as grey where the network has one channel. Networks of 64 pixels and
-//! more: the short side becomes `round(side · 256 / 224)` of the network's and the middle is cut out,
-//! as ImageNet's networks are evaluated. Smaller networks: the whole image is resized, whatever its
-//! proportions. Resizing is linear over the area that a pixel covers. Then
-//! `(byte / 255 - mean) / std`.
+//! A network that was trained on picture files sees what evaluation shows it: the short side resized, the
+//! middle cut out ([`view::centre`]), by the same code. It is known by its name, which ends with its data
+//! set as [`Trained::freeze`](crate::trained::Trained::freeze) writes it; where the name says none, a square
+//! network of 64 pixels and more counts as one. Any other network was trained on small images that are what
+//! they show: it sees the whole image, resized whatever its proportions. A network of one channel sees grey.
+//! Then `(byte / 255 - mean) / std`.
 
+use crate::data::DataName;
 use crate::data::augment::Normalizer;
+use crate::data::decode::decode;
+use crate::data::view::{self, squeezed};
+use crate::trained::data_of;
 use anyhow::{Context, Result, bail};
-use image::imageops::FilterType;
-use image::{DynamicImage, ImageReader};
-use s3_layers::model::Input;
+use image::{Pixel, Rgb};
+use s3_layers::model::Network;
 use std::path::Path;
 
-/// From this side on, a network sees the middle of an image.
+/// From this side on, a network of an unknown data set sees the middle of an image.
 const LARGE: usize = 64;
-/// No side of a picture may be longer; guards against a file that promises the moon.
-const MAX_SIDE: u32 = 1 << 15;
 
-/// The picture in `path` (JPEG or PNG) as `input` wants it: `[height, width, channels]`.
+/// The picture in `path` (JPEG or PNG) as `network` wants it: `[height, width, channels]`.
 ///
 /// # Errors
-/// One line that names the file: it cannot be read, is no JPEG or PNG, or is empty; the network has
-/// neither one channel nor three.
-pub fn read(path: &Path, input: &Input) -> Result<Vec<f32>> {
-    let name = path.display();
-    let reader = ImageReader::open(path).with_context(|| format!("reading {name}"))?;
-    let mut reader = reader
-        .with_guessed_format()
-        .with_context(|| format!("reading {name}"))?;
-    let mut limits = image::Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    reader.limits(limits);
-    let picture = reader
-        .decode()
-        .with_context(|| format!("{name}: no JPEG or PNG that can be read"))?;
-    numbers(&picture, input).with_context(|| name.to_string())
+/// One line that names the file: it cannot be read, or not be decoded
+/// ([`decode`]); the network has neither one channel nor three.
+///
+/// ```
+/// use s3_layers::model::{Activations, Input, Network};
+///
+/// let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("white.png");
+/// image::GrayImage::from_pixel(9, 5, image::Luma([255])).save(&path)?;
+/// let network = Network {
+///     name: "resnet8-mnist".to_owned(),
+///     input: Input { height: 2, width: 2, channels: 1, mean: vec![0.5], std: vec![0.25], scale: 1.0 },
+///     classes: Vec::new(),
+///     activations: Activations::F32,
+///     nodes: Vec::new(),
+/// };
+/// assert_eq!(s3_train::picture::read(&path, &network)?, [2.0; 4]);
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+pub fn read(path: &Path, network: &Network) -> Result<Vec<f32>> {
+    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    numbers(&bytes, network).with_context(|| path.display().to_string())
 }
 
-fn numbers(picture: &DynamicImage, input: &Input) -> Result<Vec<f32>> {
-    let picture = fit(picture, input.height, input.width)?;
+fn numbers(file: &[u8], network: &Network) -> Result<Vec<f32>> {
+    let input = &network.input;
+    let picture = decode(file)?;
+    let rgb = if sees_middle(network) {
+        view::centre(picture, input.height)?
+    } else {
+        squeezed(&picture, input.width, input.height)?
+    };
     let bytes = match input.channels {
-        1 => picture.to_luma8().into_raw(),
-        3 => picture.to_rgb8().into_raw(),
+        1 => rgb
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&p| Rgb(p).to_luma().0[0])
+            .collect(),
+        3 => rgb,
         n => bail!("the network takes {n} channels, a picture has 1 or 3"),
     };
     let normalizer = Normalizer::new(&input.mean, &input.std);
@@ -51,67 +70,118 @@ fn numbers(picture: &DynamicImage, input: &Input) -> Result<Vec<f32>> {
     Ok(bytes.iter().enumerate().map(channel).collect())
 }
 
-/// The picture in `height` by `width` pixels.
-fn fit(picture: &DynamicImage, height: usize, width: usize) -> Result<DynamicImage> {
-    let (h, w) = (u32::try_from(height)?, u32::try_from(width)?);
-    let (of_h, of_w) = (picture.height(), picture.width());
-    if of_h == 0 || of_w == 0 {
-        bail!("an empty picture")
-    }
-    if height.min(width) < LARGE {
-        return Ok(picture.resize_exact(w, h, FilterType::Triangle));
-    }
-    let larger = |side: u32| f64::from(side) * 256.0 / 224.0;
-    let factor = (larger(h).round() / f64::from(of_h)).max(larger(w).round() / f64::from(of_w));
-    let resized = |side: u32| (f64::from(side) * factor).round() as u32;
-    let (to_h, to_w) = (resized(of_h).max(h), resized(of_w).max(w));
-    if to_h > MAX_SIDE || to_w > MAX_SIDE {
-        bail!("a picture of {of_w} x {of_h} pixels is too long and thin")
-    }
-    let scaled = picture.resize_exact(to_w, to_h, FilterType::Triangle);
-    Ok(scaled.crop_imm((to_w - w) / 2, (to_h - h) / 2, w, h))
+fn sees_middle(network: &Network) -> bool {
+    let input = &network.input;
+    let on_pictures = match data_of(&network.name) {
+        Some(data) => data == DataName::Imagenet,
+        None => input.height >= LARGE,
+    };
+    on_pictures && input.height == input.width
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{GrayImage, Luma, Rgb, RgbImage};
+    use crate::data::{self, DataConfig};
+    use image::{GrayImage, ImageFormat, Luma, RgbImage};
+    use s3_layers::model::{Activations, Input};
 
-    fn input(side: usize, channels: usize) -> Input {
-        Input {
+    fn network(name: &str, side: usize, channels: usize) -> Network {
+        let input = Input {
             height: side,
             width: side,
             channels,
             mean: vec![0.5; channels],
             std: vec![0.25; channels],
             scale: 1.0,
+        };
+        Network {
+            name: name.to_owned(),
+            input,
+            classes: Vec::new(),
+            activations: Activations::F32,
+            nodes: Vec::new(),
         }
     }
 
+    fn png(picture: impl Into<image::DynamicImage>) -> Vec<u8> {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let written = picture.into().write_to(&mut bytes, ImageFormat::Png);
+        written.expect("a PNG");
+        bytes.into_inner()
+    }
+
     #[test]
-    fn small_networks_see_all_of_a_picture_and_large_ones_its_middle() -> Result<()> {
+    fn a_network_for_picture_files_sees_what_evaluation_shows_it() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        for (split, width, height) in [("train", 90, 41), ("val", 33, 120)] {
+            let class = dir.path().join("pets").join(split).join("cat");
+            std::fs::create_dir_all(&class)?;
+            let colour = |x: u32, y: u32| Rgb([x as u8, y as u8, (x * y) as u8]);
+            RgbImage::from_fn(width, height, colour).save(class.join("0.png"))?;
+        }
+        // Smaller and larger than LARGE, and than the pictures.
+        for size in [16, 32, 96] {
+            let config = DataConfig {
+                folder: Some("pets".to_owned()),
+                size: Some(size),
+                ..DataConfig::of(DataName::Imagenet)
+            };
+            let splits = data::load(&config, Some(dir.path()))?;
+            for split in [&splits.train, &splits.test] {
+                let data::Images::Pictures(pictures) = &split.images else {
+                    bail!("pictures in memory")
+                };
+                let mut network = network("resnet18-imagenet", size, 3);
+                network.input.mean.clone_from(&split.mean);
+                network.input.std.clone_from(&split.std);
+                let batch = data::Loader::new(split, &data::LoaderConfig::eval(1), 0, 0)?.next();
+                let shown = batch.context("a batch")??.images;
+                assert_eq!(read(&pictures.path(0), &network)?, shown, "{}", split.name);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn small_networks_see_all_of_a_picture_and_unknown_large_ones_its_middle() -> Result<()> {
         // Left half black, right half white, twice as wide as high.
-        let half = RgbImage::from_fn(512, 256, |x, _| Rgb([if x < 256 { 0 } else { 255 }; 3]));
-        let half = DynamicImage::ImageRgb8(half);
-        let small = numbers(&half, &input(4, 3))?;
+        let half = |x, _| Rgb([if x < 256 { 0 } else { 255 }; 3]);
+        let half = png(RgbImage::from_fn(512, 256, half));
+        let small = numbers(&half, &network("resnet8-shapes", 4, 3))?;
         assert_eq!(small.len(), 4 * 4 * 3);
         assert_eq!((small[0], small[11]), (-2.0, 2.0));
-        let large = numbers(&half, &input(224, 1))?;
+        let large = numbers(&half, &network("mine", 224, 1))?;
         assert_eq!((large[0], large[111], large[112]), (-2.0, -2.0, 2.0));
         // The 16 pixels on either side of the middle square are gone, and no others of a square.
-        let edge = RgbImage::from_fn(256, 256, |x, _| Rgb([if x < 17 { 255 } else { 0 }; 3]));
-        let edge = numbers(&DynamicImage::ImageRgb8(edge), &input(224, 1))?;
+        let edge = |x, _| Rgb([if x < 17 { 255 } else { 0 }; 3]);
+        let edge = numbers(
+            &png(RgbImage::from_fn(256, 256, edge)),
+            &network("mine", 224, 1),
+        )?;
         assert_eq!((edge[0], edge[1]), (2.0, -2.0));
         Ok(())
     }
 
     #[test]
+    fn a_picture_of_the_networks_size_is_taken_as_it_is() -> Result<()> {
+        let ramp = GrayImage::from_fn(28, 28, |x, y| Luma([(9 * x + y) as u8]));
+        let got = numbers(&png(ramp.clone()), &network("resnet8-mnist", 28, 1))?;
+        let expected = ramp
+            .as_raw()
+            .iter()
+            .map(|&b| (f32::from(b) / 255.0 - 0.5) / 0.25);
+        assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5));
+        Ok(())
+    }
+
+    #[test]
     fn grey_pictures_serve_colour_networks() -> Result<()> {
-        let grey = DynamicImage::ImageLuma8(GrayImage::from_pixel(9, 5, Luma([255])));
-        assert!(numbers(&grey, &input(2, 3))?.iter().all(|&v| v == 2.0));
-        let message = numbers(&grey, &input(2, 2))
-            .expect_err("channels")
-            .to_string();
+        let grey = png(GrayImage::from_pixel(9, 5, Luma([255])));
+        let white = numbers(&grey, &network("resnet8-shapes", 2, 3))?;
+        assert!(white.len() == 12 && white.iter().all(|&v| v == 2.0));
+        let refused = numbers(&grey, &network("resnet8-shapes", 2, 2));
+        let message = refused.expect_err("channels").to_string();
         assert!(message.contains("2 channels"), "{message}");
         Ok(())
     }
@@ -119,18 +189,25 @@ mod tests {
     #[test]
     fn a_file_that_is_no_picture_is_named() -> Result<()> {
         let dir = tempfile::tempdir()?;
-        let folder = dir.path().display().to_string();
-        let message = format!(
-            "{:#}",
-            read(dir.path(), &input(2, 1)).expect_err("a folder")
-        );
-        assert!(message.contains(&folder), "{message}");
+        let network = network("resnet8-mnist", 2, 1);
+        let refusal = |path: &Path| format!("{:#}", read(path, &network).expect_err("no picture"));
+        let message = refusal(dir.path());
+        let folder = format!("reading {}: ", dir.path().display());
+        assert!(message.starts_with(&folder), "{message}");
         let path = dir.path().join("x.png");
         std::fs::write(&path, b"\x89PNG\r\n\x1a\nbroken")?;
-        let message = format!("{:#}", read(&path, &input(2, 1)).expect_err("broken"));
+        let message = refusal(&path);
         assert!(
-            message.contains("x.png") && !message.contains('\n'),
+            message.contains("x.png: no PNG that can be read") && !message.contains('\n'),
             "{message}"
+        );
+        std::fs::write(&path, b"\xff\xd8\xff\xd9 and \xff\xda")?;
+        assert_eq!(
+            refusal(&path),
+            format!(
+                "{}: truncated: a JPEG without its end marker",
+                path.display()
+            )
         );
         Ok(())
     }

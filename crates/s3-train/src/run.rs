@@ -5,7 +5,7 @@
 //! split only), `summary.json`, `report.html`, `lock`.
 
 use crate::config::Config;
-use crate::files::{is_unfinished, write_atomically};
+use crate::files::{is_unfinished, lock_folder, write_atomically};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use s3_core::backend::is_fused;
@@ -109,22 +109,8 @@ impl RunFolder {
         Ok((self.lock()?, false))
     }
 
-    /// The system drops the lock with the process, however that ends.
     fn lock(&self) -> Result<File> {
-        let path = self.file("lock");
-        let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
-        if file.try_lock().is_err() {
-            bail!("{}: another process trains this run", self.root.display())
-        }
-        // With the lock held, what looks unfinished is what a kill left.
-        for entry in std::fs::read_dir(&self.root)?.flatten() {
-            if is_unfinished(&entry.file_name()) {
-                let path = entry.path();
-                std::fs::remove_file(&path)
-                    .with_context(|| format!("removing {}", path.display()))?;
-            }
-        }
-        Ok(file)
+        lock_folder(&self.root, "another process trains this run")
     }
 
     /// Reads a JSON file of the folder.

@@ -71,6 +71,52 @@ fn runs_are_the_same_bytes_whatever_the_threads_and_can_be_evaluated_and_packed(
         message.contains("no folder `train` of pictures"),
         "{message}"
     );
+    let message = refusal(&mut bench.s3(&["eval", &run, "--folder", "pets"]));
+    assert!(
+        message.contains("--folder: a run is evaluated"),
+        "{message}"
+    );
+    assert_eq!(right(&bench), inferred(&bench));
+    // A picture that cannot be decoded ends the evaluation, or is counted.
+    let broken = bench.path("data/pets/val/n01/0.png");
+    std::fs::write(&broken, b"").expect("a file");
+    let eval = ["eval", "net.safetensors", "--folder", "pets", "--json"];
+    let message = refusal(&mut bench.s3(&eval));
+    assert!(
+        message.ends_with("val/n01/0.png: an empty file"),
+        "{message}"
+    );
+    let skip = [&eval[..], &["--broken", "skip"]].concat();
+    let answer = json(&succeed(&mut bench.s3(&skip)));
+    assert_eq!(
+        (&answer["images"], &answer["skipped"]),
+        (&8.into(), &1.into())
+    );
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+/// Pictures of `val` whose class `eval` finds right.
+fn right(bench: &Bench) -> f64 {
+    let eval = ["eval", "net.safetensors", "--folder", "pets", "--json"];
+    let answer = json(&succeed(&mut bench.s3(&eval)));
+    assert_eq!(answer["skipped"], 0);
+    (9.0 * answer["top1"].as_f64().expect("top1")).round()
+}
+
+/// The same of `infer`, picture after picture.
+fn inferred(bench: &Bench) -> f64 {
+    let of_class = |class| (0..3).map(move |i| format!("data/pets/val/{class}/{i}.png"));
+    let is_right = |path: &String| {
+        let infer = ["infer", "net.safetensors", path, "--top", "1", "--json"];
+        let answer = json(&succeed(&mut bench.s3(&infer)));
+        let name = answer["top"][0]["name"].as_str().expect("a name");
+        path.contains(name)
+    };
+    let paths = CLASSES.into_iter().flat_map(of_class);
+    paths.filter(is_right).count() as f64
 }
 
 #[test]
@@ -85,10 +131,14 @@ fn shards_are_made_once_and_trained_on() {
         "{said}"
     );
     let again = succeed(&mut bench.s3(&["shards", "tiny.toml"]));
-    assert!(again.contains("24 there already"), "{again}");
+    assert!(
+        again.contains("train: 24 pictures, 24 there already\n"),
+        "{again}"
+    );
     assert_eq!(
         names(&bench.path("data/pets.shards-18")),
         [
+            "lock",
             "train-00000.shard",
             "train.json",
             "val-00000.shard",
@@ -115,6 +165,17 @@ fn a_broken_picture_stops_the_run_or_is_named_and_counted() {
         message.ends_with("train/n02/3.png: an empty file"),
         "{message}"
     );
+    let shards = ["shards", "tiny.toml", "--set", "data.broken=skip"];
+    let out = bench.s3(&shards).output().expect("s3 starts");
+    let (said, named) = (
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr),
+    );
+    assert!(said.contains("train: 24 pictures, 1 broken, "), "{said}");
+    assert_eq!(
+        named.trim(),
+        "skipped: data/pets/train/n02/3.png: an empty file"
+    );
     let said = succeed(&mut bench.train("skip", &["--set", "data.broken=skip"]));
     assert_eq!(said.matches("skipped: ").count(), 1, "{said}");
     assert_eq!(
@@ -135,18 +196,29 @@ fn a_full_disk_leaves_the_shards_that_are_whole() {
         command.args(["-c", &script]).current_dir(bench.path(""));
         command
     };
-    // 9 pictures of val are 18 x 24 and more, without loss: 12 KB and more. Blocks of 512 bytes.
-    let message = refusal(&mut shards("4"));
-    assert!(
-        message.contains("writing data/pets.shards-18/"),
-        "{message}"
-    );
-    assert!(
-        names(&bench.path("data/pets.shards-18"))
-            .iter()
-            .all(|n| !n.ends_with(".tmp"))
-    );
+    let folder = bench.path("data/pets.shards-18");
+    let train = folder.join("train-00000.shard");
     succeed(&mut shards("unlimited"));
+    let whole = std::fs::read(&train).expect("a shard");
+    for name in ["val-00000.shard", "val.json"] {
+        std::fs::remove_file(folder.join(name)).expect(name);
+    }
+    // 9 pictures of val are 18 x 24 and more, without loss: 12 KB and more. Blocks of 512 or 1024 bytes.
+    let message = refusal(&mut shards("4"));
+    let expected =
+        "error: writing data/pets.shards-18/val-00000.shard (what stood there is unchanged): ";
+    assert!(message.starts_with(expected), "{message}");
+    assert_eq!(names(&folder), ["lock", "train-00000.shard", "train.json"]);
+    assert!(std::fs::read(&train).expect("a shard") == whole);
+    let said = succeed(&mut shards("unlimited"));
+    assert!(
+        said.contains("train: 24 pictures, 24 there already\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("val: 9 pictures, ") && !said.contains("9 there"),
+        "{said}"
+    );
     succeed(&mut bench.train("runs", &["--set", "data.shards=true"]));
 }
 

@@ -16,13 +16,16 @@ use crate::s3::build;
 
 /// Any experiment on pictures: what it trains does not matter.
 const EXPERIMENT: &str = "xtask/experiments/imagenet/resnet18-s3-3bit.toml";
+/// No more bytes are copied: copies are for a folder that is too small to be measured.
+const MOST_COPIED: u64 = 4_000_000_000;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The image folder, with train and val in it
+    /// The image folder, with train and val in it; its shards are made beside it and stay
     folder: PathBuf,
-    /// Copies of each training picture, which make an epoch of a small folder long enough
-    #[arg(long, default_value_t = 10)]
+    /// Copies of each training picture, in a temporary folder, which make an epoch of a small folder
+    /// long enough; 1 copies nothing and measures the folder itself
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     copies: u32,
     /// Also runs torchvision, in alternation
     #[arg(long)]
@@ -47,22 +50,27 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let binary = build("s3-benches", "loader")?;
     let s3 = build("s3-train", "s3")?;
-    let data = tempfile::tempdir().context("a temporary folder")?;
-    let folder = data.path().join("pictures");
-    copy(
-        &options.folder.join("train"),
-        &folder.join("train"),
-        options.copies,
-    )?;
-    copy(&options.folder.join("val"), &folder.join("val"), 1)?;
+    let temporary = tempfile::tempdir().context("a temporary folder")?;
+    let folder = if options.copies == 1 {
+        std::path::absolute(&options.folder).context("the current folder")?
+    } else {
+        let folder = temporary.path().join("pictures");
+        copy(&options.folder, &folder, options.copies, MOST_COPIED)?;
+        folder
+    };
+    let (Some(data), Some(name)) = (folder.parent(), folder.file_name()) else {
+        bail!("{}: a folder with a name is needed", folder.display())
+    };
     let mut shards = Command::new(s3);
-    shards.args(["shards", EXPERIMENT, "--set", "data.folder=pictures"]);
-    shards.arg("--data-dir").arg(data.path());
+    shards.args(["shards", EXPERIMENT, "--set"]);
+    shards.arg(format!("data.folder={:?}", name.to_string_lossy()));
+    shards.arg("--data-dir").arg(data);
     output(&mut shards)?;
 
     let [workers, batch] = [options.workers, options.batch].map(|n| n.to_string());
     let arguments = ["--workers", &workers, "--batch", &batch];
     let mut rows: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut in_memory = None;
     for _ in 0..options.rounds {
         let mut commands = vec![Command::new(&binary)];
         if options.peers {
@@ -82,9 +90,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             let rate = value["pictures_per_second"].as_f64();
             let rate = rate.context("a line has pictures_per_second")?;
             rows.entry(who.to_owned()).or_default().push(rate);
+            if value["in_memory"] == true {
+                in_memory = value["shards"].as_u64();
+            }
         }
     }
-    let page = report(&rows, options.workers, options.batch);
+    let page = report(&rows, in_memory, options.workers, options.batch);
     println!("{page}");
     if let Some(path) = &options.report {
         fs::write(path, &page).with_context(|| format!("writing {}", path.display()))?;
@@ -92,21 +103,54 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Copies the class folders of `from`, each picture so many times.
-fn copy(from: &Path, to: &Path, copies: u32) -> Result<()> {
-    let read = |folder: &Path| -> Result<Vec<PathBuf>> {
-        let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
-        entries.map(|entry| Ok(entry?.path())).collect()
-    };
-    for class in read(from)?.into_iter().filter(|path| path.is_dir()) {
-        let folder = to.join(class.file_name().unwrap_or_default());
-        fs::create_dir_all(&folder)?;
-        for picture in read(&class)? {
-            let name = picture.file_name().unwrap_or_default().to_string_lossy();
-            for copy in 0..copies {
-                fs::copy(&picture, folder.join(format!("{copy}-{name}")))
-                    .with_context(|| picture.display().to_string())?;
-            }
+/// Copies the image folder `from`, the pictures of `train` so many times.
+///
+/// # Errors
+/// More than `most` bytes, before any is copied; those of the file system, naming the file.
+fn copy(from: &Path, to: &Path, copies: u32, most: u64) -> Result<()> {
+    let mut files = Vec::new();
+    files_below(from, &mut files)?;
+    let (mut bytes, mut pairs) = (0, Vec::new());
+    for file in &files {
+        let path = file.strip_prefix(from).unwrap_or(file);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let about = fs::metadata(file).with_context(|| file.display().to_string())?;
+        let times = if path.starts_with("train") { copies } else { 1 };
+        bytes += u64::from(times) * about.len();
+        pairs.extend((0..times).map(|copy| match times {
+            1 => (file, to.join(path)),
+            _ => (file, to.join(path).with_file_name(format!("{copy}-{name}"))),
+        }));
+    }
+    if bytes > most {
+        bail!(
+            "{}: --copies {copies} would copy {} MB, at most {} MB are copied; --copies 1 measures the folder itself",
+            from.display(),
+            bytes / 1_000_000,
+            most / 1_000_000
+        )
+    }
+    for (file, to) in pairs {
+        let folder = to.parent().context("a file has a folder")?;
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        fs::copy(file, &to).with_context(|| file.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// All files below `folder` that are not hidden.
+fn files_below(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let name = || folder.display().to_string();
+    for entry in fs::read_dir(folder).with_context(name)? {
+        let entry = entry.with_context(name)?;
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        let path = entry.path();
+        if path.is_dir() {
+            files_below(&path, files)?;
+        } else {
+            files.push(path);
         }
     }
     Ok(())
@@ -122,13 +166,19 @@ fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn report(rows: &BTreeMap<String, Vec<f64>>, workers: u32, batch: u32) -> String {
+/// The page; `in_memory` is the number of shards if all of them stay in memory between epochs.
+fn report(
+    rows: &BTreeMap<String, Vec<f64>>,
+    in_memory: Option<u64>,
+    workers: u32,
+    batch: u32,
+) -> String {
     let mut page = String::from("# Data loader, pictures per second\n\n");
     let _ = writeln!(
         page,
         "{}. Random resized crop to 224, mirror, normalise, batches of {batch}, {workers} workers, files \
-         in the page cache. n is the number of rounds, each the median of three epochs; rounds \
-         alternate between the programs.\n",
+         in the page cache as far as they fit. n is the number of rounds, each the median of three \
+         epochs after one that is not timed; rounds alternate between the programs.\n",
         provenance(),
     );
     page.push_str(
@@ -145,6 +195,17 @@ fn report(rows: &BTreeMap<String, Vec<f64>>, workers: u32, batch: u32) -> String
             "| {who} | {median:.1} | {min:.1} | {max:.1} | {n} | {ratio} |"
         );
     }
+    if let Some(shards) = in_memory {
+        let what = match shards {
+            1 => "one shard that stays".to_owned(),
+            n => format!("{n} shards that stay"),
+        };
+        let _ = writeln!(
+            page,
+            "\n`s3, shards`: {what} in memory after the epoch that is not timed: this row measures \
+             decoding and cropping of pictures that were shrunk before, not reading."
+        );
+    }
     page
 }
 
@@ -153,16 +214,71 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_gives_medians_and_ratios() {
+    fn a_page_gives_medians_and_ratios_and_says_what_was_not_read() {
         let rows = [
             ("s3, files", vec![4.0, 6.0, 5.0]),
             ("torchvision 1", vec![2.0]),
         ];
         let rows = rows.map(|(who, rates)| (who.to_owned(), rates)).into();
-        let page = report(&rows, 2, 64);
-        assert!(
-            page.contains("| s3, files | 5.0 | 4.0 | 6.0 | 3 | 2.50 |"),
-            "{page}"
-        );
+        let page = report(&rows, None, 2, 64);
+        let row = "| s3, files | 5.0 | 4.0 | 6.0 | 3 | 2.50 |";
+        assert!(page.contains(row) && !page.contains("stay"), "{page}");
+        for (shards, words) in [
+            (1, "`s3, shards`: one shard that stays in memory"),
+            (8, "`s3, shards`: 8 shards that stay in memory"),
+        ] {
+            let page = report(&rows, Some(shards), 2, 64);
+            assert!(page.contains(words), "{page}");
+        }
+    }
+
+    /// The page that the repository keeps was measured on one shard.
+    #[test]
+    fn the_kept_page_says_what_the_renderer_says() {
+        let page = include_str!("../../../docs/results/loader.md");
+        let rendered = report(&BTreeMap::new(), Some(1), 2, 64);
+        let last = rendered.lines().last().unwrap();
+        assert!(last.contains("one shard") && page.ends_with(&format!("{last}\n")));
+        let conditions = rendered
+            .lines()
+            .nth(2)
+            .unwrap()
+            .split_once(". Random")
+            .unwrap()
+            .1;
+        assert!(page.contains(conditions), "{conditions}");
+    }
+
+    fn tree(folder: &Path, names: &[&str]) {
+        for name in names {
+            let path = folder.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, name).unwrap();
+        }
+    }
+
+    #[test]
+    fn copies_are_of_train_alone_and_of_at_most_so_many_bytes() {
+        let from = tempfile::tempdir().unwrap();
+        let names = ["train/a/1.png", "train/a/.x.png", "val/1.png", "val.txt"];
+        tree(from.path(), &names);
+        let to = tempfile::tempdir().unwrap();
+        let to = to.path().join("pictures");
+        // 3 x 13 + 9 + 7 bytes.
+        let message = copy(from.path(), &to, 3, 54).unwrap_err().to_string();
+        assert!(message.contains("--copies 3 would copy"), "{message}");
+        assert!(!to.exists());
+        copy(from.path(), &to, 3, 55).unwrap();
+        let mut files = Vec::new();
+        files_below(&to, &mut files).unwrap();
+        files.sort();
+        let expected = [
+            "train/a/0-1.png",
+            "train/a/1-1.png",
+            "train/a/2-1.png",
+            "val/1.png",
+            "val.txt",
+        ];
+        assert_eq!(files, expected.map(|name| to.join(name)));
     }
 }

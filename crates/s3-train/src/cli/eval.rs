@@ -3,7 +3,7 @@
 use super::data_dir;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use s3_train::data::{self, DataConfig, DataName};
+use s3_train::data::{self, Broken, DataConfig, DataName};
 use s3_train::eval::{self, Answers};
 use s3_train::packed;
 use s3_train::trained::{Trained, data_of};
@@ -25,6 +25,10 @@ pub(crate) struct EvalArgs {
     /// `cpu` or `cuda:N` [default: what the run was trained on, else cpu].
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
+    /// Whether a picture that cannot be decoded stops a packed network's evaluation, or is named, counted
+    /// and left out: `stop` or `skip` [default: stop].
+    #[arg(long, value_name = "WHAT")]
+    broken: Option<Broken>,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
@@ -49,8 +53,13 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     if !args.run.exists() {
         bail!("{}: no such file or folder", args.run.display())
     }
-    if let Some(data) = args.data {
-        bail!("--data {data}: a run is evaluated on its own data set")
+    let of_packed = [
+        ("data", args.data.is_some()),
+        ("folder", args.folder.is_some()),
+        ("broken", args.broken.is_some()),
+    ];
+    if let Some((option, _)) = of_packed.iter().find(|(_, is_given)| *is_given) {
+        bail!("--{option}: a run is evaluated on its own data set, as its config says")
     }
     let device = args.device.as_deref();
     let trained = Trained::open_on(device, &args.run, &args.checkpoint, Some(&data_dir))?;
@@ -72,6 +81,7 @@ fn of_file(args: &EvalArgs, data_dir: &Path) -> Result<Answers> {
     })?;
     let mut config = DataConfig::of(data);
     config.folder.clone_from(&args.folder);
+    config.broken = args.broken.unwrap_or_default();
     if data == DataName::Imagenet {
         config.size = Some(model.network().input.height);
     }
@@ -87,7 +97,8 @@ fn report(args: &EvalArgs, what: &str, path: &Path, answers: &Answers) {
     let (loss, top1, top5) = (sums.mean_loss(), sums.top1(), sums.top5());
     if args.json {
         let value = serde_json::json!({
-            what: path, "images": sums.n, "loss": loss, "top1": top1, "top5": top5,
+            what: path, "images": sums.n, "skipped": answers.skipped.len(),
+            "loss": loss, "top1": top1, "top5": top5,
         });
         say!("{value}");
     } else {

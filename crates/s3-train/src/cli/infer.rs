@@ -24,7 +24,7 @@ pub(crate) fn run(args: &InferArgs) -> Result<()> {
     let model = packed::load(&args.file)?;
     let network = model.network();
     for path in &args.images {
-        let scores = model.run(&picture::read(path, &network.input)?, 1)?;
+        let scores = model.run(&picture::read(path, network)?, 1)?;
         let best = packed::most_likely(&scores, args.top);
         let name = |class: usize| network.classes.get(class).map_or("?", String::as_str);
         if args.json {

@@ -67,7 +67,7 @@ enum Verb {
     Logs(logs::LogsArgs),
     /// Draw the pictures that a JSON file describes.
     Plot(plot::PlotArgs),
-    /// Store an experiment's pictures in few large files, ready to be read one after the other.
+    /// Store an experiment's pictures in few large files, each of which is read whole.
     Shards(shards::ShardsArgs),
     /// Show the layers of an experiment's network: parameters, operations, bytes.
     Summary(SummaryArgs),

@@ -1,12 +1,11 @@
-//! The shards of an experiment's pictures: few large files that an epoch reads front to back.
+//! The shards of an experiment's pictures: few large files that an epoch reads instead of many small ones.
 
 use super::data_dir;
 use anyhow::{Context, Result};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use s3_train::config::Config;
-use s3_train::data::imagenet::make_shards;
-use s3_train::data::sharding::Made;
+use s3_train::data::imagenet::{Made, make_shards};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -68,7 +67,9 @@ impl Split {
         let add = |to: &AtomicUsize, n: usize| to.fetch_add(n, Ordering::Relaxed);
         let n = match made {
             Made::Picture => 1,
-            Made::Broken => {
+            Made::Broken(line) => {
+                let say = || eprintln!("skipped: {line}");
+                self.bar.as_ref().map_or_else(say, |bar| bar.suspend(say));
                 add(&self.broken, 1);
                 1
             }
@@ -85,15 +86,18 @@ impl Split {
         let mut spoke = self.spoke.lock().unwrap_or_else(PoisonError::into_inner);
         if spoke.elapsed() >= QUIET {
             *spoke = Instant::now();
-            say!("  {} {done}/{}: {}", self.name, self.pictures, self.speed());
+            let speed = self.speed();
+            let (name, pictures) = (&self.name, self.pictures);
+            say!("  {name} {done}/{pictures}{}", speed.unwrap_or_default());
         }
     }
 
-    fn speed(&self) -> String {
+    /// Of the pictures that were not there already.
+    fn speed(&self) -> Option<String> {
         let read = |n: &AtomicUsize| n.load(Ordering::Relaxed);
         let made = read(&self.done) - read(&self.kept);
         let seconds = self.began.elapsed().as_secs_f64().max(1e-3);
-        format!("{:.0} pictures/s", made as f64 / seconds)
+        (made > 0).then(|| format!(", {:.0} pictures/s", made as f64 / seconds))
     }
 
     fn conclude(&self) {
@@ -108,7 +112,7 @@ impl Split {
                 n => line += &format!(", {n} {note}"),
             }
         }
-        say!("{line}, {}", self.speed());
+        say!("{line}{}", self.speed().unwrap_or_default());
     }
 }
 

@@ -46,7 +46,8 @@ pub struct Dataset {
     /// What the labels stand for.
     pub class_names: Vec<String>,
     /// Per channel, the mean of value / 255 over the whole official **training** split, in the
-    /// test split too and whatever the limits.
+    /// test split too and whatever the limits. Of pictures in files it is ImageNet's
+    /// ([`imagenet::MEAN`](super::imagenet::MEAN)), whatever the folder.
     pub mean: Vec<f32>,
     /// Per channel, the standard deviation that belongs to `mean` (1 where it would be 0).
     pub std: Vec<f32>,

@@ -15,6 +15,7 @@
 //! ```
 
 use std::io::Cursor;
+use std::panic::{UnwindSafe, catch_unwind};
 
 use image::codecs::png::PngDecoder;
 use image::{DynamicImage, ImageDecoder};
@@ -46,8 +47,18 @@ pub struct Picture {
 /// # Errors
 ///
 /// [`Problem::Picture`]: empty, another format, truncated, damaged, of no pixel, or larger than
-/// [`MAX_SIDE`] and [`MAX_PIXELS`].
+/// [`MAX_SIDE`] and [`MAX_PIXELS`]; a decoder that panics.
 pub fn decode(bytes: &[u8]) -> Result<Picture, Problem> {
+    caught(|| decode_or_panic(bytes))
+}
+
+/// A decoder that panics must not end a run of days without a word of the file.
+fn caught<T>(decode: impl FnOnce() -> Result<T, Problem> + UnwindSafe) -> Result<T, Problem> {
+    let panicked = |_| Err(Problem::picture("the decoder panics on this file"));
+    catch_unwind(decode).unwrap_or_else(panicked)
+}
+
+fn decode_or_panic(bytes: &[u8]) -> Result<Picture, Problem> {
     match bytes {
         [] => Err(Problem::picture("an empty file")),
         [0xff, 0xd8, ..] => jpeg(bytes),
@@ -203,9 +214,15 @@ mod tests {
             for at in (0..whole.len()).step_by(3) {
                 let mut damaged = whole.clone();
                 damaged[at] ^= 0x55;
-                let _ = decode(&damaged);
+                let _ = decode_or_panic(&damaged);
             }
         }
+    }
+
+    #[test]
+    fn a_panic_is_an_error_of_the_picture() {
+        let problem = caught::<Picture>(|| panic!("a decoder's assertion")).unwrap_err();
+        assert_eq!(problem, Problem::picture("the decoder panics on this file"));
     }
 
     #[test]

@@ -30,12 +30,12 @@ pub enum DataError {
         searched: Vec<PathBuf>,
     },
     /// The operating system, gzip or tar refused to deliver the bytes.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {cause}", .path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
+        /// The cause. The message says it, so that it is no `source`, which a chain would say again.
+        cause: std::io::Error,
     },
     /// The bytes are not those of the format.
     #[error("{}: {problem}", .path.display())]
@@ -69,10 +69,10 @@ pub enum DataError {
 }
 
 impl DataError {
-    pub(super) fn io(path: &Path, source: std::io::Error) -> Self {
+    pub(super) fn io(path: &Path, cause: std::io::Error) -> Self {
         Self::Io {
             path: path.to_owned(),
-            source,
+            cause,
         }
     }
 
@@ -87,13 +87,7 @@ impl DataError {
     /// counts and leaves out.
     #[must_use]
     pub fn is_broken_picture(&self) -> bool {
-        matches!(
-            self,
-            Self::Malformed {
-                problem: Problem::Picture(_),
-                ..
-            }
-        )
+        matches!(self, Self::Malformed { problem, .. } if problem.is_of_picture())
     }
 
     pub(super) fn argument(dataset: &str, problem: impl Into<String>) -> Self {
@@ -188,6 +182,10 @@ impl Problem {
     pub(super) fn picture(text: impl Into<String>) -> Self {
         Self::Picture(text.into())
     }
+
+    pub(super) fn is_of_picture(&self) -> bool {
+        matches!(self, Self::Picture(_))
+    }
 }
 
 /// `a`, `a or b`, `a, b or c`.
@@ -220,6 +218,11 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "d/labels: label 10 of item 7 is out of range (0 to 9)"
+        );
+        let error = DataError::io(Path::new("d/x"), std::io::ErrorKind::NotFound.into());
+        assert_eq!(
+            format!("{:#}", anyhow::Error::from(error)),
+            "d/x: entity not found"
         );
         let error = DataError::Missing {
             dataset: "mnist",

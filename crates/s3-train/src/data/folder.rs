@@ -6,8 +6,9 @@
 //! ```
 //!
 //! or, as ILSVRC2012 is published, `ROOT/val/*.JPEG` with the classes in a file ([`truth`]). Files that
-//! end in `.jpeg`, `.jpg` or `.png` count, in any case; others and hidden ones do not. Classes are
-//! numbered in the order of their names.
+//! end in `.jpeg`, `.jpg` or `.png` count, in any case; others and hidden ones do not. Pictures beside
+//! class folders are an error, as they are where files were being moved. Classes are numbered in the order
+//! of their names.
 //!
 //! The order of a split is a fixed shuffle of its sorted paths: a prefix (`train_limit`), a suffix
 //! (`validation_images`) and a shard are then fair samples of all classes.
@@ -88,7 +89,8 @@ pub(super) struct Folder {
 /// # Errors
 ///
 /// No folder `train` or `val`; no class, or more than 65536; a class without pictures; classes that
-/// differ between the splits; a flat `val` whose classes are not known.
+/// differ between the splits; pictures beside class folders; a flat `val` whose classes are not known; a
+/// name that is not UTF-8.
 pub(super) fn scan(root: &Path) -> Result<Folder, DataError> {
     for split in ["train", "val"] {
         if !root.join(split).is_dir() {
@@ -100,7 +102,7 @@ pub(super) fn scan(root: &Path) -> Result<Folder, DataError> {
         }
     }
     let (train, val) = (root.join("train"), root.join("val"));
-    let classes = entries(&train)?.folders;
+    let classes = class_folders(&train, entries(&train)?)?;
     if classes.is_empty() || u16::try_from(classes.len() - 1).is_err() {
         let count = classes.len();
         return Err(problem(&train, format!("{count} class folders in it")));
@@ -112,7 +114,8 @@ pub(super) fn scan(root: &Path) -> Result<Folder, DataError> {
         let files = files.map(|(name, label)| file(&val, name, label));
         listing(val.clone(), files.collect::<Result<_, _>>()?)
     } else {
-        same_classes((&train, &classes), (&val, &found.folders))?;
+        let of_val = class_folders(&val, found)?;
+        same_classes((&train, &classes), (&val, &of_val))?;
         of_classes(val, &classes)?
     };
     let train = of_classes(train, &classes)?;
@@ -121,6 +124,18 @@ pub(super) fn scan(root: &Path) -> Result<Folder, DataError> {
         train,
         val,
     })
+}
+
+/// The class folders of a split, beside which there must be no picture.
+fn class_folders(split: &Path, found: Entries) -> Result<Vec<String>, DataError> {
+    match found.pictures.first() {
+        Some(first) if !found.folders.is_empty() => {
+            let count = found.pictures.len();
+            let text = format!("{count} pictures beside the class folders, the first is {first}");
+            Err(problem(split, text))
+        }
+        _ => Ok(found.folders),
+    }
 }
 
 /// The first class that only one of the splits has.
@@ -190,26 +205,37 @@ fn entries(folder: &Path) -> Result<Entries, DataError> {
     let (mut folders, mut pictures) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder).map_err(io)? {
         let entry = entry.map_err(io)?;
-        let Ok(name) = entry.file_name().into_string() else {
+        let (name, path) = (entry.file_name(), entry.path());
+        let readable = name.to_string_lossy();
+        // Before anything is asked of it: a hidden link may lead nowhere.
+        if readable.starts_with('.') {
             continue;
-        };
+        }
         let mut kind = entry.file_type().map_err(io)?;
         if kind.is_symlink() {
-            kind = fs::metadata(entry.path())
-                .map_err(|source| DataError::io(&entry.path(), source))?
-                .file_type();
+            let about = fs::metadata(&path).map_err(|source| DataError::io(&path, source))?;
+            kind = about.file_type();
         }
-        let ending = name.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase());
-        if name.starts_with('.') {
-        } else if kind.is_dir() {
-            folders.push(name);
-        } else if ending.is_some_and(|ending| ENDINGS.contains(&&ending[..])) {
-            pictures.push(name);
-        }
+        let list = if kind.is_dir() {
+            &mut folders
+        } else if stem(&readable).is_some() {
+            &mut pictures
+        } else {
+            continue;
+        };
+        let text = || problem(&path, "a name that is not UTF-8");
+        list.push(name.to_str().ok_or_else(text)?.to_owned());
     }
     folders.sort_unstable();
     pictures.sort_unstable();
     Ok(Entries { folders, pictures })
+}
+
+/// The name of a picture without its ending; `None` of what is no picture.
+pub(super) fn stem(name: &str) -> Option<&str> {
+    let (stem, ending) = name.rsplit_once('.')?;
+    let is_picture = ENDINGS.iter().any(|e| ending.eq_ignore_ascii_case(e));
+    is_picture.then_some(stem)
 }
 
 pub(super) fn problem(path: &Path, text: impl Into<String>) -> DataError {
@@ -330,6 +356,21 @@ mod tests {
                 "ROOT/train: no folder of class a, which ROOT/val has",
             ),
             (
+                vec![
+                    a,
+                    b,
+                    "train/2.JPG",
+                    "train/1.jpg",
+                    "val/a/1.jpg",
+                    "val/b/1.jpg",
+                ],
+                "ROOT/train: 2 pictures beside the class folders, the first is 1.jpg",
+            ),
+            (
+                vec![a, "val/a/1.jpg", "val/2.png"],
+                "ROOT/val: 1 pictures beside the class folders, the first is 2.png",
+            ),
+            (
                 vec![a, "val/a/1.txt"],
                 "ROOT/val/a: no picture in this class (files ending in .jpeg, .jpg or .png)",
             ),
@@ -346,6 +387,37 @@ mod tests {
                 .unwrap_err()
                 .to_string()
                 .contains("nowhere")
+        );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn names_that_are_not_utf8_are_refused_and_hidden_links_that_lead_nowhere_are_not() {
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::fs::symlink;
+        let folder = folder(&["train/a/1.jpg", "val/a/1.jpg"]);
+        let of_class = folder.path().join("train/a");
+        symlink("nowhere", of_class.join(".#1.jpg")).unwrap();
+        symlink("nowhere", folder.path().join("val/.#a")).unwrap();
+        let name = |bytes: &[u8]| of_class.join(std::ffi::OsStr::from_bytes(bytes));
+        fs::write(name(b"\xff.txt"), b"").unwrap();
+        fs::write(name(b".\xff.jpg"), b"").unwrap();
+        assert_eq!(scan(folder.path()).unwrap().train.files.len(), 1);
+        let link = of_class.join("2.jpg");
+        symlink("nowhere", &link).unwrap();
+        let message = scan(folder.path()).unwrap_err().to_string();
+        assert!(
+            message.starts_with(&format!("{}: ", link.display())),
+            "{message}"
+        );
+        fs::remove_file(link).unwrap();
+        fs::write(name(b"\xff.jpg"), b"").unwrap();
+        assert_eq!(
+            scan(folder.path()).unwrap_err().to_string(),
+            format!(
+                "{}/\u{fffd}.jpg: a name that is not UTF-8",
+                of_class.display()
+            )
         );
     }
 

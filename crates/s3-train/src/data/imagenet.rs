@@ -5,10 +5,14 @@
 //! DATA_DIR/imagenet.shards-256/{train,val}-00000.shard ..     with `shards = true`
 //! ```
 //!
+//! With shards the folder stays needed: it is listed at each start, for the labels, the order, and to see
+//! whether the shards are stale.
+//!
 //! A network sees 224x224 pixels, or `size`; mean and deviation are those that ImageNet's networks are
 //! trained with, whatever the folder.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -18,10 +22,12 @@ use super::dataset::{Dataset, Images};
 use super::error::DataError;
 use super::folder::{self, Folder, Listing};
 use super::pictures::Pictures;
-use super::sharding::{self, Made};
+use super::sharding;
 use super::shards::{Shards, Split};
 use super::view::side_of;
 use super::{DataConfig, DataName};
+
+pub use super::sharding::Made;
 
 /// Per channel, what every published ImageNet network subtracts from value / 255.
 pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
@@ -41,13 +47,25 @@ pub enum Broken {
     Skip,
 }
 
+impl FromStr for Broken {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "stop" => Ok(Self::Stop),
+            "skip" => Ok(Self::Skip),
+            _ => Err(format!("expected stop or skip, got {text}")),
+        }
+    }
+}
+
 /// Lists the pictures of the folder that `config` names; opens its shards if `config` says so.
 ///
 /// # Errors
 ///
 /// No folder; class folders that are missing, empty or differ between the splits; shards that are
-/// missing, stale or incomplete. No picture is read.
-pub fn load(config: &DataConfig, data_dir: &Path) -> Result<(Dataset, Dataset), DataError> {
+/// missing, stale or incomplete, of which the start and the length are looked at. No picture is read.
+pub(super) fn load(config: &DataConfig, data_dir: &Path) -> Result<(Dataset, Dataset), DataError> {
     let place = Place::of(config, data_dir)?;
     let Folder {
         classes,
@@ -102,7 +120,39 @@ pub struct ShardJob<'a> {
 ///
 /// # Errors
 ///
-/// As [`load`]; a broken picture, unless `config` skips them; those of the file system.
+/// As [`load`](super::load) has them of the folder; a broken picture, unless `config` skips them; another
+/// process that makes the same shards; those of the file system.
+///
+/// ```
+/// use s3_train::data::imagenet::{Made, make_shards};
+/// use s3_train::data::{self, DataConfig, DataName};
+/// use std::sync::{Mutex, atomic::AtomicBool};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # for split in ["train", "val"] {
+/// #     let class = dir.path().join("pets").join(split).join("cat");
+/// #     std::fs::create_dir_all(&class)?;
+/// #     image::RgbImage::from_pixel(40, 30, image::Rgb([9, 8, 7])).save(class.join("0.png"))?;
+/// # }
+/// // A data folder with pets/train/cat/0.png and pets/val/cat/0.png.
+/// let mut config = DataConfig::of(DataName::Imagenet);
+/// config.folder = Some("pets".to_owned());
+/// config.size = Some(16);
+/// let told = Mutex::new(Vec::new());
+/// for _ in 0..2 {
+///     make_shards(&config, dir.path(), &AtomicBool::new(false), |job| {
+///         assert_eq!((job.pictures, job.folder), (1, &*dir.path().join("pets.shards-18")));
+///         |made| told.lock().unwrap().push(made)
+///     })?;
+/// }
+/// let told = told.into_inner().unwrap();
+/// assert_eq!(told, [Made::Picture, Made::Picture, Made::Kept(1), Made::Kept(1)]);
+///
+/// config.shards = true;
+/// let splits = data::load(&config, Some(dir.path()))?;
+/// assert_eq!(*splits.test.image(0)?, [9, 8, 7].repeat(16 * 16));
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 pub fn make_shards<T: Fn(Made) + Sync>(
     config: &DataConfig,
     data_dir: &Path,
@@ -112,6 +162,7 @@ pub fn make_shards<T: Fn(Made) + Sync>(
     let place = Place::of(config, data_dir)?;
     let Folder { train, val, .. } = folder::scan(&place.folder)?;
     let skip = config.broken == Broken::Skip;
+    let _lock = sharding::claim(&place.shards)?;
     for (split, listing) in [(Split::Train, train), (Split::Val, val)] {
         let tell = begin(ShardJob {
             split: split.as_str(),
@@ -171,6 +222,7 @@ mod tests {
     use super::super::folder::testing::{folder_of, png};
     use super::super::loader::{Loader, LoaderConfig};
     use super::super::read::testing::real_data;
+    use super::super::shards::HEADER;
     use super::super::{AugmentConfig, DataName, Splits};
     use super::*;
 
@@ -432,32 +484,57 @@ mod tests {
 
         let shard = root.join("val-00000.shard");
         let whole = fs::read(&shard).unwrap();
-        let first_error = || {
-            let test = splits(&sharded, data.path()).test;
-            let mut loader = Loader::new(&test, &LoaderConfig::eval(6), 0, 0).unwrap();
-            loader.find_map(Result::err).map(|e| e.to_string())
+        let line = |what: &str| {
+            let shard = shard.display();
+            format!("{shard}: a {what}: `s3 shards EXPERIMENT` makes it again")
         };
-        assert_eq!(first_error(), None);
-        for at in [0, 20, 45, 60, whole.len() / 2, whole.len() - 1] {
+        // What a command prints: the chain of causes.
+        let refused = || match super::super::load(&sharded, Some(data.path())) {
+            Ok(_) => "none".to_owned(),
+            Err(e) => format!("{:#}", anyhow::Error::from(e)),
+        };
+        assert_eq!(refused(), "none");
+        let stale = "stale shard, made from other files";
+        for (at, what) in [
+            (0, "corrupted shard"),
+            (20, stale),
+            (45, stale),
+            (HEADER + 8 * 6 - 8, "corrupted shard"),
+        ] {
             let mut damaged = whole.clone();
             damaged[at] ^= 4;
             fs::write(&shard, damaged).unwrap();
-            let message = first_error().unwrap();
-            assert!(message.contains("val-00000.shard: a "), "{message}");
-            assert!(
-                message.contains("corrupted") || message.contains("stale"),
-                "{message}"
-            );
+            assert_eq!(refused(), line(what), "{at}");
         }
-        for cut in [0, 3, 30, whole.len() - 1] {
+        for cut in [0, 3, 30, HEADER + 20, whole.len() - 1] {
             fs::write(&shard, &whole[..cut]).unwrap();
-            assert!(first_error().unwrap().contains("corrupted"));
+            assert_eq!(refused(), line("corrupted shard"), "{cut}");
         }
+        fs::write(&shard, [&whole[..], b"x"].concat()).unwrap();
+        assert_eq!(refused(), line("corrupted shard"));
         fs::remove_file(&shard).unwrap();
-        assert!(first_error().unwrap().contains("val-00000.shard"));
+        assert_eq!(refused(), line("missing shard"));
+
+        // What is wrong behind the start, or later on, is found when the shard is read.
+        let first_error = |test: Arc<Dataset>| {
+            let mut loader = Loader::new(&test, &LoaderConfig::eval(6), 0, 0).unwrap();
+            let error = loader.find_map(Result::err).unwrap();
+            format!("{:#}", anyhow::Error::from(error))
+        };
+        for at in [HEADER, whole.len() / 2, whole.len() - 1] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 4;
+            fs::write(&shard, damaged).unwrap();
+            let test = splits(&sharded, data.path()).test;
+            assert_eq!(first_error(test), line("corrupted shard"), "{at}");
+        }
+        fs::write(&shard, &whole).unwrap();
+        let test = splits(&sharded, data.path()).test;
+        fs::remove_file(&shard).unwrap();
+        assert_eq!(first_error(test), line("missing shard"));
         // Making them again writes what is wrong and leaves what is right.
         let made = make(&sharded, data.path()).unwrap();
-        assert_eq!((made[0], made.len()), (Made::Kept(24), 7));
+        assert_eq!((&made[0], made.len()), (&Made::Kept(24), 7));
         assert_eq!(fs::read(&shard).unwrap(), whole);
 
         fs::write(data.path().join("pets/train/cat/new.png"), png(30, 30, 1)).unwrap();
@@ -485,7 +562,10 @@ mod tests {
             ..stop.clone()
         };
         let made = make(&skip, data.path()).unwrap();
-        assert_eq!(made.iter().filter(|m| **m == Made::Broken).count(), 1);
+        let path = data.path().join("pets/train/dog/2.png");
+        let line = format!("{}: no JPEG or PNG", path.display());
+        let broken: Vec<&Made> = made.iter().filter(|m| **m != Made::Picture).collect();
+        assert_eq!(broken, [&Made::Broken(line)]);
         let got = batches(
             &splits(&skip, data.path()).train,
             &LoaderConfig::eval(24),
@@ -499,6 +579,50 @@ mod tests {
         let train = splits(&stop, data.path()).train;
         let mut loader = Loader::new(&train, &LoaderConfig::eval(24), 0, 0).unwrap();
         assert!(loader.any(|b| b.is_err()));
+    }
+
+    #[test]
+    fn of_several_broken_pictures_the_first_of_the_order_is_named() {
+        let data = pets();
+        let folder = data.path().join("pets");
+        for i in 0..12 {
+            fs::write(folder.join(format!("train/dog/{i}.png")), b"GIF89a").unwrap();
+        }
+        let order = folder::scan(&folder).unwrap().train;
+        let is_broken = |at: &usize| order.files[*at].path.starts_with("dog/");
+        let first = order.path((0..24).find(is_broken).unwrap());
+        for _ in 0..3 {
+            let error = make(&config("pets", 16), data.path()).unwrap_err();
+            let expected = format!("{}: no JPEG or PNG", first.display());
+            assert_eq!(format!("{error:#}"), expected);
+        }
+    }
+
+    #[test]
+    fn making_keeps_others_out_and_removes_the_shards_of_a_larger_split() {
+        let data = pets();
+        let root = data.path().join("pets.shards-18");
+        let lock = sharding::claim(&root).unwrap();
+        let (mine, unfinished) = (root.join("train-00001.shard"), root.join(".x.tmp"));
+        let foreign = [
+            "train-1.shard",
+            "train-00001.shard.bak",
+            "other-00001.shard",
+        ];
+        for path in [&mine, &unfinished].into_iter().cloned() {
+            fs::write(path, b"x").unwrap();
+        }
+        for name in foreign {
+            fs::write(root.join(name), b"x").unwrap();
+        }
+        let refused = make(&config("pets", 16), data.path()).unwrap_err();
+        let expected = format!("{}: another process makes these shards", root.display());
+        assert_eq!(format!("{refused:#}"), expected);
+        assert!(mine.exists() && unfinished.exists());
+        drop(lock);
+        make(&config("pets", 16), data.path()).unwrap();
+        assert!(!mine.exists() && !unfinished.exists());
+        assert!(foreign.iter().all(|name| root.join(name).exists()));
     }
 
     #[test]

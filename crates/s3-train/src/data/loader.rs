@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Pictures in files are read and decoded on `workers` threads, of which each takes the next picture of
-//! the batch; images in memory need one. Pictures in shards have an order that reads the shards one
-//! after the other: the shards are shuffled, and then all pictures of 4 shards among each other.
+//! the batch; images in memory need one. Pictures in shards have an order that reads four shards at a
+//! time, each whole: the shards are shuffled, and then all pictures of four shards among each other.
 //!
 //! Step `s` is a function of (config, epoch, s) alone. A run that resumes in the middle of an
 //! epoch therefore starts the loader at its step and sees what the uninterrupted run saw.

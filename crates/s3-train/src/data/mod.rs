@@ -45,8 +45,8 @@ pub mod pictures;
 mod random;
 mod read;
 pub mod shapes;
-pub mod sharding;
-pub mod shards;
+mod sharding;
+mod shards;
 mod truth;
 pub mod view;
 
@@ -142,7 +142,8 @@ pub struct DataConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<usize>,
     /// Of `imagenet`: read the shards that `s3 shards` has made, instead of the picture files.
-    /// Training then sees pictures that were shrunk first, in another order ([`shards`]).
+    /// Training then sees pictures that were shrunk and compressed again, in another order. The files stay
+    /// needed: they are listed at each start, for the labels and to see whether the shards are stale.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shards: bool,
     /// Of `imagenet`: whether a picture that cannot be decoded stops the run (`stop`, the default)

@@ -1,7 +1,7 @@
 //! Pictures that do not fit into memory: read, decoded and cut whenever one is asked for.
 //!
-//! They come from the files of a folder or from its shards ([`shards`](super::shards)); both decode and
-//! cut by the same code. Asking is a function of its arguments and needs no lock, so any number of
+//! They come from the files of a folder or from its shards (`shards.rs`); both decode and cut by the same
+//! code. Asking is a function of its arguments and needs no lock, so any number of
 //! threads may ask.
 
 use std::fs;
@@ -14,10 +14,33 @@ use sha2::{Digest, Sha256};
 use super::decode::{Picture, decode};
 use super::error::DataError;
 use super::folder::Listing;
-use super::shards::Shards;
+use super::shards::{KEPT, Shards};
 use super::view::{View, Window, centre, through};
 
 /// The pictures of a split, or a range of them; a clone shares them.
+///
+/// ```
+/// use s3_train::data::{self, DataConfig, DataName, Images, view::View};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # for split in ["train", "val"] {
+/// #     let class = dir.path().join("pets").join(split).join("cat");
+/// #     std::fs::create_dir_all(&class)?;
+/// #     image::RgbImage::from_pixel(40, 30, image::Rgb([9, 8, 7])).save(class.join("0.png"))?;
+/// # }
+/// // A data folder with pets/train/cat/0.png and pets/val/cat/0.png.
+/// let mut config = DataConfig::of(DataName::Imagenet);
+/// config.folder = Some("pets".to_owned());
+/// config.size = Some(16);
+/// let train = data::load(&config, Some(dir.path()))?.train;
+/// let Images::Pictures(pictures) = &train.images else {
+///     panic!("pictures are not kept in memory")
+/// };
+/// assert_eq!((pictures.len(), pictures.shards()), (1, 0));
+/// assert!(pictures.path(0).ends_with("pets/train/cat/0.png"));
+/// assert_eq!(pictures.view(0, View::Centre)?, [9, 8, 7].repeat(16 * 16));
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Pictures {
     all: Arc<All>,
@@ -116,6 +139,18 @@ impl Pictures {
                 decode(&bytes).map_err(|problem| DataError::malformed(&path, problem))
             }
         }
+    }
+
+    /// Number of the shards that hold these pictures; 0 where each is a file of its own.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.blocks().map_or(0, |blocks| blocks.len())
+    }
+
+    /// Whether all of these shards stay in memory once they are read: a second epoch then reads no file.
+    #[must_use]
+    pub fn stay_in_memory(&self) -> bool {
+        (1..=KEPT).contains(&self.shards())
     }
 
     fn place(&self, index: usize) -> usize {

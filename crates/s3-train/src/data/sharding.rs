@@ -1,7 +1,6 @@
-//! Making shards ([`shards`](super::shards)): on all threads, one shard after the other, each whole or not at
-//! all.
+//! Making shards (`shards.rs`): on all threads, one shard after the other, each whole or not at all.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,26 +15,36 @@ use super::error::{DataError, Problem};
 use super::folder::Listing;
 use super::shards::{BROKEN, CHECKSUM, FILE, HEADER, Plan, QUALITY, RAW, Split, header, read};
 use super::view::with_short_side;
-use crate::files::{is_unfinished, write_atomically};
+use crate::files::{lock_folder, write_atomically};
 
-/// How making shards goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How making shards goes on ([`make_shards`](super::imagenet::make_shards)).
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Made {
     /// A picture is stored.
     Picture,
     /// So many pictures are in a shard that was there already.
     Kept(usize),
-    /// A picture could not be read; it is counted and skipped.
-    Broken,
+    /// A picture cannot be decoded and is left out: a line that names its file and what is wrong.
+    Broken(String),
 }
 
-/// Makes the shards of `split` in `folder` from the files of `listing`, and says so to `tell`, from any
-/// thread. Between shards `stop` ends it.
+/// Makes `folder` and keeps other processes out of it while the lock lives.
 ///
 /// # Errors
 ///
-/// A broken picture unless `skip_broken`; those of the file system, naming the file. The shards
-/// that are whole stay.
+/// Another process makes shards there; those of the file system, naming the file.
+pub(super) fn claim(folder: &Path) -> Result<File> {
+    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    lock_folder(folder, "another process makes these shards")
+}
+
+/// Makes the shards of `split` in `folder`, which is claimed, from the files of `listing`, and says so to
+/// `tell`, from any thread. Between shards `stop` ends it.
+///
+/// # Errors
+///
+/// The first broken picture of a shard unless `skip_broken`; those of the file system, naming the file.
+/// The shards that are whole stay.
 pub(super) fn make(
     folder: &Path,
     split: Split,
@@ -46,8 +55,6 @@ pub(super) fn make(
     tell: &(dyn Fn(Made) + Sync),
 ) -> Result<()> {
     let plan = Plan::new(folder, split, side, listing);
-    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    remove_unfinished(folder)?;
     for number in 0..plan.count() {
         if stop.load(Ordering::Relaxed) {
             bail!("stopped; the same command goes on")
@@ -57,21 +64,23 @@ pub(super) fn make(
             tell(Made::Kept(pictures.len()));
             continue;
         }
-        let record = |index: usize| match record(&plan, index) {
-            Ok(record) => {
+        let made = pictures.clone().into_par_iter().map(|index| {
+            let record = record(&plan, index);
+            if record.is_ok() {
                 tell(Made::Picture);
-                Ok(record)
             }
-            Err(e) if skip_broken && e.is_broken_picture() => {
-                tell(Made::Broken);
-                let DataError::Malformed { problem, .. } = e else {
-                    return Err(e);
-                };
+            record
+        });
+        // Collected with their errors first: of several the first of the shard is told, not the fastest.
+        let made: Vec<Result<Vec<u8>, DataError>> = made.collect();
+        let in_place_of = |e: DataError| match e {
+            DataError::Malformed { path, problem } if skip_broken && problem.is_of_picture() => {
+                tell(Made::Broken(format!("{}: {problem}", path.display())));
                 Ok([&[BROKEN], problem.to_string().as_bytes()].concat())
             }
-            Err(e) => Err(e),
+            e => Err(e),
         };
-        let records = pictures.clone().into_par_iter().map(record);
+        let records = made.into_iter().map(|made| made.or_else(in_place_of));
         let records: Vec<Vec<u8>> = records.collect::<Result<_, _>>()?;
         let mut bytes = header(&plan, &pictures);
         let mut end = HEADER + 8 * records.len();
@@ -84,14 +93,18 @@ pub(super) fn make(
         bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
         write_atomically(&plan.shard(number), &bytes)?;
     }
+    remove_surplus(&plan)?;
     write_atomically(&plan.manifest(), plan.manifest_text().as_bytes())
 }
 
-/// What a kill left.
-fn remove_unfinished(folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder)?.flatten() {
-        if is_unfinished(&entry.file_name()) {
-            let path = entry.path();
+/// Removes the shards behind the last one: the split was larger once.
+fn remove_surplus(plan: &Plan) -> Result<()> {
+    let entries = fs::read_dir(&plan.folder);
+    let entries = entries.with_context(|| format!("reading {}", plan.folder.display()))?;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let number = stem.and_then(|stem| stem.rsplit_once('-')?.1.parse().ok());
+        if number.is_some_and(|n| n >= plan.count() && plan.shard(n) == path) {
             fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
         }
     }

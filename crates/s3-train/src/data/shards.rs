@@ -1,13 +1,20 @@
-//! A split's pictures in few large files, so that an epoch reads the disk front to back.
+//! A split's pictures in few large files, so that an epoch opens few files and reads each of them whole.
+//!
+//! Training takes the shards in random order, [`TOGETHER`] at a time, and mixes the pictures of those;
+//! evaluation takes one after the other.
 //!
 //! A picture of the training split is stored with its short side shrunk to what evaluation resizes to
 //! (256 for 224), as JPEG of quality 92 without chroma subsampling, or as its file's own bytes where
-//! that side is not larger. One of `val` is stored as evaluation resizes it, without loss: accuracies
-//! are the same bytes with shards and without.
+//! that side is not larger. One of `val` is stored as evaluation resizes it, without loss: a network sees
+//! the same bytes of it with shards and without.
+//!
+//! The picture files stay needed: labels and order come from listing them, and so does the stamp that
+//! tells stale shards from those that are up to date.
 //!
 //! ```text
 //! FOLDER.shards-<side>/<split>-00000.shard ..   2048 pictures each (val: 256), in the split's order
 //! FOLDER.shards-<side>/<split>.json             written last: what the shards were made from
+//! FOLDER.shards-<side>/lock                     empty, held by the process that makes them
 //!
 //! a shard, little endian:
 //!   8 bytes   "S3SHARD1"
@@ -22,10 +29,11 @@
 //! ```
 //!
 //! A shard appears whole or not at all, and one that is whole and up to date is not written again: a
-//! full disk or a kill loses the shard under way. Reading loads a shard whole and checks its checksum
-//! once; a few are kept.
+//! full disk or a kill loses the shard under way. Opening looks at the start and the length of every shard;
+//! reading loads one whole and checks its checksum once. A few are kept.
 
 use std::fs;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -42,7 +50,7 @@ pub(super) const QUALITY: u8 = 92;
 /// Shards that are shuffled together, and read at about the same time.
 pub(super) const TOGETHER: usize = 4;
 /// Shards that are kept in memory.
-const KEPT: usize = 2 * TOGETHER;
+pub(super) const KEPT: usize = 2 * TOGETHER;
 
 pub(super) const BROKEN: u8 = 0;
 pub(super) const RAW: u8 = 1;
@@ -141,7 +149,7 @@ pub(super) struct Shards {
 }
 
 /// A shard that one thread reads while others wait.
-type Slot = OnceLock<Result<Shard, DataError>>;
+type Slot = OnceLock<Result<Shard, String>>;
 
 #[derive(Debug)]
 pub(super) struct Shard {
@@ -154,7 +162,7 @@ impl Shards {
     ///
     /// # Errors
     ///
-    /// There are none, or not all, or they were made from other files.
+    /// There are none, or not all, or not all of their bytes, or they were made from other files.
     pub(super) fn open(
         folder: &Path,
         split: Split,
@@ -164,7 +172,7 @@ impl Shards {
         let plan = Plan::new(folder, split, side, listing);
         let manifest = plan.manifest();
         let text = match fs::read_to_string(&manifest) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
                 let text = "no shards here yet: `s3 shards EXPERIMENT` makes them";
                 return Err(wrong(&manifest, text));
             }
@@ -176,6 +184,9 @@ impl Shards {
                 "the shards are stale, {root} holds other files now: `s3 shards EXPERIMENT` makes them again"
             );
             return Err(wrong(&manifest, text));
+        }
+        for number in 0..plan.count() {
+            glance(&plan, number).map_err(|text| wrong(&plan.shard(number), text))?;
         }
         Ok(Self {
             plan,
@@ -194,7 +205,7 @@ impl Shards {
         let read = || read(&self.plan, number);
         let shard = match slot.get_or_init(read) {
             Ok(shard) => shard,
-            Err(e) => return Err(wrong(&self.plan.shard(number), e.to_string())),
+            Err(text) => return Err(wrong(&self.plan.shard(number), text.as_str())),
         };
         let record = shard.record(index - number * self.plan.each);
         let of = |problem| DataError::malformed(&self.plan.listing.path(index), problem);
@@ -225,6 +236,8 @@ impl Shards {
 }
 
 const CORRUPTED: &str = "a corrupted shard: `s3 shards EXPERIMENT` makes it again";
+const MISSING: &str = "a missing shard: `s3 shards EXPERIMENT` makes it again";
+const STALE: &str = "a stale shard, made from other files: `s3 shards EXPERIMENT` makes it again";
 
 fn wrong(path: &Path, text: impl Into<String>) -> DataError {
     DataError::malformed(path, Problem::Shard(text.into()))
@@ -241,34 +254,55 @@ fn raw_picture(bytes: &[u8]) -> Option<Picture> {
     fits.then_some(Picture { width, height, rgb })
 }
 
-/// Reads a shard and checks it. The error's message leaves out the path.
-pub(super) fn read(plan: &Plan, number: usize) -> Result<Shard, DataError> {
-    let path = plan.shard(number);
-    let bytes = fs::read(&path).map_err(|source| DataError::io(&path, source))?;
+/// Reads a shard and checks it; the error says what is wrong with it.
+pub(super) fn read(plan: &Plan, number: usize) -> Result<Shard, String> {
+    let bytes = fs::read(plan.shard(number)).map_err(unreadable)?;
+    check_start(plan, number, &bytes, bytes.len())?;
+    let body = bytes.split_last_chunk::<CHECKSUM>();
+    let is_whole =
+        body.is_some_and(|(body, sum)| crc32fast::hash(body) == u32::from_le_bytes(*sum));
     let count = plan.pictures(number).len();
-    match check(plan, number, &bytes) {
-        Ok(()) => Ok(Shard { bytes, count }),
-        Err(text) => Err(wrong(&path, text)),
+    is_whole
+        .then_some(Shard { bytes, count })
+        .ok_or(CORRUPTED.to_owned())
+}
+
+/// What is wrong with the start or the length of a shard.
+fn glance(plan: &Plan, number: usize) -> Result<(), String> {
+    let file = fs::File::open(plan.shard(number)).map_err(unreadable)?;
+    let len = file.metadata().map_err(unreadable)?.len();
+    let start = (HEADER + 8 * plan.pictures(number).len()) as u64;
+    let mut bytes = Vec::new();
+    file.take(start)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    check_start(plan, number, &bytes, usize::try_from(len).unwrap_or(0)).map_err(str::to_owned)
+}
+
+fn unreadable(e: std::io::Error) -> String {
+    match e.kind() {
+        ErrorKind::NotFound => MISSING.to_owned(),
+        _ => e.to_string(),
     }
 }
 
-fn check(plan: &Plan, number: usize, bytes: &[u8]) -> Result<(), &'static str> {
+/// Checks the header and the table at the start of a shard of `len` bytes.
+fn check_start(plan: &Plan, number: usize, start: &[u8], len: usize) -> Result<(), &'static str> {
     let pictures = plan.pictures(number);
-    let Some((body, checksum)) = bytes.split_last_chunk::<CHECKSUM>() else {
-        return Err(CORRUPTED);
-    };
-    if body.get(..HEADER) != Some(&header(plan, &pictures)[..]) {
-        let is_shard = body.len() >= HEADER && body.starts_with(MAGIC);
-        return Err(if is_shard {
-            "a stale shard, made from other files: `s3 shards EXPERIMENT` makes it again"
-        } else {
-            CORRUPTED
-        });
+    if !start.starts_with(&header(plan, &pictures)) {
+        let is_shard = start.len() >= HEADER && start.starts_with(MAGIC);
+        return Err(if is_shard { STALE } else { CORRUPTED });
     }
-    if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
-        return Err(CORRUPTED);
+    match end_of(start, pictures.len() - 1) {
+        Some(end) if Some(len) == end.checked_add(CHECKSUM) => Ok(()),
+        _ => Err(CORRUPTED),
     }
-    Ok(())
+}
+
+/// Where record `at` of a shard ends, by the table at its start.
+fn end_of(shard: &[u8], at: usize) -> Option<usize> {
+    let word = shard.get(HEADER + 8 * at..)?.first_chunk::<8>()?;
+    usize::try_from(u64::from_le_bytes(*word)).ok()
 }
 
 pub(super) fn header(plan: &Plan, pictures: &std::ops::Range<usize>) -> Vec<u8> {
@@ -282,14 +316,10 @@ pub(super) fn header(plan: &Plan, pictures: &std::ops::Range<usize>) -> Vec<u8> 
 impl Shard {
     /// The bytes of record `at`.
     fn record(&self, at: usize) -> Option<&[u8]> {
-        let end = |at: usize| -> Option<usize> {
-            let word = self.bytes.get(HEADER + 8 * at..)?.first_chunk::<8>()?;
-            usize::try_from(u64::from_le_bytes(*word)).ok()
-        };
         let start = match at.checked_sub(1) {
-            Some(before) => end(before)?,
+            Some(before) => end_of(&self.bytes, before)?,
             None => HEADER + 8 * self.count,
         };
-        self.bytes.get(start..end(at)?)
+        self.bytes.get(start..end_of(&self.bytes, at)?)
     }
 }

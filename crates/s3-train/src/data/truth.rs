@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::DataError;
-use super::folder::problem;
+use super::folder::{problem, stem};
 use super::matlab;
 
 const KAGGLE: &str = "LOC_val_solution.csv";
@@ -26,7 +26,8 @@ const META: &str = "meta.mat";
 ///
 /// # Errors
 ///
-/// No such file, one that cannot be read, a line that names no class, a picture without a line.
+/// No such file, one that cannot be read, a picture without a line, one whose line names no class, lines
+/// that contradict each other.
 pub(super) fn labels(
     root: &Path,
     val: &Path,
@@ -61,48 +62,56 @@ pub(super) fn labels(
     numbered(&path, pictures, classes)
 }
 
-/// Lines that `split` takes apart into a picture's name, with or without its ending, and its class.
+/// Lines that `split` takes apart into a picture's name, with or without its ending, and its class. What
+/// they say of pictures that are not there does not matter.
 fn named(
     path: &Path,
     pictures: &[String],
     classes: &[String],
     split: impl Fn(&str) -> Option<(&str, &str)>,
 ) -> Result<Vec<u16>, DataError> {
-    let stem = |name: &str| {
-        name.rsplit_once('.')
-            .map_or(name, |(stem, _)| stem)
-            .to_owned()
-    };
     let text = read(path)?;
-    let mut found = HashMap::new();
-    for (at, line) in text.lines().enumerate() {
+    let lines: Vec<&str> = text.lines().collect();
+    let wrong =
+        |at: usize, what: &str| problem(path, format!("line {}: `{}` {what}", at + 1, lines[at]));
+    const NOTHING: &str = "names no picture and class of train";
+    // By the name without its ending: the number, name and class of each line.
+    let mut found: HashMap<&str, Vec<(usize, &str, &str)>> = HashMap::new();
+    for (at, line) in lines.iter().enumerate() {
         let is_heading = at == 0 && line.starts_with("ImageId,");
         if is_heading || line.trim().is_empty() {
             continue;
         }
-        let wrong = || {
-            problem(
-                path,
-                format!(
-                    "line {}: `{line}` names no picture and class of train",
-                    at + 1
-                ),
-            )
-        };
-        let (name, class) = split(line).ok_or_else(wrong)?;
-        let label = match classes.binary_search_by(|c| c[..].cmp(class)) {
-            Ok(label) => label,
-            Err(_) => class
-                .parse()
-                .ok()
-                .filter(|&l: &usize| l < classes.len())
-                .ok_or_else(wrong)?,
-        };
-        found.insert(stem(name), label as u16);
+        let (name, class) = split(line).ok_or_else(|| wrong(at, NOTHING))?;
+        let of_stem = found.entry(stem(name).unwrap_or(name)).or_default();
+        of_stem.push((at, name, class));
     }
+    let class_of = |at: usize, class: &str| {
+        let by_name = classes.binary_search_by(|c| c[..].cmp(class)).ok();
+        let number = || class.parse().ok().filter(|&l: &usize| l < classes.len());
+        by_name.or_else(number).ok_or_else(|| wrong(at, NOTHING))
+    };
+    // A line with the whole name counts more than one with another ending or none.
     let label = |picture: &String| {
-        let label = found.get(&stem(picture)).copied();
-        label.ok_or_else(|| problem(path, format!("no line for {picture}")))
+        let all = found.get(stem(picture).unwrap_or(picture));
+        let all = all.map(Vec::as_slice).unwrap_or_default();
+        let is_exact = all.iter().any(|(_, name, _)| name == picture);
+        let mut known = None;
+        for &(at, name, class) in all {
+            if is_exact && name != picture {
+                continue;
+            }
+            let label = class_of(at, class)?;
+            match known.replace((at, label)) {
+                Some((before, other)) if other != label => {
+                    let what = format!("contradicts line {}", before + 1);
+                    return Err(wrong(at, &what));
+                }
+                _ => {}
+            }
+        }
+        let (_, label) = known.ok_or_else(|| problem(path, format!("no line for {picture}")))?;
+        Ok(label as u16)
     };
     pictures.iter().map(label).collect()
 }
@@ -153,14 +162,13 @@ mod tests {
 
     /// The labels of a flat `val` of three pictures, in the order of their names.
     fn labels_of(file: &str, text: &str) -> Result<Vec<u16>, String> {
-        let names = [
-            "train/n1/1.JPEG",
-            "train/n2/1.JPEG",
-            "val/v_1.JPEG",
-            "val/v_2.JPEG",
-            "val/v_3.JPEG",
-            file,
-        ];
+        labels_of_these(["v_1.JPEG", "v_2.JPEG", "v_3.JPEG"], file, text)
+    }
+
+    fn labels_of_these(val: [&str; 3], file: &str, text: &str) -> Result<Vec<u16>, String> {
+        let val = val.map(|name| format!("val/{name}"));
+        let mut names = vec!["train/n1/1.JPEG", "train/n2/1.JPEG", file];
+        names.extend(val.iter().map(String::as_str));
         let folder = folder_of(&names, |name| {
             if name == file {
                 text.as_bytes().to_vec()
@@ -171,7 +179,6 @@ mod tests {
         let found = scan(folder.path()).map_err(|e| e.to_string())?;
         let mut files = found.val.files;
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        assert_eq!(files[0].path, "v_1.JPEG");
         Ok(files.into_iter().map(|f| f.label).collect())
     }
 
@@ -187,6 +194,39 @@ mod tests {
         assert_eq!(
             labels_of("val.txt", "v_3.JPEG n1\nv_1.JPEG n2\nv_2.JPEG n1"),
             Ok(vec![1, 0, 0])
+        );
+    }
+
+    #[test]
+    fn a_line_with_the_whole_name_counts_more_than_one_with_the_stem() {
+        let of_two = |text| labels_of_these(["x.jpg", "x.png", "y.b.jpg"], "val.txt", text);
+        assert_eq!(of_two("x.jpg 0\nx.png 1\ny.b n2"), Ok(vec![0, 1, 1]));
+        assert_eq!(of_two("x.png 1\nx.jpg 0\ny.b.png n2"), Ok(vec![0, 1, 1]));
+        // A stem stands for both where no line has the whole name.
+        assert_eq!(of_two("x 1\ny.b 0\n"), Ok(vec![1, 1, 0]));
+        let one = |text| labels_of_these(["x.JPEG", "y.jpg", "z.jpg"], "val.txt", text);
+        let message = one("y.jpg 0\nx.jpg 0\nx.png 1\nz.jpg 1").unwrap_err();
+        assert!(
+            message.ends_with("line 3: `x.png 1` contradicts line 2"),
+            "{message}"
+        );
+        let message = labels_of("val.txt", "v_1.JPEG 1\nv_1.JPEG 0").unwrap_err();
+        assert!(
+            message.ends_with("line 2: `v_1.JPEG 0` contradicts line 1"),
+            "{message}"
+        );
+        // The same class twice is no contradiction.
+        let twice = "v_1.JPEG 1\nv_1.JPEG n2\nv_2.JPEG 0\nv_3.JPEG 0";
+        assert_eq!(labels_of("val.txt", twice), Ok(vec![1, 0, 0]));
+    }
+
+    #[test]
+    fn lines_of_pictures_that_are_not_there_do_not_matter() {
+        let lines = "v_9,n777 1\nv_2,n1 1\nv_1,n2 1\nv_8,n1 1\nv_8,n2 1\nv_3,n2 0";
+        let kaggle = format!("ImageId,PredictionString\n{lines}\n");
+        assert_eq!(
+            labels_of("LOC_val_solution.csv", &kaggle),
+            Ok(vec![1, 0, 1])
         );
     }
 

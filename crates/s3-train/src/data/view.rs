@@ -192,6 +192,15 @@ pub fn through(picture: &Picture, window: Window, size: usize) -> Result<Vec<u8>
     resize(picture, window, size, size)
 }
 
+/// All of a picture in `width` by `height` pixels, whatever its proportions: `[height, width, 3]`.
+///
+/// # Errors
+///
+/// A side beyond 2^32.
+pub fn squeezed(picture: &Picture, width: usize, height: usize) -> Result<Vec<u8>, Problem> {
+    resize(picture, Window::whole(picture), width, height)
+}
+
 thread_local! {
     /// Keeps its buffers from one picture to the next.
     static RESIZER: RefCell<Resizer> = RefCell::new(Resizer::new());
@@ -296,6 +305,15 @@ mod tests {
                 let w = Window::draw(seed, epoch, sample, width, height);
                 prop_assert!(w.width >= 1 && w.left + w.width <= width);
                 prop_assert!(w.height >= 1 && w.top + w.height <= height);
+                // Sides are rounded, each by half a pixel at most.
+                let (least, most) = (|side: usize| side as f64 - 0.5, |side: usize| side as f64 + 0.5);
+                prop_assert!(most(w.width) / least(w.height) >= ASPECT.0 - 1e-9, "{:?}", w);
+                prop_assert!(least(w.width) / most(w.height) <= ASPECT.1 + 1e-9, "{:?}", w);
+                // The middle, which is taken where no window fits, may be smaller: all of one side.
+                let is_middle = (w.width == width || w.height == height)
+                    && (w.left, w.top) == ((width - w.width) / 2, (height - w.height) / 2);
+                let area = AREA.0 * (width * height) as f64;
+                prop_assert!(is_middle || most(w.width) * most(w.height) >= area - 1e-9, "{:?}", w);
             }
         }
     }
