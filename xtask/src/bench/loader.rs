@@ -20,31 +20,41 @@ const EXPERIMENT: &str = "xtask/experiments/imagenet/resnet18-s3-3bit.toml";
 #[derive(Args)]
 pub(crate) struct Options {
     /// The image folder, with train and val in it
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     /// Copies of each training picture, which make an epoch of a small folder long enough
     #[arg(long, default_value_t = 10)]
-    copies: u32,
+    pub(super) copies: u32,
     /// Also runs torchvision, in alternation
     #[arg(long)]
-    peers: bool,
+    pub(super) peers: bool,
     /// The Python of the peer
     #[arg(long, default_value = "python3", env = "S3_BENCH_PYTHON")]
-    python: String,
+    pub(super) python: String,
     /// Rounds of the alternation
     #[arg(long, default_value_t = 3)]
-    rounds: u32,
+    pub(super) rounds: u32,
     /// Threads, or processes of the peer
     #[arg(long, default_value_t = 2)]
-    workers: u32,
+    pub(super) workers: u32,
     /// Pictures a batch
     #[arg(long, default_value_t = 64)]
-    batch: u32,
+    pub(super) batch: u32,
     /// Writes the medians as a Markdown page
     #[arg(long)]
-    report: Option<PathBuf>,
+    pub(super) report: Option<PathBuf>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let page = report(&measure(options)?, options.workers, options.batch);
+    println!("{page}");
+    if let Some(path) = &options.report {
+        fs::write(path, &page).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Pictures a second of each program, one figure a round.
+pub(super) fn measure(options: &Options) -> Result<BTreeMap<String, Vec<f64>>> {
     let binary = build("s3-benches", "loader")?;
     let s3 = build("s3-train", "s3")?;
     let data = tempfile::tempdir().context("a temporary folder")?;
@@ -84,12 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             rows.entry(who.to_owned()).or_default().push(rate);
         }
     }
-    let page = report(&rows, options.workers, options.batch);
-    println!("{page}");
-    if let Some(path) = &options.report {
-        fs::write(path, &page).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(rows)
 }
 
 /// Copies the class folders of `from`, each picture so many times.
