@@ -22,32 +22,51 @@ const MOST_COPIED: u64 = 4_000_000_000;
 #[derive(Args)]
 pub(crate) struct Options {
     /// The image folder, with train and val in it; its shards are made beside it and stay
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     /// Copies of each training picture, in a temporary folder, which make an epoch of a small folder
     /// long enough; 1 copies nothing and measures the folder itself
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    copies: u32,
+    pub(super) copies: u32,
     /// Also runs torchvision, in alternation
     #[arg(long)]
-    peers: bool,
+    pub(super) peers: bool,
     /// The Python of the peer
     #[arg(long, default_value = "python3", env = "S3_BENCH_PYTHON")]
-    python: String,
+    pub(super) python: String,
     /// Rounds of the alternation
     #[arg(long, default_value_t = 3)]
-    rounds: u32,
+    pub(super) rounds: u32,
     /// Threads, or processes of the peer
     #[arg(long, default_value_t = 2)]
-    workers: u32,
+    pub(super) workers: u32,
     /// Pictures a batch
     #[arg(long, default_value_t = 64)]
-    batch: u32,
+    pub(super) batch: u32,
     /// Writes the medians as a Markdown page
     #[arg(long)]
-    report: Option<PathBuf>,
+    pub(super) report: Option<PathBuf>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let Measured { rates, in_memory } = measure(options)?;
+    let page = report(&rates, in_memory, options.workers, options.batch);
+    println!("{page}");
+    if let Some(path) = &options.report {
+        fs::write(path, &page).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the rounds gave.
+pub(super) struct Measured {
+    /// Pictures a second of each program, one figure a round.
+    pub(super) rates: BTreeMap<String, Vec<f64>>,
+    /// The number of shards, if all of them stay in memory between epochs.
+    in_memory: Option<u64>,
+}
+
+/// Runs the rounds.
+pub(super) fn measure(options: &Options) -> Result<Measured> {
     let binary = build("s3-benches", "loader")?;
     let s3 = build("s3-train", "s3")?;
     let temporary = tempfile::tempdir().context("a temporary folder")?;
@@ -95,12 +114,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             }
         }
     }
-    let page = report(&rows, in_memory, options.workers, options.batch);
-    println!("{page}");
-    if let Some(path) = &options.report {
-        fs::write(path, &page).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(Measured {
+        rates: rows,
+        in_memory,
+    })
 }
 
 /// Copies the image folder `from`, the pictures of `train` so many times.

@@ -16,49 +16,61 @@ use crate::s3::build;
 pub(crate) struct Options {
     /// Prints the JSON lines only
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// Also runs PyTorch, in alternation; skipped with a word where python3 has no torch
     #[arg(long)]
-    peers: bool,
+    pub(super) peers: bool,
     /// The Python of the peers
     #[arg(long, default_value = "python3", env = "S3_BENCH_PYTHON")]
-    python: String,
+    pub(super) python: String,
     /// Rounds of the alternation
     #[arg(long, default_value_t = 3)]
-    rounds: u32,
+    pub(super) rounds: u32,
     /// Networks with their batch, and the channels of their first stage where those are not the
     /// literature's (the peers have no such network): resnet20:128, resnet20:128:32
     #[arg(long, value_delimiter = ',', default_value = "resnet20:128,resnet18:8")]
-    models: Vec<String>,
+    pub(super) models: Vec<String>,
     /// Methods with their bits: fp32, s3:3
     #[arg(long, value_delimiter = ',', default_value = "fp32,s3:2,s3:3,s3:4")]
-    methods: Vec<String>,
+    pub(super) methods: Vec<String>,
     /// Types of the activations
     #[arg(long, value_delimiter = ',', default_value = "f32,bf16")]
-    dtypes: Vec<String>,
+    pub(super) dtypes: Vec<String>,
     /// Numbers of threads
     #[arg(long, value_delimiter = ',', default_value = "2,1")]
-    threads: Vec<u32>,
+    pub(super) threads: Vec<u32>,
     /// Steps timed in each round; more numbers show what grows with them
     #[arg(long, value_delimiter = ',', default_value = "12")]
-    steps: Vec<u32>,
+    pub(super) steps: Vec<u32>,
     /// Writes the medians as a Markdown page
     #[arg(long)]
-    report: Option<PathBuf>,
+    pub(super) report: Option<PathBuf>,
 }
 
 /// One row of the table: what is measured, in how many steps, and who measures.
-type Key = (String, String, u64, u64, u64, String, u64, String);
+pub(super) type Key = (String, String, u64, u64, u64, String, u64, String);
 
 /// The rounds of a row.
 #[derive(Default)]
-struct Rounds {
-    images_per_s: Vec<f64>,
+pub(super) struct Rounds {
+    pub(super) images_per_s: Vec<f64>,
     /// After the warm-up and after the last step of the last round, of who says it.
-    memory_mb: Option<[u64; 2]>,
+    pub(super) memory_mb: Option<[u64; 2]>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let page = report(&measure(options)?);
+    if !options.json {
+        println!("{page}");
+    }
+    if let Some(path) = &options.report {
+        std::fs::write(path, &page).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every row that the options ask for.
+pub(super) fn measure(options: &Options) -> Result<BTreeMap<Key, Rounds>> {
     let binary = build("s3-benches", "train_step")?;
     let peers = options.peers && has_torch(&options.python);
     if options.peers && !peers {
@@ -115,14 +127,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             }
         }
     }
-    let page = report(&rows);
-    if !options.json {
-        println!("{page}");
-    }
-    if let Some(path) = &options.report {
-        std::fs::write(path, &page).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(rows)
 }
 
 fn has_torch(python: &str) -> bool {

@@ -9,9 +9,11 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Debug)]
 pub struct Threads {
     rank: usize,
-    /// To and from each rank.
-    links: Vec<(Sender<Vec<u8>>, Mutex<Receiver<Vec<u8>>>)>,
+    links: Vec<Link>,
 }
+
+/// To and from one rank.
+type Link = (Sender<Vec<u8>>, Mutex<Receiver<Vec<u8>>>);
 
 impl Threads {
     /// `size` ranks, one for each thread.
