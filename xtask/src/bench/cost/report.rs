@@ -128,7 +128,7 @@ impl Facts {
         let _ = writeln!(
             page,
             "\n## On GPUs\n\n\
-             Published throughputs of mixed-precision training with float weights; this project does not train on GPUs, and \
+             Published throughputs of mixed-precision training with float weights; ours has never run on one (docs/gpu.md), and \
              what S3's latents add to a step is not in them. Where the pictures were smaller, images/s at {SIDE} are the \
              published ones · (side / {SIDE})². GPU-hours are {:.0} pictures / (images/s of one GPU) / 3600.\n\n\
              | network | GPU | GPUs | images/s | side | images/s at {SIDE} | GPU-hours | days | euros a GPU-hour | euros | source |\n\
