@@ -39,7 +39,7 @@ pub struct Places<'a> {
     pub checkpoint_every: Duration,
     /// Set to end the run after the step under way, with a checkpoint.
     pub stop: &'a AtomicBool,
-    /// The processes that share the run's steps ([`ranks::start`](crate::ranks::start)); [`Alone`](crate::ranks::Alone).
+    /// The processes that share the run's steps ([`crate::ranks::start`]); [`Alone`].
     pub ranks: Arc<dyn Ranks>,
     /// The command line, for the manifest.
     pub command: Vec<String>,
