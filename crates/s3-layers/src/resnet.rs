@@ -448,7 +448,7 @@ impl ResNet {
     /// adds up, or over its own batch again. Passes are then composed from single ops.
     ///
     /// # Errors
-    /// A network that trains in bf16, which only the op of a whole trunk does.
+    /// A network that trains in bf16: these sums are taken of f32.
     pub fn synchronise(&mut self, across: Option<&AcrossRanks>) -> Result<()> {
         if across.is_some() && !matches!(self.buffers, Buffers::F32(_)) {
             bail!("dtype: expected \"f32\": batch norms over all processes train in f32 only")

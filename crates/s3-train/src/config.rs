@@ -28,7 +28,7 @@ pub struct Config {
     pub epochs: usize,
     /// Images a step.
     pub batch_size: usize,
-    /// Equal parts of a batch that are computed one after the other, or by several processes; each has
+    /// Parts of a batch, as equal as can be, that are computed one after the other, or by several processes; each has
     /// batch statistics of its own. A power of two. 4 parts give the same bytes on 1, 2 and 4 processes.
     #[serde(default = "one_part", skip_serializing_if = "is_one_part")]
     pub micro_batches: usize,

@@ -73,6 +73,12 @@ impl<'a> Session<'a> {
         };
         loader.parts = Parts::of_rank(of, ranks.rank(), ranks.size())?;
         if synced && ranks.size() > 1 {
+            if !device.is_cpu() {
+                bail!(
+                    "batch_norm: \"synced\" on several ranks runs on the CPU, device is {}",
+                    config.device
+                )
+            }
             let ranks = ranks.clone();
             let across: AcrossRanks = Arc::new(move |values: &mut [f32]| {
                 let summed = collective::sum(&*ranks, values);
@@ -153,6 +159,10 @@ impl<'a> Session<'a> {
         };
         let mine = claimed.as_ref().is_some_and(|(_, found)| *found);
         let found = collective::gather(&*self.ranks, &[f64::from(mine)])?;
+        if !self.folder.config().is_file() {
+            let (rank, folder) = (self.ranks.rank(), self.folder.root().display());
+            bail!("{folder}: rank {rank} does not see the run's folder, which all ranks must share")
+        }
         Ok((claimed.map(|(lock, _)| lock), found.first() == Some(&1.0)))
     }
 
@@ -277,7 +287,7 @@ impl<'a> Session<'a> {
 
     pub(crate) fn finish(self) -> Result<Outcome> {
         // The first rank has written the epochs by then.
-        collective::gather(&*self.ranks, &[])?;
+        collective::gather(&*self.ranks, &[0.0])?;
         let epochs: Vec<EpochRecord> = read_jsonl(&self.folder.file("epochs.jsonl"))?;
         let timing: Vec<TimingRecord> = read_jsonl(&self.folder.file("timing.jsonl"))?;
         let last = epochs.last().context("a finished run has epochs")?.clone();

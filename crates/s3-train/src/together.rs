@@ -9,11 +9,12 @@ use s3_core::host::{Host, on_cpu};
 use s3_core::{ParamKind, Params};
 use s3_metrics::accuracy::Accuracy;
 
-/// Adds up gradients, each of its micro-batch's share of the loss, and averages the buffers (running
-/// statistics, which each micro-batch moves from the same start; masks and bases, on which all agree).
+/// Adds up gradients, each of its micro-batch's share of the objective, and averages the buffers: running
+/// statistics and fits to a layer's inputs, which each micro-batch moves from the same start; masks and
+/// stages, on which all agree.
 ///
-/// A micro-batch's numbers are one leaf of the tree of [`sum`]; one whose pictures were all left out adds
-/// nothing. A step that one process takes at once copies nothing.
+/// A micro-batch's numbers are one leaf of the tree of [`sum`]. Its share is its pictures' of the step's;
+/// where some were left out, the sum is scaled to the mean over those that were not. A step that one process takes at once copies nothing.
 pub(crate) struct Together<'a> {
     parts: Parts,
     ranks: &'a dyn Ranks,
@@ -123,14 +124,18 @@ impl<'a> Together<'a> {
             rest = after;
             Ok(Tensor::from_slice(values, like.shape(), like.device())?)
         };
-        let any = sums.iter().any(|part| part.n > 0);
-        let mut grads = match (self.grads, any) {
-            (_, false) => None,
-            (None, true) => Some(empty()?),
-            (some, true) => some,
+        let seen: u64 = sums.iter().map(|part| part.n).sum();
+        let skipped = skipped.iter().sum::<f64>() as u64;
+        let mut grads = match (self.grads, seen) {
+            (_, 0) => None,
+            (None, _) => Some(empty()?),
+            (some, _) => some,
         };
         for var in &self.trained {
-            let grad = next(var)?;
+            let mut grad = next(var)?;
+            if skipped > 0 {
+                grad = (grad * ((seen + skipped) as f64 / seen.max(1) as f64))?;
+            }
             if let Some(grads) = &mut grads {
                 grads.insert(var, grad);
             }
@@ -142,7 +147,7 @@ impl<'a> Together<'a> {
         Ok(Step {
             grads,
             sums,
-            skipped: skipped.iter().sum::<f64>() as u64,
+            skipped,
             stops: told.contains(&1.0),
         })
     }

@@ -9,7 +9,7 @@ use crate::eval::{evaluate_together, tensors};
 use crate::loss::cross_entropy;
 use crate::observe::{Event, Observer};
 use crate::optim::PREFIX as OPTIMIZER;
-use crate::ranks::{Alone, Ranks};
+use crate::ranks::Ranks;
 use crate::run::{RunFolder, Sitting};
 use crate::session::Session;
 use crate::together::Together;
@@ -39,7 +39,7 @@ pub struct Places<'a> {
     pub checkpoint_every: Duration,
     /// Set to end the run after the step under way, with a checkpoint.
     pub stop: &'a AtomicBool,
-    /// The processes that share the run's steps ([`crate::ranks::start`]); [`Alone`].
+    /// The processes that share the run's steps ([`crate::ranks::start`]); [`crate::ranks::Alone`].
     pub ranks: Arc<dyn Ranks>,
     /// The command line, for the manifest.
     pub command: Vec<String>,
@@ -81,12 +81,16 @@ pub fn train(config: &Config, places: &Places<'_>, observer: &mut dyn Observer) 
 ///
 /// # Errors
 /// As [`train`], before any work starts.
-pub fn check(config: &Config, data_dir: Option<&Path>, out: &Path) -> Result<PathBuf> {
+pub fn check(
+    config: &Config,
+    data_dir: Option<&Path>,
+    out: &Path,
+    ranks: &Arc<dyn Ranks>,
+) -> Result<PathBuf> {
     let device = device::open(&config.device)?;
     let splits = data::load(&config.data, data_dir)?;
     let folder = RunFolder::of(config, out)?;
-    let alone: Arc<dyn Ranks> = Arc::new(Alone);
-    Session::new(config, splits, folder.clone(), device, &alone)?;
+    Session::new(config, splits, folder.clone(), device, ranks)?;
     Ok(folder.root().to_path_buf())
 }
 
@@ -266,6 +270,10 @@ impl Session<'_> {
             skipped(observer, &batch.skipped);
             let left_out = batch.skipped.len();
             let pass = match batch.is_empty() {
+                true if self.config.batch_norm_is_synced()? && ranks.size() > 1 => bail!(
+                    "batch_norm: \"synced\" needs a picture on each rank, and this one can read none of its part: {}",
+                    batch.skipped.join("; ")
+                ),
                 true => None,
                 false => Some(self.pass(batch, alpha, &penalties)?),
             };
@@ -302,7 +310,10 @@ impl Session<'_> {
         penalties: &[Tensor],
     ) -> Result<(GradStore, Accuracy)> {
         self.net.start_at_image(batch.images_of_step.start);
-        let share = batch.images_of_step.len() as f64 / batch.step_len as f64;
+        let share = match self.loader.parts.of {
+            1 => 1.0,
+            _ => batch.len() as f64 / batch.step_len as f64,
+        };
         let labels = batch.labels.clone();
         let (images, targets) = tensors(batch, &self.train, &self.device)?;
         let logits = self.net.forward(&images, Mode::Train)?;

@@ -127,7 +127,7 @@ fn a_run_stops_on_two_ranks_and_goes_on_with_four_and_one() {
     assert_same_results(&whole, &moved, "resumed on other numbers of ranks");
 }
 
-/// Sums in another order: each step's loss is off by some f32 roundings of numbers near 1, which ten steps
+/// Float weights; discrete ones jump, and with them what a rounding does. Sums in another order: each step's loss is off by some f32 roundings of numbers near 1, which ten steps
 /// of SGD make larger, but not as large as a wrong statistic would (local ones: above 1e-2 here).
 const SYNCED: f64 = 1e-3;
 
@@ -202,7 +202,7 @@ fn what_ranks_cannot_share_is_refused_before_work_starts() {
     assert!(refused("batch_norm=all").contains("batch_norm: expected \"local\" or \"synced\""));
 }
 
-/// A rank that is lost ends the others with an error, and the last checkpoint stays whole.
+/// A rank that is lost ends the others with an error (tests/mpi.rs kills one in mid-run and resumes).
 #[test]
 fn a_rank_that_is_gone_is_an_error_on_the_others() {
     let dir = tempfile::tempdir().expect("a temporary folder");

@@ -25,6 +25,7 @@ use s3_train::ranks::{self, Alone, Ranks};
 use s3_train::run::RunFolder;
 use s3_train::summary;
 use s3_train::train::{self, Outcome, Places};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -226,24 +227,43 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
     overrides.extend(args.init.clone());
     let config = Config::load(&args.experiment, &overrides)?;
     let folder = RunFolder::of(&config, &args.folders.out)?;
-    if args.dry_run {
-        let data = data_dir(args.folders.data_dir.as_ref());
-        let folder = train::check(&config, Some(&data), &args.folders.out)?;
-        say!("{}", folder.display());
-        return Ok(ExitCode::SUCCESS);
-    }
     let ranks = ranks::start()?;
-    let trained = train_on(&ranks, &config, &folder, args);
-    if let (Err(e), true) = (&trained, ranks.size() > 1) {
-        eprintln!(
-            "error: rank {} of {}: {}",
-            ranks.rank(),
-            ranks.size(),
+    let _guard = AbortOnPanic(&*ranks);
+    let done = match args.dry_run {
+        true => dry_run(&ranks, &config, args),
+        false => train_on(&ranks, &config, &folder, args),
+    };
+    if let (Err(e), true) = (&done, ranks.size() > 1) {
+        let (rank, size) = (ranks.rank(), ranks.size());
+        // The others wait for this rank: nothing may stand before the end of all.
+        let _ = writeln!(
+            std::io::stderr(),
+            "error: rank {rank} of {size}: {}",
             one_line(e)
         );
         ranks.abort();
     }
-    trained
+    done
+}
+
+/// Ends all ranks where this one panics, as they wait for it.
+struct AbortOnPanic<'a>(&'a dyn Ranks);
+
+impl Drop for AbortOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.abort();
+        }
+    }
+}
+
+fn dry_run(ranks: &Arc<dyn Ranks>, config: &Config, args: &TrainArgs) -> Result<ExitCode> {
+    let data = data_dir(args.folders.data_dir.as_ref());
+    let folder = train::check(config, Some(&data), &args.folders.out, ranks)?;
+    if ranks.rank() == 0 {
+        say!("{}", folder.display());
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn train_on(
@@ -260,7 +280,9 @@ fn train_on(
     if ranks.rank() > 0 {
         let mut only_skipped = |event: Event<'_>| {
             if let Event::Skipped { pictures } = event {
-                pictures.iter().for_each(|line| eprintln!("{line}"));
+                for line in pictures {
+                    let _ = writeln!(std::io::stderr(), "skipped: {line}");
+                }
             }
         };
         let outcome = train::train(config, &places, &mut only_skipped)?;

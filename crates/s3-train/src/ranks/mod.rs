@@ -30,7 +30,8 @@ pub trait Ranks: Send + Sync + std::fmt::Debug {
     /// How many there are.
     fn size(&self) -> usize;
 
-    /// Gives `send` to rank `peer` and takes what it gives: as many bytes as `receive` has.
+    /// Gives `send` to rank `peer` and takes what it gives: as many bytes as `receive` has. Returns once
+    /// the peer has called too, also where there are no bytes.
     ///
     /// # Errors
     /// The peer is gone, or gave another number of bytes.
@@ -73,7 +74,7 @@ pub fn start() -> Result<Arc<dyn Ranks>> {
         bail!("{size} ranks: expected a power of two (gradients are added up in a binary tree)")
     }
     #[cfg(feature = "mpi")]
-    return Ok(Arc::new(mpi::Mpi::start()?));
+    return Ok(Arc::new(mpi::Mpi::start(size)?));
     #[cfg(not(feature = "mpi"))]
     match size {
         1 => Ok(Arc::new(Alone)),

@@ -19,17 +19,23 @@ pub(super) struct Mpi {
 
 impl Mpi {
     /// # Errors
-    /// MPI is up already, or takes calls of one thread only.
-    pub(super) fn start() -> Result<Self> {
+    /// MPI is up already, takes calls of one thread only, or was not told of all `launched` ranks.
+    pub(super) fn start(launched: usize) -> Result<Self> {
         let (universe, threading) = mpi::initialize_with_threading(Threading::Serialized)
             .context("MPI was started before")?;
         if threading < Threading::Serialized {
             bail!("this MPI takes calls of the main thread only")
         }
         let world = universe.world();
+        let size = usize::try_from(world.size())?;
+        if size != launched {
+            bail!(
+                "started on {launched} ranks, of which this program's MPI sees {size}: use the launcher of the MPI that it was built with"
+            )
+        }
         Ok(Self {
             rank: usize::try_from(world.rank())?,
-            size: usize::try_from(world.size())?,
+            size,
             universe: Mutex::new(universe),
         })
     }
@@ -51,19 +57,21 @@ impl Ranks for Mpi {
         // MPI counts in 31 bits.
         const MOST: usize = 1 << 30;
         let (mut send, mut receive) = (send.chunks(MOST), receive.chunks_mut(MOST));
+        // Nothing to say is a message too: both wait for it.
+        let (mut give, mut take) = (send.next(), receive.next());
         loop {
-            let (give, take) = (send.next(), receive.next());
-            if give.is_none() && take.is_none() {
-                return Ok(());
-            }
-            let take = take.unwrap_or_default();
-            let status = send_receive_into(give.unwrap_or_default(), &peer, take, &peer);
+            let into = take.unwrap_or_default();
+            let status = send_receive_into(give.unwrap_or_default(), &peer, into, &peer);
             let got = status.count(u8::equivalent_datatype());
-            if usize::try_from(got)? != take.len() {
+            if usize::try_from(got)? != into.len() {
                 bail!(
                     "MPI: {got} bytes from another rank, expected {}",
-                    take.len()
+                    into.len()
                 )
+            }
+            (give, take) = (send.next(), receive.next());
+            if give.is_none() && take.is_none() {
+                return Ok(());
             }
         }
     }
