@@ -257,7 +257,7 @@ mod tests {
             skipped_train: 0,
             skipped_test: 2,
         };
-        let json = r#"{"epoch":1,"step":391,"lr":0.1,"alpha":0.00001,"train_loss":"NaN","train_penalty":0.0,"train_top1":0.25,"test_loss":"inf","test_top1":null,"test_top5":null,"sparsity":0.5}"#;
+        let json = r#"{"epoch":1,"step":391,"lr":0.1,"alpha":0.00001,"train_loss":"NaN","train_penalty":0.0,"train_top1":0.25,"test_loss":"inf","test_top1":null,"test_top5":null,"sparsity":0.5,"skipped_test":2}"#;
         let written = serde_json::to_string(&record).expect("writes");
         assert_eq!(written, json);
         let back: EpochRecord = serde_json::from_str(json).expect("reads");
