@@ -37,7 +37,7 @@ pub struct Config {
     /// The mass that label smoothing spreads over all classes.
     #[serde(default)]
     pub label_smoothing: f64,
-    /// Where the tensors live: `cpu`, or the GPU `cuda:N` ([`device`](crate::device)).
+    /// Where the tensors live: `cpu`, or the GPU `cuda:N` ([`device`]).
     #[serde(default = "cpu")]
     pub device: String,
     /// What activations and their gradients are stored in while training: `f32`, or `bf16` (mixed
