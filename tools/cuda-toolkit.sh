@@ -21,6 +21,7 @@ done
 gcc -E -I"$wheels/include" "$wheels/include/cuda.h" | grep -oE '\bcu[A-Z]\w*\s*\(' | tr -d ' (' | sort -u |
   sed 's/.*/int &(void) { return 100; } \/\/ CUDA_ERROR_NO_DEVICE/' >"$dest/stub.c"
 gcc -w -shared -fPIC -Wl,-soname,libcuda.so.1 -o "$dest/lib64/stubs/libcuda.so" "$dest/stub.c"
+ln -sfn libcuda.so "$dest/lib64/stubs/libcuda.so.1"
 cat >"$dest/env" <<ENV
 export CUDA_HOME=$dest CUDA_PATH=$dest CUDA_ROOT=$dest CUDA_TOOLKIT_ROOT_DIR=$dest
 export CUDA_COMPUTE_CAP=\${CUDA_COMPUTE_CAP:-90} # 80: A100, 89: RTX 40, 90: H100
