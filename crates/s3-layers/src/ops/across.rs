@@ -1,7 +1,7 @@
 //! A sum over the processes that share a batch, and the batch norm whose statistics are those of the whole
 //! batch.
 
-use super::relu;
+use super::norm::composed;
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 use s3_core::host::slice;
 use std::sync::Arc;
@@ -38,28 +38,12 @@ pub fn batch_norm_across(
             x.device()
         )
     }
-    let rows = x.flatten_to(D::Minus2)?;
-    let mut all = [rows.dim(0)? as f32];
+    let mut all = [x.flatten_to(D::Minus2)?.dim(0)? as f32];
     across(&mut all)?;
     let n = f64::from(all[0]);
-    let mean_of = |v: &Tensor| -> Result<Tensor> {
-        let sum = v.sum_keepdim(0)?.apply_op1(Sum(across.clone()))?;
-        sum / n
-    };
-    let mean = mean_of(&rows)?;
-    let centred = rows.broadcast_sub(&mean)?;
-    let var = mean_of(&centred.sqr()?)?;
-    let normal = centred.broadcast_div(&(&var + eps)?.sqrt()?)?;
-    let mut y = normal
-        .broadcast_mul(gamma)?
-        .broadcast_add(beta)?
-        .reshape(x.shape())?;
-    if let Some(r) = residual {
-        y = (y + r)?;
-    }
-    let y = if with_relu { relu(&y)? } else { y };
-    let plain = |t: Tensor| t.flatten_all().map(|t| t.detach());
-    Ok((y, plain(mean)?, plain(var)?, n as usize))
+    let mean_of = |v: &Tensor| v.sum_keepdim(0)?.apply_op1(Sum(across.clone()))? / n;
+    let (y, mean, var) = composed(x, (gamma, beta), residual, (with_relu, eps), mean_of)?;
+    Ok((y, mean, var, n as usize))
 }
 
 struct Sum(AcrossRanks);

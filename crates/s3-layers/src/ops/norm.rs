@@ -26,7 +26,8 @@ pub fn batch_norm(
     eps: f64,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     if !is_fused(x.device()) {
-        return composed(x, (gamma, beta), residual, relu, eps);
+        let mean = |v: &Tensor| v.mean_keepdim(0);
+        return composed(x, (gamma, beta), residual, (relu, eps), mean);
     }
     let stats = Arc::new(OnceLock::new());
     let op = BatchNorm {
@@ -46,18 +47,19 @@ pub fn batch_norm(
     Ok((y, tensor(mean)?, tensor(var)?))
 }
 
-/// Activations of bf16 are taken to f32 here and rounded once, at the end.
-fn composed(
+/// [`batch_norm`] of candle's ops, where `mean_of` is the mean over the rows of a `[rows, channels]`
+/// tensor, as `[1, channels]`. Activations of bf16 are taken to f32 here and rounded once, at the end.
+pub(super) fn composed(
     x: &Tensor,
     (gamma, beta): (&Tensor, &Tensor),
     residual: Option<&Tensor>,
-    with_relu: bool,
-    eps: f64,
+    (with_relu, eps): (bool, f64),
+    mean_of: impl Fn(&Tensor) -> Result<Tensor>,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     let rows = x.to_dtype(DType::F32)?.flatten_to(D::Minus2)?;
-    let mean = rows.mean_keepdim(0)?;
+    let mean = mean_of(&rows)?;
     let centred = rows.broadcast_sub(&mean)?;
-    let var = centred.sqr()?.mean_keepdim(0)?;
+    let var = mean_of(&centred.sqr()?)?;
     let normal = centred.broadcast_div(&(&var + eps)?.sqrt()?)?;
     let mut y = normal
         .broadcast_mul(gamma)?
@@ -276,7 +278,9 @@ mod tests {
             let residual = Var::from_tensor(&rng.normal((4, 5, 3, 7))?)?;
             let r = with_residual.then_some(residual.as_tensor());
             let ours = batch_norm(&x, (&gamma, &beta), r, with_relu, 1e-5)?;
-            let theirs = composed(&x, (&gamma, &beta), r, with_relu, 1e-5)?;
+            let theirs = composed(&x, (&gamma, &beta), r, (with_relu, 1e-5), |v| {
+                v.mean_keepdim(0)
+            })?;
             assert_close(&ours.0, &theirs.0)?;
             assert_close(&ours.1, &theirs.1)?;
             assert_close(&ours.2, &theirs.2)?;
