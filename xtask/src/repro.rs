@@ -75,10 +75,10 @@ pub(crate) fn run(name: &Name) -> Result<ExitCode> {
 }
 
 /// Trains every page's runs at the smoke budget with this `s3`, and writes the pages, all in a folder that is
-/// removed.
+/// removed; then draws the pictures of the pages in docs/results and compares.
 ///
 /// # Errors
-/// The first page with a run that has no record.
+/// The first page with a run that has no record, or with another picture.
 pub(crate) fn smoke(s3: PathBuf) -> Result<()> {
     let folder = tempfile::tempdir().context("a temporary folder")?;
     let options = Options::smoke(folder.path());
@@ -90,7 +90,8 @@ pub(crate) fn smoke(s3: PathBuf) -> Result<()> {
         let jobs = plan.jobs(&options)?;
         plan.train_all(&jobs, &s3, &options)
             .map(drop)
-            .with_context(|| plan.name)
+            .with_context(|| plan.name)?;
+        plan.check_pictures(&s3)
     })
 }
 

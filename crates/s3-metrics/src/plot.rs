@@ -1,4 +1,4 @@
-//! Pictures of runs: plain numbers in, the text of an SVG out. Behind the feature `plot`.
+//! Pictures of runs: plain numbers in, an SVG or a PNG out. Behind the feature `plot`.
 //!
 //! | function | picture |
 //! | --- | --- |
@@ -9,8 +9,9 @@
 //! | [`confusion`] | which class is taken for which |
 //! | [`filters`] | the filters of a first layer as small images |
 //! | [`labelled_points`] | methods by size and accuracy |
+//! | [`stacked_bars`] | what a whole is made of, for versions side by side |
 //!
-//! All are drawn for a width of 360 pixels, text of 10 to 13 pixels, and scale without loss. The
+//! All give a [`Picture`], drawn for a width of 360 pixels, text of 10 to 13 pixels; an SVG scales without loss. The
 //! same data gives the same bytes, whatever was drawn before. A [`Theme`] is light or dark. The
 //! colours of methods are those of Okabe and Ito (2008), which the common kinds of colour blindness
 //! tell apart; after seven they return dashed. Layers and levels are shades, which print in grey.
@@ -25,7 +26,7 @@
 //!     Curve::new("conv1", vec![(10.0, 0.25), (20.0, 0.125)]),
 //!     Curve::new("fc", vec![(10.0, 0.5), (20.0, 0.25)]),
 //! ];
-//! let svg = layer_curves(&curves, &labels, &Style::default())?;
+//! let svg = layer_curves(&curves, &labels, &Style::default())?.to_svg();
 //! assert!(svg.starts_with("<svg ") && svg.contains("WSVR (%)"));
 //! assert!(layer_curves(&[], &labels, &Style::default()).is_err());
 //! # Ok::<(), PlotError>(())
@@ -33,6 +34,7 @@
 
 use std::fmt;
 
+mod bars;
 mod canvas;
 mod colour;
 mod curves;
@@ -40,6 +42,8 @@ mod grids;
 mod levels;
 mod points;
 
+pub use bars::{Bar, stacked_bars};
+pub use canvas::Picture;
 pub use curves::{Curve, Runs, densities, layer_curves, seed_bands};
 pub use grids::{confusion, filters};
 pub use levels::level_occupancy;
@@ -96,10 +100,12 @@ impl Style {
 }
 
 /// What an axis shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Axis {
     label: String,
     scale: Scale,
+    /// In the unit that is shown.
+    ends: Option<(f64, f64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,8 +131,44 @@ impl Axis {
         Self::of(label.to_owned(), Scale::Log)
     }
 
+    /// From `low` to `high`, as pictures side by side need it; in the unit of the data, of [`Axis::percent`] as
+    /// shares. What lies outside is cut off. Pictures without axes of numbers do not heed it.
+    pub fn between(self, low: f64, high: f64) -> Self {
+        let ends = Some((self.shown(low), self.shown(high)));
+        Self { ends, ..self }
+    }
+
     fn of(label: String, scale: Scale) -> Self {
-        Self { label, scale }
+        Self {
+            label,
+            scale,
+            ends: None,
+        }
+    }
+
+    /// Its own ends, or those that the data chose.
+    fn ends_or(&self, chosen: Option<(f64, f64)>) -> Result<Option<(f64, f64)>, PlotError> {
+        let Some((low, high)) = self.ends else {
+            return Ok(chosen);
+        };
+        let of = format!("ends of the axis {}", self.label);
+        drawable(&of, [low, high])?;
+        let refuse = |index, value, expected| {
+            let of = of.clone();
+            Err(PlotError::Number {
+                of,
+                index,
+                value,
+                expected,
+            })
+        };
+        if low >= high {
+            return refuse(1, high, "a number above the lower end");
+        }
+        if self.scale == Scale::Log && low <= 0.0 {
+            return refuse(0, low, "a positive number, since the axis is logarithmic");
+        }
+        Ok(Some((low, high)))
     }
 
     fn shown(&self, value: f64) -> f64 {
@@ -138,7 +180,7 @@ impl Axis {
 }
 
 /// The title and the two axes of a picture.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Labels {
     title: String,
     x: Axis,
@@ -184,6 +226,11 @@ pub enum PlotError {
         /// The one it has.
         got: usize,
     },
+    /// The picture cannot be written as a PNG.
+    Encoding {
+        /// What the encoder says.
+        reason: String,
+    },
 }
 
 impl fmt::Display for PlotError {
@@ -197,6 +244,7 @@ impl fmt::Display for PlotError {
                 expected,
             } => write!(f, "{of}, number {index}: expected {expected}, got {value}"),
             Self::Length { of, expected, got } => write!(f, "{of}: expected {expected}, got {got}"),
+            Self::Encoding { reason } => write!(f, "no PNG: {reason}"),
         }
     }
 }

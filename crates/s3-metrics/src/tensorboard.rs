@@ -13,7 +13,7 @@
 //! ```text
 //! Event          wall_time f64 [1], step i64 [2], file_version string [3], summary [5]
 //! Summary        value [1], repeated:  tag string [1], simple_value f32 [2], image [4], histo [5]
-//! Image          height [1], width [2], colorspace [3] (1 grey, 3 RGB), encoded PNG [4]
+//! Image          height [1], width [2], colorspace [3] (1 grey, 3 RGB, 4 RGBA), encoded PNG [4]
 //! HistogramProto min, max, num, sum, sum_squares f64 [1..5], bucket_limit [6], bucket [7] packed
 //! ```
 //!
@@ -128,7 +128,7 @@ impl<W: Write> EventWriter<W> {
         })
     }
 
-    /// A PNG at a step, given with its size in pixels and its count of channels (1 or 3).
+    /// A PNG at a step, given with its size in pixels and its count of channels (1, 3, or 4 with opacity).
     ///
     /// # Errors
     /// Those of `out`, and [`io::ErrorKind::InvalidInput`] where `png` does not start as a PNG does.

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `run` | the folder below the folder of runs: experiment, hash of the configuration, seed |
 //! | `experiment`, `method`, `model`, `seed`, `epochs`, `batch_size`, `dtype`, `data` | of the configuration |
+//! | `lr`, `alpha` | of the configuration: the schedules of the learning rate and of the penalty's coefficient |
 //! | `bits`, `operation`, `summary` | the method's width, the kernel operation of its layers as the paper's tables have it, one line |
 //! | `init_from` | the run whose weights it started from, or `null` |
 //! | `test_top1` | after each epoch, a share of 1 |
@@ -74,6 +75,8 @@ pub fn record(folder: &Path) -> Result<Value> {
         "epochs": config.epochs,
         "batch_size": config.batch_size,
         "dtype": config.dtype,
+        "lr": config.lr,
+        "alpha": config.alpha,
         "data": manifest["data"],
         "bits": bits.map_or_else(|| json!(entry.bits.first()), |b| json!(b)),
         "operation": operation,

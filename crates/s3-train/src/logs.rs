@@ -16,11 +16,16 @@
 //! | --- | --- | --- |
 //! | `lr`, `alpha`, `zeros` | scalar | at the end of the epoch; zero weights are a share |
 //! | `train/loss`, `train/top1`, `test/loss`, `test/top1` | scalar | of the epoch, shares of 1 |
-//! | `wsvr/LAYER`, `wlvr/LAYER` | scalar | of the snapshot |
+//! | `wsvr/LAYER`, `wsvr_with_zero/LAYER`, `wsvr_latent/LAYER`, `wlvr/LAYER` | scalar | of the snapshot |
 //! | `latents/LAYER/LATENT` | histogram | of the latent's values, from its density |
+//! | `dynamics/wsvr`, `dynamics/wsvr_latent`, `dynamics/wlvr` | image | all layers over the epochs, at the last one |
+//! | `answers/..` | image | confusion matrix, first filters, misclassified images, at the last epoch; where given |
 
+use crate::report::pictures::{MEASURES, measure};
+use crate::report::{Answers, Bitmap};
 use crate::run::RunFolder;
 use anyhow::{Context, Result};
+use s3_metrics::plot::Style;
 use s3_metrics::record::{DynamicsRecord, EpochRecord, TimingRecord, read_whole_lines};
 use s3_metrics::tensorboard::EventWriter;
 use std::fmt::Write as _;
@@ -134,11 +139,12 @@ impl Logs {
         ]
     }
 
-    /// The events as `(file name, bytes)`. A latent without a finite value has no histogram.
+    /// The events as `(file name, bytes)`, with the pictures of `answers` where there are some. A latent without
+    /// a finite value has no histogram, and what cannot be drawn no image.
     ///
     /// # Errors
     /// None that records can meet.
-    pub fn tensorboard(&self) -> Result<(&'static str, Vec<u8>)> {
+    pub fn tensorboard(&self, answers: Option<&Answers>) -> Result<(&'static str, Vec<u8>)> {
         let mut bytes = Vec::new();
         let mut events = EventWriter::new(&mut bytes, self.began_unix)?;
         for e in &self.epochs {
@@ -159,7 +165,12 @@ impl Logs {
         }
         for d in &self.dynamics {
             let (time, step) = (self.time(d.epoch), i64::from(d.epoch));
-            for (of, value) in [("wsvr", d.wsvr), ("wlvr", Some(d.wlvr))] {
+            for (of, value) in [
+                ("wsvr", d.wsvr),
+                ("wsvr_with_zero", d.wsvr_with_zero),
+                ("wsvr_latent", d.wsvr_latent),
+                ("wlvr", Some(d.wlvr)),
+            ] {
                 if let Some(value) = value {
                     events.scalar(time, step, &format!("{of}/{}", d.layer), value)?;
                 }
@@ -168,6 +179,21 @@ impl Logs {
                 let tag = format!("latents/{}/{}", d.layer, l.name);
                 events.histogram(time, step, &tag, &l.density)?;
             }
+        }
+        let last = self.epochs.last().map_or(0, |e| e.epoch);
+        let (time, step) = (self.time(last), i64::from(last));
+        let style = Style::default();
+        let measures = MEASURES.iter().filter_map(|&(of, _)| {
+            let picture = measure(&self.dynamics, of, &style).ok()?;
+            Bitmap::of(&format!("dynamics/{}", of.key()), &picture)
+        });
+        let answers = answers.map(Answers::bitmaps).unwrap_or_default();
+        let answers = answers.into_iter().map(|b| Bitmap {
+            name: format!("answers/{}", b.name),
+            ..b
+        });
+        for image in measures.chain(answers) {
+            events.image(time, step, &image.name, image.shape, &image.png)?;
         }
         Ok(("events.out.tfevents.s3", bytes))
     }

@@ -176,6 +176,7 @@ tags = events.Tags()
 print(json.dumps({
     'scalars': len(tags['scalars']),
     'histograms': len(tags['histograms']),
+    'images': sorted(tags['images']),
     'snapshots': [len(events.Histograms(tag)) for tag in tags['histograms']],
     'top1': [[event.step, event.value] for event in events.Scalars('test/top1')],
 }))
@@ -184,7 +185,7 @@ print(json.dumps({
 fn tensorboard_reads_the_events(bench: &Bench, run: &Path) {
     let name = run.display().to_string();
     let write = || {
-        succeed(&mut bench.s3(&["logs", &name, "--tensorboard"]));
+        succeed(&mut bench.s3(&["logs", &name, "--tensorboard", "--answers"]));
         std::fs::read(run.join("tensorboard/events.out.tfevents.s3")).expect("the events")
     };
     assert!(write() == write(), "two event files of a folder differ");
@@ -206,8 +207,26 @@ fn tensorboard_reads_the_events(bench: &Bench, run: &Path) {
     assert_eq!(read["top1"], serde_json::json!(top1.collect::<Vec<_>>()));
     let layers: Vec<_> = dynamics.iter().filter(|d| d.epoch == 0).collect();
     let latents: usize = layers.iter().map(|d| d.latents.len()).sum();
-    assert_eq!(read["scalars"], 7 + 2 * layers.len());
+    // Only discrete layers have a sign latent, and only those between the ends are discrete.
+    let with_sign = |d: &&&DynamicsRecord| d.latents.iter().any(|l| l.name == "w_sign");
+    let discrete = layers.iter().filter(with_sign).count();
+    assert_eq!(read["scalars"], 7 + 3 * layers.len() + discrete);
     assert_eq!(read["histograms"], latents);
+    let images = read["images"].as_array().expect("tags");
+    for tag in [
+        "answers/confusion",
+        "answers/filters",
+        "dynamics/wlvr",
+        "dynamics/wsvr",
+        "dynamics/wsvr_latent",
+    ] {
+        assert!(images.contains(&tag.into()), "{tag}: {images:?}");
+    }
+    let wrong = |tag: &&serde_json::Value| {
+        tag.as_str()
+            .is_some_and(|t| t.starts_with("answers/wrong/"))
+    };
+    assert!(images.iter().filter(wrong).count() > 0, "{images:?}");
     assert_eq!(read["snapshots"], serde_json::json!(vec![4; latents]));
 }
 

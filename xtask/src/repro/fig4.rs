@@ -4,7 +4,8 @@
 use serde_json::Value;
 
 use super::page::{
-    Page, Runs, layer_curves, mean, mean_curve, points, quantized, spread, spread_of, zeros,
+    Page, Runs, layer_curves, mean, mean_curve, points, quantized, share_axis, spread, spread_of,
+    zeros,
 };
 use super::plan::{Plan, Row};
 
@@ -42,7 +43,7 @@ start it, and S3 from a narrow start.
   precision all three are the same.
 - *WLVR*: the share of weights within 3 % of the layer's largest; of a discrete layer the share that is 0.
 - Tables give the mean over the quantized layers (all but the first and the last) and over the seeds; every curve is one
-  layer of the first seed, pale at the front of the network and dark at its end. Two pictures side by side have axes of their own.
+  layer of the first seed, pale at the front of the network and dark at its end. Pictures side by side have the same axes.
 - A WSVR over fewer epochs than the paper's 10 is smaller than the paper's: compare shapes and rows, not sizes.
 
 What the paper says of its Figure 4 (section 5.2), of networks over 91 %:
@@ -289,6 +290,7 @@ fn pictures(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
                 drawn.push(layer_curves(&file, row.name, &label, &curves));
             }
         }
+        share_axis(&mut drawn);
         page.pictures(plan, &format!("{label} of every quantized layer"), drawn);
     }
 }

@@ -143,6 +143,19 @@ pub(super) fn layer_curves(
     })
 }
 
+/// Pictures of [`layer_curves`] side by side get the same y axis, from 0 to just above the highest point of all.
+pub(super) fn share_axis(pictures: &mut [Value]) {
+    let curves = pictures.iter().filter_map(|p| p["curves"].as_array());
+    let points = curves.flatten().filter_map(|c| c["points"].as_array());
+    let heights = points.flatten().filter_map(|point| point[1].as_f64());
+    let highest = heights.fold(0.0, f64::max);
+    if highest > 0.0 {
+        for picture in pictures {
+            picture["y"]["ends"] = json!([0.0, 1.04 * highest]);
+        }
+    }
+}
+
 /// One curve a row with the band of its seeds: `key` of the records after each epoch.
 pub(super) fn seed_bands(file: &str, label: [&str; 2], key: &str, runs: &Runs<'_>) -> Value {
     let mut sets = Vec::new();
@@ -223,9 +236,41 @@ impl<'a> Runs<'a> {
         let full = full.join(", ");
         let settings = settings.join("; ");
         format!(
-            "{settings}. {} epochs; the full budget has {full}.\n",
-            self.epochs
+            "{settings}. {} epochs; the full budget has {full}.{}\n",
+            self.epochs,
+            self.rates()
         )
+    }
+
+    /// The learning rates, with their rows where these differ; records older than that say none.
+    fn rates(&self) -> String {
+        let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+        for row in self.rows {
+            let Some(r) = self.of(row).into_iter().find(|r| r["lr"].is_object()) else {
+                continue;
+            };
+            let (lr, cycles) = (&r["lr"], r["lr"]["cycles"].as_u64().unwrap_or(1));
+            let again = match cycles {
+                1 => String::new(),
+                n => format!(", {n} times"),
+            };
+            let shape = lr["schedule"].as_str().unwrap_or("?");
+            let rate = format!("{} ({shape}{again})", lr["start"]);
+            match groups.iter_mut().find(|(known, _)| *known == rate) {
+                Some((_, rows)) => rows.push(row.name),
+                None => groups.push((rate, vec![row.name])),
+            }
+        }
+        match &groups[..] {
+            [] => String::new(),
+            [(rate, _)] => format!(" Learning rate: {rate}."),
+            many => {
+                let each = many
+                    .iter()
+                    .map(|(rate, rows)| format!("{rate}: {}", rows.join(", ")));
+                format!(" Learning rates: {}.", each.collect::<Vec<_>>().join("; "))
+            }
+        }
     }
 
     /// What may be said about the accuracy of two rows, as a clause; a run that diverged is worse than any that did not.
@@ -476,6 +521,51 @@ mod tests {
             "A, which diverged in 3 of 3 seeds, against B 78.83 % (78.00 .. 79.50): A is worse in every seed"
         );
         assert!(say(&[], 0, &low).starts_with("A (not run yet) against B"));
+    }
+
+    #[test]
+    fn learning_rates_are_named_with_their_rows_where_they_differ() {
+        let record = |row: &str, start: f64, cycles: u32| {
+            let lr = json!({"schedule": "cosine", "start": start, "cycles": cycles});
+            json!({"row": row, "seed": 1, "epochs": 4, "lr": lr})
+        };
+        let rows = [Row::of("a"), Row::of("b"), Row::of("c")];
+        let say = |records: &[Value]| {
+            let records = records.iter().collect();
+            let rows = &rows;
+            Runs {
+                rows,
+                records,
+                epochs: 4,
+            }
+            .rates()
+        };
+        assert_eq!(say(&[json!({"row": "a", "seed": 1})]), "");
+        let all = [
+            record("a", 0.1, 1),
+            record("b", 0.1, 1),
+            record("c", 0.01, 4),
+        ];
+        assert_eq!(say(&all[..2]), " Learning rate: 0.1 (cosine).");
+        assert_eq!(
+            say(&all),
+            " Learning rates: 0.1 (cosine): a, b; 0.01 (cosine, 4 times): c."
+        );
+    }
+
+    #[test]
+    fn pictures_side_by_side_share_their_axis() {
+        let curve = |y: f64| [("conv1".to_owned(), vec![(0.0, 0.0), (1.0, y)])];
+        let picture = |y: f64| layer_curves("a", "a", "WSVR", &curve(y));
+        let mut pictures = [picture(0.25), picture(0.5)];
+        share_axis(&mut pictures);
+        for picture in &pictures {
+            assert_eq!(picture["y"]["ends"], json!([0.0, 0.52]));
+        }
+        // Where all is 0 there is nothing to share.
+        let mut flat = [picture(0.0)];
+        share_axis(&mut flat);
+        assert_eq!(flat, [picture(0.0)]);
     }
 
     #[test]

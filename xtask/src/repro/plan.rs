@@ -41,7 +41,7 @@ pub(crate) struct Options {
     /// Folder in which run folders are made
     #[arg(long, default_value = "runs")]
     pub(super) out: PathBuf,
-    /// Trains nothing: fails where the page is not what the records say
+    /// Trains nothing: fails where the page or a picture of it is not what the records say
     #[arg(long)]
     check: bool,
     /// Trains nothing: writes the page and its pictures again from the records
@@ -211,6 +211,34 @@ impl Plan {
         text.lines().enumerate().map(line).collect()
     }
 
+    /// Whether this `s3` draws the page's pictures as they are, to the byte.
+    ///
+    /// # Errors
+    /// The first picture that is another one.
+    pub(super) fn check_pictures(&self, s3: &Trainer<'_>) -> Result<()> {
+        let page = (self.page)(self, &self.records(None)?);
+        if page.pictures.is_empty() {
+            return Ok(());
+        }
+        let drawn = tempfile::tempdir().context("a temporary folder")?;
+        s3.draw(&page.pictures, drawn.path())?;
+        for file in page.files() {
+            let path = Self::folder(None).join(self.name).join(&file);
+            let read = |path: &Path| {
+                std::fs::read(path).with_context(|| format!("reading {}", path.display()))
+            };
+            if read(&path)? != read(&drawn.path().join(&file))? {
+                bail!(
+                    "{}: not what {}.jsonl says: cargo xtask repro {} --redraw writes it",
+                    path.display(),
+                    self.name,
+                    self.name
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// # Errors
     /// A page that is not what the records say, or a picture of it that is missing.
     pub(super) fn check(&self) -> Result<()> {
@@ -278,6 +306,7 @@ impl Plan {
     pub(super) fn run(&self, options: &Options) -> Result<ExitCode> {
         if options.check {
             self.check()?;
+            self.check_pictures(&Trainer::new(options)?)?;
             return Ok(ExitCode::SUCCESS);
         }
         let jobs = self.jobs(options)?;

@@ -1,4 +1,4 @@
-//! From plots to the text of an SVG: size, fonts, theme, the legend below, stable ids.
+//! From plots to a picture: size, fonts, theme, the legend below, and its text as an SVG with stable ids.
 //!
 //! kuva lays out the axes and draws the data. Three things are ours. The legend stands below the
 //! picture in rows, since one at the right leaves half of 360 pixels to the data. The root element
@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use kuva::backend::raster::RasterBackend;
 use kuva::backend::svg::SvgBackend;
 use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
@@ -15,7 +16,7 @@ use kuva::render::render::{Primitive, Scene, TextAnchor, render_multiple};
 use kuva::render::theme;
 
 use super::colour::{Rgb, hex};
-use super::{Labels, Scale, Style, Theme};
+use super::{Labels, PlotError, Scale, Style, Theme};
 
 pub(super) const TITLE: u32 = 13;
 pub(super) const LABEL: u32 = 12;
@@ -26,6 +27,8 @@ const ROW: f64 = 17.0;
 const SWATCH: f64 = 14.0;
 const MARGIN: f64 = 10.0;
 const GAP: f64 = 12.0;
+/// Four digits and what keeps them apart.
+const ROOM_OF_A_TICK: f64 = 36.0;
 pub(super) const FONTS: &str = "DejaVu Sans, Verdana, Liberation Sans, Arial, sans-serif";
 
 /// One entry of the legend.
@@ -55,7 +58,11 @@ pub(super) fn draw(
     ends: Ends,
     legend: &[Entry],
     style: &Style,
-) -> String {
+) -> Result<Picture, PlotError> {
+    let ends = Ends {
+        x: labels.x.ends_or(ends.x)?,
+        y: labels.y.ends_or(ends.y)?,
+    };
     let mut layout = Layout::auto_from_plots(&plots)
         .with_width(f64::from(style.width))
         .with_height(f64::from(style.height))
@@ -75,7 +82,7 @@ pub(super) fn draw(
     if labels.x.scale == Scale::Log {
         layout = layout
             .with_log_x()
-            .with_x_tick_format(decades(ends.x.unwrap_or((1.0, 1.0))));
+            .with_x_tick_format(decades(ends.x.unwrap_or((1.0, 1.0)), style.width));
     }
     if let Some((low, high)) = ends.x {
         layout = layout.with_x_axis_min(low).with_x_axis_max(high);
@@ -85,7 +92,7 @@ pub(super) fn draw(
     }
     let mut scene = render_multiple(plots, layout);
     add_legend(&mut scene, legend, style);
-    finish(&scene, &labels.title)
+    Ok(finish(scene, &labels.title))
 }
 
 /// An empty picture for what has no axes.
@@ -97,31 +104,84 @@ pub(super) fn blank(width: f64, height: f64, theme: Theme) -> Scene {
     scene
 }
 
-/// The text of a picture.
-pub(super) fn finish(scene: &Scene, title: &str) -> String {
-    let mut svg = SvgBackend::new().render_scene(scene);
-    let viewport = format!(
-        "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\"",
-        scene.width,
-        scene.height,
-        escaped(title)
-    );
-    svg.replace_range(.."<svg".len(), &viewport);
-    // One clip path a picture; a label that looks like its id would be renamed with it.
-    const ID: &str = "kuva-clip-";
-    let Some(start) = svg.find(ID) else {
-        return svg;
-    };
-    let digits = svg[start + ID.len()..]
-        .bytes()
-        .take_while(u8::is_ascii_digit);
-    let id = svg[start..start + ID.len() + digits.count()].to_owned();
-    let anonymous = svg
-        .replace(&format!("{id}\""), "\"")
-        .replace(&format!("{id})"), ")");
-    let stable = format!("clip-{:016x}", fnv1a(anonymous.as_bytes()));
-    svg.replace(&format!("\"{id}\""), &format!("\"{stable}\""))
-        .replace(&format!("#{id})"), &format!("#{stable})"))
+pub(super) fn finish(scene: Scene, title: &str) -> Picture {
+    Picture {
+        scene,
+        title: title.to_owned(),
+    }
+}
+
+/// A drawn picture.
+///
+/// ```
+/// use s3_metrics::plot::{Style, confusion};
+/// let picture = confusion(&["cat", "dog"], &[3, 1, 0, 4], "", &Style::default())?;
+/// assert!(picture.to_svg().starts_with("<svg "));
+/// assert!(picture.to_png(2.0)?.starts_with(b"\x89PNG"));
+/// # Ok::<(), s3_metrics::plot::PlotError>(())
+/// ```
+#[derive(Debug)]
+pub struct Picture {
+    scene: Scene,
+    title: String,
+}
+
+/// Pixels of a PNG for each unit of the SVG.
+const SCALES: std::ops::RangeInclusive<f32> = 0.25..=16.0;
+
+impl Picture {
+    /// The text of an SVG with a `viewBox`; equal data gives equal bytes.
+    pub fn to_svg(&self) -> String {
+        let scene = &self.scene;
+        let mut svg = SvgBackend::new().render_scene(scene);
+        let viewport = format!(
+            "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\"",
+            scene.width,
+            scene.height,
+            escaped(&self.title)
+        );
+        svg.replace_range(.."<svg".len(), &viewport);
+        // One clip path a picture; a label that looks like its id would be renamed with it.
+        const ID: &str = "kuva-clip-";
+        let Some(start) = svg.find(ID) else {
+            return svg;
+        };
+        let digits = svg[start + ID.len()..]
+            .bytes()
+            .take_while(u8::is_ascii_digit);
+        let id = svg[start..start + ID.len() + digits.count()].to_owned();
+        let anonymous = svg
+            .replace(&format!("{id}\""), "\"")
+            .replace(&format!("{id})"), ")");
+        let stable = format!("clip-{:016x}", fnv1a(anonymous.as_bytes()));
+        svg.replace(&format!("\"{id}\""), &format!("\"{stable}\""))
+            .replace(&format!("#{id})"), &format!("#{stable})"))
+    }
+
+    /// The bytes of a PNG with `scale` pixels for each unit of the SVG: 2.0 is for screens and 4.0 for
+    /// print. Its letters are those of DejaVu Sans, which comes with the crate; equal data gives equal bytes.
+    ///
+    /// # Errors
+    /// [`PlotError`] for a scale that is not in 0.25 to 16.
+    pub fn to_png(&self, scale: f32) -> Result<Vec<u8>, PlotError> {
+        if !SCALES.contains(&scale) {
+            return Err(PlotError::Number {
+                of: "scale of a PNG".to_owned(),
+                index: 0,
+                value: f64::from(scale),
+                expected: "0.25 to 16",
+            });
+        }
+        let backend = RasterBackend::new().with_scale(scale);
+        backend
+            .render_scene(&self.scene)
+            .map_err(|reason| PlotError::Encoding { reason })
+    }
+
+    /// Width and height of a PNG of this scale, in pixels.
+    pub fn pixels(&self, scale: f32) -> [u32; 2] {
+        [self.scene.width, self.scene.height].map(|side| (side as f32 * scale).ceil() as u32)
+    }
 }
 
 pub(super) fn text(
@@ -260,15 +320,17 @@ fn theme_of(theme: Theme) -> theme::Theme {
     }
 }
 
-/// Names the ticks of a logarithmic axis: 1, 2, 5 within a decade, 1 and 5 within two, else 1.
-fn decades((low, high): (f64, f64)) -> TickFormat {
-    let span = (high / low).log10();
+/// Names the ticks of a logarithmic axis: 1, 2, 5 of each decade where there is room, else 1 alone.
+fn decades((low, high): (f64, f64), width: u32) -> TickFormat {
+    // The data has about 0.8 of the width; 5 and 10 stand 0.3 of a decade apart.
+    let apart = 0.3 * 0.8 * f64::from(width) / (high / low).log10();
+    let all = apart >= ROOM_OF_A_TICK;
     TickFormat::Custom(Arc::new(move |tick: f64| {
         let leading = tick / 10f64.powf((tick.log10() + 1e-9).floor());
         let shown = match leading.round() as i32 {
             1 => true,
-            5 => span < 2.2,
-            _ => span < 1.2,
+            2 | 5 => all,
+            _ => false,
         };
         if shown {
             format!("{tick}")

@@ -8,7 +8,7 @@ use kuva::render::plots::Plot;
 
 use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::{self, Rgb, blend, hex};
-use super::{Labels, PlotError, Style, drawable, missing};
+use super::{Labels, Picture, PlotError, Style, drawable, missing};
 use crate::density::Density;
 
 /// The faintest layer: this share of the full colour.
@@ -59,7 +59,11 @@ impl Runs {
 ///
 /// # Errors
 /// [`PlotError`] without a curve, for a curve without a point, and for a number that is not finite.
-pub fn layer_curves(layers: &[Curve], labels: &Labels, style: &Style) -> Result<String, PlotError> {
+pub fn layer_curves(
+    layers: &[Curve],
+    labels: &Labels,
+    style: &Style,
+) -> Result<Picture, PlotError> {
     if layers.is_empty() {
         return Err(missing("layer"));
     }
@@ -96,7 +100,7 @@ pub fn layer_curves(layers: &[Curve], labels: &Labels, style: &Style) -> Result<
         x: None,
         y: zeros.then_some((0.0, 1.0)),
     };
-    Ok(canvas::draw(plots, labels, ends, &legend, style))
+    canvas::draw(plots, labels, ends, &legend, style)
 }
 
 /// A mean curve for each set of runs and, behind it, the band from the least to the largest seed.
@@ -111,7 +115,7 @@ pub fn layer_curves(layers: &[Curve], labels: &Labels, style: &Style) -> Result<
 /// # Errors
 /// [`PlotError`] without a set, for a set without a run, a run without a point, and for a number
 /// that is not finite.
-pub fn seed_bands(sets: &[Runs], labels: &Labels, style: &Style) -> Result<String, PlotError> {
+pub fn seed_bands(sets: &[Runs], labels: &Labels, style: &Style) -> Result<Picture, PlotError> {
     if sets.is_empty() {
         return Err(missing("set of runs"));
     }
@@ -137,7 +141,7 @@ pub fn seed_bands(sets: &[Runs], labels: &Labels, style: &Style) -> Result<Strin
         });
     }
     bands.append(&mut lines);
-    Ok(canvas::draw(bands, labels, Ends::default(), &legend, style))
+    canvas::draw(bands, labels, Ends::default(), &legend, style)
 }
 
 /// The densities of weights or latents as filled polygons (the paper's Figure 2).
@@ -151,7 +155,7 @@ pub fn seed_bands(sets: &[Runs], labels: &Labels, style: &Style) -> Result<Strin
 /// use s3_metrics::plot::{Axis, Labels, Style, densities};
 /// let ternary = Density::relative(&[-1.0, 0.0, 1.0], 21)?;
 /// let labels = Labels::new("", Axis::plain("w / max|w|"), Axis::plain("density"));
-/// let svg = densities(&[("layer1.0.conv1", &ternary)], &labels, &Style::default())?;
+/// let svg = densities(&[("layer1.0.conv1", &ternary)], &labels, &Style::default())?.to_svg();
 /// assert!(svg.contains("w / max|w|"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -159,7 +163,7 @@ pub fn densities(
     of: &[(&str, &Density)],
     labels: &Labels,
     style: &Style,
-) -> Result<String, PlotError> {
+) -> Result<Picture, PlotError> {
     if of.is_empty() {
         return Err(missing("density"));
     }
@@ -194,7 +198,7 @@ pub fn densities(
         x: Some((low, high)),
         y: None,
     };
-    Ok(canvas::draw(areas, labels, ends, &legend, style))
+    canvas::draw(areas, labels, ends, &legend, style)
 }
 
 struct Spread {

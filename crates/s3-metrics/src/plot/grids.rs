@@ -4,7 +4,7 @@ use kuva::render::render::{Primitive, TextAnchor};
 
 use super::canvas::{self, LABEL, SMALL, TITLE, cut, rectangle, text, width_of};
 use super::colour::{Rgb, blend, readable_on};
-use super::{PlotError, Style, drawable, missing};
+use super::{Picture, PlotError, Style, drawable, missing};
 
 const MARGIN: f64 = 10.0;
 const TITLE_HEIGHT: f64 = 26.0;
@@ -25,7 +25,7 @@ const TITLE_HEIGHT: f64 = 26.0;
 ///
 /// ```
 /// use s3_metrics::plot::{Style, confusion};
-/// let svg = confusion(&["cat", "dog"], &[3, 1, 0, 4], "", &Style::default())?;
+/// let svg = confusion(&["cat", "dog"], &[3, 1, 0, 4], "", &Style::default())?.to_svg();
 /// assert!(svg.contains(">75<") && svg.contains(">100<"));
 /// # Ok::<(), s3_metrics::plot::PlotError>(())
 /// ```
@@ -34,7 +34,7 @@ pub fn confusion(
     counts: &[u64],
     title: &str,
     style: &Style,
-) -> Result<String, PlotError> {
+) -> Result<Picture, PlotError> {
     if classes.is_empty() {
         return Err(missing("class"));
     }
@@ -123,7 +123,7 @@ pub fn confusion(
     scene
         .elements
         .push(turned("true class", place, LABEL, TextAnchor::Middle, ink));
-    Ok(canvas::finish(&scene, title))
+    Ok(canvas::finish(scene, title))
 }
 
 /// The filters of a first layer as small images, in rows, in the order of the output channels.
@@ -146,7 +146,7 @@ pub fn confusion(
 ///
 /// ```
 /// use s3_metrics::plot::{Style, filters};
-/// let svg = filters(&[1.0, 0.0, -1.0], [1, 3, 1, 1], "conv1", &Style::default())?;
+/// let svg = filters(&[1.0, 0.0, -1.0], [1, 3, 1, 1], "conv1", &Style::default())?.to_svg();
 /// assert!(svg.contains("#ff8000"));
 /// # Ok::<(), s3_metrics::plot::PlotError>(())
 /// ```
@@ -155,7 +155,7 @@ pub fn filters(
     shape: [usize; 4],
     title: &str,
     style: &Style,
-) -> Result<String, PlotError> {
+) -> Result<Picture, PlotError> {
     const MOST: usize = 16_384;
     let [count, channels, height, width] = shape;
     let expected = shape
@@ -241,7 +241,7 @@ pub fn filters(
     scene
         .elements
         .push(text(&unit, place, SMALL, TextAnchor::Start, ink));
-    Ok(canvas::finish(&scene, title))
+    Ok(canvas::finish(scene, title))
 }
 
 /// Three decimals, or two digits and an exponent where that would be nothing.

@@ -3,7 +3,7 @@
 use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::{Rgb, blend};
 use super::curves::{area, line};
-use super::{Axis, Labels, PlotError, Style, Theme, drawable, missing};
+use super::{Axis, Labels, Picture, PlotError, Style, Theme, drawable, missing};
 
 /// The weakest level beside zero: this share of the full colour.
 const WEAKEST: f64 = 0.3;
@@ -22,7 +22,7 @@ const WEAKEST: f64 = 0.3;
 /// ```
 /// use s3_metrics::plot::{Style, level_occupancy};
 /// let epochs = [(0, vec![(-1.0, 1), (1.0, 1)]), (10, vec![(-1.0, 1), (0.0, 2), (1.0, 1)])];
-/// let svg = level_occupancy(&epochs, "layer1.0.conv1", &Style::default())?;
+/// let svg = level_occupancy(&epochs, "layer1.0.conv1", &Style::default())?.to_svg();
 /// assert!(svg.contains("weights on a level (%)"));
 /// # Ok::<(), s3_metrics::plot::PlotError>(())
 /// ```
@@ -30,7 +30,7 @@ pub fn level_occupancy(
     snapshots: &[(u32, Vec<(f32, u64)>)],
     title: &str,
     style: &Style,
-) -> Result<String, PlotError> {
+) -> Result<Picture, PlotError> {
     if snapshots.len() < 2 {
         return Err(missing("second snapshot of the levels"));
     }
@@ -86,7 +86,7 @@ pub fn level_occupancy(
         )),
         y: Some((0.0, 100.0)),
     };
-    Ok(canvas::draw(plots, &labels, ends, &legend, style))
+    canvas::draw(plots, &labels, ends, &legend, style)
 }
 
 fn share_of(level: f32, counts: &[(f32, u64)]) -> f64 {

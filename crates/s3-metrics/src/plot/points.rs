@@ -5,7 +5,7 @@ use kuva::render::plots::Plot;
 
 use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::hex;
-use super::{Labels, PlotError, Scale, Style, drawable, missing};
+use super::{Labels, Picture, PlotError, Scale, Style, drawable, missing};
 
 /// A named point.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +40,7 @@ pub fn labelled_points(
     points: &[Point],
     labels: &Labels,
     style: &Style,
-) -> Result<String, PlotError> {
+) -> Result<Picture, PlotError> {
     if points.is_empty() {
         return Err(missing("point"));
     }
@@ -104,7 +104,7 @@ pub fn labelled_points(
         let (low, high) = extent(points.iter().map(x));
         ends.x = Some((low / 1.6, high * 1.6));
     }
-    Ok(canvas::draw(plots, labels, ends, &legend, style))
+    canvas::draw(plots, labels, ends, &legend, style)
 }
 
 fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {

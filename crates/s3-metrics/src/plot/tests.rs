@@ -9,7 +9,7 @@ fn labels() -> Labels {
 }
 
 /// One of each kind, from two numbers.
-fn every_kind(a: f64, b: f64, name: &str, style: &Style) -> Vec<Result<String, PlotError>> {
+fn every_kind(a: f64, b: f64, name: &str, style: &Style) -> Vec<Result<Picture, PlotError>> {
     let points = || vec![(a, b), (a + 1.0, b / 2.0), (a + 2.0, b)];
     let density = Density::over(&[0.25, 0.5], 0.0, 1.0, 4).expect("bins");
     let snapshots = [
@@ -29,15 +29,27 @@ fn every_kind(a: f64, b: f64, name: &str, style: &Style) -> Vec<Result<String, P
             &labels,
             style,
         ),
+        stacked_bars(
+            &[Bar::new(name, vec![a.abs(), b.abs() + 1.0])],
+            &[name, "b"],
+            &labels,
+            style,
+        ),
     ]
+}
+
+/// The texts of [`every_kind`].
+fn every_svg(a: f64, b: f64, name: &str, style: &Style) -> Vec<Result<String, PlotError>> {
+    let all = every_kind(a, b, name, style).into_iter();
+    all.map(|picture| Ok(picture?.to_svg())).collect()
 }
 
 #[test]
 fn equal_data_gives_equal_bytes_whatever_was_drawn_before() {
     let style = Style::new(Theme::Dark);
-    let first = every_kind(1.0, 2.0, "x", &style);
+    let first = every_svg(1.0, 2.0, "x", &style);
     assert!(first.iter().all(Result::is_ok), "{first:?}");
-    assert_eq!(first, every_kind(1.0, 2.0, "x", &style));
+    assert_eq!(first, every_svg(1.0, 2.0, "x", &style));
     assert!(first.iter().flatten().all(|svg| !svg.contains("kuva-clip")));
 }
 
@@ -49,7 +61,7 @@ fn names_are_escaped_and_hold_no_control_characters() {
         "kuva-clip-0\")",
         "",
     ] {
-        for svg in every_kind(1.0, 2.0, name, &Style::default()) {
+        for svg in every_svg(1.0, 2.0, name, &Style::default()) {
             let svg = svg.expect("a picture");
             assert!(!svg.contains("<script") && !svg.chars().any(|c| c.is_control()));
             assert_eq!(svg.matches('<').count(), svg.matches('>').count(), "{svg}");
@@ -66,7 +78,7 @@ fn numbers_that_are_not_finite_are_named() {
     for bad in [f64::NAN, f64::INFINITY, 1e30] {
         let all = every_kind(bad, 1.0, "x", &Style::default());
         // The density and the confusion matrix do not hold the number.
-        assert_eq!(all.iter().filter(|svg| svg.is_err()).count(), 5, "{bad}");
+        assert_eq!(all.iter().filter(|svg| svg.is_err()).count(), 6, "{bad}");
     }
 }
 
@@ -74,7 +86,7 @@ fn numbers_that_are_not_finite_are_named() {
 fn nothing_to_draw_is_an_error_that_says_what_is_missing() {
     let style = Style::default();
     let empty = Density::over(&[], 0.0, 1.0, 4).expect("bins");
-    let text = |picture: Result<String, PlotError>| picture.expect_err("nothing").to_string();
+    let text = |picture: Result<Picture, PlotError>| picture.expect_err("nothing").to_string();
     let no_point = [Curve::new("fc", vec![])];
     let no_run = [Runs::new("S3", vec![])];
     let no_weight = [(0, vec![(1.0, 1)]), (7, vec![])];
@@ -106,6 +118,11 @@ fn nothing_to_draw_is_an_error_that_says_what_is_missing() {
             "weight in filters of shape [0, 3, 1, 1]",
         ),
         (labelled_points(&[], &labels(), &style), "point"),
+        (stacked_bars(&[], &["a"], &labels(), &style), "bar"),
+        (
+            stacked_bars(&[Bar::new("a", vec![0.0])], &["b"], &labels(), &style),
+            "part of a bar above 0",
+        ),
     ] {
         assert_eq!(text(picture), format!("nothing to draw: no {what}"));
     }
@@ -122,6 +139,57 @@ fn lengths_that_disagree_are_refused() {
     let zero = [Point::new("a", "g", 0.0, 1.0)];
     let error = labelled_points(&zero, &labels, &style).expect_err("log of 0");
     assert!(error.to_string().contains("a positive number"), "{error}");
+    let bars = [Bar::new("a", vec![1.0, -1.0])];
+    let error = stacked_bars(&bars, &["b", "c"], &labels, &style).expect_err("-1");
+    assert_eq!(
+        error.to_string(),
+        "parts of a, number 1: expected a number that is not negative, got -1"
+    );
+    assert!(stacked_bars(&bars, &["b"], &labels, &style).is_err());
+}
+
+#[test]
+fn axes_end_where_they_are_told_to() {
+    let curves = [Curve::new("fc", vec![(0.0, 0.01), (1.0, 0.02)])];
+    let draw = |y: Axis| {
+        let labels = Labels::new("", Axis::plain("epoch"), y);
+        layer_curves(&curves, &labels, &Style::default()).map(|picture| picture.to_svg())
+    };
+    let (free, tied) = (
+        Axis::percent("WSVR"),
+        Axis::percent("WSVR").between(0.0, 0.4),
+    );
+    let (free, tied) = (draw(free).expect("free"), draw(tied).expect("tied"));
+    assert!(!free.contains(">30<") && tied.contains(">30<"), "{tied}");
+    for (low, high, reason) in [
+        (
+            0.4,
+            0.4,
+            "number 1: expected a number above the lower end, got 40",
+        ),
+        (f64::NAN, 1.0, "number 0: expected a finite number"),
+    ] {
+        let error = draw(Axis::percent("WSVR").between(low, high)).expect_err(reason);
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn every_picture_is_a_png_of_its_size() {
+    for picture in every_kind(1.0, 2.0, "x", &Style::default()) {
+        let picture = picture.expect("a picture");
+        let png = picture.to_png(2.0).expect("a PNG");
+        assert_eq!(png, picture.to_png(2.0).expect("a PNG"));
+        // Signature, then the header's length, name, width and height.
+        assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
+        let side = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().expect("4 bytes"));
+        assert_eq!([side(16), side(20)], picture.pixels(2.0));
+        assert_eq!(side(16), 720);
+        for scale in [0.0, -1.0, 17.0, f32::NAN] {
+            let error = picture.to_png(scale).expect_err("no scale").to_string();
+            assert!(error.contains("expected 0.25 to 16"), "{error}");
+        }
+    }
 }
 
 #[test]
@@ -132,7 +200,8 @@ fn a_band_runs_from_the_least_to_the_largest_seed() {
             vec![(0.0, 0.1), (1.0, 0.2)],
             vec![(1.0, second), (0.0, 0.1)],
         ];
-        seed_bands(&[Runs::new("S3", seeds)], &labels(), &Style::default()).expect("a picture")
+        let drawn = seed_bands(&[Runs::new("S3", seeds)], &labels(), &Style::default());
+        drawn.expect("a picture").to_svg()
     };
     assert_ne!(runs(0.2), runs(0.4));
     assert!(runs(0.4).contains("S3 (n = 2)"));
@@ -142,7 +211,9 @@ fn a_band_runs_from_the_least_to_the_largest_seed() {
 fn the_picture_scales_and_says_what_it_is() {
     let style = Style::default().sized(1, 10_000);
     let curves = [Curve::new("fc", vec![(0.0, 0.5), (1.0, 0.25)])];
-    let svg = layer_curves(&curves, &labels(), &style).expect("a picture");
+    let svg = layer_curves(&curves, &labels(), &style)
+        .expect("a picture")
+        .to_svg();
     let start = "<svg viewBox=\"0 0 240 ";
     assert!(svg.starts_with(start), "{}", &svg[..80]);
     assert!(svg.contains("role=\"img\" aria-label=\"a title\""));
@@ -153,7 +224,7 @@ fn the_largest_the_smallest_and_equal_numbers_give_a_picture() {
     let numbers = [0.0, 1.0, -1.0, 1e-12, 1e9, 9e9, -9e9, f64::MIN_POSITIVE];
     for a in numbers {
         for b in [a, -a, 0.0, a + 1.0] {
-            for svg in every_kind(a, b, "x", &Style::default()) {
+            for svg in every_svg(a, b, "x", &Style::default()) {
                 let svg = svg.expect("a picture");
                 assert!(
                     !svg.contains("NaN") && !svg.contains("inf"),
@@ -173,7 +244,7 @@ proptest! {
         a in prop_oneof![Just(0.0), -1e9..1e9, -1e-9..1e-9],
         b in prop_oneof![Just(0.0), -1e9..1e9, -1e-9..1e-9],
     ) {
-        for svg in every_kind(a, b, "x", &Style::default()) {
+        for svg in every_svg(a, b, "x", &Style::default()) {
             let svg = svg.expect("a picture");
             prop_assert!(!svg.contains("NaN") && !svg.contains("inf"), "{}", svg);
         }

@@ -1,10 +1,12 @@
 //! The lines of run folders as CSV, or for TensorBoard.
 
+use super::data_dir;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use s3_train::config::Config;
 use s3_train::files::write_together;
 use s3_train::logs::Logs;
+use s3_train::report::answers;
 use s3_train::run::RunFolder;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ pub(crate) struct LogsArgs {
     runs: Vec<PathBuf>,
     #[command(flatten)]
     format: Format,
+    #[command(flatten)]
+    of: OfAnswers,
     /// Folder of the files, made where there is none; of several runs each gets a folder of its name below it
     /// [default: csv or tensorboard in the run's folder].
     #[arg(short, long, value_name = "DIR")]
@@ -28,9 +32,19 @@ struct Format {
     /// Tables: epochs.csv, dynamics.csv, latents.csv.
     #[arg(long)]
     csv: bool,
-    /// An event file: scalars, and histograms of the latents.
+    /// An event file: scalars, histograms of the latents, and pictures.
     #[arg(long)]
     tensorboard: bool,
+}
+
+#[derive(Args)]
+struct OfAnswers {
+    /// Adds the confusion matrix, misclassified images and filters, which need checkpoint and data.
+    #[arg(long, conflicts_with = "csv")]
+    answers: bool,
+    /// Folder of the data sets' files [default: $S3_DATA_DIR, else data].
+    #[arg(long, requires = "answers")]
+    data_dir: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &LogsArgs) -> Result<()> {
@@ -45,16 +59,21 @@ pub(crate) fn run(args: &LogsArgs) -> Result<()> {
             run.display(),
             folder.display()
         );
-        all.push((folder, Logs::read(run)?));
+        let data = data_dir(args.of.data_dir.as_ref());
+        let answers = match args.of.answers {
+            true => Some(answers(run, Some(&data))?),
+            false => None,
+        };
+        all.push((folder, Logs::read(run)?, answers));
     }
-    for (folder, logs) in all {
+    for (folder, logs, answers) in all {
         let shown = folder.display();
         let files: Vec<(&str, Vec<u8>)> = match args.format.csv {
             true => logs
                 .csv()
                 .map(|(name, text)| (name, text.into_bytes()))
                 .into(),
-            false => vec![logs.tensorboard()?],
+            false => vec![logs.tensorboard(answers.as_ref())?],
         };
         std::fs::create_dir_all(&folder).with_context(|| format!("creating {shown}"))?;
         let files: Vec<(PathBuf, Vec<u8>)> = files

@@ -1,4 +1,4 @@
-//! Pictures that a JSON file describes: names and numbers in, SVG files out.
+//! Pictures that a JSON file describes: names and numbers in, SVG and PNG files out.
 //!
 //! The file is a list of pictures. Each has a `file` (its name without an ending), a `kind`, and the fields
 //! of its kind; `title` and `size` (width and height in pixels) may be left out everywhere:
@@ -10,16 +10,17 @@
 //! | `densities` | `x`, `y`, `densities`: `[{"name", "density"}, ..]`, as records have them |
 //! | `labelled_points` | `x`, `y`, `points`: `[{"name", "group", "x", "y"}, ..]` |
 //! | `level_occupancy` | `levels`: `[[epoch, [[level, count], ..]], ..]` |
+//! | `stacked_bars` | `x`, `y`, `parts`: `["name", ..]`, `bars`: `[{"name", "parts": [size, ..]}, ..]` |
 //!
-//! `x` and `y` are axes, `{"label", "scale"}`; the scale is `plain`, `percent` (of shares of 1) or, for the x
-//! axis of `labelled_points` alone, `log`. What the pictures show is said in [`s3_metrics::plot`].
+//! `x` and `y` are axes, `{"label", "scale"}` and, where the data should not choose them, `"ends": [low, high]` in
+//! the unit of the data; the scale is `plain`, `percent` (of shares of 1) or, for the x axis of `labelled_points` alone, `log`. What the pictures show is said in [`s3_metrics::plot`].
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use s3_metrics::density::Density;
 use s3_metrics::plot::{
-    Axis, Curve, Labels, PlotError, Point, Runs, Style, Theme, densities, labelled_points,
-    layer_curves, level_occupancy, seed_bands,
+    Axis, Bar, Curve, Labels, Picture, PlotError, Point, Runs, Style, Theme, densities,
+    labelled_points, layer_curves, level_occupancy, seed_bands, stacked_bars,
 };
 use s3_train::files::write_together;
 use serde::Deserialize;
@@ -35,6 +36,42 @@ pub(crate) struct PlotArgs {
     /// Folder of the pictures, made where there is none: FILE.svg on light, FILE-dark.svg on dark.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Also as PNG, with SCALE pixels for each unit of the SVG; 4 is for print.
+    #[arg(long, value_name = "SCALE", num_args = 0..=1, default_missing_value = "2")]
+    png: Option<f32>,
+}
+
+/// Pixels of a PNG for each unit of its SVG, where nobody says.
+pub(super) const PNG_SCALE: f32 = 2.0;
+
+/// The files of a picture by their names: NAME.svg on light and NAME-dark.svg on dark, with a PNG beside each
+/// where a scale is given.
+pub(super) fn files_of(
+    name: &str,
+    pictures: &[Picture; 2],
+    png: Option<f32>,
+) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for (picture, theme) in pictures.iter().zip(["", "-dark"]) {
+        files.push((format!("{name}{theme}.svg"), picture.to_svg().into_bytes()));
+        if let Some(scale) = png {
+            files.push((format!("{name}{theme}.png"), picture.to_png(scale)?));
+        }
+    }
+    Ok(files)
+}
+
+/// Writes all files into a folder, made where there is none, or none; and says their names.
+pub(super) fn write_files(folder: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    let paths: Vec<PathBuf> = files.keys().map(|name| folder.join(name)).collect();
+    let bytes = files.values().map(Vec::as_slice);
+    let written: Vec<(&Path, &[u8])> = paths.iter().map(PathBuf::as_path).zip(bytes).collect();
+    write_together(&written)?;
+    for path in &paths {
+        say!("{}", path.display());
+    }
+    Ok(())
 }
 
 pub(crate) fn run(args: &PlotArgs) -> Result<()> {
@@ -45,31 +82,20 @@ pub(crate) fn run(args: &PlotArgs) -> Result<()> {
         bail!("{name}: expected a list of pictures")
     };
     // All are drawn before the first is written.
-    let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
+    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for (i, picture) in pictures.into_iter().enumerate() {
         let of = match picture.get("file").and_then(Value::as_str) {
             Some(file) => format!("{name}: picture {file}"),
             None => format!("{name}: picture number {}", i + 1),
         };
-        for (file, svg) in draw(picture).with_context(|| of.clone())? {
-            let path = args.out.join(file);
-            if let Some((path, _)) = files.get_key_value(&path) {
-                bail!("{of}: another picture is {} already", path.display())
+        for (file, bytes) in draw(picture, args.png).with_context(|| of.clone())? {
+            if files.contains_key(&file) {
+                bail!("{of}: another picture is {file} already")
             }
-            files.insert(path, svg);
+            files.insert(file, bytes);
         }
     }
-    let out = args.out.display();
-    std::fs::create_dir_all(&args.out).with_context(|| format!("creating {out}"))?;
-    let written: Vec<(&Path, &[u8])> = files
-        .iter()
-        .map(|(path, svg)| (path.as_path(), svg.as_bytes()))
-        .collect();
-    write_together(&written)?;
-    for path in files.keys() {
-        say!("{}", path.display());
-    }
-    Ok(())
+    write_files(&args.out, &files)
 }
 
 #[derive(Deserialize)]
@@ -80,6 +106,7 @@ enum Kind {
     Densities,
     LabelledPoints,
     LevelOccupancy,
+    StackedBars,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +122,8 @@ enum Scale {
 struct AxisSpec {
     label: String,
     scale: Scale,
+    #[serde(default)]
+    ends: Option<(f64, f64)>,
 }
 
 #[derive(Deserialize)]
@@ -127,11 +156,18 @@ struct PointSpec {
     y: f64,
 }
 
-/// Draws one picture in a style.
-type Drawing = Box<dyn Fn(&Style) -> Result<String, PlotError>>;
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BarSpec {
+    name: String,
+    parts: Vec<f64>,
+}
 
-/// The files of a picture: name and SVG, on light and on dark.
-fn draw(picture: Value) -> Result<[(String, String); 2]> {
+/// Draws one picture in a style.
+type Drawing = Box<dyn Fn(&Style) -> Result<Picture, PlotError>>;
+
+/// The files of a picture by their names.
+fn draw(picture: Value, png: Option<f32>) -> Result<Vec<(String, Vec<u8>)>> {
     let Value::Object(fields) = picture else {
         bail!("expected an object")
     };
@@ -143,7 +179,7 @@ fn draw(picture: Value) -> Result<[(String, String); 2]> {
     let title: Option<String> = fields.take_if_there("title")?;
     let title = title.unwrap_or_default();
     let size: Option<(u32, u32)> = fields.take_if_there("size")?;
-    let svg: Drawing = match kind {
+    let drawing: Drawing = match kind {
         Kind::LayerCurves => {
             let labels = fields.labels(&title, false)?;
             let curves: Vec<CurveSpec> = fields.take("curves")?;
@@ -184,16 +220,26 @@ fn draw(picture: Value) -> Result<[(String, String); 2]> {
             let levels: Vec<(u32, Vec<(f32, u64)>)> = fields.take("levels")?;
             Box::new(move |style| level_occupancy(&levels, &title, style))
         }
+        Kind::StackedBars => {
+            let labels = fields.labels(&title, false)?;
+            let parts: Vec<String> = fields.take("parts")?;
+            let bars: Vec<BarSpec> = fields.take("bars")?;
+            let bars: Vec<Bar> = bars
+                .into_iter()
+                .map(|b| Bar::new(&b.name, b.parts))
+                .collect();
+            Box::new(move |style| {
+                let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+                stacked_bars(&bars, &parts, &labels, style)
+            })
+        }
     };
     fields.none_left()?;
     let on = |theme| {
         let style = Style::new(theme);
-        svg(&size.map_or(style, |(width, height)| style.sized(width, height)))
+        drawing(&size.map_or(style, |(width, height)| style.sized(width, height)))
     };
-    Ok([
-        (format!("{file}.svg"), on(Theme::Light)?),
-        (format!("{file}-dark.svg"), on(Theme::Dark)?),
-    ])
+    files_of(&file, &[on(Theme::Light)?, on(Theme::Dark)?], png)
 }
 
 /// The fields of a picture that are not read yet.
@@ -224,13 +270,17 @@ impl Fields {
 
     fn labels(&mut self, title: &str, log_x: bool) -> Result<Labels> {
         let mut axis = |key: &str, log: bool| -> Result<Axis> {
-            let AxisSpec { label, scale } = self.take(key)?;
-            match scale {
-                Scale::Plain => Ok(Axis::plain(&label)),
-                Scale::Percent => Ok(Axis::percent(&label)),
-                Scale::Log if log => Ok(Axis::log(&label)),
+            let AxisSpec { label, scale, ends } = self.take(key)?;
+            let axis = match scale {
+                Scale::Plain => Axis::plain(&label),
+                Scale::Percent => Axis::percent(&label),
+                Scale::Log if log => Axis::log(&label),
                 Scale::Log => bail!("{key}.scale: log is for the x axis of labelled_points alone"),
-            }
+            };
+            Ok(match ends {
+                Some((low, high)) => axis.between(low, high),
+                None => axis,
+            })
         };
         Ok(Labels::new(title, axis("x", log_x)?, axis("y", false)?))
     }
@@ -251,12 +301,17 @@ mod tests {
         r#""x": {"label": "epoch", "scale": "plain"}, "y": {"label": "WSVR", "scale": "percent"}"#;
 
     fn plot(spec: &str) -> (Result<(), String>, Vec<String>) {
+        plot_as(spec, None)
+    }
+
+    fn plot_as(spec: &str, png: Option<f32>) -> (Result<(), String>, Vec<String>) {
         let dir = tempfile::tempdir().expect("a folder");
         let (file, out) = (dir.path().join("spec.json"), dir.path().join("new/folder"));
         std::fs::write(&file, spec).expect("spec.json");
         let args = PlotArgs {
             spec: file,
             out: out.clone(),
+            png,
         };
         let done = run(&args).map_err(|e| format!("{e:#}"));
         let names = std::fs::read_dir(out).into_iter().flatten();
@@ -294,19 +349,35 @@ mod tests {
                 "level_occupancy",
                 r#""levels": [[0, [[-1.0, 1], [1.0, 1]]], [10, [[-1.0, 1], [0.0, 2], [1.0, 1]]]]"#.to_string(),
             ),
+            (
+                "stacked_bars",
+                r#""x": {"label": "version", "scale": "plain"}, "y": {"label": "energy (µJ)", "scale": "plain", "ends": [0, 3]},
+                   "parts": ["operations", "memory"], "bars": [{"name": "int8", "parts": [1, 0.5]}]"#
+                    .to_string(),
+            ),
         ];
         let list: Vec<String> = kinds
             .iter()
             .map(|(kind, rest)| format!(r#"{{"file": "{kind}", "kind": "{kind}", {rest}}}"#))
             .collect();
-        let (done, names) = plot(&format!("[{}]", list.join(",")));
-        assert_eq!(done, Ok(()));
-        let mut expected: Vec<String> = kinds
-            .iter()
-            .flat_map(|(kind, _)| [format!("{kind}-dark.svg"), format!("{kind}.svg")])
-            .collect();
-        expected.sort();
-        assert_eq!(names, expected);
+        for (png, endings) in [
+            (None, &[".svg", "-dark.svg"][..]),
+            (Some(1.0), &[".svg", "-dark.svg", ".png", "-dark.png"]),
+        ] {
+            let (done, names) = plot_as(&format!("[{}]", list.join(",")), png);
+            assert_eq!(done, Ok(()));
+            let files = |(kind, _): &(&str, String)| {
+                let kind = kind.to_string();
+                endings.iter().map(move |ending| format!("{kind}{ending}"))
+            };
+            let mut expected: Vec<String> = kinds.iter().flat_map(files).collect();
+            expected.sort();
+            assert_eq!(names, expected);
+        }
+        let (done, names) = plot_as(&format!("[{}]", list.join(",")), Some(100.0));
+        let message = done.expect_err("too large a scale");
+        assert!(message.contains("scale of a PNG"), "{message}");
+        assert!(names.is_empty(), "{names:?}");
     }
 
     #[test]
@@ -341,6 +412,10 @@ mod tests {
             (
                 r#"{"file": "p", "kind": "layer_curves", "x": {"label": "x", "scale": "log"}}"#,
                 "picture p: x.scale: log is for the x axis of labelled_points alone",
+            ),
+            (
+                r#"{"file": "p", "kind": "layer_curves", "x": {"label": "x", "scale": "plain", "ends": [2, 1]}, "y": {"label": "y", "scale": "plain"}, "curves": [{"name": "c", "points": [[1, 2]]}]}"#,
+                "picture p: ends of the axis x, number 1: expected a number above the lower end, got 1",
             ),
             (
                 r#"{"file": "p", "kind": "layer_curves", "x": {"scale": "plain"}}"#,

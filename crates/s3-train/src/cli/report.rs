@@ -1,10 +1,12 @@
 //! One HTML page of a run, or of several beside each other.
 
 use super::data_dir;
+use super::plot::{PNG_SCALE, files_of, write_files};
 use anyhow::{Result, ensure};
 use clap::Args;
 use s3_train::files::write_atomically;
 use s3_train::report;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The page of a run in its folder.
@@ -18,6 +20,9 @@ pub(crate) struct ReportArgs {
     /// The page [default: report.html in the run's folder]; needed for several runs.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Also writes every picture of the page into this folder, on light and on dark, as SVG and as PNG.
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
     /// Leaves out the confusion matrix, misclassified images and filters, which need checkpoint and data.
     #[arg(long)]
     no_answers: bool,
@@ -36,22 +41,37 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
         .output
         .clone()
         .unwrap_or_else(|| args.runs[0].join(PAGE));
-    write(
-        &args.runs,
-        (!args.no_answers).then_some(folder.as_path()),
-        &file,
-    )?;
+    let page = draw(&args.runs, (!args.no_answers).then_some(folder.as_path()))?;
+    write_atomically(&file, page.html.as_bytes())?;
     say!("{}", file.display());
-    Ok(())
+    let Some(folder) = &args.pictures else {
+        return Ok(());
+    };
+    let mut files = BTreeMap::new();
+    for (i, drawn) in page.pictures.iter().enumerate() {
+        // The captions of several runs are alike.
+        let name = format!("{:02}-{}", i + 1, plain(&drawn.caption));
+        files.extend(files_of(&name, &drawn.pictures, Some(PNG_SCALE))?);
+    }
+    write_files(folder, &files)
+}
+
+/// What a caption may be in the name of a file: its words up to the first colon, small and joined by `-`.
+fn plain(caption: &str) -> String {
+    let head = caption.split(':').next().unwrap_or(caption).to_lowercase();
+    let words = head.split(|c: char| !c.is_ascii_alphanumeric());
+    let words: Vec<&str> = words.filter(|w| !w.is_empty()).take(8).collect();
+    words.join("-")
 }
 
 /// Writes the page of a run into its folder, as `s3 report RUN` does.
 pub(crate) fn of_run(run: &Path, data_dir: &Path) -> Result<()> {
-    write(&[run.to_path_buf()], Some(data_dir), &run.join(PAGE))
+    let page = draw(&[run.to_path_buf()], Some(data_dir))?;
+    write_atomically(&run.join(PAGE), page.html.as_bytes())
 }
 
-/// Writes the page of `runs`; with what their checkpoints answer where the data's folder is given.
-fn write(runs: &[PathBuf], data_dir: Option<&Path>, file: &Path) -> Result<()> {
+/// The page of `runs`; with what their checkpoints answer where the data's folder is given.
+fn draw(runs: &[PathBuf], data_dir: Option<&Path>) -> Result<report::Page> {
     let held = runs
         .iter()
         .map(|r| report::read(r))
@@ -65,5 +85,5 @@ fn write(runs: &[PathBuf], data_dir: Option<&Path>, file: &Path) -> Result<()> {
                 .ok()
         }));
     }
-    write_atomically(file, report::page(&held, &answers).as_bytes())
+    Ok(report::page(&held, &answers))
 }

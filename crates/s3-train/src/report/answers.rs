@@ -10,19 +10,35 @@ use anyhow::{Context, Result};
 use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
 use s3_core::host::{Host, on_cpu};
 use s3_layers::Mode;
-use s3_metrics::plot::{confusion, filters};
+use s3_metrics::plot::{Picture, PlotError, Style, confusion, filters};
 use std::path::Path;
 
 /// Misclassified images that are shown: the first of the test set.
 const SHOWN: usize = 24;
+
+/// An image that is taken for another class.
+struct Wrong {
+    caption: String,
+    png: Vec<u8>,
+    /// Height, width, channels.
+    shape: [u32; 3],
+}
+
+/// A picture for programs that show bitmaps.
+pub(crate) struct Bitmap {
+    /// Its place among the others: `confusion`, `filters`, `wrong/00 cat, taken for dog`.
+    pub(crate) name: String,
+    pub(crate) png: Vec<u8>,
+    /// Height, width, channels.
+    pub(crate) shape: [u32; 3],
+}
 
 /// The answers of a run's last checkpoint.
 pub struct Answers {
     classes: Vec<String>,
     /// Row: the true class; column: the answer.
     counts: Vec<u64>,
-    /// Caption and PNG.
-    wrong: Vec<(String, Vec<u8>)>,
+    wrong: Vec<Wrong>,
     images: usize,
     /// The first layer's weight and its shape.
     filters: Option<(Vec<f32>, [usize; 4])>,
@@ -45,7 +61,11 @@ pub fn answers(folder: &Path, data_dir: Option<&Path>) -> Result<Answers> {
         counts[label * classes.len() + answer] += 1;
         if answer != label && wrong.len() < SHOWN {
             let caption = format!("{}, taken for {}", classes[label], classes[answer]);
-            wrong.push((caption, png(test, i)?));
+            wrong.push(Wrong {
+                caption,
+                png: png(test, i)?,
+                shape: [test.height, test.width, test.channels].map(|side| side as u32),
+            });
         }
     }
     let first = trained.net.layers()[0];
@@ -78,22 +98,51 @@ fn png(data: &Dataset, index: usize) -> Result<Vec<u8>> {
 }
 
 impl Answers {
+    fn confusion(&self, style: &Style) -> Result<Picture, PlotError> {
+        let classes: Vec<&str> = self.classes.iter().map(String::as_str).collect();
+        confusion(&classes, &self.counts, "", style)
+    }
+
+    fn filters(&self, style: &Style) -> Result<Picture, PlotError> {
+        match &self.filters {
+            Some((weights, shape)) => filters(weights, *shape, "", style),
+            None => Err(PlotError::Missing {
+                what: "convolution in the first layer".to_owned(),
+            }),
+        }
+    }
+
+    /// The pictures of the answers as bitmaps; one that cannot be drawn is left out.
+    pub(crate) fn bitmaps(&self) -> Vec<Bitmap> {
+        let style = Style::default();
+        let drawn = [
+            ("confusion", self.confusion(&style)),
+            ("filters", self.filters(&style)),
+        ];
+        let drawn = drawn
+            .into_iter()
+            .filter_map(|(name, picture)| Bitmap::of(name, &picture.ok()?));
+        let wrong = self.wrong.iter().enumerate().map(|(i, wrong)| Bitmap {
+            name: format!("wrong/{i:02} {}", wrong.caption),
+            png: wrong.png.clone(),
+            shape: wrong.shape,
+        });
+        drawn.chain(wrong).collect()
+    }
+
     pub(super) fn show(&self, html: &mut Html) {
         html.subheading("Answers");
-        let classes: Vec<&str> = self.classes.iter().map(String::as_str).collect();
         html.figures(|f| {
             f.push(
                 &format!(
                     "The {} test images: row, the true class; column, the answer",
                     self.images
                 ),
-                picture(|style| confusion(&classes, &self.counts, "", style)),
+                picture(|style| self.confusion(style)),
             );
-            if let Some((weights, shape)) = &self.filters {
-                f.push(
-                    "The filters of the first layer",
-                    picture(|style| filters(weights, *shape, "", style)),
-                );
+            if self.filters.is_some() {
+                let drawn = picture(|style| self.filters(style));
+                f.push("The filters of the first layer", drawn);
             }
         });
         if self.wrong.is_empty() {
@@ -102,9 +151,24 @@ impl Answers {
         }
         html.paragraph("The first images of the test set that are taken for another class.");
         html.figures(|f| {
-            for (caption, png) in &self.wrong {
-                f.bitmap(caption, png);
+            for wrong in &self.wrong {
+                f.bitmap(&wrong.caption, &wrong.png);
             }
         });
+    }
+}
+
+/// Pixels for each unit of a picture's SVG.
+const SCALE: f32 = 2.0;
+
+impl Bitmap {
+    /// A picture in red, green, blue and opacity, twice as large as its SVG.
+    pub(crate) fn of(name: &str, picture: &Picture) -> Option<Self> {
+        let [width, height] = picture.pixels(SCALE);
+        Some(Self {
+            name: name.to_owned(),
+            png: picture.to_png(SCALE).ok()?,
+            shape: [height, width, 4],
+        })
     }
 }

@@ -1,8 +1,10 @@
 //! The frame of a page: headings, tables, figures, folded texts.
 
-use super::pictures::Picture;
+use super::Drawn;
+use super::pictures::InBoth;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use s3_metrics::plot::Picture;
 use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("page.css");
@@ -27,24 +29,28 @@ pub(super) fn data_uri(kind: &str, bytes: &[u8]) -> String {
     format!("data:{kind};base64,{}", STANDARD.encode(bytes))
 }
 
-/// A page under way.
-pub(super) struct Html(String);
+/// A page under way, and the pictures on it.
+pub(super) struct Html(String, Vec<Drawn>);
 
 /// The figures of one row.
-pub(super) struct Figures(String);
+pub(super) struct Figures<'a>(String, &'a mut Vec<Drawn>);
 
-impl Figures {
+impl Figures<'_> {
     /// A picture with its caption, or the sentence why there is none.
-    pub(super) fn push(&mut self, caption: &str, picture: Picture) {
+    pub(super) fn push(&mut self, caption: &str, picture: InBoth) {
+        let plain = caption;
         let caption = escape(caption);
         let inner = match picture {
-            Ok([light, dark]) => {
-                let uri = |svg: String| data_uri("image/svg+xml", svg.as_bytes());
+            Ok(pictures) => {
+                let uri = |of: &Picture| data_uri("image/svg+xml", of.to_svg().as_bytes());
+                let [light, dark] = pictures.each_ref().map(uri);
+                self.1.push(Drawn {
+                    caption: plain.to_owned(),
+                    pictures,
+                });
                 format!(
-                    "<picture><source media=\"(prefers-color-scheme: dark)\" srcset=\"{}\">\
-                     <img alt=\"{caption}\" src=\"{}\"></picture>",
-                    uri(dark),
-                    uri(light)
+                    "<picture><source media=\"(prefers-color-scheme: dark)\" srcset=\"{dark}\">\
+                     <img alt=\"{caption}\" src=\"{light}\"></picture>",
                 )
             }
             Err(why) => format!("<p class=\"note\">No picture: {}.</p>", escape(&why)),
@@ -68,12 +74,13 @@ impl Figures {
 impl Html {
     pub(super) fn new(title: &str) -> Self {
         let title = escape(title);
-        Self(format!(
+        let head = format!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
              <link rel=\"icon\" href=\"data:,\">\
              <title>{title}</title>\n<style>\n{STYLE}</style></head><body><main>\n<h1>{title}</h1>\n"
-        ))
+        );
+        Self(head, Vec::new())
     }
 
     pub(super) fn heading(&mut self, text: &str) {
@@ -121,9 +128,10 @@ impl Html {
     }
 
     pub(super) fn figures(&mut self, fill: impl FnOnce(&mut Figures)) {
-        let mut figures = Figures(String::new());
+        let mut figures = Figures(String::new(), &mut self.1);
         fill(&mut figures);
-        let _ = writeln!(self.0, "<div class=\"figures\">\n{}</div>", figures.0);
+        let figures = figures.0;
+        let _ = writeln!(self.0, "<div class=\"figures\">\n{figures}</div>");
     }
 
     /// A text that opens on a click.
@@ -135,8 +143,8 @@ impl Html {
         );
     }
 
-    pub(super) fn finish(mut self) -> String {
+    pub(super) fn finish(mut self) -> (String, Vec<Drawn>) {
         self.0.push_str("</main></body></html>\n");
-        self.0
+        (self.0, self.1)
     }
 }

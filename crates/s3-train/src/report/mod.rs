@@ -9,8 +9,9 @@
 
 mod answers;
 mod html;
-mod pictures;
+pub(crate) mod pictures;
 
+pub(crate) use answers::Bitmap;
 pub use answers::{Answers, answers};
 
 use crate::config::Config;
@@ -20,7 +21,7 @@ use html::Html;
 use pictures::picture;
 use s3_metrics::cost::ModelCost;
 use s3_metrics::cost::energy::{self, EnergyModel};
-use s3_metrics::plot::{Axis, Labels, Point, labelled_points};
+use s3_metrics::plot::{Axis, Bar, Labels, Picture, Point, labelled_points, stacked_bars};
 use s3_metrics::record::{DynamicsRecord, EpochRecord, TimingRecord, read_whole_lines};
 use serde_json::Value;
 use std::path::Path;
@@ -135,9 +136,27 @@ impl Run {
     }
 }
 
+/// A picture of a page.
+#[derive(Debug)]
+pub struct Drawn {
+    /// What stands below it.
+    pub caption: String,
+    /// On light and on dark.
+    pub pictures: [Picture; 2],
+}
+
+/// A page, and the pictures on it in their order.
+#[derive(Debug)]
+pub struct Page {
+    /// Self-contained.
+    pub html: String,
+    /// Without the small bitmaps of test images.
+    pub pictures: Vec<Drawn>,
+}
+
 /// The page of one run, or of several beside each other; `answers` belong to the runs by their order and
 /// may be absent.
-pub fn page(runs: &[Run], answers: &[Option<Answers>]) -> String {
+pub fn page(runs: &[Run], answers: &[Option<Answers>]) -> Page {
     let title = match runs {
         [one] => one.name.clone(),
         many => format!("{} runs", many.len()),
@@ -154,7 +173,8 @@ pub fn page(runs: &[Run], answers: &[Option<Answers>]) -> String {
             runs.len() > 1,
         );
     }
-    html.finish()
+    let (html, pictures) = html.finish();
+    Page { html, pictures }
 }
 
 fn comparison(html: &mut Html, runs: &[Run]) {
@@ -314,6 +334,36 @@ fn layers(html: &mut Html, cost: &ModelCost) {
     html.table(&header, rows, true);
     let plain: Vec<_> = cost.layers.iter().map(|l| l.layer.clone()).collect();
     let energy = energy::report(&plain, &EnergyModel::default());
+    let bars: Vec<Bar> = energy
+        .versions
+        .iter()
+        .map(|v| {
+            let parts = [
+                v.energy.operations_pj,
+                v.energy.weights_pj,
+                v.energy.activations_pj,
+            ];
+            Bar::new(&v.name, parts.map(|pj| pj / 1e6).to_vec())
+        })
+        .collect();
+    let labels = Labels::new(
+        "",
+        Axis::plain("version of the network"),
+        Axis::plain("energy (µJ)"),
+    );
+    html.figures(|f| {
+        f.push(
+            "Energy of one inference of one image: a model, not a measurement",
+            picture(|style| {
+                stacked_bars(
+                    &bars,
+                    &["operations", "weights", "activations"],
+                    &labels,
+                    style,
+                )
+            }),
+        );
+    });
     html.details(
         "Energy of one inference: a model, not a measurement",
         &energy.table(),

@@ -4,17 +4,17 @@ use super::Run;
 use crate::dynamics::by_layer;
 use s3_metrics::density::Density;
 use s3_metrics::plot::{
-    Axis, Curve, Labels, PlotError, Runs, Style, Theme, densities, layer_curves, level_occupancy,
-    seed_bands,
+    Axis, Curve, Labels, Picture, PlotError, Runs, Style, Theme, densities, layer_curves,
+    level_occupancy, seed_bands,
 };
 use s3_metrics::record::{DynamicsRecord, EpochRecord, LatentRecord};
 use std::collections::BTreeMap;
 
-/// The SVG on light and on dark, or why there is none.
-pub(super) type Picture = Result<[String; 2], String>;
+/// A picture on light and on dark, or why there is none.
+pub(super) type InBoth = Result<[Picture; 2], String>;
 
 /// Draws a picture in both themes.
-pub(super) fn picture(draw: impl Fn(&Style) -> Result<String, PlotError>) -> Picture {
+pub(super) fn picture(draw: impl Fn(&Style) -> Result<Picture, PlotError>) -> InBoth {
     let one = |theme| draw(&Style::new(theme)).map_err(|e| e.to_string());
     Ok([one(Theme::Light)?, one(Theme::Dark)?])
 }
@@ -41,7 +41,7 @@ pub(super) fn over_epochs(
     runs: &[Run],
     what: OverEpochs,
     style: &Style,
-) -> Result<String, PlotError> {
+) -> Result<Picture, PlotError> {
     let value = |e: &EpochRecord| match what {
         OverEpochs::TestTop1 => e.test_top1,
         OverEpochs::TrainLoss => Some(e.train_loss),
@@ -79,13 +79,24 @@ pub(super) fn over_epochs(
 
 /// What a snapshot measures of a layer.
 #[derive(Clone, Copy)]
-pub(super) enum Measure {
+pub(crate) enum Measure {
     Wsvr,
     WsvrLatent,
     Wlvr,
 }
 
-pub(super) const MEASURES: &[(Measure, &str)] = &[
+impl Measure {
+    /// As records have it.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Wsvr => "wsvr",
+            Self::WsvrLatent => "wsvr_latent",
+            Self::Wlvr => "wlvr",
+        }
+    }
+}
+
+pub(crate) const MEASURES: &[(Measure, &str)] = &[
     (Measure::Wsvr, "WSVR of the weights between snapshots"),
     (
         Measure::WsvrLatent,
@@ -108,11 +119,11 @@ fn curves(
         .collect()
 }
 
-pub(super) fn measure(
+pub(crate) fn measure(
     dynamics: &[DynamicsRecord],
     what: Measure,
     style: &Style,
-) -> Result<String, PlotError> {
+) -> Result<Picture, PlotError> {
     let (curves, label) = match what {
         Measure::Wsvr => (curves(dynamics, |r| r.wsvr), "WSVR"),
         Measure::WsvrLatent => (curves(dynamics, |r| r.wsvr_latent), "WSVR of w_sign"),
@@ -127,7 +138,7 @@ fn latent<'a>(record: &'a DynamicsRecord, name: &str) -> Option<&'a LatentRecord
 }
 
 /// Pictures of the latents: densities and levels of the middle layer, gates and gradients of all.
-pub(super) fn latents(dynamics: &[DynamicsRecord]) -> Vec<(String, Picture)> {
+pub(super) fn latents(dynamics: &[DynamicsRecord]) -> Vec<(String, InBoth)> {
     let mut out = Vec::new();
     let layers = by_layer(dynamics);
     let discrete: Vec<_> = layers
