@@ -30,20 +30,12 @@ impl Page {
         records: &[Value],
         section: impl Fn(&mut Self, &Runs<'_>),
     ) -> Self {
-        let epochs = |r: &Value| r["epochs"].as_u64();
-        let mut all: Vec<u64> = records.iter().filter_map(epochs).collect();
-        all.sort_unstable();
-        all.dedup();
+        let all = Runs::by_epochs(plan, records);
         if all.is_empty() {
             self.text.push_str("\nNo run yet.\n");
         }
-        for n in all {
-            let runs = Runs {
-                rows: plan.rows,
-                records: records.iter().filter(|r| epochs(r) == Some(n)).collect(),
-                epochs: n,
-            };
-            self.line(&format!("\n## {n} epochs\n"));
+        for runs in all {
+            self.line(&format!("\n## {} epochs\n", runs.epochs));
             self.line(&runs.setting(plan));
             section(&mut self, &runs);
             runs.origins(&mut self.text);
@@ -184,6 +176,22 @@ pub(super) struct Runs<'a> {
 }
 
 impl<'a> Runs<'a> {
+    /// The runs of each number of epochs, the fewest first.
+    pub(super) fn by_epochs(plan: &'a Plan, records: &'a [Value]) -> Vec<Self> {
+        let mut all: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
+        for record in records {
+            if let Some(epochs) = record["epochs"].as_u64() {
+                all.entry(epochs).or_default().push(record);
+            }
+        }
+        let runs = |(epochs, records)| Self {
+            rows: plan.rows,
+            records,
+            epochs,
+        };
+        all.into_iter().map(runs).collect()
+    }
+
     /// Every record of a row, in the order of the seeds, those that diverged included.
     pub(super) fn all_of(&self, row: &Row) -> Vec<&'a Value> {
         let is = |r: &&&Value| r["row"] == row.name;
