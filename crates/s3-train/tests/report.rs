@@ -48,6 +48,7 @@ fn a_finished_run_is_one_page_that_needs_no_network() {
     the_record_holds_the_dynamics(&bench, &run);
     the_tables_hold_the_lines(&bench, &run);
     tensorboard_reads_the_events(&bench, &run);
+    every_picture_becomes_a_file(&bench, &run);
     // A page that cannot be written is said, and the run is finished all the same.
     std::fs::remove_file(&file).expect("the page");
     std::fs::create_dir(&file).expect("a folder");
@@ -336,4 +337,42 @@ fn what_a_run_does_not_hold_is_said() {
 
     std::fs::remove_file(run.join("config.toml")).expect("a config");
     assert!(refusal(&mut bench.s3(&["report", &name])).contains("not a run's folder"));
+}
+
+#[test]
+fn the_summary_has_the_energy_of_three_versions() {
+    let bench = Bench::new();
+    let shown = succeed(&mut bench.s3(&["summary", "tiny.toml", "--json"]));
+    let summary: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!(summary["energy"]["kind"], "model, not a measurement");
+    let versions = summary["energy"]["versions"].as_array().expect("a list");
+    let names: Vec<&str> = versions.iter().filter_map(|v| v["name"].as_str()).collect();
+    assert_eq!(names, ["float32", "int8", "shift"]);
+    let shifts = |i: usize| versions[i]["counts"]["shifts"].as_u64();
+    assert_eq!(shifts(0), Some(0));
+    assert_eq!(shifts(2), summary["total"]["shifts"].as_u64());
+    let table = succeed(&mut bench.s3(&["summary", "tiny.toml"]));
+    assert!(
+        table.contains("energy: a model, not a measurement"),
+        "{table}"
+    );
+}
+
+fn every_picture_becomes_a_file(bench: &Bench, run: &Path) {
+    let run = run.display().to_string();
+    let said = succeed(&mut bench.s3(&["report", &run, "-o", "page.html", "--pictures", "drawn"]));
+    let page = std::fs::read_to_string(bench.path("page.html")).expect("the page");
+    let drawn = std::fs::read_dir(bench.path("drawn")).expect("a folder");
+    let mut names: Vec<String> = drawn
+        .map(|e| e.expect("an entry").file_name().to_string_lossy().into())
+        .collect();
+    names.sort();
+    // Each as SVG and PNG, on light and on dark.
+    assert_eq!(names.len(), 4 * page.matches("<picture>").count());
+    assert_eq!(said.lines().count(), names.len() + 1);
+    let expected = [
+        "01-test-top-1-after-each-epoch-dark.png",
+        "01-test-top-1-after-each-epoch-dark.svg",
+    ];
+    assert_eq!(names[..2], expected);
 }

@@ -49,7 +49,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Counts, KernelOp, LayerCost, LayerKind, table};
+use super::{Counts, KernelOp, LayerCost, LayerKind, ModelCost, table};
 
 const FLOAT_MULTIPLY: f64 = 3.7;
 const FLOAT_ADD: f64 = 0.9;
@@ -181,6 +181,14 @@ impl EnergyReport {
     /// The report as a text table, a row a version; no colour.
     pub fn table(&self) -> String {
         table::render_energy(self)
+    }
+}
+
+impl ModelCost {
+    /// [`report`] of these layers.
+    pub fn energy(&self, model: &EnergyModel) -> EnergyReport {
+        let layers: Vec<LayerCost> = self.layers.iter().map(|l| l.layer.clone()).collect();
+        report(&layers, model)
     }
 }
 

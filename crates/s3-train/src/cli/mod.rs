@@ -19,6 +19,7 @@ use anyhow::{Context, Result};
 use candle_core::Device;
 use clap::{Args, Parser, Subcommand};
 use progress::Progress;
+use s3_metrics::cost::energy::EnergyModel;
 use s3_train::config::Config;
 use s3_train::observe::Event;
 use s3_train::ranks::{self, Alone, Ranks};
@@ -70,7 +71,7 @@ enum Verb {
     Plot(plot::PlotArgs),
     /// Store an experiment's pictures in few large files, each of which is read whole.
     Shards(shards::ShardsArgs),
-    /// Show the layers of an experiment's network: parameters, operations, bytes.
+    /// Show the layers of an experiment's network: parameters, operations, bytes; and its energy by a model.
     Summary(SummaryArgs),
     /// List the methods and the experiments.
     List(list::ListArgs),
@@ -335,10 +336,13 @@ fn show_summary(args: &SummaryArgs) -> Result<ExitCode> {
     let resnet = config.resnet(image[2], classes)?;
     let net = s3_layers::ResNet::new(&resnet, &config.method()?, &params)?;
     let cost = summary::model_cost(&net, image, &device)?;
+    let energy = cost.energy(&EnergyModel::default());
     if args.json {
-        say!("{}", serde_json::to_string_pretty(&cost)?);
+        let mut all = serde_json::to_value(&cost)?;
+        all["energy"] = serde_json::to_value(&energy)?;
+        say!("{}", serde_json::to_string_pretty(&all)?);
     } else {
-        say!("{}", cost.table());
+        say!("{}\n{}", cost.table(), energy.table());
     }
     Ok(ExitCode::SUCCESS)
 }

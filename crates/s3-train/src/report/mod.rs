@@ -20,7 +20,7 @@ use anyhow::Result;
 use html::Html;
 use pictures::picture;
 use s3_metrics::cost::ModelCost;
-use s3_metrics::cost::energy::{self, EnergyModel};
+use s3_metrics::cost::energy::EnergyModel;
 use s3_metrics::plot::{Axis, Bar, Labels, Picture, Point, labelled_points, stacked_bars};
 use s3_metrics::record::{DynamicsRecord, EpochRecord, TimingRecord, read_whole_lines};
 use serde_json::Value;
@@ -332,8 +332,7 @@ fn layers(html: &mut Html, cost: &ModelCost) {
     rows.push(all);
     html.paragraph("Operations and bytes of one inference of one image.");
     html.table(&header, rows, true);
-    let plain: Vec<_> = cost.layers.iter().map(|l| l.layer.clone()).collect();
-    let energy = energy::report(&plain, &EnergyModel::default());
+    let energy = cost.energy(&EnergyModel::default());
     let bars: Vec<Bar> = energy
         .versions
         .iter()
