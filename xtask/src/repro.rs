@@ -91,7 +91,7 @@ pub(crate) fn smoke(s3: PathBuf) -> Result<()> {
         plan.train_all(&jobs, &s3, &options)
             .map(drop)
             .with_context(|| plan.name)?;
-        plan.check_pictures(&s3)
+        plan.check_pictures(&s3).with_context(|| plan.name)
     })
 }
 

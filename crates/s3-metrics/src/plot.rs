@@ -51,6 +51,8 @@ pub use points::{Point, labelled_points};
 
 /// Numbers larger than this are not drawn: an axis could not name its ticks.
 const LARGEST: f64 = 1e12;
+/// Lengths of an axis that data may lie beyond its ends.
+const FARTHEST: f64 = 1000.0;
 
 /// What a picture is drawn on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,7 +106,7 @@ impl Style {
 pub struct Axis {
     label: String,
     scale: Scale,
-    /// In the unit that is shown.
+    /// In the unit of the data.
     ends: Option<(f64, f64)>,
 }
 
@@ -132,9 +134,10 @@ impl Axis {
     }
 
     /// From `low` to `high`, as pictures side by side need it; in the unit of the data, of [`Axis::percent`] as
-    /// shares. What lies outside is cut off. Pictures without axes of numbers do not heed it.
+    /// shares. Lines are cut off at the ends, and points outside are left out. Data more than 1000 times as far out as the
+    /// axis is long is refused.
     pub fn between(self, low: f64, high: f64) -> Self {
-        let ends = Some((self.shown(low), self.shown(high)));
+        let ends = Some((low, high));
         Self { ends, ..self }
     }
 
@@ -162,13 +165,45 @@ impl Axis {
                 expected,
             })
         };
-        if low >= high {
+        // So little apart that no tick could tell them apart is no axis either.
+        if high - low <= 1e-9 * low.abs().max(high.abs()) {
             return refuse(1, high, "a number above the lower end");
         }
         if self.scale == Scale::Log && low <= 0.0 {
             return refuse(0, low, "a positive number, since the axis is logarithmic");
         }
-        Ok(Some((low, high)))
+        Ok(Some((self.shown(low), self.shown(high))))
+    }
+
+    /// Whether a shown number lies within the ends that were set.
+    fn holds(&self, shown: f64) -> bool {
+        self.ends
+            .is_none_or(|(low, high)| self.shown(low) <= shown && shown <= self.shown(high))
+    }
+
+    /// All numbers, as they are shown, can be drawn on this axis, or the first that cannot.
+    fn drawable(&self, of: &str, shown: impl IntoIterator<Item = f64>) -> Result<(), PlotError> {
+        let shown: Vec<f64> = shown.into_iter().collect();
+        drawable(of, shown.iter().copied())?;
+        let Some((low, high)) = self.ends_or(None)? else {
+            return Ok(());
+        };
+        let place = |value: f64| match self.scale {
+            // What is not positive is refused where the points are.
+            Scale::Log => (value.max(f64::MIN_POSITIVE) / low).log10() / (high / low).log10(),
+            Scale::Plain | Scale::Percent => (value - low) / (high - low),
+        };
+        // The renderer walks along lines outside of the picture, too.
+        let far = |value: &f64| place(*value).abs() > FARTHEST;
+        match shown.iter().position(far) {
+            None => Ok(()),
+            Some(index) => Err(PlotError::Number {
+                of: of.to_owned(),
+                index,
+                value: shown[index],
+                expected: "a number within 1000 lengths of the axis",
+            }),
+        }
     }
 
     fn shown(&self, value: f64) -> f64 {

@@ -43,7 +43,7 @@ start it, and S3 from a narrow start.
   precision all three are the same.
 - *WLVR*: the share of weights within 3 % of the layer's largest; of a discrete layer the share that is 0.
 - Tables give the mean over the quantized layers (all but the first and the last) and over the seeds; every curve is one
-  layer of the first seed, pale at the front of the network and dark at its end. Pictures side by side have the same axes.
+  layer of the first seed, pale at the front of the network and dark at its end. Pictures side by side have the same y axis.
 - A WSVR over fewer epochs than the paper's 10 is smaller than the paper's: compare shapes and rows, not sizes.
 
 What the paper says of its Figure 4 (section 5.2), of networks over 91 %:

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::fig5::curves;
-use super::page::{Page, Runs, mean, mean_curve, spread, spread_of, zeros};
+use super::page::{Page, Runs, SEEDS_OF_A_CLAIM, mean, mean_curve, spread, spread_of, zeros};
 use super::plan::{Plan, Row};
 
 const AUTHORS: &str = "authors";
@@ -51,65 +51,93 @@ fn page(plan: &Plan, records: &[Value]) -> Page {
     advice(page, &Runs::by_epochs(plan, records))
 }
 
-/// What all budgets come to.
+/// What all budgets come to: a start is named where each of its seeds ends above each of every other start's.
 fn advice(mut page: Page, budgets: &[Runs<'_>]) -> Page {
-    let gaps: Vec<(u64, f64)> = budgets
-        .iter()
-        .filter_map(|b| Some((b.epochs, gap(b)?)))
-        .collect();
-    let (Some(&(fewest, first)), Some(&(most, last))) = (gaps.first(), gaps.last()) else {
+    let rows = [AUTHORS, DENSE, NARROW];
+    let complete = |runs: &&Runs<'_>| rows.iter().all(|row| runs.sample(row).seeds() > 0);
+    let budgets: Vec<&Runs<'_>> = budgets.iter().filter(complete).collect();
+    if budgets.is_empty() {
         return page;
-    };
+    }
     page.line("\n## Which one to use\n");
-    let list: Vec<String> = gaps
-        .iter()
-        .map(|(n, gap)| format!("{gap:+.1} at {n} epochs"))
-        .collect();
-    let wins = gaps.iter().filter(|(_, gap)| *gap > 0.0).count();
-    page.line(&format!(
-        "The narrow start against the authors', in points of mean test top-1: {}. It is the better one at {wins} of {} \
-         budgets.",
-        list.join(", "),
-        gaps.len(),
-    ));
-    let trend = match (gaps.len(), last.abs() < first.abs()) {
-        (1, _) => "one budget shows no trend".to_owned(),
-        (_, true) => format!("the gap shrinks from {fewest} to {most} epochs"),
-        (_, false) => format!("the gap does not shrink from {fewest} to {most} epochs"),
-    };
-    page.line(&match wins {
-        0 => format!("Up to {most} epochs the authors' start is the one to use; {trend}."),
-        n if n == gaps.len() => format!(
-            "Up to {most} epochs *low_variance* is the one to use; {trend}, and nothing here speaks of more epochs than that."
+    let ahead: Vec<Option<&str>> = budgets.iter().map(|runs| ahead(runs, rows)).collect();
+    let first = ahead[0];
+    page.line(&match first {
+        Some(name) if ahead.iter().all(|other| *other == first) => format!(
+            "At {} every seed from *{name}* ends above every seed of both other starts: use it for trainings of that length. \
+             Nothing here speaks of longer ones.",
+            epochs_of(&budgets)
         ),
-        _ => format!("Neither is the one to use at every budget: choose by the table of yours; {trend}."),
+        _ => format!(
+            "At {} no start has all its seeds above those of both others every time: choose by the table of your number of \
+             epochs.",
+            epochs_of(&budgets)
+        ),
     });
-    if let Some(sentence) = budgets.last().and_then(moves) {
-        page.line(&sentence);
+    for runs in &budgets {
+        let few = rows.iter().map(|row| runs.sample(row).seeds()).min();
+        let few = few.filter(|n| *n < SEEDS_OF_A_CLAIM);
+        let less = few.map_or(String::new(), |n| {
+            format!(" (n = {n}, fewer than the {SEEDS_OF_A_CLAIM} of a claim)")
+        });
+        let means = rows.map(|row| {
+            let sample = runs.sample(row);
+            let lost = match sample.lost {
+                0 => String::new(),
+                n => format!(", {n} diverged"),
+            };
+            format!("{row} {}{lost}", spread(&sample.values))
+        });
+        page.line(&format!(
+            "- {} epochs{less}: {}.",
+            runs.epochs,
+            means.join("; ")
+        ));
+        if let Some(sentence) = moves(runs) {
+            page.line(&format!("  {sentence}"));
+        }
     }
     page
 }
 
-/// How far the narrow start's mean is above the authors', in points.
-fn gap(runs: &Runs<'_>) -> Option<f64> {
-    let [narrow, authors] = [NARROW, AUTHORS].map(|name| runs.top1(name));
-    (!narrow.is_empty() && !authors.is_empty()).then(|| mean(&narrow) - mean(&authors))
+/// The start whose every seed is above every seed of the others.
+fn ahead<'a>(runs: &Runs<'_>, rows: [&'a str; 3]) -> Option<&'a str> {
+    rows.into_iter().find(|name| {
+        let others = rows.iter().filter(|other| *other != name);
+        let best = runs.sample(name);
+        others
+            .into_iter()
+            .all(|other| best.is_above(&runs.sample(other)))
+    })
+}
+
+/// `4, 10 and 50 epochs`.
+fn epochs_of(budgets: &[&Runs<'_>]) -> String {
+    let all: Vec<String> = budgets.iter().map(|runs| runs.epochs.to_string()).collect();
+    match all.split_last() {
+        Some((last, before)) if !before.is_empty() => {
+            format!("{} and {last} epochs", before.join(", "))
+        }
+        _ => format!("{} epochs", all.concat()),
+    }
 }
 
 /// What the latents do meanwhile.
 fn moves(runs: &Runs<'_>) -> Option<String> {
     let of = |name: &str| {
         let done = runs.named(name);
-        let first = |r: &&Value| mean_curve(r, "wsvr_latent").first().map(|p| 100.0 * p.1);
-        let signs: Vec<f64> = done.iter().filter_map(first).collect();
+        let curves = done.iter().map(|r| mean_curve(r, "wsvr_latent"));
+        let first: Vec<(f64, f64)> = curves.filter_map(|c| c.first().copied()).collect();
+        let (epochs, signs): (Vec<f64>, Vec<f64>) = first.into_iter().unzip();
         let zeros = zeros(&done);
-        (!signs.is_empty() && !zeros.is_empty()).then(|| (mean(&signs), mean(&zeros)))
+        let known = !signs.is_empty() && !zeros.is_empty();
+        known.then(|| (mean(&epochs), 100.0 * mean(&signs), mean(&zeros)))
     };
-    let ((narrow, narrow_zeros), (authors, authors_zeros)) = (of(NARROW)?, of(AUTHORS)?);
+    let (narrow, authors) = (of(NARROW)?, of(AUTHORS)?);
     Some(format!(
-        "In the first of {} epochs {narrow:.1} % of the sign latents change sides from the narrow start and {authors:.1} % from \
-         the authors'; at the end {narrow_zeros:.0} % and {authors_zeros:.0} % of the weights are 0.",
-        runs.epochs
+        "Until epoch {} {:.1} % of the sign latents change sides from the narrow start and {:.1} % from the authors'; at the \
+         end {:.0} % and {:.0} % of the weights are 0.",
+        narrow.0, narrow.1, authors.1, narrow.2, authors.2,
     ))
 }
 
@@ -148,46 +176,61 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn record(row: &str, epochs: u32, top1: f64, signs: f64) -> Value {
+    fn record(row: &str, seed: u32, epochs: u32, top1: f64, signs: f64) -> Value {
         let layer = json!({
-            "name": "layer1.0.conv1", "role": "hidden", "epochs": [0, 1],
+            "name": "layer1.0.conv1", "role": "hidden", "epochs": [0, 10],
             "wsvr": [null, 0.1], "wsvr_latent": [null, signs],
         });
         json!({
-            "row": row, "seed": 1, "epochs": epochs, "test_top1": [0.1, top1], "zeros": 0.25,
+            "row": row, "seed": seed, "epochs": epochs, "test_top1": [0.1, top1], "zeros": 0.25,
             "train_losses": [2.0, 1.5], "layers": [layer],
         })
     }
 
+    fn records(epochs: u32, [authors, dense, narrow]: [f64; 3]) -> Vec<Value> {
+        let seeds = [1, 2].map(|seed| {
+            let off = 0.01 * f64::from(seed);
+            [
+                record(AUTHORS, seed, epochs, authors + off, 0.02),
+                record(DENSE, seed, epochs, dense + off, 0.02),
+                record(NARROW, seed, epochs, narrow + off, 0.2),
+            ]
+        });
+        seeds.into_iter().flatten().collect()
+    }
+
     #[test]
-    fn the_advice_follows_the_budgets() {
-        let mut records = vec![
-            record(AUTHORS, 4, 0.5, 0.01),
-            record(NARROW, 4, 0.7, 0.3),
-            record(AUTHORS, 10, 0.7, 0.02),
-            record(NARROW, 10, 0.8, 0.2),
-        ];
-        let text = page(&PLAN, &records).text;
+    fn a_start_is_named_where_its_seeds_are_above_all_others_at_every_budget() {
+        let mut all = records(4, [0.5, 0.5, 0.7]);
+        all.extend(records(10, [0.7, 0.72, 0.8]));
+        let text = page(&PLAN, &all).text;
         for words in [
-            "points of mean test top-1: +20.0 at 4 epochs, +10.0 at 10 epochs. It is the better one at 2 of 2 budgets.",
-            "Up to 10 epochs *low_variance* is the one to use; the gap shrinks from 4 to 10 epochs",
-            "In the first of 10 epochs 20.0 % of the sign latents change sides from the narrow start and 2.0 % from",
-            "at the end 25 % and 25 % of the weights are 0.",
+            "At 4 and 10 epochs every seed from *low_variance* ends above every seed of both other starts",
+            "- 10 epochs (n = 2, fewer than the 3 of a claim): authors 71.50 % (71.00 .. 72.00);",
+            "Until epoch 10 20.0 % of the sign latents change sides from the narrow start and 2.0 % from the authors'",
         ] {
             assert!(text.contains(words), "{words}\n{text}");
         }
-        records.push(record(NARROW, 150, 0.90, 0.1));
-        records.push(record(AUTHORS, 150, 0.91, 0.1));
-        let text = page(&PLAN, &records).text;
+        let several = "no start has all its seeds above";
+        assert!(!text.contains(several));
+        // Another winner, seeds that overlap, or one that diverged.
+        for more in [
+            records(150, [0.95, 0.9, 0.9]),
+            records(150, [0.9, 0.9, 0.905]),
+        ] {
+            let text = page(&PLAN, &[&all[..], &more[..]].concat()).text;
+            assert!(
+                text.contains(&format!("At 4, 10 and 150 epochs {several}")),
+                "{text}"
+            );
+        }
+        let lost = json!({"row": NARROW, "seed": 3, "epochs": 4, "error": "training diverged"});
+        let text = page(&PLAN, &[&all[..], &[lost][..]].concat()).text;
         assert!(
-            text.contains("-1.0 at 150 epochs. It is the better one at 2 of 3 budgets."),
+            text.contains(several) && text.contains("(71.00 .. 72.00), 1 diverged"),
             "{text}"
         );
-        assert!(
-            text.contains("Neither is the one to use at every budget"),
-            "{text}"
-        );
-        let alone = page(&PLAN, &records[..1]).text;
+        let alone = page(&PLAN, &all[..2]).text;
         assert!(!alone.contains("Which one to use"), "{alone}");
     }
 }

@@ -254,19 +254,13 @@ impl<'a> Runs<'a> {
     fn rates(&self) -> String {
         let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
         for row in self.rows {
-            let Some(r) = self.of(row).into_iter().find(|r| r["lr"].is_object()) else {
-                continue;
-            };
-            let (lr, cycles) = (&r["lr"], r["lr"]["cycles"].as_u64().unwrap_or(1));
-            let again = match cycles {
-                1 => String::new(),
-                n => format!(", {n} times"),
-            };
-            let shape = lr["schedule"].as_str().unwrap_or("?");
-            let rate = format!("{} ({shape}{again})", lr["start"]);
-            match groups.iter_mut().find(|(known, _)| *known == rate) {
-                Some((_, rows)) => rows.push(row.name),
-                None => groups.push((rate, vec![row.name])),
+            for r in self.of(row) {
+                let rate = rate_of(&r["lr"]);
+                match groups.iter_mut().find(|(known, _)| *known == rate) {
+                    Some((_, rows)) if rows.contains(&row.name) => {}
+                    Some((_, rows)) => rows.push(row.name),
+                    None => groups.push((rate, vec![row.name])),
+                }
             }
         }
         match &groups[..] {
@@ -283,16 +277,19 @@ impl<'a> Runs<'a> {
 
     /// What may be said about the accuracy of two rows, as a clause; a run that diverged is worse than any that did not.
     pub(super) fn comparison(&self, name: &str, other: &str) -> String {
-        let of = |name: &str| {
-            let row = self.rows.iter().find(|r| r.name == name);
-            let lost = row.map_or(0, |row| self.all_of(row).len() - self.of(row).len());
-            Sample {
-                name: name.to_owned(),
-                values: self.top1(name),
-                lost,
-            }
-        };
-        comparison_of(&of(name), &of(other), ["is better", "is worse"])
+        let words = ["is better", "is worse"];
+        comparison_of(&self.sample(name), &self.sample(other), words)
+    }
+
+    /// The accuracy of a row's seeds.
+    pub(super) fn sample(&self, name: &str) -> Sample {
+        let row = self.rows.iter().find(|r| r.name == name);
+        let lost = row.map_or(0, |row| self.all_of(row).len() - self.of(row).len());
+        Sample {
+            name: name.to_owned(),
+            values: self.top1(name),
+            lost,
+        }
     }
 
     /// `n`, with those that diverged.
@@ -347,6 +344,37 @@ impl<'a> Runs<'a> {
             let _ = writeln!(page, "- {place}: {}.", names.join(", "));
         }
     }
+}
+
+/// A schedule as a record has it: `0.1 (cosine)`, `0.1 (step, times 0.1 at 40 % and 80 %, in 4 cycles)`.
+fn rate_of(lr: &Value) -> String {
+    let Some(shape) = lr["schedule"].as_str() else {
+        return "not in the record".to_owned();
+    };
+    let number = |key: &str, unless: f64| lr[key].as_f64().filter(|v| *v != unless);
+    let mut text = format!("{} ({shape}", lr["start"]);
+    if let Some(end) = number("end", 0.0) {
+        let _ = write!(text, " to {end}");
+    }
+    let milestones: Vec<String> = numbers(&lr["milestones"])
+        .iter()
+        .map(|m| format!("{:.0} %", 100.0 * m))
+        .collect();
+    if shape == "step" && !milestones.is_empty() {
+        let _ = write!(
+            text,
+            ", times {} at {}",
+            lr["factor"],
+            milestones.join(", ")
+        );
+    }
+    if let Some(epochs) = number("warmup_epochs", 0.0) {
+        let _ = write!(text, ", {epochs} epochs of warm-up");
+    }
+    if let Some(cycles) = number("cycles", 1.0) {
+        let _ = write!(text, ", in {cycles} cycles");
+    }
+    text + ")"
 }
 
 /// The quantized layers of a record.
@@ -440,7 +468,7 @@ pub(super) fn spread_of(values: &[f64], digits: usize) -> String {
 }
 
 /// Seeds that a claim about a difference needs on both sides.
-const SEEDS_OF_A_CLAIM: usize = 3;
+pub(super) const SEEDS_OF_A_CLAIM: usize = 3;
 
 /// The training images of the JPEG copy of CIFAR-10 that most of our runs had.
 const JPEG_COPY: &str = "aa5836661f34005ad30f4d21bc3aff2e5d4c5afd2486f382aa44662798f67fd6";
@@ -454,8 +482,14 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    fn seeds(&self) -> usize {
+    /// Those that diverged included.
+    pub(super) fn seeds(&self) -> usize {
         self.values.len() + self.lost
+    }
+
+    /// Whether its every seed is above every seed of the other; one that diverged is below all that did not.
+    pub(super) fn is_above(&self, other: &Self) -> bool {
+        self.range().0 > other.range().1
     }
 
     fn range(&self) -> (f64, f64) {
@@ -489,13 +523,12 @@ pub(super) fn comparison_of(a: &Sample, b: &Sample, [more, less]: [&str; 2]) -> 
     if !a.values.is_empty() && !b.values.is_empty() {
         let _ = write!(said, ", {:+.2} points", mean(&a.values) - mean(&b.values));
     }
-    let ((a_least, a_most), (b_least, b_most)) = (a.range(), b.range());
     let name = &a.name;
     if few < SEEDS_OF_A_CLAIM {
         format!("{said}; n = {few}: no claim about a difference")
-    } else if a_least > b_most {
+    } else if a.is_above(b) {
         format!("{said}: {name} {more} in every seed")
-    } else if a_most < b_least {
+    } else if b.is_above(a) {
         format!("{said}: {name} {less} in every seed")
     } else {
         format!("{said}: the seeds overlap, no difference is claimed")
@@ -533,31 +566,37 @@ mod tests {
 
     #[test]
     fn learning_rates_are_named_with_their_rows_where_they_differ() {
-        let record = |row: &str, start: f64, cycles: u32| {
-            let lr = json!({"schedule": "cosine", "start": start, "cycles": cycles});
-            json!({"row": row, "seed": 1, "epochs": 4, "lr": lr})
-        };
+        let record = |row: &str, lr: Value| json!({"row": row, "seed": 1, "epochs": 4, "lr": lr});
+        let cosine = json!({"schedule": "cosine", "start": 0.1, "end": 0.0, "cycles": 1});
+        let step = json!({
+            "schedule": "step", "start": 0.01, "milestones": [0.4, 0.8], "factor": 0.1, "warmup_epochs": 2.0, "cycles": 4,
+        });
         let rows = [Row::of("a"), Row::of("b"), Row::of("c")];
         let say = |records: &[Value]| {
-            let records = records.iter().collect();
-            let rows = &rows;
-            Runs {
+            let (rows, records) = (&rows[..], records.iter().collect());
+            let runs = Runs {
                 rows,
                 records,
                 epochs: 4,
-            }
-            .rates()
+            };
+            runs.rates()
         };
-        assert_eq!(say(&[json!({"row": "a", "seed": 1})]), "");
+        assert_eq!(say(&[]), "");
         let all = [
-            record("a", 0.1, 1),
-            record("b", 0.1, 1),
-            record("c", 0.01, 4),
+            record("a", cosine.clone()),
+            record("b", cosine),
+            record("c", step),
         ];
         assert_eq!(say(&all[..2]), " Learning rate: 0.1 (cosine).");
         assert_eq!(
             say(&all),
-            " Learning rates: 0.1 (cosine): a, b; 0.01 (cosine, 4 times): c."
+            " Learning rates: 0.1 (cosine): a, b; 0.01 (step, times 0.1 at 40 %, 80 %, 2 epochs of warm-up, in 4 cycles): c."
+        );
+        // An older record is not taken for the others.
+        let older = [record("a", Value::Null), all[1].clone()];
+        assert_eq!(
+            say(&older),
+            " Learning rates: not in the record: a; 0.1 (cosine): b."
         );
     }
 

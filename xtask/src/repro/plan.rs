@@ -41,7 +41,7 @@ pub(crate) struct Options {
     /// Folder in which run folders are made
     #[arg(long, default_value = "runs")]
     pub(super) out: PathBuf,
-    /// Trains nothing: fails where the page or a picture of it is not what the records say
+    /// Trains nothing: builds `s3`, and fails where the page or a picture of it is not what the records say
     #[arg(long)]
     check: bool,
     /// Trains nothing: writes the page and its pictures again from the records
@@ -217,13 +217,21 @@ impl Plan {
     /// The first picture that is another one.
     pub(super) fn check_pictures(&self, s3: &Trainer<'_>) -> Result<()> {
         let page = (self.page)(self, &self.records(None)?);
-        if page.pictures.is_empty() {
+        let folder = Self::folder(None).join(self.name);
+        let files = page.files();
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !files.contains(&name) {
+                bail!("{}: not on the page; remove it", entry.path().display());
+            }
+        }
+        if files.is_empty() {
             return Ok(());
         }
         let drawn = tempfile::tempdir().context("a temporary folder")?;
         s3.draw(&page.pictures, drawn.path())?;
-        for file in page.files() {
-            let path = Self::folder(None).join(self.name).join(&file);
+        for file in files {
+            let path = folder.join(&file);
             let read = |path: &Path| {
                 std::fs::read(path).with_context(|| format!("reading {}", path.display()))
             };

@@ -101,9 +101,10 @@ pub(super) fn render_energy(report: &EnergyReport) -> String {
     }
     format!(
         "{table}\nenergy: a model, not a measurement (45 nm; Horowitz 2014, the shift You et al. 2020), weights in {}, \
-         activations in {}",
+         activations in {}; shift: the network as it is, with activations of {} bits",
         memory(report.model.weights),
         memory(report.model.activations),
+        report.model.shift_activation_bits,
     )
 }
 

@@ -5,7 +5,7 @@ use kuva::render::plots::Plot;
 
 use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::hex;
-use super::{Labels, Picture, PlotError, Style, drawable, missing};
+use super::{Axis, Labels, Picture, PlotError, Scale, Style, missing};
 
 /// A bar: its name and the sizes of its parts.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,11 +25,12 @@ impl Bar {
 }
 
 /// A bar for each version, its parts on one another; `parts` names them from the lowest to the highest, and the
-/// legend lists them as they lie.
+/// legend lists them as they lie. Names are cut where there is no room: at 360 pixels there is for about six. Of the x
+/// axis only the label counts.
 ///
 /// # Errors
 /// [`PlotError`] without a bar or a part, for a bar with another number of parts, for a part that is negative
-/// or not finite, and where all are 0.
+/// or not finite, where all are 0, and for a y axis that does not start at 0.
 ///
 /// ```
 /// use s3_metrics::plot::{Axis, Bar, Labels, Style, stacked_bars};
@@ -51,6 +52,24 @@ pub fn stacked_bars(
     if parts.is_empty() {
         return Err(missing("part of a bar"));
     }
+    if let Some((low, _)) = labels.y.ends
+        && low != 0.0
+    {
+        return Err(PlotError::Number {
+            of: format!("ends of the axis {}", labels.y.label),
+            index: 0,
+            value: low,
+            expected: "0, where bars stand",
+        });
+    }
+    let labels = &Labels {
+        x: Axis {
+            ends: None,
+            scale: Scale::Plain,
+            ..labels.x.clone()
+        },
+        ..labels.clone()
+    };
     let colours: Vec<_> = (0..parts.len()).map(|i| style.theme.series(i)).collect();
     let mut plot = BarPlot::new().with_width(0.6).with_stacked();
     let mut highest = 0.0f64;
@@ -64,7 +83,7 @@ pub fn stacked_bars(
         }
         let shown: Vec<f64> = bar.parts.iter().map(|&part| labels.y.shown(part)).collect();
         let of = format!("parts of {}", bar.name);
-        drawable(&of, shown.iter().copied())?;
+        labels.y.drawable(&of, shown.iter().copied())?;
         if let Some(index) = shown.iter().position(|&part| part < 0.0) {
             return Err(PlotError::Number {
                 of,

@@ -114,10 +114,10 @@ pub(super) fn finish(scene: Scene, title: &str) -> Picture {
 /// A drawn picture.
 ///
 /// ```
-/// use s3_metrics::plot::{Style, confusion};
+/// use s3_metrics::plot::{Picture, Style, confusion};
 /// let picture = confusion(&["cat", "dog"], &[3, 1, 0, 4], "", &Style::default())?;
 /// assert!(picture.to_svg().starts_with("<svg "));
-/// assert!(picture.to_png(2.0)?.starts_with(b"\x89PNG"));
+/// assert!(picture.to_png(Picture::SCREEN)?.starts_with(b"\x89PNG"));
 /// # Ok::<(), s3_metrics::plot::PlotError>(())
 /// ```
 #[derive(Debug)]
@@ -128,6 +128,8 @@ pub struct Picture {
 
 /// Pixels of a PNG for each unit of the SVG.
 const SCALES: std::ops::RangeInclusive<f32> = 0.25..=16.0;
+/// 256 MB in memory.
+const MOST_PIXELS: f32 = 64e6;
 
 impl Picture {
     /// The text of an SVG with a `viewBox`; equal data gives equal bytes.
@@ -158,12 +160,28 @@ impl Picture {
             .replace(&format!("#{id})"), &format!("#{stable})"))
     }
 
-    /// The bytes of a PNG with `scale` pixels for each unit of the SVG: 2.0 is for screens and 4.0 for
-    /// print. Its letters are those of DejaVu Sans, which comes with the crate; equal data gives equal bytes.
+    /// A scale for screens; 4.0 is for print.
+    pub const SCREEN: f32 = 2.0;
+
+    /// The bytes of a PNG in red, green, blue and opacity, with `scale` pixels for each unit of the SVG. Its letters are
+    /// those of DejaVu Sans, which comes with the crate; words that read upwards come out bolder on light than in the SVG.
+    /// Equal data gives equal bytes.
     ///
     /// # Errors
-    /// [`PlotError`] for a scale that is not in 0.25 to 16.
+    /// As [`Picture::pixels`].
     pub fn to_png(&self, scale: f32) -> Result<Vec<u8>, PlotError> {
+        self.pixels(scale)?;
+        let backend = RasterBackend::new().with_scale(scale);
+        backend
+            .render_scene(&self.scene)
+            .map_err(|reason| PlotError::Encoding { reason })
+    }
+
+    /// Width and height of the PNG of this scale.
+    ///
+    /// # Errors
+    /// [`PlotError`] for a scale that is not in 0.25 to 16, and for more than 64 million pixels.
+    pub fn pixels(&self, scale: f32) -> Result<[u32; 2], PlotError> {
         if !SCALES.contains(&scale) {
             return Err(PlotError::Number {
                 of: "scale of a PNG".to_owned(),
@@ -172,15 +190,14 @@ impl Picture {
                 expected: "0.25 to 16",
             });
         }
-        let backend = RasterBackend::new().with_scale(scale);
-        backend
-            .render_scene(&self.scene)
-            .map_err(|reason| PlotError::Encoding { reason })
-    }
-
-    /// Width and height of a PNG of this scale, in pixels.
-    pub fn pixels(&self, scale: f32) -> [u32; 2] {
-        [self.scene.width, self.scene.height].map(|side| (side as f32 * scale).ceil() as u32)
+        let sides = [self.scene.width, self.scene.height];
+        let [width, height] = sides.map(|side| (side as f32 * scale).ceil());
+        if width * height > MOST_PIXELS {
+            return Err(PlotError::Encoding {
+                reason: format!("expected at most 64 million pixels, got {width} by {height}"),
+            });
+        }
+        Ok([width as u32, height as u32])
     }
 }
 

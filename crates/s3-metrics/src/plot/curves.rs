@@ -8,7 +8,7 @@ use kuva::render::plots::Plot;
 
 use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::{self, Rgb, blend, hex};
-use super::{Labels, Picture, PlotError, Style, drawable, missing};
+use super::{Labels, Picture, PlotError, Style, missing};
 use crate::density::Density;
 
 /// The faintest layer: this share of the full colour.
@@ -251,8 +251,9 @@ fn shown(curve: &Curve, labels: &Labels) -> Result<Vec<(f64, f64)>, PlotError> {
         .iter()
         .map(|&(x, y)| (labels.x.shown(x), labels.y.shown(y)))
         .collect();
-    drawable(&format!("x of {}", curve.name), points.iter().map(|p| p.0))?;
-    drawable(&format!("y of {}", curve.name), points.iter().map(|p| p.1))?;
+    let (x, y) = (points.iter().map(|p| p.0), points.iter().map(|p| p.1));
+    labels.x.drawable(&format!("x of {}", curve.name), x)?;
+    labels.y.drawable(&format!("y of {}", curve.name), y)?;
     Ok(points)
 }
 

@@ -5,7 +5,7 @@ use kuva::render::plots::Plot;
 
 use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::hex;
-use super::{Labels, Picture, PlotError, Scale, Style, drawable, missing};
+use super::{Labels, Picture, PlotError, Scale, Style, missing};
 
 /// A named point.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,8 +46,8 @@ pub fn labelled_points(
     }
     let x = |point: &Point| labels.x.shown(point.x);
     let y = |point: &Point| labels.y.shown(point.y);
-    drawable("x of the points", points.iter().map(x))?;
-    drawable("y of the points", points.iter().map(y))?;
+    labels.x.drawable("x of the points", points.iter().map(x))?;
+    labels.y.drawable("y of the points", points.iter().map(y))?;
     if labels.x.scale == Scale::Log
         && let Some(index) = points.iter().position(|point| point.x <= 0.0)
     {
@@ -58,15 +58,21 @@ pub fn labelled_points(
             expected: "a positive number, since the axis is logarithmic",
         });
     }
+    let inside = |point: &&Point| labels.x.holds(x(point)) && labels.y.holds(y(point));
+    let points: Vec<&Point> = points.iter().filter(inside).collect();
+    if points.is_empty() {
+        return Err(missing("point between the ends of the axes"));
+    }
+    let points = points.iter().copied();
     let mut groups: Vec<&str> = Vec::new();
-    for point in points {
+    for point in points.clone() {
         if !groups.contains(&point.group.as_str()) {
             groups.push(&point.group);
         }
     }
     let (mut plots, mut legend) = (Vec::new(), Vec::new());
     for (index, group) in groups.iter().enumerate() {
-        let of_group = || points.iter().filter(|point| point.group == *group);
+        let of_group = || points.clone().filter(|point| point.group == *group);
         let colour = style.theme.series(index);
         let (marker, glyph) = MARKERS[index % MARKERS.len()];
         let scatter = ScatterPlot::new()
@@ -83,25 +89,25 @@ pub fn labelled_points(
     }
     // One invisible scatter carries all names, so that those of different groups keep apart.
     let named = ScatterPlot::new()
-        .with_data(points.iter().map(|point| (x(point), y(point))))
+        .with_data(points.clone().map(|point| (x(point), y(point))))
         .with_color("none")
         .with_size(4.0)
         .with_labels(
             points
-                .iter()
+                .clone()
                 .map(|point| canvas::cut(&point.name, 160.0, canvas::SMALL)),
         )
         .with_repel_labels();
     plots.push(Plot::Scatter(named));
     // Room for the names at the ends; kuva would round a logarithmic axis to whole decades.
-    let (low, high) = extent(points.iter().map(y));
+    let (low, high) = extent(points.clone().map(y));
     let room = if low < high { 0.12 * (high - low) } else { 1.0 };
     let mut ends = Ends {
         x: None,
         y: Some((low - room, high + room)),
     };
     if labels.x.scale == Scale::Log {
-        let (low, high) = extent(points.iter().map(x));
+        let (low, high) = extent(points.map(x));
         ends.x = Some((low / 1.6, high * 1.6));
     }
     canvas::draw(plots, labels, ends, &legend, style)

@@ -165,13 +165,41 @@ fn axes_end_where_they_are_told_to() {
         (
             0.4,
             0.4,
-            "number 1: expected a number above the lower end, got 40",
+            "number 1: expected a number above the lower end, got 0.4",
+        ),
+        (
+            0.0,
+            1e-9,
+            "y of fc, number 0: expected a number within 1000 lengths of the axis, got 1",
         ),
         (f64::NAN, 1.0, "number 0: expected a finite number"),
     ] {
         let error = draw(Axis::percent("WSVR").between(low, high)).expect_err(reason);
         assert!(error.to_string().contains(reason), "{error}");
     }
+    // A point outside has neither mark nor name.
+    let points = [
+        Point::new("in", "g", 10.0, 0.5),
+        Point::new("out", "g", 10.0, 0.9),
+    ];
+    let named = |x: Axis| {
+        let labels = Labels::new("", x, Axis::percent("top-1").between(0.4, 0.6));
+        labelled_points(&points, &labels, &Style::default()).map(|picture| picture.to_svg())
+    };
+    let svg = named(Axis::log("KiB").between(5.0, 20.0)).expect("a picture");
+    assert!(svg.contains(">in<") && !svg.contains(">out<"), "{svg}");
+    assert!(named(Axis::log("KiB").between(20.0, 30.0)).is_err());
+    assert!(named(Axis::log("KiB").between(0.0, 30.0)).is_err());
+    // Bars stand on 0, and their names are no numbers.
+    let bars = |x: Axis, y: Axis| {
+        let bars = [Bar::new("one", vec![1.0]), Bar::new("two", vec![2.0])];
+        stacked_bars(&bars, &["part"], &Labels::new("", x, y), &Style::default())
+    };
+    assert!(bars(Axis::plain("x"), Axis::plain("y").between(1.0, 3.0)).is_err());
+    let y = || Axis::plain("y").between(0.0, 3.0);
+    let odd = bars(Axis::percent("x").between(0.0, 1.0), y()).expect("bars");
+    let even = bars(Axis::plain("x (%)"), y()).expect("bars");
+    assert_eq!(odd.to_svg(), even.to_svg());
 }
 
 #[test]
@@ -183,13 +211,20 @@ fn every_picture_is_a_png_of_its_size() {
         // Signature, then the header's length, name, width and height.
         assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
         let side = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().expect("4 bytes"));
-        assert_eq!([side(16), side(20)], picture.pixels(2.0));
+        assert_eq!(Ok([side(16), side(20)]), picture.pixels(2.0));
         assert_eq!(side(16), 720);
         for scale in [0.0, -1.0, 17.0, f32::NAN] {
             let error = picture.to_png(scale).expect_err("no scale").to_string();
             assert!(error.contains("expected 0.25 to 16"), "{error}");
         }
     }
+    let large = every_kind(1.0, 2.0, "x", &Style::default().sized(4096, 4096)).remove(0);
+    let error = large
+        .expect("a picture")
+        .to_png(16.0)
+        .expect_err("too large");
+    let reason = "no PNG: expected at most 64 million pixels, got 65536 by";
+    assert!(error.to_string().starts_with(reason), "{error}");
 }
 
 #[test]

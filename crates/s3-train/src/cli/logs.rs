@@ -43,7 +43,7 @@ struct OfAnswers {
     #[arg(long, conflicts_with = "csv")]
     answers: bool,
     /// Folder of the data sets' files [default: $S3_DATA_DIR, else data].
-    #[arg(long, requires = "answers")]
+    #[arg(long, requires = "answers", conflicts_with = "csv")]
     data_dir: Option<PathBuf>,
 }
 

@@ -12,8 +12,9 @@
 //! | `level_occupancy` | `levels`: `[[epoch, [[level, count], ..]], ..]` |
 //! | `stacked_bars` | `x`, `y`, `parts`: `["name", ..]`, `bars`: `[{"name", "parts": [size, ..]}, ..]` |
 //!
-//! `x` and `y` are axes, `{"label", "scale"}` and, where the data should not choose them, `"ends": [low, high]` in
-//! the unit of the data; the scale is `plain`, `percent` (of shares of 1) or, for the x axis of `labelled_points` alone, `log`. What the pictures show is said in [`s3_metrics::plot`].
+//! `x` and `y` are axes, `{"label", "scale"}` and, where the data should not choose them, `"ends": [low, high]`
+//! in the unit of the data; the scale is `plain`, `percent` (of shares of 1) or, for the x axis of
+//! `labelled_points` alone, `log`. What the pictures show is said in [`s3_metrics::plot`].
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -36,13 +37,16 @@ pub(crate) struct PlotArgs {
     /// Folder of the pictures, made where there is none: FILE.svg on light, FILE-dark.svg on dark.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Also as PNG, with SCALE pixels for each unit of the SVG; 4 is for print.
-    #[arg(long, value_name = "SCALE", num_args = 0..=1, default_missing_value = "2")]
+    /// Also as PNG, with SCALE pixels for each unit of the SVG, 0.25 to 16 [default: 2; 4 is for print].
+    #[arg(
+        long,
+        value_name = "SCALE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2"
+    )]
     png: Option<f32>,
 }
-
-/// Pixels of a PNG for each unit of its SVG, where nobody says.
-pub(super) const PNG_SCALE: f32 = 2.0;
 
 /// The files of a picture by their names: NAME.svg on light and NAME-dark.svg on dark, with a PNG beside each
 /// where a scale is given.
@@ -61,7 +65,7 @@ pub(super) fn files_of(
     Ok(files)
 }
 
-/// Writes all files into a folder, made where there is none, or none; and says their names.
+/// Writes all files or none into a folder, which is made where there is none, and says their names.
 pub(super) fn write_files(folder: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     let paths: Vec<PathBuf> = files.keys().map(|name| folder.join(name)).collect();

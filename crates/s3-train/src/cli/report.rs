@@ -1,9 +1,10 @@
 //! One HTML page of a run, or of several beside each other.
 
 use super::data_dir;
-use super::plot::{PNG_SCALE, files_of, write_files};
+use super::plot::{files_of, write_files};
 use anyhow::{Result, ensure};
 use clap::Args;
+use s3_metrics::plot::Picture;
 use s3_train::files::write_atomically;
 use s3_train::report;
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ pub(crate) struct ReportArgs {
     /// The page [default: report.html in the run's folder]; needed for several runs.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Also writes every picture of the page into this folder, on light and on dark, as SVG and as PNG.
+    /// Also writes every drawn picture of the page into this folder, on light and on dark, as SVG and as PNG.
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
     /// Leaves out the confusion matrix, misclassified images and filters, which need checkpoint and data.
@@ -49,20 +50,32 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
     };
     let mut files = BTreeMap::new();
     for (i, drawn) in page.pictures.iter().enumerate() {
-        // The captions of several runs are alike.
-        let name = format!("{:02}-{}", i + 1, plain(&drawn.caption));
-        files.extend(files_of(&name, &drawn.pictures, Some(PNG_SCALE))?);
+        let words = plain(&format!("{} {}", drawn.section, drawn.caption));
+        let name = format!("{:02}-{words}", i + 1);
+        files.extend(files_of(&name, &drawn.pictures, Some(Picture::SCREEN))?);
     }
     write_files(folder, &files)
 }
 
-/// What a caption may be in the name of a file: its words up to the first colon, small and joined by `-`.
+/// Words as the name of a file has them: small and joined by `-`.
 fn plain(caption: &str) -> String {
-    let head = caption.split(':').next().unwrap_or(caption).to_lowercase();
-    let words = head.split(|c: char| !c.is_ascii_alphanumeric());
-    let words: Vec<&str> = words.filter(|w| !w.is_empty()).take(8).collect();
-    words.join("-")
+    let small = caption.to_lowercase();
+    let words = small.split(|c: char| !c.is_ascii_alphanumeric());
+    let mut name = String::new();
+    for word in words.filter(|w| !w.is_empty()) {
+        if name.len() + word.len() > LONGEST_NAME {
+            break;
+        }
+        if !name.is_empty() {
+            name.push('-');
+        }
+        name.push_str(word);
+    }
+    name
 }
+
+/// Bytes of a file's name, without its number and its ending.
+const LONGEST_NAME: usize = 120;
 
 /// Writes the page of a run into its folder, as `s3 report RUN` does.
 pub(crate) fn of_run(run: &Path, data_dir: &Path) -> Result<()> {

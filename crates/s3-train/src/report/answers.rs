@@ -158,16 +158,13 @@ impl Answers {
     }
 }
 
-/// Pixels for each unit of a picture's SVG.
-const SCALE: f32 = 2.0;
-
 impl Bitmap {
     /// A picture in red, green, blue and opacity, twice as large as its SVG.
     pub(crate) fn of(name: &str, picture: &Picture) -> Option<Self> {
-        let [width, height] = picture.pixels(SCALE);
+        let [width, height] = picture.pixels(Picture::SCREEN).ok()?;
         Some(Self {
             name: name.to_owned(),
-            png: picture.to_png(SCALE).ok()?,
+            png: picture.to_png(Picture::SCREEN).ok()?,
             shape: [height, width, 4],
         })
     }

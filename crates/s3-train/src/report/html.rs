@@ -29,11 +29,20 @@ pub(super) fn data_uri(kind: &str, bytes: &[u8]) -> String {
     format!("data:{kind};base64,{}", STANDARD.encode(bytes))
 }
 
-/// A page under way, and the pictures on it.
-pub(super) struct Html(String, Vec<Drawn>);
+/// A page under way.
+pub(super) struct Html {
+    text: String,
+    pictures: Vec<Drawn>,
+    /// Its last heading; empty before the first.
+    section: String,
+}
 
 /// The figures of one row.
-pub(super) struct Figures<'a>(String, &'a mut Vec<Drawn>);
+pub(super) struct Figures<'a> {
+    text: String,
+    pictures: &'a mut Vec<Drawn>,
+    section: &'a str,
+}
 
 impl Figures<'_> {
     /// A picture with its caption, or the sentence why there is none.
@@ -44,7 +53,8 @@ impl Figures<'_> {
             Ok(pictures) => {
                 let uri = |of: &Picture| data_uri("image/svg+xml", of.to_svg().as_bytes());
                 let [light, dark] = pictures.each_ref().map(uri);
-                self.1.push(Drawn {
+                self.pictures.push(Drawn {
+                    section: self.section.to_owned(),
                     caption: plain.to_owned(),
                     pictures,
                 });
@@ -56,7 +66,7 @@ impl Figures<'_> {
             Err(why) => format!("<p class=\"note\">No picture: {}.</p>", escape(&why)),
         };
         let _ = writeln!(
-            self.0,
+            self.text,
             "<figure>{inner}<figcaption>{caption}</figcaption></figure>"
         );
     }
@@ -65,7 +75,7 @@ impl Figures<'_> {
     pub(super) fn bitmap(&mut self, caption: &str, png: &[u8]) {
         let (caption, uri) = (escape(caption), data_uri("image/png", png));
         let _ = writeln!(
-            self.0,
+            self.text,
             "<figure class=\"bitmap\"><img alt=\"{caption}\" src=\"{uri}\"><figcaption>{caption}</figcaption></figure>"
         );
     }
@@ -80,71 +90,80 @@ impl Html {
              <link rel=\"icon\" href=\"data:,\">\
              <title>{title}</title>\n<style>\n{STYLE}</style></head><body><main>\n<h1>{title}</h1>\n"
         );
-        Self(head, Vec::new())
+        Self {
+            text: head,
+            pictures: Vec::new(),
+            section: String::new(),
+        }
     }
 
     pub(super) fn heading(&mut self, text: &str) {
-        let _ = writeln!(self.0, "<h2>{}</h2>", escape(text));
+        self.section = text.to_owned();
+        let _ = writeln!(self.text, "<h2>{}</h2>", escape(text));
     }
 
     pub(super) fn subheading(&mut self, text: &str) {
-        let _ = writeln!(self.0, "<h3>{}</h3>", escape(text));
+        let _ = writeln!(self.text, "<h3>{}</h3>", escape(text));
     }
 
     pub(super) fn paragraph(&mut self, text: &str) {
-        let _ = writeln!(self.0, "<p>{}</p>", escape(text));
+        let _ = writeln!(self.text, "<p>{}</p>", escape(text));
     }
 
     /// What is not there.
     pub(super) fn note(&mut self, text: &str) {
-        let _ = writeln!(self.0, "<p class=\"note\">{}.</p>", escape(text));
+        let _ = writeln!(self.text, "<p class=\"note\">{}.</p>", escape(text));
     }
 
     pub(super) fn facts(&mut self, facts: &[(&str, String)]) {
-        self.0.push_str("<dl>");
+        self.text.push_str("<dl>");
         for (name, value) in facts {
             let (name, value) = (escape(name), escape(value));
-            let _ = write!(self.0, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+            let _ = write!(self.text, "<div><dt>{name}</dt><dd>{value}</dd></div>");
         }
-        self.0.push_str("</dl>\n");
+        self.text.push_str("</dl>\n");
     }
 
     /// The first column is text, the others are numbers; the last row may be their sum.
     pub(super) fn table(&mut self, header: &[&str], rows: Vec<Vec<String>>, has_sum: bool) {
         let class = if has_sum { " class=\"sum\"" } else { "" };
-        let _ = write!(self.0, "<div class=\"wide\"><table{class}><thead><tr>");
+        let _ = write!(self.text, "<div class=\"wide\"><table{class}><thead><tr>");
         for cell in header {
-            let _ = write!(self.0, "<th>{}</th>", escape(cell));
+            let _ = write!(self.text, "<th>{}</th>", escape(cell));
         }
-        self.0.push_str("</tr></thead><tbody>\n");
+        self.text.push_str("</tr></thead><tbody>\n");
         for row in rows {
-            self.0.push_str("<tr>");
+            self.text.push_str("<tr>");
             for cell in row {
-                let _ = write!(self.0, "<td>{}</td>", escape(&cell));
+                let _ = write!(self.text, "<td>{}</td>", escape(&cell));
             }
-            self.0.push_str("</tr>\n");
+            self.text.push_str("</tr>\n");
         }
-        self.0.push_str("</tbody></table></div>\n");
+        self.text.push_str("</tbody></table></div>\n");
     }
 
     pub(super) fn figures(&mut self, fill: impl FnOnce(&mut Figures)) {
-        let mut figures = Figures(String::new(), &mut self.1);
+        let mut figures = Figures {
+            text: String::new(),
+            pictures: &mut self.pictures,
+            section: &self.section,
+        };
         fill(&mut figures);
-        let figures = figures.0;
-        let _ = writeln!(self.0, "<div class=\"figures\">\n{figures}</div>");
+        let figures = figures.text;
+        let _ = writeln!(self.text, "<div class=\"figures\">\n{figures}</div>");
     }
 
     /// A text that opens on a click.
     pub(super) fn details(&mut self, name: &str, text: &str) {
         let (name, text) = (escape(name), escape(text));
         let _ = writeln!(
-            self.0,
+            self.text,
             "<details><summary>{name}</summary><pre>{text}</pre></details>"
         );
     }
 
     pub(super) fn finish(mut self) -> (String, Vec<Drawn>) {
-        self.0.push_str("</main></body></html>\n");
-        (self.0, self.1)
+        self.text.push_str("</main></body></html>\n");
+        (self.text, self.pictures)
     }
 }

@@ -139,6 +139,8 @@ impl Run {
 /// A picture of a page.
 #[derive(Debug)]
 pub struct Drawn {
+    /// Of several runs, the one that it is of; else empty.
+    pub section: String,
     /// What stands below it.
     pub caption: String,
     /// On light and on dark.
@@ -332,6 +334,10 @@ fn layers(html: &mut Html, cost: &ModelCost) {
     rows.push(all);
     html.paragraph("Operations and bytes of one inference of one image.");
     html.table(&header, rows, true);
+    // In floats alone there is nothing to set beside them.
+    if cost.layers.iter().all(|l| l.layer.bits.is_none()) {
+        return;
+    }
     let energy = cost.energy(&EnergyModel::default());
     let bars: Vec<Bar> = energy
         .versions
@@ -352,7 +358,8 @@ fn layers(html: &mut Html, cost: &ModelCost) {
     );
     html.figures(|f| {
         f.push(
-            "Energy of one inference of one image: a model, not a measurement",
+            "Energy of one inference of one image, a model and not a measurement; shift is this network as it is, with \
+             activations of 8 bits",
             picture(|style| {
                 stacked_bars(
                     &bars,

@@ -8,7 +8,7 @@ use s3_metrics::plot::{
     level_occupancy, seed_bands,
 };
 use s3_metrics::record::{DynamicsRecord, EpochRecord, LatentRecord};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A picture on light and on dark, or why there is none.
 pub(super) type InBoth = Result<[Picture; 2], String>;
@@ -137,6 +137,42 @@ fn latent<'a>(record: &'a DynamicsRecord, name: &str) -> Option<&'a LatentRecord
     record.latents.iter().find(|l| l.name == name)
 }
 
+/// Each level with its number of weights.
+type Occupancy = Vec<(f32, u64)>;
+
+/// The levels of a layer at each snapshot, and what they are called: where its scale moves, so that no two
+/// snapshots have the same ones, by their rank on each side of 0.
+fn levels(snapshots: &[&DynamicsRecord]) -> (Vec<(u32, Occupancy)>, &'static str) {
+    let all: BTreeSet<u32> = snapshots
+        .iter()
+        .flat_map(|r| r.levels.iter().map(|(level, _)| level.to_bits()))
+        .collect();
+    let most = snapshots.iter().map(|r| r.levels.len()).max();
+    // Levels that stay are at most twice those of the snapshot with the most: some may be empty at times.
+    let stay = all.len() <= 2 * most.unwrap_or(0);
+    let of = |r: &&DynamicsRecord| {
+        if stay {
+            return (r.epoch, r.levels.clone());
+        }
+        let below = r.levels.iter().filter(|(level, _)| *level < 0.0).count() as f32;
+        let zero = r.levels.iter().any(|(level, _)| *level == 0.0);
+        let ranked = r.levels.iter().enumerate().map(|(i, &(level, count))| {
+            let place = i as f32 - below;
+            let rank = match zero || level < 0.0 {
+                true => place,
+                false => place + 1.0,
+            };
+            (rank, count)
+        });
+        (r.epoch, ranked.collect())
+    };
+    let name = match stay {
+        true => "Levels",
+        false => "Levels, by rank since the scale moves,",
+    };
+    (snapshots.iter().map(of).collect(), name)
+}
+
 /// Pictures of the latents: densities and levels of the middle layer, gates and gradients of all.
 pub(super) fn latents(dynamics: &[DynamicsRecord]) -> Vec<(String, InBoth)> {
     let mut out = Vec::new();
@@ -154,12 +190,9 @@ pub(super) fn latents(dynamics: &[DynamicsRecord]) -> Vec<(String, InBoth)> {
     };
     let (first, last) = (snapshots[0], snapshots[snapshots.len() - 1]);
     if !first.levels.is_empty() {
-        let levels: Vec<_> = snapshots
-            .iter()
-            .map(|r| (r.epoch, r.levels.clone()))
-            .collect();
+        let (levels, caption) = levels(snapshots);
         out.push((
-            format!("Levels of {layer}"),
+            format!("{caption} of {layer}"),
             picture(|style| level_occupancy(&levels, "", style)),
         ));
     }
