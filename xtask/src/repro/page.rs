@@ -339,7 +339,7 @@ impl<'a> Runs<'a> {
                     .push(format!("{} ({seed})", row.name));
             }
         }
-        page.push_str("\nRows with their seeds, by where they were trained:\n\n");
+        page.push_str("\nRows with their seeds, by where they were trained; the revision is that of the repository when the run began:\n\n");
         for (place, names) in groups {
             let _ = writeln!(page, "- {place}: {}.", names.join(", "));
         }
