@@ -1,5 +1,6 @@
 //! What every page is made of: numbers of the records, their spread, pictures, and where the runs were made.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -487,6 +488,16 @@ impl Sample {
         self.values.len() + self.lost
     }
 
+    /// How it stands to another: greater or less where three seeds of each do not overlap, equal where they do; nothing
+    /// with fewer.
+    pub(super) fn order(&self, other: &Self) -> Option<Ordering> {
+        let few = self.seeds().min(other.seeds());
+        (few >= SEEDS_OF_A_CLAIM).then(|| {
+            let (above, below) = (self.is_above(other), other.is_above(self));
+            above.cmp(&below)
+        })
+    }
+
     /// Whether its every seed is above every seed of the other; one that diverged is below all that did not.
     pub(super) fn is_above(&self, other: &Self) -> bool {
         self.range().0 > other.range().1
@@ -524,14 +535,13 @@ pub(super) fn comparison_of(a: &Sample, b: &Sample, [more, less]: [&str; 2]) -> 
         let _ = write!(said, ", {:+.2} points", mean(&a.values) - mean(&b.values));
     }
     let name = &a.name;
-    if few < SEEDS_OF_A_CLAIM {
-        format!("{said}; n = {few}: no claim about a difference")
-    } else if a.is_above(b) {
-        format!("{said}: {name} {more} in every seed")
-    } else if b.is_above(a) {
-        format!("{said}: {name} {less} in every seed")
-    } else {
-        format!("{said}: the seeds overlap, no difference is claimed")
+    match a.order(b) {
+        None => format!("{said}; n = {few}: no claim about a difference"),
+        Some(Ordering::Greater) => format!("{said}: {name} {more} in every seed"),
+        Some(Ordering::Less) => format!("{said}: {name} {less} in every seed"),
+        Some(Ordering::Equal) => {
+            format!("{said}: the seeds overlap, no difference is claimed")
+        }
     }
 }
 
