@@ -37,8 +37,8 @@ suffers from a convergence problem*, and that the size of alpha hardly matters.
 
 The penalty moves a closed sparsity gate by at most lr alpha / (1 - momentum) = 10 lr alpha a step: 0.0039 an epoch here at
 alpha 1e-5 and the first rate, where w_sparse starts with a deviation of 0.06 to 0.12; on ImageNet it is 0.05 an epoch
-(METHODS.md 1.4). After few epochs alphas of 1e-5 and below therefore cannot differ much from none, and the alpha that does
-here what 1e-5 does on ImageNet is about 1.3e-4.
+(METHODS.md 1.4). After 4 epochs of a cosine 1e-5 has moved a closed gate by at most 0.008, which opens a few per cent of the
+gates; 1e-6 can hardly be told from none. The alpha that does here what 1e-5 does on ImageNet is about 1.3e-4.
 
 - *training loss*: of the last epoch, without the penalty. *zero weights*: of the quantized layers at the end.
 - Several seeds: their mean, smallest and largest; the bands of the pictures run from the smallest to the largest.
@@ -56,52 +56,50 @@ fn page(plan: &Plan, records: &[Value]) -> Page {
     })
 }
 
-/// What the comparisons say to the paper's two sentences.
+/// What the runs say to the paper's two sentences.
 fn beside_the_paper(page: &mut Page, runs: &Runs<'_>) {
-    let without = runs.sample(NONE);
+    let epochs = runs.epochs;
+    let falls = |r: &&Value| numbers(&r["train_losses"]).windows(2).all(|w| w[1] < w[0]);
+    let without = runs.named(NONE);
+    if without.is_empty() {
+        return;
+    }
+    let diverged = runs.sample(NONE).lost;
+    let falling = without.iter().filter(|r| falls(r)).count();
+    page.line(&format!(
+        "\nConvergence: without the penalty the training loss falls in every epoch of {falling} of {} seeds, and {diverged} diverged.",
+        without.len() + diverged
+    ));
+    let none = runs.sample(NONE);
     let with: Vec<_> = runs.rows[1..]
         .iter()
         .map(|row| runs.sample(row.name))
         .collect();
-    let claims: Vec<_> = with
+    let known: Vec<&Sample> = with.iter().filter(|a| a.order(&none).is_some()).collect();
+    let pairs: Vec<(&Sample, &Sample)> = known
         .iter()
-        .filter_map(|alpha| Some((alpha, alpha.order(&without)?)))
+        .enumerate()
+        .flat_map(|(i, a)| known[i + 1..].iter().map(move |b| (*a, *b)))
         .collect();
-    if claims.is_empty() {
+    if pairs.is_empty() {
         return;
     }
-    let helps = claims.iter().filter(|(_, order)| order.is_gt()).count();
-    page.line(&match helps {
-        0 => format!(
-            "\nThe paper's problem of convergence without the penalty is not seen at {} epochs: none of the {} alphas with three \
-             seeds is better than none.",
-            runs.epochs,
-            claims.len()
-        ),
-        n => format!(
-            "\nAs the paper says, training suffers without the penalty: {n} of the {} alphas with three seeds are better.",
-            claims.len()
-        ),
-    });
-    let apart = |a: &Sample, b: &Sample| a.order(b).is_some_and(Ordering::is_ne);
-    let pairs = claims.iter().enumerate();
+    let apart = |(a, b): &&(&Sample, &Sample)| a.order(b).is_some_and(Ordering::is_ne);
     let differ: Vec<String> = pairs
-        .flat_map(|(i, (a, _))| claims[i + 1..].iter().map(move |(b, _)| (*a, *b)))
-        .filter(|(a, b)| apart(a, b))
+        .iter()
+        .filter(apart)
         .map(|(a, b)| format!("{} and {}", a.name, b.name))
         .collect();
-    if claims.len() > 1 {
-        page.line(&match differ.is_empty() {
-            true => {
-                "That its size hardly matters agrees: no two of those alphas differ in every seed."
-                    .to_owned()
-            }
-            false => format!(
-                "That its size hardly matters does not hold: {} differ in every seed.",
-                differ.join(", ")
-            ),
-        });
-    }
+    let said = match differ.is_empty() {
+        true => "no two are apart".to_owned(),
+        false => format!("apart are {}", differ.join(", ")),
+    };
+    page.line(&format!(
+        "Size: of the {} alphas with three seeds {said} ({} pairs compared; of equal rows one pair in ten would be). The paper's \
+         sentence is of 200 epochs on ImageNet, 69.78 to 69.85 % from 1e-2 to 1e-6; {epochs} epochs neither confirm nor refute it.",
+        known.len(),
+        pairs.len(),
+    ));
 }
 
 /// One line a row: accuracy, loss and zeros over the seeds.
@@ -151,18 +149,18 @@ mod tests {
         for words in [
             "| alpha=0 | 40.00 % (40.00 .. 40.00) | 1.500 (1.500 .. 1.500) | 50.00 % (50.00 .. 50.00) | 3 |",
             "| alpha=1e-2 | not run yet |",
-            "training suffers without the penalty: 1 of the 1 alphas with three seeds are better.",
-            "-20.00 points: alpha=0 is worse in every seed.",
+            "the training loss falls in every epoch of 3 of 3 seeds, and 0 diverged.",
+            "-20.00 points: alpha=0 is worse, its highest seed below the other's lowest.",
             "src=\"fig5/top1-4.svg\"",
         ] {
             assert!(page.text.contains(words), "{words}\n{}", page.text);
         }
-        assert!(!page.text.contains("hardly matters a"), "{}", page.text);
+        assert!(!page.text.contains("Size: "), "{}", page.text);
         for seed in 1..=3 {
             records.push(record("alpha=1e-2", seed, 0.3));
         }
         let more = super::page(&PLAN, &records).text;
-        let words = "does not hold: alpha=1e-5 and alpha=1e-2 differ in every seed.";
+        let words = "of the 2 alphas with three seeds apart are alpha=1e-5 and alpha=1e-2 (1 pairs compared";
         assert!(more.contains(words), "{more}");
         assert_eq!(page.pictures.len(), 2);
         assert_eq!(

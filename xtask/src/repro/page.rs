@@ -284,11 +284,21 @@ impl<'a> Runs<'a> {
 
     /// The accuracy of a row's seeds.
     pub(super) fn sample(&self, name: &str) -> Sample {
+        self.sample_of(name, last_top1)
+    }
+
+    /// A number of each seed of a row.
+    pub(super) fn sample_of(&self, name: &str, of: impl Fn(&Value) -> Option<f64>) -> Sample {
         let row = self.rows.iter().find(|r| r.name == name);
         let lost = row.map_or(0, |row| self.all_of(row).len() - self.of(row).len());
+        let found = self.named(name).into_iter();
+        let (of_seed, values) = found
+            .filter_map(|r| Some((r["seed"].as_u64()?, of(r)?)))
+            .unzip();
         Sample {
             name: name.to_owned(),
-            values: self.top1(name),
+            values,
+            of_seed,
             lost,
         }
     }
@@ -478,6 +488,8 @@ const JPEG_COPY: &str = "aa5836661f34005ad30f4d21bc3aff2e5d4c5afd2486f382aa44662
 pub(super) struct Sample {
     pub(super) name: String,
     pub(super) values: Vec<f64>,
+    /// The seed of each value.
+    pub(super) of_seed: Vec<u64>,
     /// Seeds that diverged and have none.
     pub(super) lost: usize,
 }
@@ -501,6 +513,16 @@ impl Sample {
     /// Whether its every seed is above every seed of the other; one that diverged is below all that did not.
     pub(super) fn is_above(&self, other: &Self) -> bool {
         self.range().0 > other.range().1
+    }
+
+    /// What it has more than another, seed by seed, where both have one.
+    fn pairs(&self, other: &Self) -> Vec<f64> {
+        let of = |sample: &Self, seed: u64| {
+            let at = sample.of_seed.iter().position(|s| *s == seed)?;
+            sample.values.get(at).copied()
+        };
+        let each = |seed: &u64| Some(of(self, *seed)? - of(other, *seed)?);
+        self.of_seed.iter().filter_map(each).collect()
     }
 
     fn range(&self) -> (f64, f64) {
@@ -537,10 +559,19 @@ pub(super) fn comparison_of(a: &Sample, b: &Sample, [more, less]: [&str; 2]) -> 
     let name = &a.name;
     match a.order(b) {
         None => format!("{said}; n = {few}: no claim about a difference"),
-        Some(Ordering::Greater) => format!("{said}: {name} {more} in every seed"),
-        Some(Ordering::Less) => format!("{said}: {name} {less} in every seed"),
+        Some(Ordering::Greater) => {
+            format!("{said}: {name} {more}, its lowest seed above the other's highest")
+        }
+        Some(Ordering::Less) => {
+            format!("{said}: {name} {less}, its highest seed below the other's lowest")
+        }
         Some(Ordering::Equal) => {
-            format!("{said}: the seeds overlap, no difference is claimed")
+            let pairs = a.pairs(b);
+            let (least, most) = range(&pairs);
+            format!(
+                "{said}: the ranges overlap, no difference is claimed; seed by seed it is {least:+.2} .. {most:+.2} in {} pairs",
+                pairs.len()
+            )
         }
     }
 }
@@ -554,6 +585,7 @@ mod tests {
         let sample = |name: &str, values: &[f64], lost| Sample {
             name: name.to_owned(),
             values: values.to_vec(),
+            of_seed: (1..).take(values.len()).collect(),
             lost,
         };
         let say = |a: &[f64], lost, b: &[f64]| {
@@ -561,15 +593,26 @@ mod tests {
             comparison_of(&sample("A", a, lost), &sample("B", b, 0), words)
         };
         let (high, low) = ([80.0, 81.0, 82.0], [78.0, 79.0, 79.5]);
-        assert!(say(&high, 0, &low).ends_with("+2.17 points: A is better in every seed"));
-        assert!(say(&low, 0, &high).ends_with("-2.17 points: A is worse in every seed"));
-        assert!(say(&high, 0, &[79.0, 80.5, 78.0]).ends_with("no difference is claimed"));
+        assert!(
+            say(&high, 0, &low)
+                .ends_with("+2.17 points: A is better, its lowest seed above the other's highest")
+        );
+        assert!(
+            say(&low, 0, &high)
+                .ends_with("-2.17 points: A is worse, its highest seed below the other's lowest")
+        );
+        // Overlapping ranges, and yet each seed is better.
+        assert!(
+            say(&high, 0, &[79.0, 80.5, 78.0]).ends_with(
+                "no difference is claimed; seed by seed it is +0.50 .. +4.00 in 3 pairs"
+            )
+        );
         assert!(say(&high, 0, &low[..2]).ends_with("n = 2: no claim about a difference"));
         // What diverged is no better than anything, and worse than all that did not.
-        assert!(say(&high[..2], 1, &low).ends_with("no difference is claimed"));
+        assert!(say(&high[..2], 1, &low).contains("no difference is claimed; seed by seed"));
         assert_eq!(
             say(&[], 3, &low),
-            "A, which diverged in 3 of 3 seeds, against B 78.83 % (78.00 .. 79.50): A is worse in every seed"
+            "A, which diverged in 3 of 3 seeds, against B 78.83 % (78.00 .. 79.50): A is worse, its highest seed below the other's lowest"
         );
         assert!(say(&[], 0, &low).starts_with("A (not run yet) against B"));
     }
