@@ -25,8 +25,8 @@ pub(super) const PLAN: Plan = Plan {
 
 const FLOAT: &str = "fp32";
 const QUANTIZER: &str = "twn";
-const S3: &str = "s3-2bit";
-const NARROW: &str = "s3-2bit-low_variance";
+const S3: &str = "s3-2bit-authors";
+const NARROW: &str = "s3-2bit";
 
 const INTRODUCTION: &str = "\
 # Figure 4: weight dynamics of ResNet-20 on CIFAR-10
@@ -362,18 +362,18 @@ mod tests {
         let records = [
             record("fp32", [0.4, 0.2, 0.05], RISE),
             record("twn", [0.1, 0.1, 0.02], FALL),
-            record("s3-2bit", [0.05, 0.19, 0.05], RISE),
+            record("s3-2bit-authors", [0.05, 0.19, 0.05], RISE),
         ];
         let text = page(&PLAN, &records).text;
         for sentence in [
             "- Claim 1. Full precision's mean WSVR goes from 40.00 % in the first interval to 5.00 % in the last: the claim **holds**",
             "is below full precision's in 3 of 3 intervals: the claim **holds**",
-            "- Claim 3, s3-2bit, sign: latent.",
+            "- Claim 3, s3-2bit-authors, sign: latent.",
             "0.50 points from full precision on average and 6.00 from the quantizer, which is 6.50 from full precision: that it aligns better **holds**.",
-            "fp32 rises (up in 2, down in 0 of 2 layers; as full precision in 2); twn falls (up in 0, down in 2 of 2 layers; as full precision in 0); s3-2bit rises",
-            "of full precision that **holds**, of the quantizer it **holds**, of s3-2bit it **holds**.",
+            "fp32 rises (up in 2, down in 0 of 2 layers; as full precision in 2); twn falls (up in 0, down in 2 of 2 layers; as full precision in 0); s3-2bit-authors rises",
+            "of full precision that **holds**, of the quantizer it **holds**, of s3-2bit-authors it **holds**.",
             "None of these networks is over the paper's 91 %",
-            "| s3-2bit-low_variance | not run yet |",
+            "| s3-2bit | not run yet |",
             "| fp32 | 40.00 | 20.00 | 5.00 |",
         ] {
             assert!(text.contains(sentence), "{sentence}\n{text}");

@@ -8,7 +8,7 @@ use super::page::{Page, Runs, Sample, numbers, seed_bands, spread, spread_of, ze
 use super::plan::{Plan, Row};
 
 /// The recipe that is varied.
-const RECIPE: &str = "s3-3bit";
+const RECIPE: &str = "s3-3bit-authors";
 const NONE: &str = "alpha=0";
 
 pub(super) const PLAN: Plan = Plan {
@@ -31,7 +31,7 @@ const INTRODUCTION: &str = "\
 # Figure 5: the dense-weight penalty, ResNet-20 on CIFAR-10
 
 Written by `cargo xtask repro fig5`, from the records of the runs in fig5.jsonl; `--check` compares. The recipe is
-`xtask/experiments/cifar10/resnet20-s3-3bit.toml` (S3 with 3 bits as the authors start it) with a constant coefficient
+`xtask/experiments/cifar10/resnet20-s3-3bit-authors.toml` (S3 with 3 bits as the authors start it) with a constant coefficient
 alpha of the penalty (eq. 7). The paper's figure is of ResNet-18 on ImageNet; it says that without the penalty *the training
 suffers from a convergence problem*, and that the size of alpha hardly matters.
 

@@ -13,9 +13,9 @@ const NARROW: &str = "low_variance";
 pub(super) const PLAN: Plan = Plan {
     name: "init-cifar10",
     rows: &[
-        Row::with(AUTHORS, "s3-3bit", &[]),
-        Row::with(DENSE, "s3-3bit", &["method.init=\"dense\""]),
-        Row::with(NARROW, "s3-3bit-low_variance", &[]),
+        Row::with(AUTHORS, "s3-3bit-authors", &[]),
+        Row::with(DENSE, "s3-3bit-authors", &["method.init=\"dense\""]),
+        Row::with(NARROW, "s3-3bit", &[]),
     ],
     epochs: [&[4, 10], &[10, 50, 150]],
     seeds: 3,

@@ -57,12 +57,12 @@ const ROWS: &[Row] = &[
     pretrained("inq-5bit", "INQ", ""),
     row("deepshift_q-6bit", "DeepShift-Q", ""),
     row("deepshift_ps-6bit", "DeepShift-PS", ""),
-    row("s3-2bit", "S3", "over 91 (the paper, 150 epochs)"),
-    row("s3-3bit", "S3", ""),
-    row("s3-4bit", "S3", ""),
-    row("s3-2bit-low_variance", "", ""),
-    row("s3-3bit-low_variance", "", ""),
-    row("s3-4bit-low_variance", "", ""),
+    row("s3-2bit-authors", "S3", "over 91 (the paper, 150 epochs)"),
+    row("s3-3bit-authors", "S3", ""),
+    row("s3-4bit-authors", "S3", ""),
+    row("s3-2bit", "S3, narrow start", ""),
+    row("s3-3bit", "S3, narrow start", ""),
+    row("s3-4bit", "S3, narrow start", ""),
     row("staircase-3bit", "Table 5", ""),
     row("twn-filter-2bit", "", ""),
     row("binary_connect-1bit", "", ""),
@@ -245,7 +245,7 @@ mod tests {
             "{page}"
         );
         assert!(
-            page.contains("| s3-3bit | S3 | | | | not run yet |"),
+            page.contains("| s3-3bit-authors | S3 | | | | not run yet |"),
             "{page}"
         );
         assert!(page.contains("revision 0123456789ab, begun on 1970-01-01: twn (1), twn (2)."));

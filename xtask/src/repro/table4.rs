@@ -6,8 +6,8 @@ use super::fig5::curves;
 use super::page::{Page, mean, spread};
 use super::plan::{Plan, Row};
 
-const S3: &str = "s3-3bit";
-const NARROW: &str = "s3-3bit-low_variance";
+const S3: &str = "s3-3bit-authors";
+const NARROW: &str = "s3-3bit";
 const FLOAT: &str = "fp32";
 
 pub(super) const PLAN: Plan = Plan {
@@ -56,7 +56,7 @@ fn page(plan: &Plan, records: &[Value]) -> Page {
             S3,
             NARROW,
             FLOAT,
-            "s3-3bit less fp32",
+            "s3-3bit-authors less fp32",
             "narrow less fp32",
         ]);
         for &n in &epochs {

@@ -17,28 +17,28 @@ pub(super) const PLAN: Plan = Plan {
             &["alpha.start=1e-5"],
             false,
         ),
-        row("s3 1e-5", "s3-3bit", &["alpha.start=1e-5"], false),
+        row("s3 1e-5", "s3-3bit-authors", &["alpha.start=1e-5"], false),
         row(
             "staircase 1e-4",
             "staircase-3bit",
             &["alpha.start=1e-4"],
             true,
         ),
-        row("s3 1e-4", "s3-3bit", &["alpha.start=1e-4"], true),
+        row("s3 1e-4", "s3-3bit-authors", &["alpha.start=1e-4"], true),
         row(
             "staircase 1e-3",
             "staircase-3bit",
             &["alpha.start=1e-3"],
             true,
         ),
-        row("s3 1e-3", "s3-3bit", &["alpha.start=1e-3"], true),
+        row("s3 1e-3", "s3-3bit-authors", &["alpha.start=1e-3"], true),
         row(
             "staircase 1e-2",
             "staircase-3bit",
             &["alpha.start=1e-2"],
             true,
         ),
-        row("s3 1e-2", "s3-3bit", &["alpha.start=1e-2"], true),
+        row("s3 1e-2", "s3-3bit-authors", &["alpha.start=1e-2"], true),
     ],
     epochs: [&[4], &[120]],
     seeds: 3,
@@ -63,7 +63,7 @@ const INTRODUCTION: &str = "\
 
 Written by `cargo xtask repro table5-cifar10`, from the records of the runs in table5-cifar10.jsonl; `--check` compares.
 A row is a parametrization of the power of two and the coefficient alpha of the dense-weight penalty, in the recipes
-`xtask/experiments/cifar10/resnet20-staircase-3bit.toml` and `resnet20-s3-3bit.toml`, alike in all else. The paper's Table 5,
+`xtask/experiments/cifar10/resnet20-staircase-3bit.toml` and `resnet20-s3-3bit-authors.toml`, alike in all else. The paper's Table 5,
 ResNet-18 on ImageNet, top-1 in %:
 
 | alpha | 1e-2 | 1e-3 | 1e-4 | 1e-5 |
