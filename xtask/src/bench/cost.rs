@@ -218,6 +218,7 @@ fn decoded(options: &Options) -> Result<Vec<f64>> {
         rounds: options.rounds,
         workers: 1,
         batch: 64,
+        json: false,
         report: None,
     })?;
     let mut rates = measured.rates.into_iter();

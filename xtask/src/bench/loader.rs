@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::page::{provenance, summary};
 use crate::s3::build;
@@ -42,6 +42,9 @@ pub(crate) struct Options {
     /// Pictures a batch
     #[arg(long, default_value_t = 64)]
     pub(super) batch: u32,
+    /// Prints every round's figure as JSON instead of the page
+    #[arg(long)]
+    pub(super) json: bool,
     /// Writes the medians as a Markdown page
     #[arg(long)]
     pub(super) report: Option<PathBuf>,
@@ -50,11 +53,23 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let Measured { rates, in_memory } = measure(options)?;
     let page = report(&rates, in_memory, options.workers, options.batch);
-    println!("{page}");
+    match options.json {
+        true => println!("{}", as_json(&rates, options)),
+        false => println!("{page}"),
+    }
     if let Some(path) = &options.report {
         fs::write(path, &page).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(rates: &BTreeMap<String, Vec<f64>>, options: &Options) -> Value {
+    let row =
+        |(who, rates): (&String, &Vec<f64>)| json!({"who": who, "pictures_per_second": rates});
+    json!({
+        "measured": provenance(), "workers": options.workers, "batch": options.batch,
+        "rows": rates.iter().map(row).collect::<Vec<_>>(),
+    })
 }
 
 /// What the rounds gave.
@@ -264,6 +279,29 @@ mod tests {
             .unwrap()
             .1;
         assert!(page.contains(conditions), "{conditions}");
+    }
+
+    #[test]
+    fn the_json_has_every_round() {
+        let options = Options {
+            folder: PathBuf::from("sample"),
+            copies: 1,
+            peers: false,
+            python: String::new(),
+            rounds: 2,
+            workers: 2,
+            batch: 64,
+            json: true,
+            report: None,
+        };
+        let rates = BTreeMap::from([("s3, files".to_owned(), vec![100.0, 101.5])]);
+        let said = as_json(&rates, &options);
+        assert_eq!(said["rows"][0]["who"], "s3, files");
+        assert_eq!(
+            said["rows"][0]["pictures_per_second"],
+            json!([100.0, 101.5])
+        );
+        assert_eq!(said["workers"], 2);
     }
 
     fn tree(folder: &Path, names: &[&str]) {
