@@ -19,6 +19,7 @@ mod fig5;
 mod init;
 mod page;
 mod plan;
+mod sample;
 mod table1;
 mod table3;
 mod table4;

@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 
 use serde_json::{Value, json};
 
-use super::page::{Page, Runs, comparison_of, mean, numbers, spread, spread_of};
+use super::page::{Page, Runs, numbers};
 use super::plan::{Plan, Row};
+use super::sample::{comparison_of, mean, spread, spread_of};
 
 const FLOAT: &str = "fp32";
 const QUANTIZER: &str = "twn";

@@ -3,11 +3,9 @@
 
 use serde_json::Value;
 
-use super::page::{
-    Page, Runs, layer_curves, mean, mean_curve, points, quantized, share_axis, spread, spread_of,
-    zeros,
-};
+use super::page::{Page, Runs, layer_curves, mean_curve, points, quantized, share_axis, zeros};
 use super::plan::{Plan, Row};
+use super::sample::{mean, spread, spread_of};
 
 pub(super) const PLAN: Plan = Plan {
     name: "fig4",

@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use super::page::{Page, Runs, Sample, numbers, seed_bands, spread, spread_of, zeros};
+use super::page::{Page, Runs, numbers, seed_bands, zeros};
 use super::plan::{Plan, Row};
+use super::sample::{Sample, spread, spread_of};
 
 /// The recipe that is varied.
 const RECIPE: &str = "s3-3bit-authors";

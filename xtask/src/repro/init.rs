@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::fig5::curves;
-use super::page::{Page, Runs, SEEDS_OF_A_CLAIM, mean, mean_curve, spread, spread_of, zeros};
+use super::page::{Page, Runs, mean_curve, zeros};
 use super::plan::{Plan, Row};
+use super::sample::{SEEDS_OF_A_CLAIM, mean, spread, spread_of};
 
 const AUTHORS: &str = "authors";
 const DENSE: &str = "dense";

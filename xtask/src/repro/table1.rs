@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::page::{Page, Runs, mean, numbers, spread};
+use super::page::{Page, Runs, numbers};
 use super::plan::{Plan, Row};
+use super::sample::{mean, spread};
 
 pub(super) const PLAN: Plan = Plan {
     name: "table1-cifar10",

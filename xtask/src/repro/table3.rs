@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::fig5::{ablation, curves};
-use super::page::{Page, Runs, mean, spread};
+use super::page::{Page, Runs};
 use super::plan::{Plan, Row};
+use super::sample::{mean, spread};
 
 const RECIPE: &str = "s3-3bit-authors";
 

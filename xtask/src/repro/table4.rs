@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::fig5::curves;
-use super::page::{Page, mean, spread};
+use super::page::Page;
 use super::plan::{Plan, Row};
+use super::sample::{mean, spread};
 
 const S3: &str = "s3-3bit-authors";
 const NARROW: &str = "s3-3bit";
