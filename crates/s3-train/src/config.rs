@@ -258,7 +258,7 @@ impl Config {
         }
     }
 
-    fn activations(&self) -> Result<DType> {
+    pub(crate) fn activations(&self) -> Result<DType> {
         match self.dtype.as_str() {
             "f32" => Ok(DType::F32),
             "bf16" => Ok(DType::BF16),

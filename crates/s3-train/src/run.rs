@@ -160,7 +160,7 @@ impl Sitting {
             "git_dirty": git(&["status", "--porcelain", "--untracked-files=no"]).map(|s| !s.is_empty()),
             "lock_sha256": std::fs::read(here.join("../../Cargo.lock")).ok().map(|b| hex(&b)),
             "cpu": cpu_name(),
-            "isa": s3_layers::ops::instruction_set()?,
+            "isa": s3_layers::ops::instruction_set(config.activations()?)?,
             "ranks": ranks,
             "device": config.device,
             "ops": if is_fused(&Device::Cpu) { "fused" } else { "composed" },

@@ -1,6 +1,6 @@
 //! The two types in which activations and their gradients are stored: f32 and bf16.
 
-use super::arch::{Lane, Stored, has_pairs};
+use super::arch::{Lane, Stored, has_pairs, has_tiles};
 use super::batch_norm::{self, BatchNormGrads, BatchNormSaved, BatchStats};
 use super::conv::{self, Pass};
 use crate::dispatch::Isa;
@@ -66,7 +66,7 @@ impl PartialEq for Bf16 {
 ///
 /// Kernels compute in f32 whatever the elements are: products of two bf16 are exact in f32, sums
 /// are kept in f32, and a result is rounded once, when it is stored. The exception is said where it
-/// holds: CPUs with AVX512-BF16 add two products at a time, with that instruction's rounding.
+/// holds: CPUs with AVX512-BF16 or AMX add two products, or thirty-two, with those instructions' rounding.
 pub trait Element: Stored + Kernels + Copy + Default + PartialEq + Send + Sync + 'static {
     /// Its name in a configuration: `f32` or `bf16`.
     const NAME: &'static str;
@@ -76,6 +76,25 @@ pub trait Element: Stored + Kernels + Copy + Default + PartialEq + Send + Sync +
 
     /// Exact.
     fn to_f32(self) -> f32;
+}
+
+/// The instructions that convolutions of `T` run on: the name of the instruction set, and for [`Bf16`]
+/// `avx512_bf16` or `amx_bf16` where the CPU has them. Results may differ in the last bits between names.
+///
+/// ```
+/// use s3_kernels::{Isa, train};
+///
+/// assert_eq!(train::instructions::<f32>(), Isa::detect().name());
+/// assert!(train::instructions::<train::Bf16>().starts_with(['s', 'a', 'n']));
+/// ```
+#[must_use]
+pub fn instructions<T: Element>() -> &'static str {
+    let isa = Isa::detect();
+    match T::lane(isa) {
+        Lane::One => isa.name(),
+        Lane::Pair => "avx512_bf16",
+        Lane::Tile => "amx_bf16",
+    }
 }
 
 impl Element for f32 {
@@ -214,7 +233,7 @@ impl Kernels for f32 {
         dy: &[f32],
         dw: &mut [f32],
     ) {
-        conv::weight_grad(isa, pass, batch, x, dy, dw);
+        conv::weight_grad((isa, Lane::One), pass, batch, x, dy, dw);
     }
 
     compile_batch_norm!();
@@ -224,10 +243,12 @@ impl Kernels for f32 {
 /// same products, exact in f32, and one rounding of each result.
 impl Kernels for Bf16 {
     fn lane(isa: Isa) -> Lane {
-        if isa == Isa::Avx512 && has_pairs() {
-            Lane::Pair
-        } else {
+        if isa != Isa::Avx512 || !has_pairs() {
             Lane::One
+        } else if has_tiles() {
+            Lane::Tile
+        } else {
+            Lane::Pair
         }
     }
 
@@ -239,7 +260,7 @@ impl Kernels for Bf16 {
         w: &[f32],
         y: &mut [Bf16],
     ) {
-        if pass.lane() == Lane::Pair {
+        if pass.lane() != Lane::One {
             return conv::pass(isa, (pass, add), batch, x, w, y);
         }
         let w: Vec<f32> = w.iter().map(|&w| Bf16::from_f32(w).to_f32()).collect();
@@ -259,8 +280,8 @@ impl Kernels for Bf16 {
         dw: &mut [f32],
     ) {
         match lane {
-            Lane::Pair => conv::weight_grad(isa, pass, batch, x, dy, dw),
-            Lane::One => conv::weight_grad(isa, pass, batch, &widen(x), &widen(dy), dw),
+            Lane::One => conv::weight_grad((isa, lane), pass, batch, &widen(x), &widen(dy), dw),
+            _ => conv::weight_grad((isa, lane), pass, batch, x, dy, dw),
         }
     }
 

@@ -37,7 +37,7 @@ pub use batch_norm::{
 pub use conv::{
     conv2d_backward_input, conv2d_backward_input_add, conv2d_backward_weight, conv2d_forward,
 };
-pub use element::{Bf16, Element};
+pub use element::{Bf16, Element, instructions};
 pub use peak::multiply_adds;
 pub use pool::{
     PoolShape, global_avg_pool_backward, global_avg_pool_forward, max_pool2d_backward,

@@ -18,15 +18,16 @@ pub use relu::relu;
 pub(crate) use shortcut::SubsampleAndPad;
 pub use shortcut::subsample_and_pad;
 
-use candle_core::{Device, Error, Result, Tensor, bail};
+use candle_core::{DType, Device, Error, Result, Tensor, bail};
 use s3_kernels::Isa;
+use s3_kernels::train::{Bf16, instructions};
 
-/// The instruction set that the CPU ops run on: the widest there is, or the one that
-/// `S3_KERNELS_ISA` names.
+/// The instructions that the CPU ops of activations in `dtype` run on: those of the widest instruction set
+/// there is, or of the one that `S3_KERNELS_ISA` names ([`s3_kernels::train::instructions`]).
 ///
 /// # Errors
 /// The variable names one that this CPU does not have.
-pub fn instruction_set() -> Result<&'static str> {
+pub fn instruction_set(dtype: DType) -> Result<&'static str> {
     if let Ok(wanted) = std::env::var("S3_KERNELS_ISA") {
         let available: Vec<&str> = Isa::available().map(Isa::name).collect();
         if !wanted.is_empty() && !available.contains(&wanted.as_str()) {
@@ -36,7 +37,10 @@ pub fn instruction_set() -> Result<&'static str> {
             )
         }
     }
-    Ok(Isa::detect().name())
+    Ok(match dtype {
+        DType::BF16 => instructions::<Bf16>(),
+        _ => instructions::<f32>(),
+    })
 }
 
 /// A kernel's refusal as a candle error.

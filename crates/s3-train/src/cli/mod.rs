@@ -16,7 +16,7 @@ mod shards;
 
 use crate::one_line;
 use anyhow::{Context, Result};
-use candle_core::Device;
+use candle_core::{DType, Device};
 use clap::{Args, Parser, Subcommand};
 use progress::Progress;
 use s3_metrics::cost::energy::EnergyModel;
@@ -143,7 +143,8 @@ pub(crate) fn run() -> Result<ExitCode> {
     if let Some(n) = cli.threads {
         use_threads(n)?;
     }
-    s3_layers::ops::instruction_set()?;
+    // A wrong `S3_KERNELS_ISA` is said before anything begins.
+    s3_layers::ops::instruction_set(DType::F32)?;
     match cli.verb {
         Verb::Demo(folders) => {
             stop_on_ctrl_c()?;

@@ -14,8 +14,11 @@
 )]
 
 mod scalar;
+mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+
+pub(super) use tiles::{FULL, Sum, Tiles, has_tiles};
 
 use super::element::Bf16;
 use crate::dispatch::Isa;
@@ -234,6 +237,8 @@ pub enum Lane {
     One,
     /// Two bf16.
     Pair,
+    /// Two bf16, multiplied in tiles where the shape allows it.
+    Tile,
 }
 
 impl Lane {
@@ -241,7 +246,7 @@ impl Lane {
     pub(super) const fn elements(self) -> usize {
         match self {
             Lane::One => 1,
-            Lane::Pair => 2,
+            Lane::Pair | Lane::Tile => 2,
         }
     }
 }

@@ -147,7 +147,7 @@ pub(super) struct TapGroup {
 fn group(taps: &[Tap], input: &InputLayout) -> Vec<TapGroup> {
     let most = match input.lane {
         Lane::One => 3,
-        Lane::Pair => 1,
+        Lane::Pair | Lane::Tile => 1,
     };
     let mut taps = taps.to_vec();
     taps.sort_by_key(|tap| tap.at);

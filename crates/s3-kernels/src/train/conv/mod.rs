@@ -7,12 +7,14 @@
 //! ```
 
 mod geometry;
+mod matrix;
 mod pack;
 mod pass;
 mod pixel_pairs;
 mod tile;
 mod weight_grad;
 mod weight_group;
+mod weight_matrix;
 
 pub(super) use geometry::Pass;
 pub(super) use pass::run as pass;

@@ -145,7 +145,7 @@ impl Task for PackPanel<'_> {
                     pack_piece(simd, map, w, lanes, depths, to);
                 }
             }
-            Lane::Pair => with_blocks(2 * piece, |halves| {
+            Lane::Pair | Lane::Tile => with_blocks(2 * piece, |halves| {
                 for (depths, to) in map.depth.chunks(2 * LANES).zip(pieces) {
                     for (depths, half) in depths.chunks(LANES).zip(halves.chunks_mut(piece)) {
                         pack_piece(simd, map, w, lanes, depths, half);

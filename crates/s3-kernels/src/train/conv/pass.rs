@@ -14,11 +14,12 @@
 use rayon::prelude::*;
 
 use super::geometry::{Grid, Pass};
+use super::matrix;
 use super::pack::{PackPanel, pack_rows};
 use super::tile::{PixelInput, PixelOutput, pixels};
 use crate::dispatch::Isa;
 use crate::train::ahead::Ahead;
-use crate::train::arch::{LANES, Simd, Task, dispatch};
+use crate::train::arch::{LANES, Lane, Simd, Task, Tiles, dispatch};
 use crate::train::element::Element;
 use crate::train::scratch::{Block, with_blocks};
 
@@ -135,12 +136,19 @@ impl<T: Element> Task for Strip<'_, T> {
         let lane_blocks = pass.weights.panels();
         let taps = pass.weights.tap.len();
         let pair = if S::ACCUMULATORS >= 16 { 2 } else { 1 };
+        let mut registers = (layout.lane == Lane::Tile).then(Tiles::new);
+        let in_matrix = registers.is_some();
         let tiles: usize = pass
             .grids
             .iter()
             .map(|grid| {
                 let rows = grid.size[0].saturating_sub(rows[0]).min(rows[1]);
-                rows * grid.size[1].div_ceil(tile_cols(simd, grid, pair.min(lane_blocks)))
+                rows * grid.size[1].div_ceil(tile_cols(
+                    simd,
+                    grid,
+                    pair.min(lane_blocks),
+                    in_matrix,
+                ))
             })
             .sum();
         let depth_of = |width: usize| depth::<T>(layout.channel_blocks(), taps, width);
@@ -180,7 +188,7 @@ impl<T: Element> Task for Strip<'_, T> {
                         out: &mut out[i * out_len..][..out_len],
                         add: add || block > 0,
                     };
-                    piece.run(simd, &mut ahead);
+                    piece.run(simd, &mut registers, &mut ahead);
                 }
                 block += depth;
             }
@@ -201,16 +209,20 @@ fn depth<T: Element>(blocks: usize, taps: usize, width: usize) -> usize {
     }
 }
 
-/// Columns of a tile of `width` lane blocks.
+/// Columns of a tile of `width` lane blocks, in vector registers or those of a matrix.
 #[inline(always)]
-fn tile_cols<S: Simd>(_: S, grid: &Grid, width: usize) -> usize {
+fn tile_cols<S: Simd>(_: S, grid: &Grid, width: usize, in_matrix: bool) -> usize {
     let grouped = grid.groups.iter().any(|g| g.count > 1);
     let registers = if grouped {
         S::GROUPED_ACCUMULATORS
     } else {
         S::ACCUMULATORS
     };
-    let limit = (registers / width).min(if grouped { 12 } else { 16 });
+    let limit = if in_matrix {
+        matrix::MOST_PIXELS
+    } else {
+        (registers / width).min(if grouped { 12 } else { 16 })
+    };
     let tiles = grid.size[1].div_ceil(limit).max(1);
     grid.size[1].div_ceil(tiles).max(1)
 }
@@ -232,7 +244,7 @@ struct Piece<'a, T> {
 
 impl<T: Element> Piece<'_, T> {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S, ahead: &mut Ahead<'_, T>) {
+    fn run<S: Simd>(self, simd: S, registers: &mut Option<Tiles>, ahead: &mut Ahead<'_, T>) {
         let layout = &self.pass.input;
         let row_blocks = layout.row_blocks();
         let depth_step = layout.rows(self.rows[1]) * row_blocks;
@@ -249,7 +261,7 @@ impl<T: Element> Piece<'_, T> {
                 self.rows[0],
                 (self.rows[0] + self.rows[1]).min(grid.size[0]),
             ];
-            let cols = tile_cols(simd, grid, self.width);
+            let cols = tile_cols(simd, grid, self.width, registers.is_some());
             while row < end {
                 let [above, below] = layout
                     .inside_rows(row)
@@ -276,10 +288,11 @@ impl<T: Element> Piece<'_, T> {
                         lanes,
                         add: self.add,
                     };
-                    if self.width == 1 {
-                        single(simd, wide, input, w0, out);
-                    } else {
-                        pair(simd, wide, input, [w0, w1], out);
+                    match (registers.as_mut(), self.width) {
+                        (None, 1) => single(simd, wide, input, w0, out),
+                        (None, _) => pair(simd, wide, input, [w0, w1], out),
+                        (Some(tiles), 1) => matrix::pixels(simd, tiles, wide, input, [w0], out),
+                        (Some(tiles), _) => matrix::pixels(simd, tiles, wide, input, [w0, w1], out),
                     }
                     col += wide;
                 }

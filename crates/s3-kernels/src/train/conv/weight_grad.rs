@@ -18,6 +18,7 @@ use super::geometry::{InputLayout, Pass};
 use super::pack::{UnpackPanel, pack_rows};
 use super::pixel_pairs::PairLayout;
 use super::weight_group::Group;
+use super::weight_matrix;
 use crate::dispatch::Isa;
 use crate::train::arch::{LANES, Lane, Simd, Task, dispatch};
 use crate::train::element::Element;
@@ -49,7 +50,7 @@ pub(super) struct Job<'a> {
 /// `dw = Σ x · dy`; `pass` is the forward pass with single channels, a lane of scratch holds an f32
 /// or the bf16 of two pixels, and no argument is empty.
 pub(in crate::train) fn run<T: Element>(
-    isa: Isa,
+    (isa, lane): (Isa, Lane),
     pass: &Pass,
     batch: usize,
     x: &[T],
@@ -70,6 +71,7 @@ pub(in crate::train) fn run<T: Element>(
     if partial > LARGE_BLOCKS {
         return run_by_lanes(job, batch, x, dy, dw);
     }
+    let in_matrix = lane == Lane::Tile && weight_matrix::serves(pass);
     let parts = MOST_PARTS.min(batch);
     let per_part = batch.div_ceil(parts);
     let parts = batch.div_ceil(per_part);
@@ -82,7 +84,20 @@ pub(in crate::train) fn run<T: Element>(
                 let images = per_part.min(batch - part * per_part);
                 let x = &x[part * per_part * x_len..][..images * x_len];
                 let dy = &dy[part * per_part * dy_len..][..images * dy_len];
-                part_sums(job, images, x, dy, dw);
+                if in_matrix {
+                    with_blocks(weight_matrix::blocks(pass), |scratch| {
+                        let sums = weight_matrix::Sums {
+                            pass,
+                            x,
+                            dy,
+                            dw,
+                            scratch,
+                        };
+                        T::dispatch(isa, sums);
+                    });
+                } else {
+                    part_sums(job, images, x, dy, dw);
+                }
             });
         let partials = &*partials;
         dw.par_chunks_mut(LANES * map.lane_step)

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::oracle;
-use crate::train::arch::{Lane, has_pairs};
+use crate::train::arch::{Lane, has_pairs, has_tiles};
 use crate::train::conv::{backward_input_on, backward_weight_on, forward_on};
 use crate::train::element::{Bf16, Element};
 use crate::{ConvShape, Error, Isa};
@@ -46,6 +46,9 @@ fn all<T: Element>() -> Vec<(Isa, Lane)> {
     let mut all: Vec<_> = Isa::available().map(|isa| (isa, Lane::One)).collect();
     if T::NAME == "bf16" && has_pairs() {
         all.push((Isa::Avx512, Lane::Pair));
+        if has_tiles() {
+            all.push((Isa::Avx512, Lane::Tile));
+        }
     }
     all
 }
