@@ -168,6 +168,12 @@ impl Stored for Bf16 {
             return;
         }
         *to = [0.0; LANES];
+        if let Ok(from) = <&[Bf16; LANES]>::try_from(from) {
+            // SAFETY: as above, of 32 bytes.
+            let half = unsafe { core::mem::transmute::<[Bf16; LANES], [f32; LANES / 2]>(*from) };
+            to[..LANES / 2].copy_from_slice(&half);
+            return;
+        }
         for (to, from) in to.iter_mut().zip(from.chunks(2)) {
             *to = Bf16::pair(from[0], from.get(1).copied().unwrap_or_default());
         }

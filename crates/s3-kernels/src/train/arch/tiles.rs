@@ -475,3 +475,147 @@ mod amx {
         unreachable!("no tiles")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Block, FULL, LANES, MOST_STEPS, Sum, Tiles, has_tiles};
+    use crate::train::element::Bf16;
+
+    /// Pairs of whole numbers from -8 to 8: every sum below is exact in f32.
+    fn blocks(len: usize, seed: usize) -> Vec<Block> {
+        let number = |i: usize| Bf16::from_f32(((i * 7919 + seed * 31) % 17) as f32 - 8.0);
+        let pair =
+            |i: usize| u32::from(number(i).to_bits()) << 16 | u32::from(number(i + 5).to_bits());
+        let lane = |block: usize| core::array::from_fn(|l| f32::from_bits(pair(block * LANES + l)));
+        (0..len).map(|block| Block(lane(block))).collect()
+    }
+
+    /// The product of the low and of the high halves of two lanes, added.
+    fn dot(a: f32, b: f32) -> f32 {
+        let low = |x: f32| f32::from_bits(x.to_bits() << 16);
+        let high = |x: f32| f32::from_bits(x.to_bits() & 0xFFFF_0000);
+        low(a) * low(b) + high(a) * high(b)
+    }
+
+    /// `steps` steps against three loops, in lists as long as they may be.
+    fn check<const A: usize, const B: usize>(
+        rows: [usize; A],
+        depth: usize,
+        steps: usize,
+        add: bool,
+    ) {
+        let row_step = 3;
+        let a = blocks(FULL * row_step + 2 * steps, 1);
+        let b = blocks(FULL + steps + 1, 2);
+        let from = |step: usize, tile: usize| step + 5 * tile;
+        let mut c = [[[Block([3.0; LANES]); FULL]; B]; A];
+        let mut expected = c;
+        for i in 0..A {
+            for j in 0..B {
+                for r in 0..rows[i] {
+                    for l in 0..LANES {
+                        let mut sum = if add { 3.0 } else { 0.0 };
+                        for step in 0..steps {
+                            for k in 0..depth {
+                                let at = from(step, i) + r * row_step * LANES + k;
+                                let a = a[at / LANES].0[at % LANES];
+                                sum += dot(a, b[step + j + k].0[l]);
+                            }
+                        }
+                        expected[i][j][r].0[l] = sum;
+                    }
+                }
+            }
+        }
+        let mut tiles = Tiles::new();
+        let mut sum = Sum::<A, B>::new(rows, row_step, depth);
+        let mut more = add;
+        for step in 0..steps {
+            if sum.is_full() {
+                sum.finish(
+                    &mut tiles,
+                    c.each_mut().map(|c| c.each_mut().map(|c| &mut c[..])),
+                    more,
+                );
+                more = true;
+            }
+            sum.push(
+                core::array::from_fn(|i| (&a[..], from(step, i))),
+                core::array::from_fn(|j| &b[step + j..]),
+            );
+        }
+        sum.finish(
+            &mut tiles,
+            c.each_mut().map(|c| c.each_mut().map(|c| &mut c[..])),
+            more,
+        );
+        assert_eq!(
+            c, expected,
+            "{rows:?} rows, {depth} pairs, {steps} steps, {add}"
+        );
+    }
+
+    #[test]
+    fn every_shape_of_tiles_gives_the_sum_of_products() {
+        if !has_tiles() {
+            eprintln!("no AMX here: tiles are not tested");
+            return;
+        }
+        for (rows, depth, steps) in [
+            (16, 16, 1),
+            (1, 1, 3),
+            (7, 9, 5),
+            (16, 8, MOST_STEPS),
+            (8, 16, 2 * MOST_STEPS + 3),
+            (16, 16, 0),
+        ] {
+            for add in [false, true] {
+                check::<1, 1>([rows], depth, steps, add);
+                check::<1, 2>([rows], depth, steps, add);
+                check::<2, 1>([rows, rows.div_ceil(2)], depth, steps, add);
+                check::<2, 2>([rows, rows.div_ceil(2)], depth, steps, add);
+            }
+        }
+    }
+
+    /// What the proof of the instructions rests on.
+    #[test]
+    fn tiles_beyond_their_slices_and_shapes_are_refused() {
+        let refused = |f: fn()| assert!(std::panic::catch_unwind(f).is_err());
+        refused(|| drop(Sum::<1, 1>::new([17], 1, 1)));
+        refused(|| drop(Sum::<1, 1>::new([0], 1, 1)));
+        refused(|| drop(Sum::<2, 1>::new([16, 17], 1, 1)));
+        refused(|| drop(Sum::<1, 1>::new([1], 1, 17)));
+        refused(|| {
+            let two = [Block::ZERO; 2];
+            Sum::<1, 1>::new([2], 2, 1).push([(&two, 0)], [&two]);
+        });
+        refused(|| {
+            let two = [Block::ZERO; 2];
+            Sum::<1, 1>::new([2], 1, 2).push([(&two, 15)], [&two]);
+        });
+        refused(|| {
+            let two = [Block::ZERO; 2];
+            Sum::<1, 1>::new([2], 1, 3).push([(&two, 0)], [&two]);
+        });
+        refused(|| {
+            let one = [Block::ZERO];
+            let mut sum = Sum::<1, 1>::new([1], 1, 1);
+            for _ in 0..=MOST_STEPS {
+                sum.push([(&one, 0)], [&one]);
+            }
+        });
+        if has_tiles() {
+            refused(|| {
+                let mut c = [Block::ZERO];
+                Sum::<1, 1>::new([2], 1, 1).finish(&mut Tiles::new(), [[&mut c]], false);
+            });
+            refused(|| {
+                let _first = Tiles::new();
+                let _second = Tiles::new();
+            });
+            // Both gave the registers back.
+            drop(Tiles::new());
+        }
+    }
+}
