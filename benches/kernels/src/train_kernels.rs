@@ -5,8 +5,7 @@
 
 use anyhow::Result;
 use s3_kernel_benches::train::{Convolution, LAYERS, Layer, Pass, median_seconds, peak};
-use s3_kernels::Isa;
-use s3_kernels::train::{Bf16, Element};
+use s3_kernels::train::{Bf16, Element, instructions};
 use serde_json::json;
 
 fn main() -> Result<()> {
@@ -41,7 +40,7 @@ fn measure<T: Element>(layer: Layer) -> Result<()> {
             "layer": layer.0,
             "pass": name,
             "dtype": T::NAME,
-            "isa": Isa::detect().name(),
+            "isa": instructions::<T>(),
             "gflops": flops / seconds / 1e9,
             "of_peak": flops / seconds / peak,
             "peak_gflops": peak / 1e9,

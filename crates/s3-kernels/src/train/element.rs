@@ -78,8 +78,9 @@ pub trait Element: Stored + Kernels + Copy + Default + PartialEq + Send + Sync +
     fn to_f32(self) -> f32;
 }
 
-/// The instructions that convolutions of `T` run on: the name of the instruction set, and for [`Bf16`]
-/// `avx512_bf16` or `amx_bf16` where the CPU has them. Results may differ in the last bits between names.
+/// The widest instructions that convolutions of `T` run on: the name of the instruction set, and for
+/// [`Bf16`] `avx512_bf16` or `amx_bf16` where the CPU has them. Results may differ in the last bits
+/// between names.
 ///
 /// ```
 /// use s3_kernels::{Isa, train};

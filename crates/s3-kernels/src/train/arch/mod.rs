@@ -18,7 +18,7 @@ mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub(super) use tiles::{FULL, Sum, Tiles, has_tiles};
+pub(super) use tiles::{FULL, Registers, Sum, has_tiles};
 
 use super::element::Bf16;
 use crate::dispatch::Isa;

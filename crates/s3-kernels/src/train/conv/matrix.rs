@@ -4,22 +4,45 @@
 //! c[q][v] += x[pixel q + tap][pairs] · w[tap][v][pairs]       over taps and blocks of pairs
 //! ```
 //!
-//! Scratch is laid out for it: neighbouring pixels of a channel block are the rows of a tile, the depths of
+//! Padding columns are multiplied too, as zeros. Scratch is laid out for it: neighbouring pixels of a channel block are the rows of a tile, the depths of
 //! a weight block those of the other.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "one index walks several arrays, as in the tiles of vectors"
+)]
+
 use super::tile::{PixelInput, PixelOutput};
-use crate::train::arch::{FULL, LANES, Simd, Sum, Tiles};
+use crate::train::arch::{FULL, LANES, Registers, Simd, Sum};
 use crate::train::element::Element;
 use crate::train::scratch::Block;
 
 /// Pixels of two tiles, side by side.
 pub(super) const MOST_PIXELS: usize = 2 * FULL;
 
+/// The registers, and where their sums are stored: of tile `i` of pixels and lane block `v` in `2i + v`.
+pub(super) struct Matrix {
+    registers: Registers,
+    sums: [[Block; FULL]; 4],
+}
+
+impl Matrix {
+    /// # Panics
+    ///
+    /// As [`Registers::new`].
+    pub(super) fn new() -> Self {
+        Matrix {
+            registers: Registers::new(),
+            sums: [[Block::ZERO; FULL]; 4],
+        }
+    }
+}
+
 /// `V` lane blocks × `wide` pixels of a row.
 #[inline(always)]
 pub(super) fn pixels<S: Simd, T: Element, const V: usize>(
     simd: S,
-    tiles: &mut Tiles,
+    matrix: &mut Matrix,
     wide: usize,
     input: PixelInput<'_>,
     w: [&[Block]; V],
@@ -27,54 +50,54 @@ pub(super) fn pixels<S: Simd, T: Element, const V: usize>(
 ) {
     if wide > FULL {
         let half = wide.div_ceil(2);
-        product::<S, T, 2, V>(simd, tiles, [half, wide - half], input, w, out);
+        product::<S, T, 2, V>(simd, matrix, [half, wide - half], input, w, out);
     } else {
-        product::<S, T, 1, V>(simd, tiles, [wide], input, w, out);
+        product::<S, T, 1, V>(simd, matrix, [wide], input, w, out);
     }
 }
 
 #[inline(always)]
 fn product<S: Simd, T: Element, const A: usize, const V: usize>(
     simd: S,
-    tiles: &mut Tiles,
+    matrix: &mut Matrix,
     wide: [usize; A],
     input: PixelInput<'_>,
     w: [&[Block]; V],
     out: PixelOutput<'_, T>,
 ) {
     let PixelOutput { y, at, lanes, add } = out;
-    let lanes = |v| if v + 1 == V { lanes } else { LANES };
-    let place = |q: usize, v: usize| at[0] + q * at[1] + v * LANES;
-    let mut c = [[[Block::ZERO; FULL]; V]; A];
     if add {
         for a in 0..A {
             for v in 0..V {
-                for (q, c) in c[a][v][..wide[a]].iter_mut().enumerate() {
-                    let y = &y[place(a * wide[0] + q, v)..];
-                    simd.store(T::load_first(simd, y, lanes(v)), &mut c.0);
+                let lanes = if v + 1 == V { lanes } else { LANES };
+                for q in 0..wide[a] {
+                    let y = &y[at[0] + (a * wide[0] + q) * at[1] + v * LANES..];
+                    let sum = T::load_first(simd, y, lanes);
+                    simd.store(sum, &mut matrix.sums[2 * a + v][q].0);
                 }
             }
         }
     }
-    sums(tiles, wide, input, w, &mut c, add);
+    sums(matrix, wide, input, w, add);
     for a in 0..A {
         for v in 0..V {
-            for (q, c) in c[a][v][..wide[a]].iter().enumerate() {
-                let y = &mut y[place(a * wide[0] + q, v)..];
-                T::store_first(simd, simd.load(&c.0), y, lanes(v));
+            let lanes = if v + 1 == V { lanes } else { LANES };
+            for q in 0..wide[a] {
+                let y = &mut y[at[0] + (a * wide[0] + q) * at[1] + v * LANES..];
+                let sum = simd.load(&matrix.sums[2 * a + v][q].0);
+                T::store_first(simd, sum, y, lanes);
             }
         }
     }
 }
 
-/// Sets or adds to `c`: full blocks of pairs first, then what the last block holds.
+/// Sets or adds to the sums: full blocks of pairs first, then what the last block holds.
 #[inline(always)]
 fn sums<const A: usize, const V: usize>(
-    tiles: &mut Tiles,
+    Matrix { registers, sums }: &mut Matrix,
     wide: [usize; A],
     input: PixelInput<'_>,
     w: [&[Block]; V],
-    c: &mut [[[Block; FULL]; V]; A],
     mut add: bool,
 ) {
     let full = input.channels / LANES;
@@ -87,11 +110,7 @@ fn sums<const A: usize, const V: usize>(
         for block in blocks {
             for tap in input.taps {
                 if sum.is_full() {
-                    sum.finish(
-                        tiles,
-                        c.each_mut().map(|c| c.each_mut().map(|c| &mut c[..])),
-                        add,
-                    );
+                    sum.finish(registers, sums.each_mut().map(|s| &mut s[..]), add);
                     add = true;
                 }
                 let from = block * input.depth_step + tap.at[0] * input.row_step + tap.at[1];
@@ -103,11 +122,7 @@ fn sums<const A: usize, const V: usize>(
                 sum.push(a, w.map(|w| &w[weight..]));
             }
         }
-        sum.finish(
-            tiles,
-            c.each_mut().map(|c| c.each_mut().map(|c| &mut c[..])),
-            add,
-        );
+        sum.finish(registers, sums.each_mut().map(|s| &mut s[..]), add);
         add = true;
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Columns outside the image are zeros; rows outside it are unspecified and never read, and channels
-//! past the last are unspecified and never read. With [`Lane::Pair`] read "pair of channels" for
+//! past the last are unspecified and never read. With [`Lane::Pair`] and [`Lane::Tile`] read "pair of channels" for
 //! channel and "pair of depths" for depth; the missing half of a last pair is zero.
 
 use super::geometry::{InputLayout, WeightMap};

@@ -9,17 +9,18 @@
 //!         for each image, grid, row, and tile of pixels: multiply and add
 //! ```
 //!
-//! Every output is summed in one order (depth block, tap, channel), whatever the tiles are.
+//! Every output is summed in one order, whatever the tiles are: depth block, tap, channel; in matrix registers what a
+//! step adds is summed first.
 
 use rayon::prelude::*;
 
 use super::geometry::{Grid, Pass};
-use super::matrix;
+use super::matrix::{self, Matrix};
 use super::pack::{PackPanel, pack_rows};
 use super::tile::{PixelInput, PixelOutput, pixels};
 use crate::dispatch::Isa;
 use crate::train::ahead::Ahead;
-use crate::train::arch::{LANES, Lane, Simd, Task, Tiles, dispatch};
+use crate::train::arch::{LANES, Lane, Simd, Task, dispatch};
 use crate::train::element::Element;
 use crate::train::scratch::{Block, with_blocks};
 
@@ -88,7 +89,12 @@ pub(in crate::train) fn run<T: Element>(
                             add,
                             scratch,
                         };
-                        T::dispatch(isa, strip);
+                        // Compiled for the one or the other.
+                        if !T::HOLDS_SUMS && pass.lane() == Lane::Tile {
+                            T::dispatch(isa, InMatrix(strip));
+                        } else {
+                            T::dispatch(isa, strip);
+                        }
                     }
                 });
             });
@@ -114,6 +120,23 @@ struct Strip<'a, T> {
 impl<T: Element> Task for Strip<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        self.run_in::<S, false>(simd);
+    }
+}
+
+/// The same in matrix registers.
+struct InMatrix<'a, T>(Strip<'a, T>);
+
+impl<T: Element> Task for InMatrix<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.0.run_in::<S, true>(simd);
+    }
+}
+
+impl<T: Element> Strip<'_, T> {
+    #[inline(always)]
+    fn run_in<S: Simd, const MATRIX: bool>(self, simd: S) {
         let Strip {
             pass,
             panels,
@@ -136,19 +159,13 @@ impl<T: Element> Task for Strip<'_, T> {
         let lane_blocks = pass.weights.panels();
         let taps = pass.weights.tap.len();
         let pair = if S::ACCUMULATORS >= 16 { 2 } else { 1 };
-        let mut registers = (layout.lane == Lane::Tile).then(Tiles::new);
-        let in_matrix = registers.is_some();
+        let mut matrix = MATRIX.then(Matrix::new);
         let tiles: usize = pass
             .grids
             .iter()
             .map(|grid| {
                 let rows = grid.size[0].saturating_sub(rows[0]).min(rows[1]);
-                rows * grid.size[1].div_ceil(tile_cols(
-                    simd,
-                    grid,
-                    pair.min(lane_blocks),
-                    in_matrix,
-                ))
+                rows * grid.size[1].div_ceil(tile_cols(simd, grid, pair.min(lane_blocks), MATRIX))
             })
             .sum();
         let depth_of = |width: usize| depth::<T>(layout.channel_blocks(), taps, width);
@@ -188,7 +205,7 @@ impl<T: Element> Task for Strip<'_, T> {
                         out: &mut out[i * out_len..][..out_len],
                         add: add || block > 0,
                     };
-                    piece.run(simd, &mut registers, &mut ahead);
+                    piece.run::<S, MATRIX>(simd, &mut matrix, &mut ahead);
                 }
                 block += depth;
             }
@@ -244,7 +261,12 @@ struct Piece<'a, T> {
 
 impl<T: Element> Piece<'_, T> {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S, registers: &mut Option<Tiles>, ahead: &mut Ahead<'_, T>) {
+    fn run<S: Simd, const MATRIX: bool>(
+        self,
+        simd: S,
+        matrix: &mut Option<Matrix>,
+        ahead: &mut Ahead<'_, T>,
+    ) {
         let layout = &self.pass.input;
         let row_blocks = layout.row_blocks();
         let depth_step = layout.rows(self.rows[1]) * row_blocks;
@@ -261,7 +283,7 @@ impl<T: Element> Piece<'_, T> {
                 self.rows[0],
                 (self.rows[0] + self.rows[1]).min(grid.size[0]),
             ];
-            let cols = tile_cols(simd, grid, self.width, registers.is_some());
+            let cols = tile_cols(simd, grid, self.width, MATRIX);
             while row < end {
                 let [above, below] = layout
                     .inside_rows(row)
@@ -288,11 +310,16 @@ impl<T: Element> Piece<'_, T> {
                         lanes,
                         add: self.add,
                     };
-                    match (registers.as_mut(), self.width) {
-                        (None, 1) => single(simd, wide, input, w0, out),
-                        (None, _) => pair(simd, wide, input, [w0, w1], out),
-                        (Some(tiles), 1) => matrix::pixels(simd, tiles, wide, input, [w0], out),
-                        (Some(tiles), _) => matrix::pixels(simd, tiles, wide, input, [w0, w1], out),
+                    if MATRIX {
+                        let matrix = matrix.as_mut().expect("the registers of a matrix");
+                        match self.width {
+                            1 => matrix::pixels(simd, matrix, wide, input, [w0], out),
+                            _ => matrix::pixels(simd, matrix, wide, input, [w0, w1], out),
+                        }
+                    } else if self.width == 1 {
+                        single(simd, wide, input, w0, out);
+                    } else {
+                        pair(simd, wide, input, [w0, w1], out);
                     }
                     col += wide;
                 }

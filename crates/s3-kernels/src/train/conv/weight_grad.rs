@@ -9,6 +9,8 @@
 //! dw = Σ parts
 //! ```
 //!
+//! In matrix registers a part goes image by image instead ([`weight_matrix`]).
+//!
 //! Where the sums are large ([`LARGE_BLOCKS`]), there are no parts: pairs of lane blocks go in
 //! parallel, each over the whole batch.
 

@@ -11,11 +11,16 @@
 //! dw[kh][s][c] = Σ_i X[c][i + kh·pairs of a row] · G[s][i]
 //! ```
 //!
-//! So every (channel block, tap row) is an operand, every (lane block, tap column) another, and the gradient
+//! Rows outside the image are multiplied too, as zeros. So every (channel block, tap row) is an operand, every (lane block, tap column) another, and the gradient
 //! all their products, two by two.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "one index walks several arrays, as in the tiles of vectors"
+)]
+
 use super::geometry::Pass;
-use crate::train::arch::{FULL, LANES, Simd, Sum, Task, Tiles};
+use crate::train::arch::{FULL, LANES, Registers, Simd, Sum, Task};
 use crate::train::element::Element;
 use crate::train::scratch::Block;
 
@@ -99,7 +104,7 @@ impl<T: Element> Task for Sums<'_, T> {
         let layout = Layout::new(self.pass);
         let [x_len, dy_len] = [layout.x, layout.dy].map(|[h, w, c]| h * w * c);
         let strip = layout.strip();
-        let mut tiles = Tiles::new();
+        let mut registers = Registers::new();
         let mut add = false;
         let (x_scratch, dy_scratch) = self.scratch.split_at_mut(layout.x_blocks(strip));
         for (x, dy) in self.x.chunks(x_len).zip(self.dy.chunks(dy_len)) {
@@ -117,7 +122,7 @@ impl<T: Element> Task for Sums<'_, T> {
                     taps: self.pass.weights.tap.len(),
                     panel: self.pass.weights.panel_blocks(),
                 };
-                product.run(&mut tiles, self.dw, add);
+                product.run(&mut registers, self.dw, add);
                 add = true;
             }
         }
@@ -236,7 +241,7 @@ struct Product<'a> {
 
 impl Product<'_> {
     #[inline(always)]
-    fn run(&self, tiles: &mut Tiles, dw: &mut [Block], add: bool) {
+    fn run(&self, registers: &mut Registers, dw: &mut [Block], add: bool) {
         let Layout { kernel, x, dy, .. } = *self.layout;
         let operands = [
             x[2].div_ceil(LANES) * kernel[0],
@@ -245,10 +250,10 @@ impl Product<'_> {
         for b in (0..operands[1]).step_by(2) {
             for a in (0..operands[0]).step_by(2) {
                 match (operands[0] - a, operands[1] - b) {
-                    (1, 1) => self.products(tiles, [a], [b], dw, add),
-                    (1, _) => self.products(tiles, [a], [b, b + 1], dw, add),
-                    (_, 1) => self.products(tiles, [a, a + 1], [b], dw, add),
-                    _ => self.products(tiles, [a, a + 1], [b, b + 1], dw, add),
+                    (1, 1) => self.products(registers, [a], [b], dw, add),
+                    (1, _) => self.products(registers, [a], [b, b + 1], dw, add),
+                    (_, 1) => self.products(registers, [a, a + 1], [b], dw, add),
+                    _ => self.products(registers, [a, a + 1], [b, b + 1], dw, add),
                 }
             }
         }
@@ -257,7 +262,7 @@ impl Product<'_> {
     #[inline(always)]
     fn products<const A: usize, const B: usize>(
         &self,
-        tiles: &mut Tiles,
+        registers: &mut Registers,
         a: [usize; A],
         b: [usize; B],
         dw: &mut [Block],
@@ -271,19 +276,20 @@ impl Product<'_> {
             (&self.x[block * LANES * channel..], row * layout.pairs)
         });
         let b_at = b.map(|b| &self.dy[b * all..][..all]);
-        let mut c = [[[Block::ZERO; FULL]; B]; A];
-        let place = |i: usize, j: usize| {
-            let (block, row) = (a[i] / layout.kernel[0], a[i] % layout.kernel[0]);
-            let (lanes, col) = (b[j] / layout.kernel[1], b[j] % layout.kernel[1]);
-            lanes * self.panel + (block * self.taps + row * layout.kernel[1] + col) * LANES
-        };
-        if add {
-            for i in 0..A {
-                for j in 0..B {
-                    c[i][j].copy_from_slice(&dw[place(i, j)..][..FULL]);
-                }
+        // Of one operand `a` or `b` the other places are empty.
+        let mut places = [const { 0..0 }; 4];
+        for i in 0..A {
+            for j in 0..B {
+                let (block, row) = (a[i] / layout.kernel[0], a[i] % layout.kernel[0]);
+                let (lanes, col) = (b[j] / layout.kernel[1], b[j] % layout.kernel[1]);
+                let tap = block * self.taps + row * layout.kernel[1] + col;
+                let from = lanes * self.panel + tap * LANES;
+                places[2 * i + j] = from..from + FULL;
             }
         }
+        let mut c = dw
+            .get_disjoint_mut(places)
+            .expect("each product has a place of its own");
         let full = all / FULL;
         for (steps, depth) in [(0..full, FULL), (full..full + 1, all % FULL)] {
             if steps.is_empty() || depth == 0 {
@@ -292,11 +298,7 @@ impl Product<'_> {
             let mut sum = Sum::<A, B>::new([FULL; A], channel, depth);
             for step in steps {
                 if sum.is_full() {
-                    sum.finish(
-                        tiles,
-                        c.each_mut().map(|c| c.each_mut().map(|c| &mut c[..])),
-                        add,
-                    );
+                    sum.finish(registers, c.each_mut().map(|c| &mut **c), add);
                     add = true;
                 }
                 let from = step * FULL;
@@ -305,17 +307,8 @@ impl Product<'_> {
                     b_at.map(|dy| &dy[from..]),
                 );
             }
-            sum.finish(
-                tiles,
-                c.each_mut().map(|c| c.each_mut().map(|c| &mut c[..])),
-                add,
-            );
+            sum.finish(registers, c.each_mut().map(|c| &mut **c), add);
             add = true;
-        }
-        for i in 0..A {
-            for j in 0..B {
-                dw[place(i, j)..][..FULL].copy_from_slice(&c[i][j]);
-            }
         }
     }
 }

@@ -112,6 +112,7 @@ fn added_to_another_gradient_it_is_the_sum() {
         shape([2, 9, 7], [17, 80], 3, 1, 1),
         shape([1, 6, 8], [16, 32], 1, 2, 0),
         shape([2, 8, 8], [33, 16], 3, 2, 1),
+        shape([1, 3, 20], [5, 256], 3, 1, 1),
     ] {
         sum_of_gradients::<f32>(&shape);
         sum_of_gradients::<Bf16>(&shape);
@@ -224,6 +225,9 @@ fn many_weights_match_the_definition() {
     check(&shape([2, 3, 3], [176, 192], 3, 1, 1));
     check(&shape([5, 3, 64], [1040, 256], 1, 1, 0));
     check(&shape([1, 6, 64], [1040, 256], 1, 1, 0));
+    // More steps than a list of products of tiles holds, forward and backward.
+    check(&shape([1, 3, 5], [256, 3], 3, 1, 1));
+    check(&shape([1, 3, 5], [3, 256], 3, 1, 1));
 }
 
 #[test]
