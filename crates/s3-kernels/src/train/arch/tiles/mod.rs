@@ -169,8 +169,7 @@ impl<'a, const A: usize, const B: usize> Sum<'a, A, B> {
             a: [core::ptr::null(); A],
             b: [core::ptr::null(); B],
         };
-        for i in 0..A {
-            let (blocks, lane) = a[i];
+        for (i, (blocks, lane)) in a.into_iter().enumerate() {
             // Lanes to the last row's end, which no sum here may leave the integers.
             let rows = (self.shape.rows[i] - 1).checked_mul(self.row_step * LANES);
             let end = rows.and_then(|rows| rows.checked_add(self.shape.depth)?.checked_add(lane));
@@ -180,8 +179,8 @@ impl<'a, const A: usize, const B: usize> Sum<'a, A, B> {
             );
             step.a[i] = blocks.as_ptr().cast::<f32>().wrapping_add(lane);
         }
-        for j in 0..B {
-            step.b[j] = b[j][..self.shape.depth].as_ptr();
+        for (to, b) in step.b.iter_mut().zip(b) {
+            *to = b[..self.shape.depth].as_ptr();
         }
         self.steps[self.count].write(step);
         self.count += 1;
@@ -225,6 +224,10 @@ impl<'a, const A: usize, const B: usize> Sum<'a, A, B> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "indices as in the definition of the sum"
+)]
 mod tests {
     use super::{Block, FULL, LANES, MOST_STEPS, Registers, Sum, has_tiles};
     use crate::train::element::Bf16;
@@ -295,6 +298,7 @@ mod tests {
         );
     }
 
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
     #[test]
     fn every_shape_of_tiles_gives_the_sum_of_products() {
         if !has_tiles() {
@@ -322,10 +326,18 @@ mod tests {
     #[test]
     fn tiles_beyond_their_slices_and_shapes_are_refused() {
         let refused = |f: fn()| assert!(std::panic::catch_unwind(f).is_err());
-        refused(|| drop(Sum::<1, 1>::new([17], 1, 1)));
-        refused(|| drop(Sum::<1, 1>::new([0], 1, 1)));
-        refused(|| drop(Sum::<2, 1>::new([16, 17], 1, 1)));
-        refused(|| drop(Sum::<1, 1>::new([1], 1, 17)));
+        refused(|| {
+            let _ = Sum::<1, 1>::new([17], 1, 1);
+        });
+        refused(|| {
+            let _ = Sum::<1, 1>::new([0], 1, 1);
+        });
+        refused(|| {
+            let _ = Sum::<2, 1>::new([16, 17], 1, 1);
+        });
+        refused(|| {
+            let _ = Sum::<1, 1>::new([1], 1, 17);
+        });
         refused(|| {
             let two = [Block::ZERO; 2];
             Sum::<1, 1>::new([2], 2, 1).push([(&two, 0)], [&two]);
@@ -338,7 +350,9 @@ mod tests {
             let two = [Block::ZERO; 2];
             Sum::<1, 1>::new([1], 1, 1).push([(&two, usize::MAX)], [&two]);
         });
-        refused(|| drop(Sum::<1, 1>::new([16], usize::MAX / LANES, 1)));
+        refused(|| {
+            let _ = Sum::<1, 1>::new([16], usize::MAX / LANES, 1);
+        });
         refused(|| {
             let two = [Block::ZERO; 2];
             Sum::<1, 1>::new([2], 1, 3).push([(&two, 0)], [&two]);
