@@ -119,8 +119,8 @@ of its table, not against the published figure, which had 90 to 400 epochs.
 
 - *starts from*: `random`, or the table's own `fp32` run of the same seed, whose epochs come on top.
 - *test top-1*: mean over the seeds, and the smallest and largest where there are several.
-- *s an epoch*: training alone, the fastest epoch of any seed; other work shared the machine, so that only large
-  differences mean anything.
+- *s an epoch*: training alone, the fastest epoch of any seed, on the row's machine and instructions, listed at the end;
+  other work shared the machines, so that only large differences on one of them mean anything.
 - *bytes*: weights packed at their bits, biases, batch norms. *adds, shifts, flips, multiplications*: millions in one
   inference, batch norms included (docs/ARCHITECTURE.md, `cost.rs`).
 ";
