@@ -300,6 +300,11 @@ fn an_unknown_instruction_set_is_refused_before_anything_is_made() {
         message.contains("avx9") && message.contains("scalar"),
         "{message}"
     );
+    let message = refusal(bench.train("a", &[]).env("S3_KERNELS_AMX", "off"));
+    assert!(
+        message.contains("S3_KERNELS_AMX") && message.contains("`off`"),
+        "{message}"
+    );
     assert!(!bench.path("a").exists());
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::page::{Page, Runs, numbers};
+use super::page::{Page, Runs, numbers, zeros};
 use super::plan::{Plan, Row};
 use super::sample::{mean, spread};
 
@@ -96,6 +96,7 @@ const COLUMNS: &[&str] = &[
     "kernel operation",
     "starts from",
     "test top-1",
+    "zeros",
     "n",
     "published, ResNet-20",
     "s an epoch",
@@ -118,9 +119,11 @@ was chosen on them. Where the images are a JPEG copy of CIFAR-10, it costs every
 of its table, not against the published figure, which had 90 to 400 epochs.
 
 - *starts from*: `random`, or the table's own `fp32` run of the same seed, whose epochs come on top.
-- *test top-1*: mean over the seeds, and the smallest and largest where there are several.
-- *s an epoch*: training alone, the fastest epoch of any seed, on the row's machine and instructions, listed at the end;
-  other work shared the machines, so that only large differences on one of them mean anything.
+- *test top-1*: mean over the seeds, and the smallest and largest where there are several; *zeros*, of the quantized
+  weights, likewise.
+- *s an epoch*: training alone, the fastest epoch of any seed, on the row's machine and instructions, listed at the end
+  (`avx512` with bf16 is AVX512-BF16); other work shared the machines, so that only large differences on one of them mean
+  anything.
 - *bytes*: weights packed at their bits, biases, batch norms. *adds, shifts, flips, multiplications*: millions in one
   inference, batch norms included (docs/ARCHITECTURE.md, `cost.rs`).
 ";
@@ -173,7 +176,7 @@ fn table(page: &mut Page, runs: &Runs<'_>) {
             cells[0] = row.name.to_owned();
             cells[1] = paper;
             cells[5] = runs.absence(row);
-            cells[7] = published;
+            cells[8] = published;
             page.row(&cells);
             continue;
         };
@@ -194,6 +197,7 @@ fn table(page: &mut Page, runs: &Runs<'_>) {
             first["operation"].as_str().unwrap_or("?").replace('_', " "),
             start.to_owned(),
             spread(&runs.top1(row.name)),
+            spread(&zeros(&done)),
             runs.seeds(row),
             published,
             format!("{seconds:.0}"),
@@ -215,7 +219,7 @@ mod tests {
             "run": format!("cifar10/resnet20-{name}-0-s{seed}"),
             "experiment": format!("cifar10/resnet20-{name}"), "row": name,
             "seed": seed, "epochs": 10, "dtype": "bf16", "bits": 2, "operation": "sign_flip",
-            "init_from": null, "test_top1": [0.1, top1], "images_per_second": [90.0, 135.0],
+            "init_from": null, "zeros": 0.25, "test_top1": [0.1, top1], "images_per_second": [90.0, 135.0],
             "data": {"train_images": 1000},
             "bytes": 1000, "multiplications": 1_000_000, "additions": 2_500_000, "shifts": 0,
             "sign_flips": 0, "cpu": "C", "threads": 2, "isa": "avx2", "git_revision": "0123456789abcdef",
@@ -234,7 +238,7 @@ mod tests {
         let records = [record("twn", 2, 0.52), failed, record("twn", 1, 0.5), third];
         let page = page(&PLAN, &records).text;
         assert!(
-            page.contains("| 2 | sign flip | random | 51.00 % (50.00 .. 52.00) | 2, 1 diverged |"),
+            page.contains("| 2 | sign flip | random | 51.00 % (50.00 .. 52.00) | 25.00 % (25.00 .. 25.00) | 2, 1 diverged |"),
             "{page}"
         );
         assert!(

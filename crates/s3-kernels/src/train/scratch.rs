@@ -29,7 +29,7 @@ pub(super) fn with_blocks<R>(len: usize, f: impl FnOnce(&mut [Block]) -> R) -> R
     }
     // What is read without having been written shows: not a number as f32, nor as either bf16.
     #[cfg(test)]
-    buffer.fill(Block([f32::from_bits(0x7FC0_7FC0); LANES]));
+    buffer[..len].fill(Block([f32::from_bits(0x7FC0_7FC0); LANES]));
     let result = f(&mut buffer[..len]);
     POOL.with_borrow_mut(|pool| pool.push(buffer));
     result

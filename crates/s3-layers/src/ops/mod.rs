@@ -26,7 +26,7 @@ use s3_kernels::train::{Bf16, instructions};
 /// there is, or of the one that `S3_KERNELS_ISA` names ([`s3_kernels::train::instructions`]).
 ///
 /// # Errors
-/// The variable names one that this CPU does not have.
+/// The variable names one that this CPU does not have, or `S3_KERNELS_AMX` is not `0` or `1`.
 pub fn instruction_set(dtype: DType) -> Result<&'static str> {
     if let Ok(wanted) = std::env::var("S3_KERNELS_ISA") {
         let available: Vec<&str> = Isa::available().map(Isa::name).collect();
@@ -36,6 +36,11 @@ pub fn instruction_set(dtype: DType) -> Result<&'static str> {
                 available.join(", ")
             )
         }
+    }
+    if let Ok(value) = std::env::var("S3_KERNELS_AMX")
+        && !["", "0", "1"].contains(&value.as_str())
+    {
+        bail!("S3_KERNELS_AMX: expected 0 or 1, got `{value}`")
     }
     Ok(match dtype {
         DType::BF16 => instructions::<Bf16>(),

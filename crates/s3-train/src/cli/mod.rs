@@ -143,7 +143,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     if let Some(n) = cli.threads {
         use_threads(n)?;
     }
-    // A wrong `S3_KERNELS_ISA` is said before anything begins.
+    // A wrong `S3_KERNELS_ISA` or `S3_KERNELS_AMX` is said before anything begins.
     s3_layers::ops::instruction_set(DType::F32)?;
     match cli.verb {
         Verb::Demo(folders) => {

@@ -4,8 +4,8 @@
 //! c[q][v] += x[pixel q + tap][pairs] · w[tap][v][pairs]       over taps and blocks of pairs
 //! ```
 //!
-//! Padding columns are multiplied too, as zeros. Scratch is laid out for it: neighbouring pixels of a channel block are the rows of a tile, the depths of
-//! a weight block those of the other.
+//! Scratch is laid out for it: neighbouring pixels of a channel block are the rows of a tile, the
+//! depths of a weight block those of the other. Padding columns are multiplied too, as zeros.
 
 #![allow(
     clippy::needless_range_loop,

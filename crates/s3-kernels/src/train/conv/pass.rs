@@ -31,8 +31,8 @@ const GROUP_PIXELS: usize = 196;
 /// Weight blocks that stay in the first-level cache: 20 KiB of a common 32 or 48.
 const WEIGHT_BLOCKS: usize = 320;
 
-/// `out = pass(input, w)`, whose lanes hold what `T` says, for a whole batch, or `out +=` where `add`; no argument empty. Every
-/// element of `out` is written.
+/// `out = pass(input, w)`, whose lanes hold what `T` says, for a whole batch, or `out +=` where `add`;
+/// no argument empty. Every element of `out` is written.
 pub(in crate::train) fn run<T: Element>(
     isa: Isa,
     (pass, add): (&Pass, bool),

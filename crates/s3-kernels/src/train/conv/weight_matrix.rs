@@ -11,8 +11,8 @@
 //! dw[kh][s][c] = Σ_i X[c][i + kh·pairs of a row] · G[s][i]
 //! ```
 //!
-//! Rows outside the image are multiplied too, as zeros. So every (channel block, tap row) is an operand, every (lane block, tap column) another, and the gradient
-//! all their products, two by two.
+//! So every (channel block, tap row) is an operand, every (lane block, tap column) another, and the
+//! gradient all their products, two by two. Rows outside the image are multiplied too, as zeros.
 
 #![allow(
     clippy::needless_range_loop,

@@ -184,6 +184,8 @@ fn layers_of_resnet_match_the_definition() {
     check(&shape([5, 7, 7], [96, 80], 3, 1, 1));
     check(&shape([1, 33, 45], [3, 64], 7, 2, 3));
     check(&shape([1, 14, 14], [64, 48], 1, 1, 0));
+    // Several images in a part of the batch.
+    check(&shape([40, 5, 4], [16, 16], 3, 1, 1));
 }
 
 #[test]

@@ -131,14 +131,15 @@ impl<'a, const A: usize, const B: usize> Sum<'a, A, B> {
     ///
     /// # Panics
     ///
-    /// Where a number of rows or pairs is not one of `1..=16`, or the step takes 32 bits.
+    /// Where a number of rows or pairs is not one of `1..=16`, or `row_step` takes more
+    /// than 24 bits.
     #[inline(always)]
     pub(in crate::train) fn new(rows: [usize; A], row_step: usize, depth: usize) -> Self {
         const { assert!(A >= 1 && A <= 2 && B >= 1 && B <= 2) };
         let fits = |n: usize| (1..=FULL).contains(&n);
         assert!(
-            rows.iter().all(|&r| fits(r)) && fits(depth) && row_step < 1 << 32,
-            "tiles of 1 to 16 rows and pairs"
+            rows.iter().all(|&r| fits(r)) && fits(depth) && row_step < 1 << 24,
+            "tiles of 1 to 16 rows and pairs, rows less than 2^24 blocks apart"
         );
         Sum {
             shape: Shape {
