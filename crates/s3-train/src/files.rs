@@ -1,8 +1,8 @@
-//! Files that appear whole or not at all.
+//! Files that appear whole or not at all, and files that are read: regular ones, no more of them than asked for.
 
 use anyhow::{Context, Result, bail};
 use std::fs::{File, TryLockError};
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::path::Path;
 use tempfile::NamedTempFile;
 
@@ -13,6 +13,58 @@ const TEMPORARY: &str = ".tmp";
 pub fn is_unfinished(name: &std::ffi::OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with('.') && name.ends_with(TEMPORARY)
+}
+
+/// Opens a regular file to read it. A named pipe would wait for whoever writes it, a device never ends.
+///
+/// # Errors
+/// Those of the file system; a folder, a named pipe, a socket or a device, also where a link leads to one.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("x");
+/// std::fs::write(&path, b"12345678")?;
+/// assert_eq!(s3_train::files::open_regular(&path)?.metadata()?.len(), 8);
+/// let folder = s3_train::files::open_regular(dir.path()).unwrap_err();
+/// assert_eq!(folder.to_string(), "a folder, no regular file");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    // Before it is opened: opening a pipe waits already.
+    is_regular(&std::fs::metadata(path)?)?;
+    let file = File::open(path)?;
+    is_regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+fn is_regular(about: &std::fs::Metadata) -> io::Result<()> {
+    let what = match about.file_type() {
+        kind if kind.is_file() => return Ok(()),
+        kind if kind.is_dir() => "a folder",
+        _ => "a named pipe, a socket or a device",
+    };
+    Err(io::Error::other(format!("{what}, no regular file")))
+}
+
+/// The bytes of a regular file of at most `limit` bytes.
+///
+/// # Errors
+/// As [`open_regular`]; a file that is longer, before memory is asked for.
+pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = open_regular(path)?;
+    let len = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    if len <= limit {
+        bytes.try_reserve_exact(len as usize)?;
+        // The file may grow meanwhile.
+        file.take(limit + 1).read_to_end(&mut bytes)?;
+    }
+    let len = len.max(bytes.len() as u64);
+    if len > limit {
+        let text = format!("{len} bytes, at most {limit} are read");
+        return Err(io::Error::other(text));
+    }
+    Ok(bytes)
 }
 
 /// Takes the lock of `folder`, the file `lock` in it, and removes the unfinished files that a kill left
@@ -93,6 +145,42 @@ fn temporary(path: &Path, bytes: &[u8]) -> std::io::Result<NamedTempFile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_without_waiting() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let message = |path: &Path| read_regular(path, 9).expect_err("no file").to_string();
+        assert_eq!(message(dir.path()), "a folder, no regular file");
+        assert!(read_regular(&dir.path().join("none"), 9).is_err());
+        #[cfg(unix)]
+        {
+            let pipe = dir.path().join("pipe");
+            let made = std::process::Command::new("mkfifo").arg(&pipe).status()?;
+            assert!(made.success());
+            let link = dir.path().join("link");
+            std::os::unix::fs::symlink(&pipe, &link)?;
+            for path in [&pipe, &link, Path::new("/dev/zero")] {
+                let expected = "a named pipe, a socket or a device, no regular file";
+                assert_eq!(message(path), expected, "{}", path.display());
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_limit_and_refused_beyond_it() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("x");
+        for len in [0, 1, 8] {
+            std::fs::write(&path, vec![7; len])?;
+            assert_eq!(read_regular(&path, 8)?, vec![7; len]);
+        }
+        // Nobody has a tebibyte of memory for a file that is all hole.
+        File::create(&path)?.set_len(1 << 40)?;
+        let message = read_regular(&path, 8).expect_err("too long").to_string();
+        assert_eq!(message, "1099511627776 bytes, at most 8 are read");
+        Ok(())
+    }
 
     #[test]
     fn a_lock_keeps_others_out_and_unfinished_files_in_place() -> Result<()> {
