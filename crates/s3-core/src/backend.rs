@@ -12,7 +12,9 @@ const VARIABLE: &str = "S3_OPS";
 
 fn wanted() -> &'static str {
     static WANTED: OnceLock<String> = OnceLock::new();
-    WANTED.get_or_init(|| std::env::var(VARIABLE).unwrap_or_default())
+    let read = || std::env::var_os(VARIABLE).unwrap_or_default();
+    // What is no UTF-8 is neither name, and refused as such.
+    WANTED.get_or_init(|| read().to_string_lossy().into_owned())
 }
 
 /// Whether ops on `device` are fused. `S3_OPS` is read once a process.

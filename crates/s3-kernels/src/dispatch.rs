@@ -1,6 +1,7 @@
 //! Which instruction set the kernels run on, chosen once at run time.
 //!
-//! `S3_KERNELS_ISA=scalar|avx2|avx512|neon` overrides the choice, for tests and for measurements.
+//! `S3_KERNELS_ISA=scalar|avx2|avx512|neon` overrides the choice, for tests and for measurements; an empty
+//! variable is none.
 
 #[cfg(target_arch = "x86_64")]
 use crate::arch::cpuid::Feature;
@@ -93,12 +94,12 @@ impl Isa {
     #[must_use]
     pub fn detect() -> Isa {
         static CHOICE: std::sync::OnceLock<Isa> = std::sync::OnceLock::new();
-        *CHOICE.get_or_init(|| match std::env::var_os("S3_KERNELS_ISA") {
-            None => widest(),
-            Some(name) => match choose(&name.to_string_lossy()) {
+        *CHOICE.get_or_init(|| {
+            let name = std::env::var_os("S3_KERNELS_ISA").unwrap_or_default();
+            match choose(&name.to_string_lossy()) {
                 Ok(isa) => isa,
                 Err(message) => panic!("{message}"),
-            },
+            }
         })
     }
 
@@ -151,7 +152,8 @@ fn widest() -> Isa {
     Isa::available().last().unwrap_or(Isa::Scalar)
 }
 
-/// The available instruction set called `name`, else a message that says what would be accepted.
+/// The available instruction set called `name`, the widest where it is empty, else a message that says what
+/// would be accepted.
 #[cfg(feature = "std")]
 fn choose(name: &str) -> Result<Isa, std::string::String> {
     let accepted = || {
@@ -161,6 +163,7 @@ fn choose(name: &str) -> Result<Isa, std::string::String> {
             .join(", ")
     };
     match Isa::ALL.into_iter().find(|isa| isa.name() == name) {
+        _ if name.is_empty() => Ok(widest()),
         Some(isa) if isa.is_available() => Ok(isa),
         Some(_) => Err(std::format!(
             "S3_KERNELS_ISA={name}: this CPU has only {}",
@@ -208,6 +211,7 @@ mod tests {
         for isa in Isa::available() {
             assert_eq!(choose(isa.name()), Ok(isa));
         }
+        assert_eq!(choose(""), Ok(super::widest()));
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::string::String;
 use std::vec::Vec;
 
 use super::error::{Error, expect, require};
+use super::limits::{self, MAX_NUMBERS};
 use super::network::{Activations, Conv, MAX_TERMS, Network, Node, Op, Requant, Then, Weight};
+use super::plan::Plan;
 use super::terms;
 use crate::ConvShape;
 
-/// Numbers of one image's value, at most.
-pub(crate) const MAX_VALUE: usize = 1 << 28;
+/// The longest side of a window and the longest step.
+const MAX_SIDE: usize = 1 << 28;
 
 /// The largest shift of a mean.
 const MAX_MEAN_SHIFT: u8 = 16;
@@ -25,7 +27,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// Numbers of one image. [`shapes`] has shown that they are at most [`MAX_VALUE`].
+    /// Numbers of one image. [`plan`] has shown that they are at most [`MAX_NUMBERS`].
     pub(crate) fn len(&self) -> usize {
         self.height * self.width * self.channels
     }
@@ -35,12 +37,20 @@ impl Shape {
         self.height * self.width
     }
 
+    /// Numbers of one image with `padding` zeros on each side.
+    pub(crate) fn bordered(&self, padding: usize) -> usize {
+        let side = |side: usize| side.saturating_add(padding.saturating_mul(2));
+        side(self.height)
+            .saturating_mul(side(self.width))
+            .saturating_mul(self.channels)
+    }
+
     fn check(&self) -> Result<(), String> {
         let len = [self.height, self.width, self.channels]
             .iter()
             .try_fold(1usize, |len, &side| len.checked_mul(side));
-        let fine = len.is_some_and(|len| (1..=MAX_VALUE).contains(&len));
-        let expected = format!("1 to {MAX_VALUE} numbers");
+        let fine = len.is_some_and(|len| (1..=MAX_NUMBERS).contains(&len));
+        let expected = format!("1 to {MAX_NUMBERS} numbers");
         let shape = (self.height, self.width, self.channels);
         require(fine, "shape", &expected, shape)
     }
@@ -73,12 +83,19 @@ impl Network {
     /// Those of [`Model::new`](super::Model::new).
     pub fn shapes(&self) -> Result<Vec<[usize; 3]>, Error> {
         let sides = |s: Shape| [s.height, s.width, s.channels];
-        Ok(shapes(self)?.into_iter().map(sides).collect())
+        Ok(plan(self)?.shapes.into_iter().map(sides).collect())
     }
 }
 
-/// Checks all of `network` and gives the shape of every value.
-pub(crate) fn shapes(network: &Network) -> Result<Vec<Shape>, Error> {
+/// Checks all of `network` and plans its buffers.
+pub(crate) fn plan(network: &Network) -> Result<Plan, Error> {
+    let plan = Plan::new(network, shapes(network)?);
+    limits::check(network, &plan)?;
+    Ok(plan)
+}
+
+/// Checks each node of `network` and gives the shape of every value.
+fn shapes(network: &Network) -> Result<Vec<Shape>, Error> {
     input(network).map_err(Error::network)?;
     printable("name", &network.name).map_err(Error::network)?;
     for class in &network.classes {
@@ -239,7 +256,7 @@ fn pooled(op: &Op, from: &Shape, integer: bool) -> Result<Shape, String> {
 }
 
 fn window(kernel: usize, stride: usize, padding: usize) -> Result<(), String> {
-    let sane = 1..=MAX_VALUE;
+    let sane = 1..=MAX_SIDE;
     require(sane.contains(&kernel), "kernel", "1 to 2^28", kernel)?;
     require(sane.contains(&stride), "stride", "1 to 2^28", stride)?;
     require(padding < kernel, "padding", "less than the kernel", padding)

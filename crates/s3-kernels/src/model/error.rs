@@ -12,7 +12,7 @@ use std::{fmt, io};
 ///
 /// let error = Model::from_bytes(b"GGUF").unwrap_err();
 /// assert!(matches!(error, Error::File { .. }));
-/// assert_eq!(error.to_string(), "packed network: expected at least 8 bytes, got 4");
+/// assert_eq!(error.to_string(), "packed network: no safetensors file");
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
@@ -105,13 +105,22 @@ impl std::error::Error for Error {
     }
 }
 
-/// `text` with its control characters escaped: a file's names must not break a message's line.
+/// Characters of a message that are kept at its front and at its end, where it is longer than both.
+const KEPT: [usize; 2] = [400, 100];
+
+/// `text` with its control characters escaped, and without its middle where it is long: what a file holds
+/// must neither break a message's line nor fill the terminal.
 fn one_line(text: impl fmt::Display) -> String {
+    let text = text.to_string();
+    let [front, end] = KEPT;
+    let long = text.chars().count().saturating_sub(front + end);
     let mut line = String::new();
-    for c in text.to_string().chars() {
-        match c.is_control() {
-            true => line.extend(c.escape_default()),
-            false => line.push(c),
+    for (at, c) in text.chars().enumerate() {
+        match (long > 0 && at == front, c.is_control()) {
+            (true, _) => line.push_str(&format!(" .. ({long} characters left out) .. ")),
+            _ if long > 0 && (front..front + long).contains(&at) => {}
+            (_, true) => line.extend(c.escape_default()),
+            (_, false) => line.push(c),
         }
     }
     line

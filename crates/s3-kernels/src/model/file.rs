@@ -8,6 +8,7 @@ mod config;
 mod header;
 
 use std::format;
+use std::io;
 use std::path::Path;
 use std::string::String;
 use std::vec::Vec;
@@ -83,14 +84,14 @@ impl Network {
 }
 
 impl Model {
-    /// Reads and checks the file at `path`.
+    /// Reads and checks the file at `path`, which is a regular one: a pipe or a device may have no end.
     ///
     /// # Errors
     ///
     /// [`Error::Io`]; else as [`Model::from_bytes`].
     pub fn load(path: impl AsRef<Path>) -> Result<Model, Error> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| Error::Io {
+        let bytes = read_regular(path).map_err(|source| Error::Io {
             path: path.to_owned(),
             source,
         })?;
@@ -112,6 +113,16 @@ impl Model {
     pub fn to_bytes(&self) -> Vec<u8> {
         self.network().to_bytes()
     }
+}
+
+/// The bytes of a file that has an end.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let what = match std::fs::metadata(path)?.file_type() {
+        kind if kind.is_file() => return std::fs::read(path),
+        kind if kind.is_dir() => "a folder",
+        _ => "a named pipe, a socket or a device",
+    };
+    Err(io::Error::other(format!("{what}, no regular file")))
 }
 
 impl Conv {

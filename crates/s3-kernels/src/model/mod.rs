@@ -9,6 +9,7 @@ mod dense;
 mod error;
 mod file;
 pub(crate) mod float_conv;
+mod limits;
 mod network;
 mod plan;
 mod pool;

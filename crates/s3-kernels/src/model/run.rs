@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use std::vec;
 use std::vec::Vec;
 
-use super::check::{MAX_VALUE, shapes};
+use super::check::plan;
 use super::error::Error;
 use super::float_conv::FloatWeights;
+use super::limits;
 use super::network::{Activations, Conv, Network, Op, Then, Weight};
 use super::plan::Plan;
 use super::pool;
@@ -106,16 +107,7 @@ impl Model {
 
     /// [`Model::new`] that runs on `isa`, which this CPU has.
     pub(crate) fn on(isa: Isa, network: Network) -> Result<Model, Error> {
-        let plan = Plan::new(&network, shapes(&network)?);
-        let held = plan
-            .sizes
-            .iter()
-            .fold(0usize, |sum, &n| sum.saturating_add(n));
-        if held > MAX_VALUE {
-            return Err(Error::network(format_args!(
-                "values held at once: expected at most 2^28 numbers an image, got {held}"
-            )));
-        }
+        let plan = plan(&network)?;
         let by_shifts = network.activations == Activations::U8Shift;
         let table = |op: &Op| match op {
             Op::Conv(conv) => Table::of(conv, by_shifts),
@@ -135,6 +127,13 @@ impl Model {
     #[must_use]
     pub fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// Numbers that a run holds for each image of its batch, at most 2^26: what a batch is bounded by
+    /// where a file may come from anywhere.
+    #[must_use]
+    pub fn numbers_held(&self) -> usize {
+        limits::numbers(&self.network, &self.plan)
     }
 
     /// The scores of `batch` images.
@@ -408,7 +407,7 @@ fn scale<'a>(conv: &'a Conv, residual: Option<&'a [f32]>) -> Result<Scale<'a>, c
     }
 }
 
-/// What [`shapes`] has ruled out.
+/// What [`plan`] has ruled out.
 fn unexpected() -> crate::Error {
     crate::Error::Unsupported {
         what: "kind of weight",

@@ -28,19 +28,24 @@ use s3_kernels::train::{Bf16, instructions};
 /// # Errors
 /// The variable names one that this CPU does not have, or `S3_KERNELS_AMX` is not `0` or `1`.
 pub fn instruction_set(dtype: DType) -> Result<&'static str> {
-    if let Ok(wanted) = std::env::var("S3_KERNELS_ISA") {
-        let available: Vec<&str> = Isa::available().map(Isa::name).collect();
-        if !wanted.is_empty() && !available.contains(&wanted.as_str()) {
-            bail!(
-                "S3_KERNELS_ISA: `{wanted}` is not available, expected one of {}",
-                available.join(", ")
-            )
-        }
+    // An empty variable is none; what is no UTF-8 is no name.
+    let variable = |name| {
+        std::env::var_os(name)
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let wanted = variable("S3_KERNELS_ISA");
+    let available: Vec<&str> = Isa::available().map(Isa::name).collect();
+    if !wanted.is_empty() && !available.contains(&wanted.as_str()) {
+        bail!(
+            "S3_KERNELS_ISA: `{wanted}` is not available, expected one of {}",
+            available.join(", ")
+        )
     }
-    if let Ok(value) = std::env::var("S3_KERNELS_AMX")
-        && !["", "0", "1"].contains(&value.as_str())
-    {
-        bail!("S3_KERNELS_AMX: expected 0 or 1, got `{value}`")
+    let amx = variable("S3_KERNELS_AMX");
+    if !["", "0", "1"].contains(&amx.as_str()) {
+        bail!("S3_KERNELS_AMX: expected 0 or 1, got `{amx}`")
     }
     Ok(match dtype {
         DType::BF16 => instructions::<Bf16>(),

@@ -173,8 +173,9 @@ impl<'de> Deserialize<'de> for Read {
 pub(super) fn read(bytes: &[u8]) -> Result<(String, Tensors<'_>), Error> {
     let expected =
         |what: &str, got: usize| Error::file(format_args!("expected {what} bytes, got {got}"));
-    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
-        return Err(expected("at least 8", bytes.len()));
+    let (length, rest) = match bytes.split_first_chunk::<8>() {
+        Some((length, rest)) if rest.first() == Some(&b'{') => (length, rest),
+        _ => return Err(Error::file("no safetensors file")),
     };
     let length = u64::from_le_bytes(*length);
     if length > MAX_HEADER as u64 {

@@ -160,12 +160,20 @@ fn other_formats_and_versions_are_refused_by_name() {
     refused(&replaced(r#""dtype":"I32""#, r#""dtype":"F64""#), &["F64"]);
     let foreign = r#"{"weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
     refused(&file(foreign, &[0; 4]), &["format", "none"]);
-    refused(b"\x89PNG\r\n\x1a\n", &["packed network"]);
-    refused(&file("[]", &[]), &["header"]);
+    // The first bytes of a text are no length.
+    for other in [
+        &b"\x89PNG\r\n\x1a\n"[..],
+        b"",
+        b"short",
+        b"[data]\nname = \"mnist\"\n",
+    ] {
+        refused(other, &["packed network", "no safetensors file"]);
+    }
+    refused(&file("[]", &[]), &["no safetensors file"]);
     refused(&file("{}", &[]), &["format"]);
     refused(&file(r#"{"a":1}"#, &[]), &["header"]);
     let deep = "[".repeat(1 << 20);
-    refused(&file(&deep, &[]), &["header"]);
+    refused(&file(&deep, &[]), &["no safetensors file"]);
     refused(&file(&format!(r#"{{"a":{deep}"#), &[]), &["header"]);
 }
 
@@ -173,7 +181,8 @@ fn other_formats_and_versions_are_refused_by_name() {
 fn lengths_that_no_file_has_are_refused_before_anything_is_allocated() {
     let bytes = small(Activations::U8).to_bytes();
     let (header, data) = parts(&bytes);
-    refused(&u64::MAX.to_le_bytes(), &["header", "at most"]);
+    let endless = [&u64::MAX.to_le_bytes()[..], b"{}"].concat();
+    refused(&endless, &["header", "at most"]);
     refused(
         &[&(1u64 << 23).to_le_bytes()[..], b"{}"].concat(),
         &["header"],
@@ -212,6 +221,35 @@ fn a_file_that_is_not_there_is_named_once_with_the_reason() {
     assert!(error.to_string().starts_with("no/such/file: "), "{error}");
     // The message has it: a printer of the whole chain must not say it twice.
     assert!(core::error::Error::source(&error).is_none());
+}
+
+#[test]
+#[cfg(unix)]
+fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+    for (path, what) in [
+        ("/dev/zero", "a named pipe, a socket or a device"),
+        (".", "a folder"),
+    ] {
+        let message = Model::load(path).unwrap_err().to_string();
+        assert_eq!(message, format!("{path}: {what}, no regular file"));
+    }
+}
+
+#[test]
+fn a_value_of_megabytes_is_not_quoted_whole() {
+    let long = |length: usize| "x".repeat(length);
+    let mut network = small(Activations::U8);
+    network.nodes[0].name = long(1 << 20);
+    network.nodes[1].name = long(1 << 20);
+    let bytes = network.to_bytes();
+    let (header, data) = parts(&bytes);
+    let version = header.replace("s3-packed", &long(1 << 20));
+    let dtype = header.replace(r#""I32""#, &format!("{:?}", long(1 << 20)));
+    for bytes in [bytes, file(&version, &data), file(&dtype, &data)] {
+        let message = Model::from_bytes(&bytes).unwrap_err().to_string();
+        assert!(message.len() < 1200, "{}", message.len());
+        assert!(message.contains("characters left out"), "{message}");
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
 mod file;
+mod limits;
 mod networks;
 mod oracle;
 mod refused;
