@@ -7,7 +7,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use s3_kernels::model::{Model, Network};
+use s3_kernels::model::{Model, Network, Size};
 use serde_json::{Map, Value};
 
 /// Numbers of all of a network's values from which on a run would take too long here.
@@ -28,10 +28,9 @@ fn check(bytes: &[u8]) {
     let network = model.network();
     let again = Network::from_bytes(&model.to_bytes());
     assert_eq!(again.as_ref().ok(), Some(network));
-    let shapes = network.shapes().expect("a model's network is checked");
-    let numbers = |shape: &[usize; 3]| shape.iter().product::<usize>();
-    if shapes.iter().map(numbers).sum::<usize>() <= LARGE {
-        let scores = model.run(&vec![0.5; numbers(&shapes[0])], 1);
+    let sizes = network.sizes().expect("a model's network is checked");
+    if sizes.iter().map(Size::len).sum::<usize>() <= LARGE {
+        let scores = model.run(&vec![0.5; sizes[0].len()], 1);
         assert_eq!(scores.map(|s| s.len()).ok(), Some(network.classes.len()));
     }
 }

@@ -8,20 +8,7 @@ use crate::params::Params;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// Where a layer stands in its network; configurations choose by role which layers stay in full
-/// precision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// The convolution that sees the image.
-    First,
-    /// A convolution on the main path.
-    Hidden,
-    /// The 1x1 convolution of a shortcut.
-    Shortcut,
-    /// The classifier.
-    Last,
-}
+pub use s3_kernels::zoo::Role;
 
 /// What a method is told of the layer it quantizes.
 #[derive(Clone, Debug, PartialEq, Eq)]

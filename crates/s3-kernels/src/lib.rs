@@ -21,7 +21,7 @@
 //!   either way; of an aarch64 CPU, a crate without `std` knows only what the compiler was told.
 //! * `rayon`: splits work across the threads of the current rayon pool.
 //! * `train`: the training kernels; implies `rayon`.
-//! * `model`: packed networks, their file and their runtime.
+//! * `model`: networks as graphs, architectures, packed networks, their file and their runtime.
 //! * `peak`: the yardsticks of the benchmarks: the int8 peak of the multiplier, reading memory.
 //!
 //! # Example
@@ -79,6 +79,8 @@ pub mod train;
 mod triples;
 mod unpack;
 mod wide;
+#[cfg(feature = "model")]
+pub mod zoo;
 
 /// The code of the README is compiled and run.
 #[cfg(doctest)]

@@ -24,7 +24,9 @@ use crate::resnet::{Block, ConvBn, ResNet, Residual};
 use candle_core::{Result, bail};
 use s3_core::host::{Host, on_cpu};
 use s3_core::{Codes, Scale, WeightForm};
-use s3_kernels::model::{Activations, Conv, Input, Network, Node, Op, Then, Weight};
+use s3_kernels::model::{
+    Act, Activations, Frozen, Graph, Input, Layer, Network, Op, Size, Then, Weight, Window,
+};
 use s3_kernels::{BitWidth, PackedMatrix};
 
 impl ResNet {
@@ -38,28 +40,30 @@ impl ResNet {
     /// ```
     /// use candle_core::Device;
     /// use s3_core::{Params, s3::S3};
-    /// use s3_layers::{Architecture, ResNet, ResNetConfig, model::Input};
+    /// use s3_layers::model::{Input, Size};
+    /// use s3_layers::{Architecture, ResNet, ResNetConfig};
     ///
     /// let config = ResNetConfig::new(Architecture::ResNet8, 1, 2);
     /// let net = ResNet::new(&config, &S3::new(2), &Params::new(1, &Device::Cpu))?;
-    /// let (mean, std) = (vec![0.0], vec![1.0]);
-    /// let input = Input { height: 8, width: 8, channels: 1, mean, std, scale: 1.0 };
-    /// let frozen = net.freeze("two", input, vec!["cat".into(), "dog".into()])?;
+    /// let image = Size { height: 8, width: 8, channels: 1 };
+    /// let input = Input { mean: vec![0.0], std: vec![1.0], scale: 1.0 };
+    /// let frozen = net.freeze("two", image, input, vec!["cat".into(), "dog".into()])?;
     /// // A convolution, three blocks of two, two parameter-free shortcuts, the mean, the classifier.
-    /// assert_eq!(frozen.nodes.len(), 1 + 6 + 2 + 1 + 1);
-    /// assert_eq!(frozen.nodes[2].name, "layer1.0.conv2");
+    /// assert_eq!(frozen.graph.nodes.len(), 1 + 6 + 2 + 1 + 1);
+    /// assert_eq!(frozen.graph.nodes[2].name, "layer1.0.conv2");
     /// # Ok::<(), candle_core::Error>(())
     /// ```
-    pub fn freeze(&self, name: &str, input: Input, classes: Vec<String>) -> Result<Network> {
-        let mut nodes = Nodes::default();
+    pub fn freeze(
+        &self,
+        name: &str,
+        image: Size,
+        input: Input,
+        classes: Vec<String>,
+    ) -> Result<Network> {
+        let mut nodes = Nodes(Graph::new(image));
         let mut value = nodes.conv_bn(&self.stem, 0, None, true)?;
         if self.max_pool {
-            let op = Op::MaxPool {
-                kernel: 3,
-                stride: 2,
-                padding: 1,
-            };
-            value = nodes.push("maxpool", value, op);
+            value = nodes.push("maxpool", value, Op::MaxPool(Window::square(3, 2, 1)));
         }
         for block in &self.blocks {
             value = nodes.block(block, value)?;
@@ -71,20 +75,17 @@ impl ResNet {
             input,
             classes,
             activations: Activations::F32,
-            nodes: nodes.0,
+            graph: nodes.0,
         })
     }
 }
 
 /// The nodes so far; each method adds some and returns the value that the last of them makes.
-#[derive(Default)]
-struct Nodes(Vec<Node>);
+struct Nodes(Graph<Frozen>);
 
 impl Nodes {
-    fn push(&mut self, name: &str, input: usize, op: Op) -> usize {
-        let name = name.to_string();
-        self.0.push(Node { name, input, op });
-        self.0.len()
+    fn push(&mut self, name: &str, input: usize, op: Op<Frozen>) -> usize {
+        self.0.push(name, &[input], op)
     }
 
     fn block(&mut self, block: &Block, input: usize) -> Result<usize> {
@@ -93,7 +94,7 @@ impl Nodes {
             &Residual::SubsampleAndPad { stride, channels } => {
                 let first = block.main.first().map_or("", |c| &c.conv.layer.spec.name);
                 let block = first.rsplit_once('.').map_or(first, |(block, _)| block);
-                let op = Op::SubsampleAndPad { stride, channels };
+                let op = Op::Subsample { stride, channels };
                 self.push(&format!("{block}.downsample"), input, op)
             }
             Residual::Project(conv) => self.conv_bn(conv, input, None, false)?,
@@ -119,20 +120,15 @@ impl Nodes {
         let (scale, shift) = (on_cpu(&scale)?, on_cpu(&shift)?);
         let (scale, shift) = (Host::new(&scale)?, Host::new(&shift)?);
         let (stride, padding) = conv.geometry();
-        let op = |(weight, factors): Plane, residual, relu, bias| {
-            Op::Conv(Conv {
-                weight,
-                in_channels: spec.shape[1],
-                out_channels: spec.shape[0],
-                kernel: spec.shape[2],
+        let op = |(weight, factors): Plane, add, relu, bias| {
+            let scale = scale.iter().zip(&factors).map(|(s, f)| s * f).collect();
+            let then = Then::Scale { scale, bias };
+            Op::Layer(Layer {
                 stride,
                 padding,
-                residual,
-                relu,
-                then: Then::Scale {
-                    scale: scale.iter().zip(&factors).map(|(s, f)| s * f).collect(),
-                    bias,
-                },
+                add,
+                act: if relu { Act::Relu } else { Act::None },
+                ..Layer::new(spec.shape[0], [spec.shape[2]; 2], Frozen { weight, then })
             })
         };
         let last = planes.pop();
@@ -161,20 +157,9 @@ impl Nodes {
                 spec.name
             )
         };
-        let op = Op::Conv(Conv {
-            weight,
-            in_channels: spec.shape[1],
-            out_channels: spec.shape[0],
-            kernel: 1,
-            stride: 1,
-            padding: 0,
-            residual: None,
-            relu: false,
-            then: Then::Scale {
-                scale,
-                bias: linear.bias().to_vec1()?,
-            },
-        });
+        let bias = linear.bias().to_vec1()?;
+        let then = Then::Scale { scale, bias };
+        let op = Op::Layer(Layer::new(spec.shape[0], [1, 1], Frozen { weight, then }));
         Ok(self.push(&spec.name, input, op))
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 use s3_core::s3::S3;
 use s3_core::{Codes, LayerSpec, Method, Params, Quantizer, Role, WeightForm};
-use s3_layers::model::{Activations, Input, Model, Network, Op, Weight};
+use s3_layers::model::{Activations, Input, Model, Network, Size, Weight};
 use s3_layers::quantize::{Calibration, Observed, quantize};
 use s3_layers::{Architecture, Mode, ResNet, ResNetConfig, Shortcut};
 
@@ -105,16 +105,18 @@ impl Case {
     }
 
     fn freeze(&self, classes: usize) -> Result<Network> {
-        let input = Input {
+        let image = Size {
             height: self.size,
             width: self.size,
             channels: self.channels,
+        };
+        let input = Input {
             mean: vec![0.0; self.channels],
             std: vec![1.0; self.channels],
             scale: 1.0,
         };
         let classes = (0..classes).map(|c| c.to_string()).collect();
-        self.net.freeze("case", input, classes)
+        self.net.freeze("case", image, input, classes)
     }
 
     fn run(&self, network: &Network) -> Vec<f32> {
@@ -163,7 +165,11 @@ fn frozen_networks_answer_as_the_trained_ones() -> Result<()> {
     for case in cases()? {
         let network = case.freeze(7)?;
         let error = relative_error(&case.run(&network), &case.trained()?);
-        assert!(error < FLOAT_ERROR, "{}: {error}", network.nodes.len());
+        assert!(
+            error < FLOAT_ERROR,
+            "{}: {error}",
+            network.graph.nodes.len()
+        );
     }
     Ok(())
 }
@@ -180,7 +186,7 @@ fn integer_networks_stay_near_the_frozen_ones() -> Result<()> {
         let mut observed = Observed::new(&network);
         observed.run(&model, &case.images, IMAGES)?;
         let exact = case.run(&network);
-        let bound = ERROR_A_NODE * network.nodes.len() as f64;
+        let bound = ERROR_A_NODE * network.graph.nodes.len() as f64;
         for calibration in [
             Calibration::MinMax,
             Calibration::Percentile,
@@ -204,15 +210,9 @@ fn weights_stay_powers_of_two_between_the_first_layer_and_the_last() -> Result<(
     let model = Model::new(network.clone()).expect("a network that runs");
     observed.run(&model, &cases[1].images, IMAGES)?;
     let integers = quantize(&network, &observed, Activations::U8Shift, Calibration::Mse)?;
-    for (i, node) in integers.nodes.iter().enumerate() {
-        if let Op::Conv(conv) = &node.op {
-            assert_eq!(
-                matches!(conv.weight, Weight::Dense(_)),
-                i == 0,
-                "{}",
-                node.name
-            );
-        }
+    for (i, (node, layer)) in integers.graph.layers().enumerate() {
+        let is_dense = matches!(layer.holds.weight, Weight::Dense(_));
+        assert_eq!(is_dense, i == 0, "{}", node.name);
     }
     assert_eq!(integers.input.scale.log2().fract(), 0.0);
     Ok(())

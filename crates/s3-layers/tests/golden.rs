@@ -10,7 +10,7 @@ use s3_core::{
     Codes, Init, LayerSpec, Method, ParamKind, Params, Progress, Quantizer, Role, WeightForm, ste,
 };
 use s3_layers::export::{self, OnnxWeights};
-use s3_layers::model::{Activations, Input, Model, Network};
+use s3_layers::model::{Activations, Input, Model, Network, Size};
 use s3_layers::quantize::{Calibration, Observed, quantize};
 use s3_layers::{Architecture, Mode, ResNet, ResNetConfig, Shortcut};
 use std::fmt::Write;
@@ -180,16 +180,18 @@ impl Case {
             let _ = writeln!(lines, "{name} {dtype} {what} {:016x}", hash(bytes));
         };
         put("trained", &parameters(&params)?);
-        let input = Input {
+        let image = Size {
             height: size,
             width: size,
             channels: 3,
+        };
+        let input = Input {
             mean: vec![0.5; 3],
             std: vec![0.25; 3],
             scale: 1.0,
         };
         let classes = (0..CLASSES).map(|c| c.to_string()).collect();
-        let frozen = net.freeze(self.name, input, classes)?;
+        let frozen = net.freeze(self.name, image, input, classes)?;
         put("packed", &frozen.to_bytes());
         let onnx = export::onnx(&frozen, OnnxWeights::Int8).expect("an ONNX file");
         put("onnx", &unversioned(&onnx));

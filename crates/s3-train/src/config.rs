@@ -101,7 +101,7 @@ pub struct ModelConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayersConfig {
-    /// The roles that do: any of `first`, `hidden`, `shortcut`, `last`.
+    /// The roles that do: any of `first`, `hidden`, `depthwise`, `shortcut`, `last`.
     pub full_precision: Vec<Role>,
 }
 

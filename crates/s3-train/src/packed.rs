@@ -3,7 +3,9 @@
 use crate::data::{Dataset, Loader, LoaderConfig};
 use crate::eval::{Answers, answers};
 use anyhow::{Context, Result, bail};
-use s3_layers::model::{self, Activations, Conv, Model, Network, Op, Then, Weight};
+use s3_layers::model::{
+    self, Activations, Frozen, Layer, Model, Network, Node, Op, Size, Then, Weight,
+};
 use s3_layers::quantize::{Calibration, Observed, quantize};
 use std::path::Path;
 use std::sync::Arc;
@@ -104,8 +106,12 @@ pub fn evaluate_traced(
 }
 
 fn check(network: &Network, data: &Dataset) -> Result<()> {
-    let input = &network.input;
-    let wanted = [input.height, input.width, input.channels];
+    let Size {
+        height,
+        width,
+        channels,
+    } = network.graph.image;
+    let wanted = [height, width, channels];
     let found = [data.height, data.width, data.channels];
     if wanted != found || network.classes.len() != data.classes() {
         bail!(
@@ -154,22 +160,28 @@ impl LayerSize {
 /// The size of every layer that has weights, front to end.
 #[must_use]
 pub fn sizes(network: &Network) -> Vec<LayerSize> {
-    let nodes = network.nodes.iter().enumerate();
-    let convolutions = nodes.filter_map(|(i, node)| match &node.op {
-        Op::Conv(conv) => Some((i, &node.name, conv)),
-        _ => None,
-    });
+    let nodes = &network.graph.nodes;
+    let layers = nodes
+        .iter()
+        .enumerate()
+        .filter_map(|(i, node)| match &node.op {
+            Op::Layer(layer) => Some((i, node, layer)),
+            _ => None,
+        });
     // A plane is added to the convolution behind it, which reads the same input.
     let is_plane = |i: usize| {
-        let next = network.nodes.get(i + 1);
-        next.is_some_and(|next| {
-            let added = matches!(&next.op, Op::Conv(c) if c.residual == Some(i + 1));
-            added && next.input == network.nodes[i].input
+        nodes.get(i + 1).is_some_and(|next| {
+            let added = matches!(&next.op, Op::Layer(l) if l.add == Some(i + 1));
+            added && next.inputs == nodes[i].inputs
         })
     };
-    let size = |(i, name, conv): (usize, &String, &Conv)| {
-        let weights = conv.out_channels * conv.kernel * conv.kernel * conv.in_channels;
-        let (levels, bytes) = match &conv.weight {
+    let size = |(i, node, layer): (usize, &Node<Frozen>, &Layer<Frozen>)| {
+        let weights = match &layer.holds.weight {
+            Weight::Packed(w) => w.rows() * w.cols(),
+            Weight::Dense(w) => w.rows() * w.cols(),
+            Weight::F32(w) => w.len(),
+        };
+        let (levels, bytes) = match &layer.holds.weight {
             Weight::Packed(w) => {
                 let most = 1 << w.bit_width().t();
                 let levels = match most {
@@ -182,21 +194,21 @@ pub fn sizes(network: &Network) -> Vec<LayerSize> {
             Weight::Dense(_) => ("-64 .. 64".to_string(), weights),
             Weight::F32(_) => ("f32".to_string(), 4 * weights),
         };
-        let channel_bytes = match &conv.then {
+        let channel_bytes = match &layer.holds.then {
             Then::Scale { scale, bias } => 4 * (scale.len() + bias.len()),
             Then::Requant(r) => 4 * (r.bias.len() + r.factor.len()) + r.shift.len(),
         };
         LayerSize {
-            name: name.clone(),
+            name: node.name.clone(),
             levels,
             weights,
             bytes,
             channel_bytes,
-            channels: conv.out_channels,
+            channels: layer.channels,
             is_plane: is_plane(i),
         }
     };
-    convolutions.map(size).collect()
+    layers.map(size).collect()
 }
 
 /// Bytes of the whole network in full precision.

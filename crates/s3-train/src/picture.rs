@@ -27,17 +27,17 @@ const LARGE: usize = 64;
 /// ([`decode`]); the network has neither one channel nor three.
 ///
 /// ```
-/// use s3_layers::model::{Activations, Input, Network};
+/// use s3_layers::model::{Activations, Graph, Input, Network, Size};
 ///
 /// let dir = tempfile::tempdir()?;
 /// let path = dir.path().join("white.png");
 /// image::GrayImage::from_pixel(9, 5, image::Luma([255])).save(&path)?;
 /// let network = Network {
 ///     name: "resnet8-mnist".to_owned(),
-///     input: Input { height: 2, width: 2, channels: 1, mean: vec![0.5], std: vec![0.25], scale: 1.0 },
+///     input: Input { mean: vec![0.5], std: vec![0.25], scale: 1.0 },
 ///     classes: Vec::new(),
 ///     activations: Activations::F32,
-///     nodes: Vec::new(),
+///     graph: Graph::new(Size { height: 2, width: 2, channels: 1 }),
 /// };
 /// assert_eq!(s3_train::picture::read(&path, &network)?, [2.0; 4]);
 /// # Ok::<(), anyhow::Error>(())
@@ -48,14 +48,14 @@ pub fn read(path: &Path, network: &Network) -> Result<Vec<f32>> {
 }
 
 fn numbers(file: &[u8], network: &Network) -> Result<Vec<f32>> {
-    let input = &network.input;
+    let (input, image) = (&network.input, network.graph.image);
     let picture = decode(file)?;
     let rgb = if sees_middle(network) {
-        view::centre(picture, input.height)?
+        view::centre(picture, image.height)?
     } else {
-        squeezed(&picture, input.width, input.height)?
+        squeezed(&picture, image.width, image.height)?
     };
-    let bytes = match input.channels {
+    let bytes = match image.channels {
         1 => rgb
             .as_chunks()
             .0
@@ -66,17 +66,17 @@ fn numbers(file: &[u8], network: &Network) -> Result<Vec<f32>> {
         n => bail!("the network takes {n} channels, a picture has 1 or 3"),
     };
     let normalizer = Normalizer::new(&input.mean, &input.std);
-    let channel = |(i, &byte): (usize, &u8)| normalizer.value(i % input.channels, byte);
+    let channel = |(i, &byte): (usize, &u8)| normalizer.value(i % image.channels, byte);
     Ok(bytes.iter().enumerate().map(channel).collect())
 }
 
 fn sees_middle(network: &Network) -> bool {
-    let input = &network.input;
+    let image = network.graph.image;
     let on_pictures = match data_of(&network.name) {
         Some(data) => data == DataName::Imagenet,
-        None => input.height >= LARGE,
+        None => image.height >= LARGE,
     };
-    on_pictures && input.height == input.width
+    on_pictures && image.height == image.width
 }
 
 #[cfg(test)]
@@ -84,13 +84,10 @@ mod tests {
     use super::*;
     use crate::data::{self, DataConfig};
     use image::{GrayImage, ImageFormat, Luma, RgbImage};
-    use s3_layers::model::{Activations, Input};
+    use s3_layers::model::{Activations, Graph, Input, Size};
 
     fn network(name: &str, side: usize, channels: usize) -> Network {
         let input = Input {
-            height: side,
-            width: side,
-            channels,
             mean: vec![0.5; channels],
             std: vec![0.25; channels],
             scale: 1.0,
@@ -100,7 +97,11 @@ mod tests {
             input,
             classes: Vec::new(),
             activations: Activations::F32,
-            nodes: Vec::new(),
+            graph: Graph::new(Size {
+                height: side,
+                width: side,
+                channels,
+            }),
         }
     }
 

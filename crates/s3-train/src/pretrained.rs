@@ -88,7 +88,7 @@ pub fn calibrate(
     device: &Device,
 ) -> Result<()> {
     let float = ByRole {
-        full_precision: vec![Role::First, Role::Hidden, Role::Shortcut, Role::Last],
+        full_precision: Role::ALL.to_vec(),
         ..config.method()?
     };
     let params = Params::new(config.seed, device);

@@ -9,7 +9,7 @@ use crate::train::{build, load_params};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use s3_layers::ResNet;
-use s3_layers::model::{Input, Network};
+use s3_layers::model::{Input, Network, Size};
 use std::path::{Path, PathBuf};
 
 /// A network with the parameters of a checkpoint.
@@ -93,17 +93,19 @@ impl Trained {
     /// A layer whose weights cannot be packed, named with the reason.
     pub fn freeze(&self) -> Result<Network> {
         let data = &self.splits.train;
-        let input = Input {
+        let image = Size {
             height: data.height,
             width: data.width,
             channels: data.channels,
+        };
+        let input = Input {
             mean: data.mean.clone(),
             std: data.std.clone(),
             scale: 1.0,
         };
         let name = format!("{}-{}", self.config.model.name, self.config.data.name);
         self.net
-            .freeze(&name, input, data.class_names.clone())
+            .freeze(&name, image, input, data.class_names.clone())
             .with_context(|| self.checkpoint.display().to_string())
     }
 }

@@ -5,7 +5,7 @@ mod common;
 use candle_core::{Device, Tensor};
 use common::{Bench, refusal, succeed};
 use s3_core::{Params, Role};
-use s3_layers::model::{Activations, Input, Model};
+use s3_layers::model::{Activations, Input, Model, Size};
 use s3_layers::quantize::{Calibration, Observed, quantize};
 use s3_layers::{Architecture, Mode, ResNet, ResNetConfig};
 use s3_quant::{ByRole, METHODS};
@@ -18,13 +18,19 @@ const FLOAT_ERROR: f32 = 1e-4;
 /// Of the largest score, as in `s3-layers/tests/frozen.rs`.
 const ERROR_A_NODE: f32 = 0.014;
 
-fn input(side: usize) -> Input {
-    Input {
+/// The size of grey images.
+fn grey(side: usize) -> Size {
+    Size {
         height: side,
         width: side,
         channels: 1,
-        mean: vec![0.0],
-        std: vec![1.0],
+    }
+}
+
+fn input(channels: usize) -> Input {
+    Input {
+        mean: vec![0.0; channels],
+        std: vec![1.0; channels],
         scale: 1.0,
     }
 }
@@ -61,7 +67,9 @@ fn every_method_freezes_to_what_it_trained() {
             let config = ResNetConfig::new(Architecture::ResNet8, 1, 4);
             let net = ResNet::new(&config, &method, &params).expect("a network");
             let classes = ["a", "b", "c", "d"].map(String::from).to_vec();
-            let network = net.freeze("x", input(8), classes).expect(entry.name);
+            let network = net
+                .freeze("x", grey(8), input(1), classes)
+                .expect(entry.name);
             // Planes are no layers of their own.
             let [floats, weights] = float_size(&net);
             assert_eq!(f32_bytes(&network), floats, "{} {bits}", entry.name);
@@ -83,7 +91,7 @@ fn every_method_freezes_to_what_it_trained() {
             // Planes are added in 8 bits; s3-layers' own tests bound the error of a network that learned nothing.
             let mut observed = Observed::new(&network);
             observed.run(&model, &image, 1).expect("observes");
-            let bound = ERROR_A_NODE * network.nodes.len() as f32;
+            let bound = ERROR_A_NODE * network.graph.nodes.len() as f32;
             let integers = quantize(&network, &observed, Activations::U8, Calibration::MinMax);
             let integers = Model::new(integers.expect(entry.name)).expect("runs");
             for (a, b) in integers.run(&image, 1).expect("scores").iter().zip(&served) {
@@ -104,7 +112,7 @@ fn a_method_that_quantizes_inputs_is_not_exported_and_says_why() {
     let mut config = ResNetConfig::new(Architecture::ResNet8, 1, 2);
     let params = Params::new(1, &Device::Cpu);
     let net = ResNet::new(&config, &method, &params).expect("a network");
-    let refused = net.freeze("x", input(8), vec!["a".into(), "b".into()]);
+    let refused = net.freeze("x", grey(8), input(1), vec!["a".into(), "b".into()]);
     let message = refused.expect_err("refused").to_string();
     assert!(
         message.starts_with("layer layer1.0.conv1: its method quantizes its input"),
@@ -284,15 +292,14 @@ fn a_3_bit_resnet18_is_a_ninth_of_its_floats() {
     let method = config.method().expect("a method");
     let resnet = config.resnet(image[2], classes).expect("a network");
     let net = ResNet::new(&resnet, &method, &params).expect("a network");
-    let input = Input {
+    let size = Size {
+        height: image[0],
+        width: image[1],
         channels: image[2],
-        mean: vec![0.0; image[2]],
-        std: vec![1.0; image[2]],
-        ..input(image[0])
     };
     let names = (0..classes).map(|class| class.to_string()).collect();
     let frozen = net
-        .freeze("resnet18-imagenet", input, names)
+        .freeze("resnet18-imagenet", size, input(image[2]), names)
         .expect("freezes");
     let x: Vec<f32> = (0..image.iter().product())
         .map(|i: usize| (i as f32 * 0.37).sin())

@@ -1,150 +1,64 @@
-//! Everything that a network must be before it is run, and the shapes of its values.
+//! Everything that a network must be before it is run, besides a graph that fits together.
 
-use std::collections::BTreeSet;
 use std::format;
 use std::string::String;
 use std::vec::Vec;
 
 use super::error::{Error, expect, require};
-use super::limits::{self, MAX_NUMBERS};
-use super::network::{Activations, Conv, MAX_TERMS, Network, Node, Op, Requant, Then, Weight};
+use super::graph::{Act, Layer, Node, Op, Size};
+use super::limits;
+use super::network::{Activations, Frozen, MAX_TERMS, Network, Requant, Then, Weight};
 use super::plan::Plan;
+use super::sizes::printable;
 use super::terms;
-use crate::ConvShape;
-
-/// The longest side of a window and the longest step.
-const MAX_SIDE: usize = 1 << 28;
 
 /// The largest shift of a mean.
 const MAX_MEAN_SHIFT: u8 = 16;
 
-/// One image's value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
-    pub(crate) height: usize,
-    pub(crate) width: usize,
-    pub(crate) channels: usize,
-}
-
-impl Shape {
-    /// Numbers of one image. [`plan`] has shown that they are at most [`MAX_NUMBERS`].
-    pub(crate) fn len(&self) -> usize {
-        self.height * self.width * self.channels
-    }
-
-    /// Pixels of one image.
-    pub(crate) fn pixels(&self) -> usize {
-        self.height * self.width
-    }
-
-    /// Numbers of one image with `padding` zeros on each side.
-    pub(crate) fn bordered(&self, padding: usize) -> usize {
-        let side = |side: usize| side.saturating_add(padding.saturating_mul(2));
-        side(self.height)
-            .saturating_mul(side(self.width))
-            .saturating_mul(self.channels)
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let len = [self.height, self.width, self.channels]
-            .iter()
-            .try_fold(1usize, |len, &side| len.checked_mul(side));
-        let fine = len.is_some_and(|len| (1..=MAX_NUMBERS).contains(&len));
-        let expected = format!("1 to {MAX_NUMBERS} numbers");
-        let shape = (self.height, self.width, self.channels);
-        require(fine, "shape", &expected, shape)
-    }
-}
-
-impl Conv {
-    /// The convolution of `batch` images of `shape`.
-    pub(crate) fn shape(&self, batch: usize, shape: &Shape) -> ConvShape {
-        ConvShape {
-            batch,
-            height: shape.height,
-            width: shape.width,
-            in_channels: self.in_channels,
-            out_channels: self.out_channels,
-            kernel_h: self.kernel,
-            kernel_w: self.kernel,
-            stride: self.stride,
-            padding: self.padding,
-            ..ConvShape::default()
-        }
-    }
-}
-
 impl Network {
-    /// The shape of every value, `[height, width, channels]`, the input's first. All of the network is
-    /// checked, as [`Model::new`](super::Model::new) does.
+    /// The size of every value, the image's first. All of the network is checked, as
+    /// [`Model::new`](super::Model::new) does.
     ///
     /// # Errors
     ///
     /// Those of [`Model::new`](super::Model::new).
-    pub fn shapes(&self) -> Result<Vec<[usize; 3]>, Error> {
-        let sides = |s: Shape| [s.height, s.width, s.channels];
-        Ok(plan(self)?.shapes.into_iter().map(sides).collect())
+    pub fn sizes(&self) -> Result<Vec<Size>, Error> {
+        Ok(plan(self)?.sizes)
     }
 }
 
 /// Checks all of `network` and plans its buffers.
 pub(crate) fn plan(network: &Network) -> Result<Plan, Error> {
-    let plan = Plan::new(network, shapes(network)?);
+    let plan = Plan::new(&network.graph, sizes(network)?);
     limits::check(network, &plan)?;
     Ok(plan)
 }
 
-/// Checks each node of `network` and gives the shape of every value.
-fn shapes(network: &Network) -> Result<Vec<Shape>, Error> {
+/// Checks each node of `network` and gives the size of every value.
+fn sizes(network: &Network) -> Result<Vec<Size>, Error> {
     input(network).map_err(Error::network)?;
     printable("name", &network.name).map_err(Error::network)?;
     for class in &network.classes {
         printable("class", class).map_err(Error::network)?;
     }
-    let shape = Shape {
-        height: network.input.height,
-        width: network.input.width,
-        channels: network.input.channels,
-    };
-    shape
-        .check()
-        .map_err(|what| Error::network(format_args!("input: {what}")))?;
-    let mut shapes = Vec::from([shape]);
-    let mut names = BTreeSet::new();
-    for (index, node) in network.nodes.iter().enumerate() {
-        let refuse = |what| Error::node(&node.name, what);
-        if node.name.is_empty() {
-            return Err(Error::network(format_args!("node {index}: has no name")));
-        }
-        printable("name", &node.name).map_err(refuse)?;
-        if !names.insert(node.name.as_str()) {
-            return Err(refuse(
-                "expected names that differ, got this one twice".into(),
-            ));
-        }
-        let made = made(network, index, node, &shapes).map_err(refuse)?;
-        made.check().map_err(refuse)?;
-        shapes.push(made);
+    let sizes = network.graph.sizes()?;
+    for (index, node) in network.graph.nodes.iter().enumerate() {
+        fits(network, index, node, &sizes).map_err(|what| Error::node(&node.name, what))?;
     }
-    let (Some(last), Some(scores)) = (network.nodes.last(), shapes.last()) else {
+    let (Some(last), Some(scores)) = (network.graph.nodes.last(), sizes.last()) else {
         return Err(Error::network("expected at least one node, got none"));
     };
     let refuse = |what| Error::node(&last.name, what);
     expect("scores: pixels", 1, scores.pixels()).map_err(refuse)?;
     expect("scores", network.classes.len(), scores.channels).map_err(refuse)?;
-    Ok(shapes)
-}
-
-/// Names go to terminals, to comments and to formats of one name a line.
-fn printable(what: &str, name: &str) -> Result<(), String> {
-    let fine = !name.contains(char::is_control);
-    require(fine, what, "no control characters", name)
+    Ok(sizes)
 }
 
 fn input(network: &Network) -> Result<(), String> {
     let input = &network.input;
-    expect("input.mean: length", input.channels, input.mean.len())?;
-    expect("input.std: length", input.channels, input.std.len())?;
+    let channels = network.graph.image.channels;
+    expect("input.mean: length", channels, input.mean.len())?;
+    expect("input.std: length", channels, input.std.len())?;
     for &mean in &input.mean {
         require(mean.is_finite(), "input.mean", "finite numbers", mean)?;
     }
@@ -158,51 +72,52 @@ fn input(network: &Network) -> Result<(), String> {
     Ok(())
 }
 
-/// The shape that node `index` makes of the shapes before it.
-fn made(network: &Network, index: usize, node: &Node, shapes: &[Shape]) -> Result<Shape, String> {
+/// Whether node `index` has a packed form, with these numbers.
+fn fits(
+    network: &Network,
+    index: usize,
+    node: &Node<Frozen>,
+    sizes: &[Size],
+) -> Result<(), String> {
     let integer = network.activations != Activations::F32;
-    let known = format!("a value before this node, 0 to {index}");
-    require(node.input <= index, "input", &known, node.input)?;
-    let from = shapes[node.input];
-    let is_last = index + 1 == network.nodes.len();
-    let Op::Conv(conv) = &node.op else {
-        if integer {
-            require(node.input > 0, "input", "a u8 value", "the i8 image")?;
-            require(!is_last, "the last node", "a convolution", "another")?;
+    let is_last = index + 1 == network.graph.nodes.len();
+    let input = node.input();
+    plain(network, input)?;
+    let layer = match &node.op {
+        Op::Layer(layer) => layer,
+        other => {
+            if integer {
+                require(input > 0, "input", "a u8 value", "the i8 image")?;
+                require(!is_last, "the last node", "a convolution", "another")?;
+            }
+            return pooled(other, integer);
         }
-        plain(network, node.input)?;
-        return pooled(&node.op, &from, integer);
     };
-    plain(network, node.input)?;
-    expect("in_channels", from.channels, conv.in_channels)?;
-    window(conv.kernel, conv.stride, conv.padding)?;
-    let shape = conv.shape(1, &from);
-    let text = |error: crate::Error| format!("{error}");
-    let made = Shape {
-        height: shape.out_height().map_err(text)?,
-        width: shape.out_width().map_err(text)?,
-        channels: conv.out_channels,
-    };
-    if let Some(residual) = conv.residual {
-        require(residual <= index, "residual", &known, residual)?;
-        expect("residual", made, shapes[residual])?;
-        if integer {
-            require(residual > 0, "residual", "a u8 value", "the i8 image")?;
-            require(!is_last, "residual of the last node", "none", residual)?;
-        }
+    square(layer.kernel)?;
+    expect("groups of a packed layer", 1, layer.groups)?;
+    let fine = layer.act != Act::Relu6;
+    require(fine, "act of a packed layer", "none or relu", layer.act)?;
+    if let (Some(value), true) = (layer.add, integer) {
+        require(value > 0, "add", "a u8 value", "the i8 image")?;
+        require(!is_last, "add in the last node", "none", value)?;
     }
-    weight(network.activations, conv, node.input == 0 || is_last)?;
-    then(network.activations, conv, is_last)?;
-    Ok(made)
+    weight(
+        network.activations,
+        layer,
+        &sizes[input],
+        input == 0 || is_last,
+    )?;
+    then(network.activations, layer, is_last)
 }
 
 /// Refuses a value whose zero point is not 0 where it is more than a residual: padding and what is left
 /// out of a sum stand for the real number 0.
 fn plain(network: &Network, value: usize) -> Result<(), String> {
-    let Some(Op::Conv(conv)) = value.checked_sub(1).map(|node| &network.nodes[node].op) else {
+    let nodes = &network.graph.nodes;
+    let Some(Op::Layer(layer)) = value.checked_sub(1).map(|node| &nodes[node].op) else {
         return Ok(());
     };
-    match &conv.then {
+    match &layer.holds.then {
         Then::Requant(requant) => expect(
             "zero point of a value that is no residual",
             0,
@@ -212,64 +127,44 @@ fn plain(network: &Network, value: usize) -> Result<(), String> {
     }
 }
 
-fn pooled(op: &Op, from: &Shape, integer: bool) -> Result<Shape, String> {
-    match *op {
-        Op::Conv(_) => Ok(*from),
-        Op::MaxPool {
-            kernel,
-            stride,
-            padding,
-        } => {
-            window(kernel, stride, padding)?;
-            let side = |side: usize| {
-                let padded = side + 2 * padding;
-                require(kernel <= padded, "kernel", "no more than the image", kernel)?;
-                Ok::<_, String>((padded - kernel) / stride + 1)
-            };
-            Ok(Shape {
-                height: side(from.height)?,
-                width: side(from.width)?,
-                ..*from
-            })
-        }
-        Op::SubsampleAndPad { stride, channels } => {
-            require(stride > 0, "stride", "at least 1", stride)?;
-            let fine = channels >= from.channels;
-            require(fine, "channels", "no fewer than are read", channels)?;
-            Ok(Shape {
-                height: from.height.div_ceil(stride),
-                width: from.width.div_ceil(stride),
-                channels,
-            })
-        }
-        Op::MeanPool { shift } => {
+fn pooled(op: &Op<Frozen>, integer: bool) -> Result<(), String> {
+    match op {
+        Op::MaxPool(window) => square(window.kernel),
+        Op::Subsample { .. } => Ok(()),
+        &Op::MeanPool { shift } => {
             let most = if integer { MAX_MEAN_SHIFT } else { 0 };
             let expected = format!("0 to {most}");
-            require(shift <= most, "shift", &expected, shift)?;
-            Ok(Shape {
-                height: 1,
-                width: 1,
-                ..*from
-            })
+            require(shift <= most, "shift", &expected, shift)
+        }
+        other => {
+            let known = "layer, max_pool, mean_pool or subsample in a packed network";
+            require(false, "op", known, other.word())
         }
     }
 }
 
-fn window(kernel: usize, stride: usize, padding: usize) -> Result<(), String> {
-    let sane = 1..=MAX_SIDE;
-    require(sane.contains(&kernel), "kernel", "1 to 2^28", kernel)?;
-    require(sane.contains(&stride), "stride", "1 to 2^28", stride)?;
-    require(padding < kernel, "padding", "less than the kernel", padding)
+/// The file holds one number for a kernel.
+fn square([height, width]: [usize; 2]) -> Result<(), String> {
+    expect("width of a packed kernel", height, width)
 }
 
 /// `outer`: the first convolution or the last one.
-fn weight(activations: Activations, conv: &Conv, outer: bool) -> Result<(), String> {
-    let columns = [conv.kernel, conv.kernel, conv.in_channels]
-        .iter()
-        .try_fold(1usize, |columns, &side| columns.checked_mul(side))
-        .ok_or("kernel: too large to be represented")?;
-    let expected = (conv.out_channels, columns);
-    match &conv.weight {
+fn weight(
+    activations: Activations,
+    layer: &Layer<Frozen>,
+    from: &Size,
+    outer: bool,
+) -> Result<(), String> {
+    let columns = [
+        layer.kernel[0],
+        layer.kernel[1],
+        from.channels / layer.groups,
+    ]
+    .iter()
+    .try_fold(1usize, |columns, &side| columns.checked_mul(side))
+    .ok_or("kernel: too large to be represented")?;
+    let expected = (layer.channels, columns);
+    match &layer.holds.weight {
         Weight::Packed(w) => expect("weight", expected, (w.rows(), w.cols())),
         Weight::Dense(w) => {
             let fine = match activations {
@@ -283,7 +178,7 @@ fn weight(activations: Activations, conv: &Conv, outer: bool) -> Result<(), Stri
         Weight::F32(w) => {
             let fine = activations == Activations::F32;
             require(fine, "weight", "integers in an integer network", "f32")?;
-            let len = conv.out_channels.checked_mul(columns);
+            let len = layer.channels.checked_mul(columns);
             expect("weight: length", len, Some(w.len()))?;
             finite("weight", w)
         }
@@ -295,31 +190,35 @@ fn finite(what: &str, numbers: &[f32]) -> Result<(), String> {
     require(strange.is_none(), what, "finite numbers", strange)
 }
 
-fn then(activations: Activations, conv: &Conv, is_last: bool) -> Result<(), String> {
+fn then(activations: Activations, layer: &Layer<Frozen>, is_last: bool) -> Result<(), String> {
     let integer = activations != Activations::F32;
-    match &conv.then {
+    match &layer.holds.then {
         Then::Scale { scale, bias } => {
             require(!integer || is_last, "then", "u8 results", "f32")?;
-            expect("scale: length", conv.out_channels, scale.len())?;
-            expect("bias: length", conv.out_channels, bias.len())?;
+            expect("scale: length", layer.channels, scale.len())?;
+            expect("bias: length", layer.channels, bias.len())?;
             finite("scale", scale)?;
             finite("bias", bias)
         }
         Then::Requant(numbers) => {
             require(integer && !is_last, "then", "f32 results", "u8")?;
-            requant(activations, conv, numbers)
+            requant(activations, layer, numbers)
         }
     }
 }
 
-fn requant(activations: Activations, conv: &Conv, numbers: &Requant) -> Result<(), String> {
-    expect("bias: length", conv.out_channels, numbers.bias.len())?;
-    expect("factor: length", conv.out_channels, numbers.factor.len())?;
-    expect("shift: length", conv.out_channels, numbers.shift.len())?;
+fn requant(
+    activations: Activations,
+    layer: &Layer<Frozen>,
+    numbers: &Requant,
+) -> Result<(), String> {
+    expect("bias: length", layer.channels, numbers.bias.len())?;
+    expect("factor: length", layer.channels, numbers.factor.len())?;
+    expect("shift: length", layer.channels, numbers.shift.len())?;
     for &shift in &numbers.shift {
         require(shift <= 31, "shift", "0 to 31", shift)?;
     }
-    if conv.residual.is_none() {
+    if layer.add.is_none() {
         let what = "residual_factor without a residual";
         expect(what, 0, numbers.residual_factor)?;
     }

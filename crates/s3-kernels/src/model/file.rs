@@ -17,8 +17,9 @@ use config::{Config, ConvConfig, Kind, OpConfig};
 use header::{Dtype, Tensors, Writer};
 
 use super::dense::DenseMatrix;
-use super::error::Error;
-use super::network::{Conv, Network, Node, Op, Requant, Then, Weight};
+use super::error::{Error, expect};
+use super::graph::{Act, Graph, Layer, Op, Size, Window};
+use super::network::{Frozen, Network, Requant, Then, Weight};
 use super::run::Model;
 use crate::PackedMatrix;
 
@@ -27,10 +28,8 @@ impl Network {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut file = Writer::default();
-        for node in &self.nodes {
-            if let Op::Conv(conv) = &node.op {
-                conv.write(&node.name, &mut file);
-            }
+        for (node, layer) in self.graph.layers() {
+            layer.write(&node.name, &mut file);
         }
         file.finish(&Config::of(self).to_json())
     }
@@ -44,29 +43,25 @@ impl Network {
     pub fn from_bytes(bytes: &[u8]) -> Result<Network, Error> {
         let (json, mut tensors) = header::read(bytes)?;
         let config = Config::from_json(&json)?;
-        let mut nodes = Vec::new();
+        let mut graph = Graph::new(Size {
+            height: config.input.height,
+            width: config.input.width,
+            channels: config.input.channels,
+        });
         for node in config.nodes {
             let op = match node.op {
-                OpConfig::Conv(conv) => Op::Conv(read_conv(&node.name, &conv, &mut tensors)?),
+                OpConfig::Conv(conv) => Op::Layer(read_layer(&node.name, &conv, &mut tensors)?),
                 OpConfig::MaxPool {
                     kernel,
                     stride,
                     padding,
-                } => Op::MaxPool {
-                    kernel,
-                    stride,
-                    padding,
-                },
+                } => Op::MaxPool(Window::square(kernel, stride, padding)),
                 OpConfig::SubsampleAndPad { stride, channels } => {
-                    Op::SubsampleAndPad { stride, channels }
+                    Op::Subsample { stride, channels }
                 }
                 OpConfig::MeanPool { shift } => Op::MeanPool { shift },
             };
-            nodes.push(Node {
-                name: node.name,
-                input: node.input,
-                op,
-            });
+            graph.push(node.name, &[node.input], op);
         }
         if let Some(name) = tensors.any() {
             return Err(Error::file(format_args!(
@@ -78,7 +73,7 @@ impl Network {
             input: config.input.into(),
             classes: config.classes,
             activations: config.activations.into(),
-            nodes,
+            graph,
         })
     }
 }
@@ -125,19 +120,21 @@ fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     Err(io::Error::other(format!("{what}, no regular file")))
 }
 
-impl Conv {
+impl Layer<Frozen> {
+    /// Channels of the value read: what the weights have room for.
+    fn in_channels(&self) -> usize {
+        let columns = self.holds.weight.columns(self.channels);
+        columns / self.kernel[0].saturating_mul(self.kernel[1]).max(1)
+    }
+
     fn write(&self, name: &str, file: &mut Writer) {
-        let channels = [self.out_channels];
-        let shape = [
-            self.out_channels,
-            self.kernel,
-            self.kernel,
-            self.in_channels,
-        ];
+        let channels = [self.channels];
+        let [height, width] = self.kernel;
+        let shape = [self.channels, height, width, self.in_channels()];
         let mut put = |suffix: &str, dtype, shape: &[usize], bytes: Vec<u8>| {
             file.put(format!("{name}.{suffix}"), dtype, shape, bytes);
         };
-        match &self.weight {
+        match &self.holds.weight {
             Weight::Packed(w) => {
                 let bytes = w.to_bytes();
                 put("weight_packed", Dtype::U8, &[bytes.len()], bytes);
@@ -148,7 +145,7 @@ impl Conv {
             }
             Weight::F32(w) => put("weight", Dtype::F32, &shape, f32_bytes(w)),
         }
-        match &self.then {
+        match &self.holds.then {
             Then::Scale { scale, bias } => {
                 put("scale", Dtype::F32, &channels, f32_bytes(scale));
                 put("bias", Dtype::F32, &channels, f32_bytes(bias));
@@ -162,7 +159,11 @@ impl Conv {
     }
 }
 
-fn read_conv(name: &str, conv: &ConvConfig, tensors: &mut Tensors<'_>) -> Result<Conv, Error> {
+fn read_layer(
+    name: &str,
+    conv: &ConvConfig,
+    tensors: &mut Tensors<'_>,
+) -> Result<Layer<Frozen>, Error> {
     let mut take = |suffix: &str, dtype, shape: Option<&[usize]>| {
         tensors
             .take(&format!("{name}.{suffix}"), dtype, shape)
@@ -204,17 +205,16 @@ fn read_conv(name: &str, conv: &ConvConfig, tensors: &mut Tensors<'_>) -> Result
             zero_point: requant.zero_point,
         }),
     };
-    Ok(Conv {
-        weight,
-        in_channels: conv.in_channels,
-        out_channels: conv.out_channels,
-        kernel: conv.kernel,
+    let layer = Layer {
         stride: conv.stride,
         padding: conv.padding,
-        residual: conv.residual,
-        relu: conv.relu,
-        then,
-    })
+        add: conv.residual,
+        act: if conv.relu { Act::Relu } else { Act::None },
+        ..Layer::new(conv.out_channels, [conv.kernel; 2], Frozen { weight, then })
+    };
+    let fits = expect("in_channels", conv.in_channels, layer.in_channels());
+    fits.map_err(|what| Error::node(name, what))?;
+    Ok(layer)
 }
 
 fn f32_bytes(numbers: &[f32]) -> Vec<u8> {

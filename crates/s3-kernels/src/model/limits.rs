@@ -6,9 +6,9 @@
 
 use std::format;
 
-use super::check::Shape;
 use super::error::{Error, require};
-use super::network::{Activations, Network, Op};
+use super::graph::{Graph, Node, Op, Size};
+use super::network::{Activations, Network};
 use super::plan::Plan;
 use crate::epilogue::NR;
 
@@ -23,45 +23,54 @@ pub(crate) const MAX_OPERATIONS: u64 = 1 << 35;
 /// activations are 8-bit the largest image with its border.
 pub(crate) fn numbers(network: &Network, plan: &Plan) -> usize {
     let scores = network.classes.len();
-    let values = plan.shapes[0].len().saturating_add(scores);
-    let bordered = network.nodes.iter().map(|node| match &node.op {
-        Op::Conv(conv) if network.activations != Activations::F32 => {
-            plan.shapes[node.input].bordered(conv.padding)
+    let values = plan.sizes[0].len().saturating_add(scores);
+    let bordered = network.graph.layers().map(|(node, layer)| {
+        let is_copied = network.activations != Activations::F32;
+        let from = &plan.sizes[node.input()];
+        if is_copied {
+            from.bordered(layer.padding)
+        } else {
+            0
         }
-        _ => 0,
     });
-    let buffers = plan.sizes.iter().copied().chain(bordered.max());
+    let buffers = plan.lengths.iter().copied().chain(bordered.max());
     buffers.fold(values, usize::saturating_add)
 }
 
 /// Operations of one image: for each output pixel the taps of its window and the channels that it sees,
 /// times its channels in steps of 64, as kernels compute them.
-pub(crate) fn operations(network: &Network, shapes: &[Shape]) -> u64 {
-    let of = |(index, op): (usize, &Op)| {
-        let from = shapes[network.nodes[index].input];
-        let made = shapes[index + 1];
-        let (pixels, taps) = match op {
-            Op::Conv(conv) => (made.pixels(), [conv.kernel, conv.kernel, conv.in_channels]),
-            Op::MaxPool { kernel, .. } => {
-                // A window that is larger than the image sees no more than the image.
-                let seen = |side: usize| side.min(*kernel);
-                (made.pixels(), [seen(from.height), seen(from.width), 1])
+pub(crate) fn operations<L>(graph: &Graph<L>, sizes: &[Size]) -> u64 {
+    let of = |(index, node): (usize, &Node<L>)| {
+        let from = sizes[node.input()];
+        let made = sizes[index + 1];
+        let (pixels, taps) = match &node.op {
+            Op::Layer(layer) => {
+                let [height, width] = layer.kernel;
+                (made.pixels(), [height, width, from.channels / layer.groups])
             }
-            Op::SubsampleAndPad { .. } => (made.pixels(), [1; 3]),
+            Op::MaxPool(window) | Op::AvgPool(window) => {
+                // A window that is larger than the image sees no more than the image.
+                let [height, width] = window.kernel;
+                (
+                    made.pixels(),
+                    [height.min(from.height), width.min(from.width), 1],
+                )
+            }
             Op::MeanPool { .. } => (from.pixels(), [1; 3]),
+            _ => (made.pixels(), [1; 3]),
         };
         let channels = made.channels.next_multiple_of(NR);
         let factors = taps.into_iter().chain([channels]);
         factors.fold(pixels as u64, |n, factor| n.saturating_mul(factor as u64))
     };
-    let nodes = network.nodes.iter().map(|node| &node.op).enumerate();
+    let nodes = graph.nodes.iter().enumerate();
     nodes.map(of).fold(0, u64::saturating_add)
 }
 
 /// Refuses a network that one image costs too much.
 pub(crate) fn check(network: &Network, plan: &Plan) -> Result<(), Error> {
     let held = numbers(network, plan);
-    let all = operations(network, &plan.shapes);
+    let all = operations(&network.graph, &plan.sizes);
     let expected = format!("at most {MAX_NUMBERS} an image");
     require(held <= MAX_NUMBERS, "numbers held at once", &expected, held)
         .and_then(|()| {

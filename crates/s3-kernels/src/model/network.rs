@@ -1,9 +1,10 @@
-//! What a packed network is: a list of nodes, each of which makes one value.
+//! What a packed network is: a graph whose layers hold integers or floats, and what surrounds it.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::dense::DenseMatrix;
+use super::graph::Graph;
 use crate::PackedMatrix;
 
 /// Fraction bits of the sum in [`Then::Requant`].
@@ -14,8 +15,7 @@ pub const MAX_TERMS: u32 = 4;
 
 /// A frozen network, as a file holds it and as a [`Model`](super::Model) runs it.
 ///
-/// Value 0 is the input; node `i` makes value `i + 1` from values before it. The value of the last node
-/// is the network's scores. Values are `[batch, height, width, channels]`.
+/// The value of the last node is the network's scores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     /// What the network is called, `resnet20`.
@@ -26,23 +26,17 @@ pub struct Network {
     pub classes: Vec<String>,
     /// What values are made of between the nodes.
     pub activations: Activations,
-    /// The nodes, in the order in which they run.
-    pub nodes: Vec<Node>,
+    /// What it computes.
+    pub graph: Graph<Frozen>,
 }
 
-/// The image that a network takes, and how pixels become its numbers.
+/// How the pixels of an image become a network's numbers.
 ///
 /// A pixel `p` of 0 to 255 in channel `c` is the number `x = (p / 255 - mean[c]) / std[c]`; this is what
 /// `Model::run` takes. With 8-bit activations the first step is
 /// `clamp(round(x / scale), -127, 127)`, ties to even: an i8 whose unit is `scale`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {
-    /// Pixels from top to bottom.
-    pub height: usize,
-    /// Pixels from left to right.
-    pub width: usize,
-    /// Colours.
-    pub channels: usize,
     /// Mean of each channel, in units of the full range.
     pub mean: Vec<f32>,
     /// Standard deviation of each channel, in the same units.
@@ -64,70 +58,11 @@ pub enum Activations {
     U8Shift,
 }
 
-/// One step of a network.
+/// What a layer of a packed network holds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Node {
-    /// The layer's name, torch's: `layer1.0.conv1`.
-    pub name: String,
-    /// The value it reads.
-    pub input: usize,
-    /// What it does.
-    pub op: Op,
-}
-
-/// What a node does.
-#[derive(Clone, Debug, PartialEq)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "a network has some dozens of these, nearly all of them convolutions"
-)]
-pub enum Op {
-    /// A convolution and what follows it; a classifier is a 1x1 convolution of one pixel.
-    Conv(Conv),
-    /// The largest value of each window; padding never wins.
-    MaxPool {
-        /// Side of a window.
-        kernel: usize,
-        /// Step between windows.
-        stride: usize,
-        /// Pixels added on each side.
-        padding: usize,
-    },
-    /// Every `stride`-th pixel, with zero channels on both sides so that there are `channels`:
-    /// `(channels - c) / 2` of them, rounded down, before.
-    SubsampleAndPad {
-        /// Step between pixels.
-        stride: usize,
-        /// Channels of the result.
-        channels: usize,
-    },
-    /// The mean over all pixels. f32: the sum, first pixel first, divided by their number. u8:
-    /// `min(floor((sum 2^shift + pixels / 2) / pixels), 255)` with `pixels / 2` rounded down.
-    MeanPool {
-        /// What 8-bit results are larger by; 0 where activations are f32.
-        shift: u8,
-    },
-}
-
-/// A square convolution with what follows it in the same pass.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Conv {
-    /// `out_channels` rows of `kernel * kernel * in_channels` weights, in this order.
+pub struct Frozen {
+    /// As many rows as the layer has channels, of `height * width * channels` weights in this order.
     pub weight: Weight,
-    /// Channels of the value read.
-    pub in_channels: usize,
-    /// Channels of the value made.
-    pub out_channels: usize,
-    /// Side of the kernel.
-    pub kernel: usize,
-    /// Step between windows.
-    pub stride: usize,
-    /// Zeros on each side. They are the real number 0, whatever the value's zero point.
-    pub padding: usize,
-    /// The value that is added, of the shape of the result.
-    pub residual: Option<usize>,
-    /// Whether negative results become 0.
-    pub relu: bool,
     /// From the sum to the result.
     pub then: Then,
 }
@@ -141,6 +76,17 @@ pub enum Weight {
     Dense(DenseMatrix),
     /// Full precision, row-major; only where the layer reads f32.
     F32(Vec<f32>),
+}
+
+impl Weight {
+    /// Weights of a row, where there are `rows`.
+    pub(crate) fn columns(&self, rows: usize) -> usize {
+        match self {
+            Weight::Packed(w) => w.cols(),
+            Weight::Dense(w) => w.cols(),
+            Weight::F32(w) => w.len() / rows.max(1),
+        }
+    }
 }
 
 /// How the sum `acc` of output channel `n` becomes a result.

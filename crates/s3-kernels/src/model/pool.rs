@@ -1,7 +1,6 @@
 //! The nodes that are no convolutions.
 
-use super::check::Shape;
-use super::network::Op;
+use super::graph::{Op, Size, Window};
 
 /// What these nodes need of a number.
 pub(crate) trait Number: Copy + Default + PartialOrd + Send + Sync {
@@ -10,29 +9,23 @@ pub(crate) trait Number: Copy + Default + PartialOrd + Send + Sync {
 }
 
 /// Runs `op` on the images `x` of `shape`; `y` begins with room for as many results.
-pub(crate) fn run<T: Number>(op: &Op, x: &[T], shape: Shape, y: &mut [T]) {
+pub(crate) fn run<T: Number, L>(op: &Op<L>, x: &[T], shape: Size, y: &mut [T]) {
     let images = x.chunks_exact(shape.len());
     match *op {
-        Op::Conv(_) => {}
-        Op::MaxPool {
-            kernel,
-            stride,
-            padding,
-        } => {
-            let side = |side: usize| (side + 2 * padding - kernel) / stride + 1;
-            let (height, width) = (side(shape.height), side(shape.width));
+        Op::MaxPool(window) => {
+            let Size { height, width, .. } = window.size(&shape);
             let row = width * shape.channels;
             for (x, y) in images.zip(y.chunks_exact_mut(height * row)) {
                 for (oy, y) in y.chunks_exact_mut(row).enumerate() {
                     for (ox, y) in y.chunks_exact_mut(shape.channels).enumerate() {
-                        let rows = seen(oy, kernel, stride, padding, shape.height);
-                        let columns = seen(ox, kernel, stride, padding, shape.width);
+                        let rows = seen(oy, window.kernel[0], window, shape.height);
+                        let columns = seen(ox, window.kernel[1], window, shape.width);
                         largest(x, shape, rows, columns, y);
                     }
                 }
             }
         }
-        Op::SubsampleAndPad { stride, channels } => {
+        Op::Subsample { stride, channels } => {
             let before = (channels - shape.channels) / 2;
             let (height, width) = (shape.height.div_ceil(stride), shape.width.div_ceil(stride));
             let row = width * channels;
@@ -52,25 +45,21 @@ pub(crate) fn run<T: Number>(op: &Op, x: &[T], shape: Shape, y: &mut [T]) {
                 T::means(x, shape.channels, shift, y);
             }
         }
+        // Layers run elsewhere, the others have no packed form.
+        _ => {}
     }
 }
 
 /// The inputs that output `out` of a window sees, on one axis of `side` inputs.
-fn seen(
-    out: usize,
-    kernel: usize,
-    stride: usize,
-    padding: usize,
-    side: usize,
-) -> core::ops::Range<usize> {
-    let first = out * stride;
+fn seen(out: usize, kernel: usize, window: Window, side: usize) -> core::ops::Range<usize> {
+    let (first, padding) = (out * window.stride, window.padding);
     first.saturating_sub(padding)..(first + kernel - padding).min(side)
 }
 
 /// The largest number of each channel.
 fn largest<T: Number>(
     x: &[T],
-    shape: Shape,
+    shape: Size,
     rows: core::ops::Range<usize>,
     columns: core::ops::Range<usize>,
     y: &mut [T],

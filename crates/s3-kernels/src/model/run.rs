@@ -8,8 +8,9 @@ use std::vec::Vec;
 use super::check::plan;
 use super::error::Error;
 use super::float_conv::FloatWeights;
+use super::graph::{Act, Layer, Op, Size};
 use super::limits;
-use super::network::{Activations, Conv, Network, Op, Then, Weight};
+use super::network::{Activations, Frozen, Network, Then, Weight};
 use super::plan::Plan;
 use super::pool;
 use crate::conv::conv2d_with;
@@ -27,29 +28,19 @@ use crate::{Activation, Epilogue, Isa, Scale};
 /// instruction set, and f32 ones too, provided that no product leaves the range of f32.
 ///
 /// ```
-/// use s3_kernels::model::{
-///     Activations, Conv, Input, Model, Network, Node, Op, Then, Weight,
-/// };
+/// use s3_kernels::model::{Activations, Frozen, Graph, Input, Layer, Model, Network, Op, Size, Then, Weight};
 ///
 /// // One pixel of two colours, one layer: scores 0.5 (x0 - 2 x1) and x1 + 1.
-/// let conv = Conv {
-///     weight: Weight::F32(vec![1.0, -2.0, 0.0, 1.0]),
-///     in_channels: 2,
-///     out_channels: 2,
-///     kernel: 1,
-///     stride: 1,
-///     padding: 0,
-///     residual: None,
-///     relu: false,
-///     then: Then::Scale { scale: vec![0.5, 1.0], bias: vec![0.0, 1.0] },
-/// };
-/// let (mean, std) = (vec![0.0; 2], vec![1.0; 2]);
+/// let weight = Weight::F32(vec![1.0, -2.0, 0.0, 1.0]);
+/// let then = Then::Scale { scale: vec![0.5, 1.0], bias: vec![0.0, 1.0] };
+/// let mut graph = Graph::new(Size { height: 1, width: 1, channels: 2 });
+/// graph.push("fc", &[0], Op::Layer(Layer::new(2, [1, 1], Frozen { weight, then })));
 /// let model = Model::new(Network {
 ///     name: "linear".into(),
-///     input: Input { height: 1, width: 1, channels: 2, mean, std, scale: 1.0 },
+///     input: Input { mean: vec![0.0; 2], std: vec![1.0; 2], scale: 1.0 },
 ///     classes: vec!["cat".into(), "dog".into()],
 ///     activations: Activations::F32,
-///     nodes: vec![Node { name: "fc".into(), input: 0, op: Op::Conv(conv) }],
+///     graph,
 /// })?;
 /// assert_eq!(model.run(&[3.0, 1.0, 0.0, -1.0], 2)?, [0.5, 2.0, 1.0, 0.0]);
 /// # Ok::<(), s3_kernels::model::Error>(())
@@ -109,11 +100,12 @@ impl Model {
     pub(crate) fn on(isa: Isa, network: Network) -> Result<Model, Error> {
         let plan = plan(&network)?;
         let by_shifts = network.activations == Activations::U8Shift;
-        let table = |op: &Op| match op {
-            Op::Conv(conv) => Table::of(conv, by_shifts),
+        let table = |op: &Op<Frozen>| match op {
+            Op::Layer(layer) => Table::of(layer, by_shifts),
             _ => Table::None,
         };
-        let tables = network.nodes.iter().map(|node| table(&node.op)).collect();
+        let nodes = network.graph.nodes.iter();
+        let tables = nodes.map(|node| table(&node.op)).collect();
         Ok(Model {
             network,
             plan,
@@ -156,7 +148,7 @@ impl Model {
     ///
     /// As [`Model::run`].
     pub fn run_traced(&self, x: &[f32], batch: usize, trace: Trace<'_>) -> Result<Vec<f32>, Error> {
-        let expected = batch.saturating_mul(self.plan.shapes[0].len());
+        let expected = batch.saturating_mul(self.plan.sizes[0].len());
         if x.len() != expected || expected == usize::MAX {
             return Err(Error::Input {
                 expected,
@@ -185,13 +177,13 @@ impl Model {
     ///
     /// ```
     /// # use s3_kernels::model::*;
-    /// # let conv = Conv { weight: Weight::Dense(DenseMatrix::from_levels(vec![1], 1, 1)?),
-    /// #     in_channels: 1, out_channels: 1, kernel: 1, stride: 1, padding: 0, residual: None,
-    /// #     relu: false, then: Then::Scale { scale: vec![1.0], bias: vec![0.0] } };
-    /// # let input = Input { height: 1, width: 1, channels: 1, mean: vec![0.0], std: vec![1.0], scale: 0.5 };
+    /// # let weight = Weight::Dense(DenseMatrix::from_levels(vec![1], 1, 1)?);
+    /// # let then = Then::Scale { scale: vec![1.0], bias: vec![0.0] };
+    /// # let mut graph = Graph::new(Size { height: 1, width: 1, channels: 1 });
+    /// # graph.push("fc", &[0], Op::Layer(Layer::new(1, [1, 1], Frozen { weight, then })));
+    /// # let input = Input { mean: vec![0.0], std: vec![1.0], scale: 0.5 };
     /// # let model = Model::new(Network { name: "one".into(), input, classes: vec!["a".into()],
-    /// #     activations: Activations::U8,
-    /// #     nodes: vec![Node { name: "fc".into(), input: 0, op: Op::Conv(conv) }] })?;
+    /// #     activations: Activations::U8, graph })?;
     /// // A scale of 0.5.
     /// assert_eq!(model.quantized(&[0.75, 1.25, -9.0, 100.0]), [2, 2, -18, 127]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -223,7 +215,7 @@ impl Model {
         trace: Trace<'_>,
     ) -> Result<(), Error> {
         self.resize(slots, batch);
-        for (index, node) in self.network.nodes.iter().enumerate() {
+        for (index, node) in self.network.graph.nodes.iter().enumerate() {
             let mut made = self.take(slots, index);
             let y = match self.made(index, batch) {
                 Some(len) => &mut made[..len],
@@ -233,14 +225,14 @@ impl Model {
                 0 => x,
                 value => self.held(slots, value, batch),
             };
-            let from = value(node.input);
+            let from = value(node.input());
             match &node.op {
-                Op::Conv(conv) => {
-                    let residual = conv.residual.map(value);
-                    self.float_conv(index, conv, from, batch, residual, y)
+                Op::Layer(layer) => {
+                    let added = layer.add.map(value);
+                    self.float_conv(index, layer, from, batch, added, y)
                         .map_err(|e| Error::kernel(&node.name, e))?;
                 }
-                op => pool::run(op, from, self.plan.shapes[node.input], y),
+                op => pool::run(op, from, self.plan.sizes[node.input()], y),
             }
             trace(index, Value::F32(y));
             self.put(slots, index, made);
@@ -257,16 +249,16 @@ impl Model {
         trace: Trace<'_>,
     ) -> Result<(), Error> {
         self.resize(slots, batch);
-        for (index, node) in self.network.nodes.iter().enumerate() {
+        for (index, node) in self.network.graph.nodes.iter().enumerate() {
             let mut made = self.take(slots, index);
             let len = self.made(index, batch);
             let y = &mut made[..len.unwrap_or(0)];
             let value = |value| self.held(slots, value, batch);
-            match (&node.op, node.input) {
-                (Op::Conv(_), 0) => self.byte_conv(index, image, batch, slots, y, scores),
-                (Op::Conv(_), from) => self.byte_conv(index, value(from), batch, slots, y, scores),
+            match (&node.op, node.input()) {
+                (Op::Layer(_), 0) => self.byte_conv(index, image, batch, slots, y, scores),
+                (Op::Layer(_), from) => self.byte_conv(index, value(from), batch, slots, y, scores),
                 (op, from) => {
-                    pool::run(op, value(from), self.plan.shapes[from], y);
+                    pool::run(op, value(from), self.plan.sizes[from], y);
                     Ok(())
                 }
             }
@@ -280,8 +272,8 @@ impl Model {
 
     /// Makes the buffers large enough for `batch` images.
     fn resize<T: Copy + Default>(&self, slots: &mut Vec<Vec<T>>, batch: usize) {
-        slots.resize_with(self.plan.sizes.len(), Vec::new);
-        for (slot, &size) in slots.iter_mut().zip(&self.plan.sizes) {
+        slots.resize_with(self.plan.lengths.len(), Vec::new);
+        for (slot, &size) in slots.iter_mut().zip(&self.plan.lengths) {
             let len = batch.saturating_mul(size);
             if slot.len() < len {
                 slot.resize(len, T::default());
@@ -291,41 +283,46 @@ impl Model {
 
     /// A value that a buffer holds.
     fn held<'a, T>(&self, slots: &'a [Vec<T>], value: usize, batch: usize) -> &'a [T] {
-        &slots[self.plan.slots[value]][..batch * self.plan.shapes[value].len()]
+        &slots[self.plan.slots[value]][..batch * self.plan.sizes[value].len()]
     }
 
     /// Numbers of the value of node `index`; `None` for the last one, whose value is the scores.
     fn made(&self, index: usize, batch: usize) -> Option<usize> {
-        let is_last = index + 1 == self.network.nodes.len();
-        (!is_last).then(|| batch * self.plan.shapes[index + 1].len())
+        let is_last = index + 1 == self.network.graph.nodes.len();
+        (!is_last).then(|| batch * self.plan.sizes[index + 1].len())
     }
 
     /// The buffer of the value of node `index`; an empty one for the last node.
     fn take<T>(&self, slots: &mut [Vec<T>], index: usize) -> Vec<T> {
-        if index + 1 == self.network.nodes.len() {
+        if index + 1 == self.network.graph.nodes.len() {
             return Vec::new();
         }
         core::mem::take(&mut slots[self.plan.slots[index + 1]])
     }
 
     fn put<T>(&self, slots: &mut [Vec<T>], index: usize, made: Vec<T>) {
-        if index + 1 < self.network.nodes.len() {
+        if index + 1 < self.network.graph.nodes.len() {
             slots[self.plan.slots[index + 1]] = made;
         }
+    }
+
+    /// The size of the value that node `index` reads.
+    fn size_read(&self, index: usize) -> &Size {
+        &self.plan.sizes[self.network.graph.nodes[index].input()]
     }
 
     fn float_conv(
         &self,
         index: usize,
-        conv: &Conv,
+        layer: &Layer<Frozen>,
         x: &[f32],
         batch: usize,
         residual: Option<&[f32]>,
         y: &mut [f32],
     ) -> Result<(), crate::Error> {
-        let shape = conv.shape(batch, &self.plan.shapes[self.network.nodes[index].input]);
-        let scale = scale(conv, residual)?;
-        match (&conv.weight, &self.tables[index]) {
+        let shape = layer.shape(batch, self.size_read(index));
+        let scale = scale(layer, residual)?;
+        match (&layer.holds.weight, &self.tables[index]) {
             (Weight::Packed(w), _) => {
                 let kernel = FloatKernel::of(self.isa, w.bit_width(), w.rows());
                 conv2d_f32_with(kernel, w, x, &shape, Some(&scale), y)
@@ -345,29 +342,29 @@ impl Model {
         y: &mut [u8],
         scores: &mut [f32],
     ) -> Result<(), crate::Error> {
-        let Op::Conv(conv) = &self.network.nodes[index].op else {
+        let Op::Layer(layer) = &self.network.graph.nodes[index].op else {
             return Err(unexpected());
         };
-        let shape = conv.shape(batch, &self.plan.shapes[self.network.nodes[index].input]);
+        let shape = layer.shape(batch, self.size_read(index));
         match &self.tables[index] {
             Table::Requant(table) => {
-                let residual = conv.residual.map(|value| self.held(slots, value, batch));
+                let residual = layer.add.map(|value| self.held(slots, value, batch));
                 let epilogue = Requantize { table, residual };
-                self.convolve(conv, x, &shape, &epilogue, y)
+                self.convolve(layer, x, &shape, &epilogue, y)
             }
-            _ => self.convolve(conv, x, &shape, &scale(conv, None)?, scores),
+            _ => self.convolve(layer, x, &shape, &scale(layer, None)?, scores),
         }
     }
 
     fn convolve<X: Activation, E: Epilogue>(
         &self,
-        conv: &Conv,
+        layer: &Layer<Frozen>,
         x: &[X],
         shape: &crate::ConvShape,
         epilogue: &E,
         y: &mut [E::Output],
     ) -> Result<(), crate::Error> {
-        let (kernel, w): (_, &dyn Weights) = match &conv.weight {
+        let (kernel, w): (_, &dyn Weights) = match &layer.holds.weight {
             Weight::Packed(w) => (TileKernel::of(self.isa), w),
             Weight::Dense(w) => (TileKernel::dense(self.isa), w),
             Weight::F32(_) => return Err(unexpected()),
@@ -377,17 +374,17 @@ impl Model {
 }
 
 impl Table {
-    fn of(conv: &Conv, by_shifts: bool) -> Table {
-        let bound = match (&conv.weight, &conv.then) {
-            (Weight::F32(w), _) => return Table::Float(FloatWeights::new(w, conv.out_channels)),
+    fn of(layer: &Layer<Frozen>, by_shifts: bool) -> Table {
+        let bound = match (&layer.holds.weight, &layer.holds.then) {
+            (Weight::F32(w), _) => return Table::Float(FloatWeights::new(w, layer.channels)),
             (_, Then::Scale { .. }) => return Table::None,
             (Weight::Packed(w), _) => w.accumulator_bound(),
             (Weight::Dense(w), _) => w.accumulator_bound(),
         };
-        match &conv.then {
+        match &layer.holds.then {
             Then::Requant(requant) => {
-                let residual = conv.residual.is_some();
-                let table = RequantTable::new(requant, conv.relu, residual, by_shifts, bound);
+                let (relu, added) = (layer.act == Act::Relu, layer.add.is_some());
+                let table = RequantTable::new(requant, relu, added, by_shifts, bound);
                 Table::Requant(Box::new(table))
             }
             Then::Scale { .. } => Table::None,
@@ -395,12 +392,15 @@ impl Table {
     }
 }
 
-fn scale<'a>(conv: &'a Conv, residual: Option<&'a [f32]>) -> Result<Scale<'a>, crate::Error> {
-    match &conv.then {
+fn scale<'a>(
+    layer: &'a Layer<Frozen>,
+    residual: Option<&'a [f32]>,
+) -> Result<Scale<'a>, crate::Error> {
+    match &layer.holds.then {
         Then::Scale { scale, bias } => Ok(Scale {
             scale,
             bias,
-            relu: conv.relu,
+            relu: layer.act == Act::Relu,
             residual,
         }),
         Then::Requant(_) => Err(unexpected()),

@@ -20,12 +20,11 @@ mod layers;
 mod plan;
 mod text;
 
-use s3_kernels::model::{Activations, Network};
+use s3_kernels::model::{Activations, Network, Size};
 
 use self::plan::Plan;
 use self::text::is_identifier;
 use super::error::Error;
-use super::shapes::{Shape, shapes};
 
 /// The two files of a network in C.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,27 +46,21 @@ pub struct CSource {
 /// sign, which the file checks.
 ///
 /// ```
-/// use s3_kernels::model::{Activations, Conv, DenseMatrix, Input, Network, Node, Op, Then, Weight};
+/// use s3_kernels::model::{
+///     Activations, DenseMatrix, Frozen, Graph, Input, Layer, Network, Op, Size, Then, Weight,
+/// };
 /// use s3_layers::export;
 ///
-/// let conv = Conv {
-///     weight: Weight::Dense(DenseMatrix::from_levels(vec![3, -64], 1, 2)?),
-///     in_channels: 2,
-///     out_channels: 1,
-///     kernel: 1,
-///     stride: 1,
-///     padding: 0,
-///     residual: None,
-///     relu: false,
-///     then: Then::Scale { scale: vec![0.5], bias: vec![0.0] },
-/// };
-/// let (mean, std) = (vec![0.0; 2], vec![1.0; 2]);
+/// let weight = Weight::Dense(DenseMatrix::from_levels(vec![3, -64], 1, 2)?);
+/// let then = Then::Scale { scale: vec![0.5], bias: vec![0.0] };
+/// let mut graph = Graph::new(Size { height: 1, width: 1, channels: 2 });
+/// graph.push("fc", &[0], Op::Layer(Layer::new(1, [1, 1], Frozen { weight, then })));
 /// let network = Network {
 ///     name: "linear".into(),
-///     input: Input { height: 1, width: 1, channels: 2, mean, std, scale: 0.02 },
+///     input: Input { mean: vec![0.0; 2], std: vec![1.0; 2], scale: 0.02 },
 ///     classes: vec!["cat".into()],
 ///     activations: Activations::U8,
-///     nodes: vec![Node { name: "fc".into(), input: 0, op: Op::Conv(conv) }],
+///     graph,
 /// };
 /// let files = export::c(&network, "net")?;
 /// assert!(files.header.contains("void net_run(const int8_t *image, int32_t *sums);"));
@@ -92,11 +85,11 @@ pub fn c(network: &Network, name: &str) -> Result<CSource, Error> {
             "name `{name}`: expected a lower-case letter, then lower-case letters, digits and _"
         )));
     }
-    let shapes = shapes(network)?;
+    let sizes = network.sizes().map_err(Error::Invalid)?;
     let mut writer = Writer {
         network,
-        plan: Plan::new(network, &shapes),
-        shapes: &shapes,
+        plan: Plan::new(&network.graph, &sizes),
+        sizes: &sizes,
         tables: String::new(),
         steps: String::new(),
         most_taps: 1,
@@ -104,7 +97,7 @@ pub fn c(network: &Network, name: &str) -> Result<CSource, Error> {
         last_tap: 0,
         scratch: 0,
     };
-    for (index, node) in network.nodes.iter().enumerate() {
+    for (index, node) in network.graph.nodes.iter().enumerate() {
         writer.node(index, node)?;
     }
     Ok(CSource {
@@ -117,7 +110,7 @@ pub fn c(network: &Network, name: &str) -> Result<CSource, Error> {
 struct Writer<'a> {
     network: &'a Network,
     plan: Plan,
-    shapes: &'a [Shape],
+    sizes: &'a [Size],
     /// The constants of the layers.
     tables: String,
     /// The calls of `run`.

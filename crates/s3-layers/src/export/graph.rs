@@ -8,7 +8,7 @@
 //!
 //! with the bias inside `Conv` where nothing is multiplied after it.
 
-use s3_kernels::model::{Activations, Conv, Network, Node, Op, Then};
+use s3_kernels::model::{Act, Activations, Frozen, Layer, Network, Node, Op, Size, Then};
 
 use super::error::Error;
 use super::message::{integer, metadata, value, window};
@@ -16,7 +16,6 @@ use super::proto::tensor_proto::DataType;
 use super::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
 };
-use super::shapes::{Shape, shapes};
 
 /// The name of the network's input: `[N, channels, height, width]`, normalised.
 pub(super) const IMAGE: &str = "image";
@@ -32,12 +31,13 @@ pub(super) struct Written {
 }
 
 /// Writes a layer's weights into the graph.
-pub(super) type Weights<'a> = &'a dyn Fn(&mut Graph, &Layer<'_>) -> Result<Written, Error>;
+pub(super) type Weights<'a> = &'a dyn Fn(&mut Graph, &Named<'_>) -> Result<Written, Error>;
 
-/// A convolution, its name, and what follows its sum.
-pub(super) struct Layer<'a> {
+/// A layer, its name, the channels that a group of it reads, and the factors of its sums.
+pub(super) struct Named<'a> {
     pub(super) name: &'a str,
-    pub(super) conv: &'a Conv,
+    pub(super) layer: &'a Layer<Frozen>,
+    pub(super) channels: usize,
     pub(super) scale: &'a [f32],
 }
 
@@ -68,13 +68,14 @@ pub(super) fn model(
              quotient, half to even: scores would differ. Export the network with f32 activations",
         ));
     }
-    let shapes = shapes(network)?;
+    let sizes = network.sizes().map_err(Error::Invalid)?;
     let mut graph = Graph::default();
-    for (index, node) in network.nodes.iter().enumerate() {
-        let is_last = index + 1 == network.nodes.len();
-        graph.add(network, node, is_last, &shapes, weights)?;
+    let nodes = &network.graph.nodes;
+    for (index, node) in nodes.iter().enumerate() {
+        let is_last = index + 1 == nodes.len();
+        graph.add(network, node, is_last, &sizes, weights)?;
     }
-    let from = &shapes[0];
+    let from = &sizes[0];
     let image = [from.channels, from.height, from.width];
     let opset = |(domain, version): (&str, i64)| OperatorSetIdProto {
         domain: Some(domain.to_owned()),
@@ -111,29 +112,30 @@ impl Graph {
     fn add(
         &mut self,
         network: &Network,
-        node: &Node,
+        node: &Node<Frozen>,
         is_last: bool,
-        shapes: &[Shape],
+        sizes: &[Size],
         weights: Weights<'_>,
     ) -> Result<(), Error> {
+        let from = &sizes[node.input()];
         let mut steps = match &node.op {
-            Op::Conv(conv) => self.layer(network, &node.name, conv, weights)?,
-            &Op::MaxPool {
-                kernel,
-                stride,
-                padding,
-            } => vec![Step::new("MaxPool", &[], window(kernel, stride, padding))],
-            &Op::SubsampleAndPad { stride, channels } => {
-                let from = &shapes[node.input];
-                self.subsample_and_pad(&node.name, from, stride, channels)
+            Op::Layer(layer) => self.layer(network, &node.name, layer, from, weights)?,
+            Op::MaxPool(w) => vec![Step::new(
+                "MaxPool",
+                &[],
+                window(w.kernel, w.stride, w.padding),
+            )],
+            &Op::Subsample { stride, channels } => {
+                self.subsample(&node.name, from, stride, channels)
             }
             Op::MeanPool { .. } => vec![Step::new("GlobalAveragePool", &[], Vec::new())],
+            other => return Err(Error::node(&node.name, has_no_form(other))),
         };
         if is_last {
             steps.push(Step::new("Flatten", &[], vec![integer("axis", 1)]));
         }
         let count = steps.len();
-        let mut from = value_name(network, node.input);
+        let mut from = value_name(network, node.input());
         for (index, step) in steps.into_iter().enumerate() {
             let to = match (index + 1 == count, is_last) {
                 (true, true) => SCORES.to_owned(),
@@ -151,23 +153,29 @@ impl Graph {
         &mut self,
         network: &Network,
         name: &str,
-        conv: &Conv,
+        layer: &Layer<Frozen>,
+        from: &Size,
         weights: Weights<'_>,
     ) -> Result<Vec<Step>, Error> {
-        let Then::Scale { scale, bias } = &conv.then else {
+        let Then::Scale { scale, bias } = &layer.holds.then else {
             return Err(Error::node(name, "expected f32 results, got u8"));
         };
-        let layer = Layer { name, conv, scale };
-        let written = weights(self, &layer)?;
+        let named = Named {
+            name,
+            layer,
+            channels: from.channels / layer.groups,
+            scale,
+        };
+        let written = weights(self, &named)?;
         let is_scaled = written.is_scaled || scale.iter().all(|&s| s == 1.0);
         let (scale_name, bias_name) = (format!("{name}.scale"), format!("{name}.bias"));
         let mut others = vec![written.name];
         let mut after = Vec::new();
         if is_scaled {
-            self.floats(&bias_name, &[conv.out_channels], bias);
+            self.floats(&bias_name, &[layer.channels], bias);
             others.push(bias_name);
         } else {
-            let channels = [1, conv.out_channels, 1, 1];
+            let channels = [1, layer.channels, 1, 1];
             self.floats(&scale_name, &channels, scale);
             self.floats(&bias_name, &channels, bias);
             after.push(Step::new("Mul", &[&scale_name], Vec::new()));
@@ -176,26 +184,20 @@ impl Graph {
         let mut steps = vec![Step {
             operator: "Conv",
             others,
-            attributes: window(conv.kernel, conv.stride, conv.padding),
+            attributes: window(layer.kernel, layer.stride, layer.padding),
         }];
         steps.append(&mut after);
-        if let Some(residual) = conv.residual {
+        if let Some(residual) = layer.add {
             let residual = value_name(network, residual);
             steps.push(Step::new("Add", &[&residual], Vec::new()));
         }
-        if conv.relu {
+        if layer.act == Act::Relu {
             steps.push(Step::new("Relu", &[], Vec::new()));
         }
         Ok(steps)
     }
 
-    fn subsample_and_pad(
-        &mut self,
-        name: &str,
-        from: &Shape,
-        stride: usize,
-        channels: usize,
-    ) -> Vec<Step> {
+    fn subsample(&mut self, name: &str, from: &Size, stride: usize, channels: usize) -> Vec<Step> {
         let before = (channels - from.channels) / 2;
         let after = channels - from.channels - before;
         let mut constant = |what: &str, values: &[i64]| {
@@ -273,26 +275,26 @@ impl Step {
 fn value_name(network: &Network, value: usize) -> String {
     match value.checked_sub(1) {
         None => IMAGE.to_owned(),
-        Some(node) => network.nodes[node].name.clone(),
+        Some(node) => network.graph.nodes[node].name.clone(),
     }
 }
 
-impl Layer<'_> {
+/// Why an operation is in none of the formats: [`Network::sizes`] has refused it before.
+pub(super) fn has_no_form(op: &Op<Frozen>) -> String {
+    format!("{}: has no packed form", op.word())
+}
+
+impl Named<'_> {
     /// `[out, in, height, width]`.
     pub(super) fn dims(&self) -> [usize; 4] {
-        let Conv {
-            out_channels,
-            in_channels,
-            kernel,
-            ..
-        } = *self.conv;
-        [out_channels, in_channels, kernel, kernel]
+        let [height, width] = self.layer.kernel;
+        [self.layer.channels, self.channels, height, width]
     }
 
     /// Rows of `(height, width, in)` as `[out, in, height, width]`.
     pub(super) fn transposed<T: Copy>(&self, rows: &[T]) -> Vec<T> {
-        let [_, channels, kernel, _] = self.dims();
-        let taps = kernel * kernel;
+        let [_, channels, height, width] = self.dims();
+        let taps = height * width;
         let mut turned = Vec::with_capacity(rows.len());
         for row in rows.chunks_exact((taps * channels).max(1)) {
             for channel in 0..channels {

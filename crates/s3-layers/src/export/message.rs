@@ -52,9 +52,9 @@ pub(super) fn value(name: &str, sides: &[usize]) -> ValueInfoProto {
 }
 
 /// The attributes of a sliding window.
-pub(super) fn window(kernel: usize, stride: usize, padding: usize) -> Vec<AttributeProto> {
+pub(super) fn window(kernel: [usize; 2], stride: usize, padding: usize) -> Vec<AttributeProto> {
     vec![
-        integers("kernel_shape", &[kernel; 2]),
+        integers("kernel_shape", &kernel),
         integers("strides", &[stride; 2]),
         integers("pads", &[padding; 4]),
     ]

@@ -10,29 +10,23 @@
 //! the network alone: no tensor library, no file, and the same bytes for the same network.
 //!
 //! ```
-//! use s3_kernels::model::{Activations, Conv, Input, Network, Node, Op, Then, Weight};
+//! use s3_kernels::model::{
+//!     Activations, Frozen, Graph, Input, Layer, Network, Op, Size, Then, Weight,
+//! };
 //! use s3_kernels::{BitWidth, PackedMatrix};
 //! use s3_layers::export::{self, OnnxWeights};
 //!
 //! // One pixel of two colours: scores 0.5 (x0 - 2 x1) and x1 + 1.
-//! let conv = Conv {
-//!     weight: Weight::Packed(PackedMatrix::from_levels(&[1, -2, 0, 1], 2, 2, BitWidth::B3)?),
-//!     in_channels: 2,
-//!     out_channels: 2,
-//!     kernel: 1,
-//!     stride: 1,
-//!     padding: 0,
-//!     residual: None,
-//!     relu: false,
-//!     then: Then::Scale { scale: vec![0.5, 1.0], bias: vec![0.0, 1.0] },
-//! };
-//! let (mean, std) = (vec![0.0; 2], vec![1.0; 2]);
+//! let weight = Weight::Packed(PackedMatrix::from_levels(&[1, -2, 0, 1], 2, 2, BitWidth::B3)?);
+//! let then = Then::Scale { scale: vec![0.5, 1.0], bias: vec![0.0, 1.0] };
+//! let mut graph = Graph::new(Size { height: 1, width: 1, channels: 2 });
+//! graph.push("fc", &[0], Op::Layer(Layer::new(2, [1, 1], Frozen { weight, then })));
 //! let network = Network {
 //!     name: "linear".into(),
-//!     input: Input { height: 1, width: 1, channels: 2, mean, std, scale: 1.0 },
+//!     input: Input { mean: vec![0.0; 2], std: vec![1.0; 2], scale: 1.0 },
 //!     classes: vec!["cat".into(), "dog".into()],
 //!     activations: Activations::F32,
-//!     nodes: vec![Node { name: "fc".into(), input: 0, op: Op::Conv(conv) }],
+//!     graph,
 //! };
 //! let file = export::onnx(&network, OnnxWeights::Int8)?;
 //! assert_eq!(&file[..2], [8, 8]); // field 1, the version of ONNX's format: 8
@@ -60,7 +54,6 @@ mod onnx;
 #[rustfmt::skip]
 mod proto;
 mod qonnx;
-mod shapes;
 #[cfg(test)]
 mod tests;
 

@@ -5,7 +5,7 @@ use s3_kernels::BitWidth;
 use s3_kernels::model::{Network, Weight};
 
 use super::error::Error;
-use super::graph::{self, Graph, Layer, Version, Written};
+use super::graph::{self, Graph, Named, Version, Written};
 use super::message;
 use super::proto::tensor_proto::DataType;
 
@@ -82,23 +82,23 @@ impl OnnxWeights {
 /// [`Error::Network`] for 8-bit activations; [`Error::Node`] for a layer whose levels `weights` does not
 /// hold.
 pub fn onnx(network: &Network, weights: OnnxWeights) -> Result<Vec<u8>, Error> {
-    let write = |graph: &mut Graph, layer: &Layer<'_>| write(graph, layer, weights);
+    let write = |graph: &mut Graph, named: &Named<'_>| write(graph, named, weights);
     Ok(graph::model(network, weights.version(), &write)?.encode_to_vec())
 }
 
-fn write(graph: &mut Graph, layer: &Layer<'_>, weights: OnnxWeights) -> Result<Written, Error> {
-    let matrix = match &layer.conv.weight {
-        Weight::F32(w) => return Ok(layer.floats(graph, w)),
-        Weight::Dense(_) => return Err(layer.refuse_dense()),
+fn write(graph: &mut Graph, named: &Named<'_>, weights: OnnxWeights) -> Result<Written, Error> {
+    let matrix = match &named.layer.holds.weight {
+        Weight::F32(w) => return Ok(named.floats(graph, w)),
+        Weight::Dense(_) => return Err(named.refuse_dense()),
         Weight::Packed(w) => w,
     };
-    let data_type = weights.of(layer.name, matrix.bit_width())?;
-    let name = format!("{}.weight", layer.name);
-    let dims = layer.dims();
-    let values = layer.transposed(&matrix.to_levels());
+    let data_type = weights.of(named.name, matrix.bit_width())?;
+    let name = format!("{}.weight", named.name);
+    let dims = named.dims();
+    let values = named.transposed(&matrix.to_levels());
     if data_type == DataType::Float {
         let rows = values.chunks_exact((dims[1] * dims[2] * dims[3]).max(1));
-        let scaled = rows.zip(layer.scale).flat_map(|(row, scale)| {
+        let scaled = rows.zip(named.scale).flat_map(|(row, scale)| {
             let weight = move |&level: &i8| f32::from(level) * scale;
             row.iter().map(weight)
         });
@@ -111,7 +111,7 @@ fn write(graph: &mut Graph, layer: &Layer<'_>, weights: OnnxWeights) -> Result<W
     let (levels, scale) = (format!("{name}_levels"), format!("{name}_scale"));
     let raw = packed(&values, data_type);
     graph.tensor(&levels, data_type, &dims, raw);
-    graph.floats(&scale, &[layer.conv.out_channels], layer.scale);
+    graph.floats(&scale, &[named.layer.channels], named.scale);
     let axis = vec![message::integer("axis", 0)];
     graph.node("DequantizeLinear", "", vec![levels, scale], &name, axis);
     Ok(Written {

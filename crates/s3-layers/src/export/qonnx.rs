@@ -4,7 +4,7 @@ use prost::Message;
 use s3_kernels::model::{Network, Weight};
 
 use super::error::Error;
-use super::graph::{self, Graph, Layer, Version, Written};
+use super::graph::{self, Graph, Named, Version, Written};
 use super::message;
 
 /// QONNX's own operators.
@@ -28,20 +28,20 @@ pub fn qonnx(network: &Network) -> Result<Vec<u8>, Error> {
     Ok(graph::model(network, version, &write)?.encode_to_vec())
 }
 
-fn write(graph: &mut Graph, layer: &Layer<'_>) -> Result<Written, Error> {
-    let matrix = match &layer.conv.weight {
-        Weight::F32(w) => return Ok(layer.floats(graph, w)),
-        Weight::Dense(_) => return Err(layer.refuse_dense()),
+fn write(graph: &mut Graph, named: &Named<'_>) -> Result<Written, Error> {
+    let matrix = match &named.layer.holds.weight {
+        Weight::F32(w) => return Ok(named.floats(graph, w)),
+        Weight::Dense(_) => return Err(named.refuse_dense()),
         Weight::Packed(w) => w,
     };
     let width = matrix.bit_width();
-    let name = format!("{}.weight", layer.name);
+    let name = format!("{}.weight", named.name);
     let levels = format!("{name}_levels");
     let values = matrix.to_levels().into_iter().map(f32::from);
     graph.floats(
         &levels,
-        &layer.dims(),
-        &layer.transposed(&values.collect::<Vec<f32>>()),
+        &named.dims(),
+        &named.transposed(&values.collect::<Vec<f32>>()),
     );
     let mut inputs = vec![levels];
     for (what, number) in [

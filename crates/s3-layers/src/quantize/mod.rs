@@ -19,8 +19,8 @@ use histogram::{Histogram, Stored, Unit};
 use requant::{Channel, Factor, in_fractions};
 use s3_kernels::PackedMatrix;
 use s3_kernels::model::{
-    Activations, Conv, DenseMatrix, MAX_LEVEL, Model, Network, Node, Op, Requant, Then, Value,
-    Weight,
+    Act, Activations, DenseMatrix, Frozen, Graph, Layer, MAX_LEVEL, Model, Network, Node, Op,
+    Requant, Then, Value, Weight,
 };
 
 /// How the range of an 8-bit value is chosen from what was observed.
@@ -45,7 +45,7 @@ impl Observed {
     #[must_use]
     pub fn new(network: &Network) -> Self {
         Self {
-            values: vec![Histogram::new(); network.nodes.len() + 1],
+            values: vec![Histogram::new(); network.graph.nodes.len() + 1],
         }
     }
 
@@ -99,7 +99,7 @@ pub fn quantize(
             network.activations
         )
     }
-    if observed.values.len() != network.nodes.len() + 1 {
+    if observed.values.len() != network.graph.nodes.len() + 1 {
         bail!("quantize: what was observed belongs to another network")
     }
     let mut quantized = Quantized {
@@ -110,15 +110,15 @@ pub fn quantize(
     };
     let input = quantized.unit(0, Stored::Signed);
     quantized.units.push(input);
-    let last = network.nodes.len().saturating_sub(1);
-    let mut nodes = Vec::with_capacity(network.nodes.len());
-    for (i, node) in network.nodes.iter().enumerate() {
+    let last = network.graph.nodes.len().saturating_sub(1);
+    let mut graph = Graph::new(network.graph.image);
+    for (i, node) in network.graph.nodes.iter().enumerate() {
         let op = in_layer(&node.name, quantized.node(node, i, i == last))?;
-        nodes.push(Node { op, ..node.clone() });
+        graph.push(node.name.clone(), &node.inputs, op);
     }
     let mut result = Network {
         activations,
-        nodes,
+        graph,
         ..network.clone()
     };
     result.input.scale = input.scale as f32;
@@ -144,24 +144,20 @@ impl Quantized<'_> {
     }
 
     /// Node `index` in integers; adds the unit of its value.
-    fn node(&mut self, node: &Node, index: usize, last: bool) -> Result<Op> {
-        let x = self.units[node.input];
+    fn node(&mut self, node: &Node<Frozen>, index: usize, last: bool) -> Result<Op<Frozen>> {
+        let x = self.units[node.input()];
         if x.zero_point != 0 {
             bail!("it reads a value that may be negative; only a residual may be")
         }
         let (op, unit) = match &node.op {
-            Op::Conv(conv) => {
-                if last {
-                    (Op::Conv(scores(conv, x)?), x)
-                } else {
-                    let stored = if conv.relu {
-                        Stored::Positive
-                    } else {
-                        Stored::Shifted
-                    };
-                    let y = self.unit(index + 1, stored);
-                    (Op::Conv(self.hidden(conv, node.input, y)?), y)
-                }
+            Op::Layer(layer) if last => (Op::Layer(scores(layer, x)?), x),
+            Op::Layer(layer) => {
+                let stored = match layer.act {
+                    Act::None => Stored::Shifted,
+                    Act::Relu | Act::Relu6 => Stored::Positive,
+                };
+                let y = self.unit(index + 1, stored);
+                (Op::Layer(self.hidden(layer, node.input(), y)?), y)
             }
             Op::MeanPool { .. } => {
                 // As many more bits as the largest mean leaves room for.
@@ -171,16 +167,17 @@ impl Quantized<'_> {
                 let scale = x.scale * (-f64::from(shift)).exp2();
                 (Op::MeanPool { shift }, Unit { scale, ..x })
             }
-            op @ (Op::MaxPool { .. } | Op::SubsampleAndPad { .. }) => (op.clone(), x),
+            op @ (Op::MaxPool(_) | Op::Subsample { .. }) => (op.clone(), x),
+            other => bail!("{}: has no integer form", other.word()),
         };
         self.units.push(unit);
         Ok(op)
     }
 
-    fn hidden(&self, conv: &Conv, input: usize, y: Unit) -> Result<Conv> {
+    fn hidden(&self, layer: &Layer<Frozen>, input: usize, y: Unit) -> Result<Layer<Frozen>> {
         let x = self.units[input];
-        let (scale, bias) = scale_and_bias(conv)?;
-        let (weight, factors) = integers(conv)?;
+        let (scale, bias) = scale_and_bias(&layer.holds)?;
+        let (weight, factors) = integers(&layer.holds.weight, layer.channels)?;
         if self.shifts && input != 0 && matches!(weight, Weight::Dense(_)) {
             bail!(
                 "its weights are in full precision: with u8-shift only the first and the last layer's may be"
@@ -193,8 +190,8 @@ impl Quantized<'_> {
         };
         let largest = if input == 0 { 127 } else { 255 };
         let mut levels = levels(&weight);
-        let columns = levels.len() / conv.out_channels.max(1);
-        let channels: Vec<Channel> = (0..conv.out_channels)
+        let columns = levels.len() / layer.channels.max(1);
+        let channels: Vec<Channel> = (0..layer.channels)
             .map(|n| {
                 let row = &mut levels[n * columns..(n + 1) * columns];
                 let bound: i64 = row.iter().map(|l| i64::from(l.unsigned_abs())).sum();
@@ -207,7 +204,7 @@ impl Quantized<'_> {
                 channel
             })
             .collect();
-        let r = conv.residual.map(|r| self.units[r]);
+        let r = layer.add.map(|r| self.units[r]);
         let residual_factor = r.map_or(0, |r| in_fractions(r.scale / y.scale));
         let residual_zero = r.map_or(0, |r| i64::from(r.zero_point));
         let offset = i64::from(in_fractions(y.zero_point.into()))
@@ -221,14 +218,13 @@ impl Quantized<'_> {
             zero_point: y.zero_point,
         });
         let weight = if channels.iter().any(|c| c.constant) {
-            with_levels(&weight, levels, conv.out_channels, columns)?
+            with_levels(&weight, levels, layer.channels, columns)?
         } else {
             weight
         };
-        Ok(Conv {
-            weight,
-            then,
-            ..conv.clone()
+        Ok(Layer {
+            holds: Frozen { weight, then },
+            ..layer.clone()
         })
     }
 }
@@ -237,22 +233,22 @@ impl Quantized<'_> {
 const MOST_MEAN_SHIFT: f64 = 7.0;
 
 /// The classifier: integers in, f32 scores out.
-fn scores(conv: &Conv, x: Unit) -> Result<Conv> {
-    let (scale, bias) = scale_and_bias(conv)?;
-    let (weight, factors) = integers(conv)?;
+fn scores(layer: &Layer<Frozen>, x: Unit) -> Result<Layer<Frozen>> {
+    let (scale, bias) = scale_and_bias(&layer.holds)?;
+    let (weight, factors) = integers(&layer.holds.weight, layer.channels)?;
     let real = |(s, f): (&f32, &f64)| (x.scale * f * f64::from(*s)) as f32;
-    Ok(Conv {
-        weight,
-        then: Then::Scale {
-            scale: scale.iter().zip(&factors).map(real).collect(),
-            bias: bias.to_vec(),
-        },
-        ..conv.clone()
+    let then = Then::Scale {
+        scale: scale.iter().zip(&factors).map(real).collect(),
+        bias: bias.to_vec(),
+    };
+    Ok(Layer {
+        holds: Frozen { weight, then },
+        ..layer.clone()
     })
 }
 
-fn scale_and_bias(conv: &Conv) -> Result<(&[f32], &[f32])> {
-    match &conv.then {
+fn scale_and_bias(holds: &Frozen) -> Result<(&[f32], &[f32])> {
+    match &holds.then {
         Then::Scale { scale, bias } => Ok((scale, bias)),
         Then::Requant(_) => bail!("it is quantized already"),
     }
@@ -260,16 +256,16 @@ fn scale_and_bias(conv: &Conv) -> Result<(&[f32], &[f32])> {
 
 /// The layer's weights as integers, and the factor of each row. Packed weights stay; others are
 /// rounded to ±64, the largest of each row exactly.
-fn integers(conv: &Conv) -> Result<(Weight, Vec<f64>)> {
-    let values = match &conv.weight {
+fn integers(weight: &Weight, rows: usize) -> Result<(Weight, Vec<f64>)> {
+    let values = match weight {
         Weight::F32(values) => values,
         kept @ (Weight::Packed(_) | Weight::Dense(_)) => {
-            return Ok((kept.clone(), vec![1.0; conv.out_channels]));
+            return Ok((kept.clone(), vec![1.0; rows]));
         }
     };
-    let columns = values.len() / conv.out_channels.max(1);
+    let columns = values.len() / rows.max(1);
     let mut levels = Vec::with_capacity(values.len());
-    let mut factors = Vec::with_capacity(conv.out_channels);
+    let mut factors = Vec::with_capacity(rows);
     for row in values.chunks_exact(columns.max(1)) {
         let most = row.iter().fold(0f32, |m, v| m.max(v.abs()));
         let factor = match f64::from(most) / f64::from(MAX_LEVEL) {
@@ -279,7 +275,7 @@ fn integers(conv: &Conv) -> Result<(Weight, Vec<f64>)> {
         levels.extend(row.iter().map(|&v| (f64::from(v) / factor).round() as i8));
         factors.push(factor);
     }
-    let dense = DenseMatrix::from_levels(levels, conv.out_channels, columns);
+    let dense = DenseMatrix::from_levels(levels, rows, columns);
     Ok((
         Weight::Dense(dense.map_err(candle_core::Error::wrap)?),
         factors,

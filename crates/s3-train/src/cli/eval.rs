@@ -83,7 +83,7 @@ fn of_file(args: &EvalArgs, data_dir: &Path) -> Result<Answers> {
     config.folder.clone_from(&args.folder);
     config.broken = args.broken.unwrap_or_default();
     if data == DataName::Imagenet {
-        config.size = Some(model.network().input.height);
+        config.size = Some(model.network().graph.image.height);
     }
     let splits = data::load(&config, Some(data_dir))?;
     packed::evaluate(&model, &splits.test, BATCH)

@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::json_error;
 use crate::model::error::Error;
-use crate::model::network::{self, Network, Op, Then, Weight};
+use crate::model::graph::{Act, Layer, Node, Op};
+use crate::model::network::{self, Frozen, Network, Then, Weight};
 
 /// The content of `s3.config`.
 #[derive(Serialize, Deserialize)]
@@ -26,9 +27,9 @@ pub(super) struct Config {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct InputConfig {
-    height: usize,
-    width: usize,
-    channels: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) channels: usize,
     mean: Vec<f32>,
     std: Vec<f32>,
     scale: f32,
@@ -115,13 +116,14 @@ fn ignored<'de, D: Deserializer<'de>>(from: D) -> Result<Quantization, D::Error>
 impl Config {
     /// The description of `network`.
     pub(super) fn of(network: &Network) -> Config {
-        let input = &network.input;
+        let nodes = network.graph.nodes.iter();
+        let (input, image) = (&network.input, network.graph.image);
         Config {
             name: network.name.clone(),
             input: InputConfig {
-                height: input.height,
-                width: input.width,
-                channels: input.channels,
+                height: image.height,
+                width: image.width,
+                channels: image.channels,
                 mean: input.mean.clone(),
                 std: input.std.clone(),
                 scale: input.scale,
@@ -132,7 +134,7 @@ impl Config {
                 network::Activations::U8Shift => Activations::U8Shift,
             },
             classes: network.classes.clone(),
-            nodes: network.nodes.iter().map(NodeConfig::of).collect(),
+            nodes: nodes.filter_map(NodeConfig::of).collect(),
             quantization_config: Quantization::of(network),
         }
     }
@@ -148,46 +150,43 @@ impl Config {
 }
 
 impl NodeConfig {
-    fn of(node: &network::Node) -> NodeConfig {
-        NodeConfig {
-            name: node.name.clone(),
-            input: node.input,
-            op: match &node.op {
-                Op::Conv(conv) => OpConfig::Conv(ConvConfig::of(conv)),
-                &Op::MaxPool {
-                    kernel,
-                    stride,
-                    padding,
-                } => OpConfig::MaxPool {
-                    kernel,
-                    stride,
-                    padding,
-                },
-                &Op::SubsampleAndPad { stride, channels } => {
-                    OpConfig::SubsampleAndPad { stride, channels }
-                }
-                &Op::MeanPool { shift } => OpConfig::MeanPool { shift },
+    /// `None` for a node that has no packed form: no network that was checked has one.
+    fn of(node: &Node<Frozen>) -> Option<NodeConfig> {
+        let op = match &node.op {
+            Op::Layer(layer) => OpConfig::Conv(ConvConfig::of(layer)),
+            Op::MaxPool(window) => OpConfig::MaxPool {
+                kernel: window.kernel[0],
+                stride: window.stride,
+                padding: window.padding,
             },
-        }
+            &Op::Subsample { stride, channels } => OpConfig::SubsampleAndPad { stride, channels },
+            &Op::MeanPool { shift } => OpConfig::MeanPool { shift },
+            _ => return None,
+        };
+        Some(NodeConfig {
+            name: node.name.clone(),
+            input: node.input(),
+            op,
+        })
     }
 }
 
 impl ConvConfig {
-    fn of(conv: &network::Conv) -> ConvConfig {
+    fn of(layer: &Layer<Frozen>) -> ConvConfig {
         ConvConfig {
-            weight: match conv.weight {
+            weight: match layer.holds.weight {
                 Weight::Packed(_) => Kind::Packed,
                 Weight::Dense(_) => Kind::Dense,
                 Weight::F32(_) => Kind::F32,
             },
-            in_channels: conv.in_channels,
-            out_channels: conv.out_channels,
-            kernel: conv.kernel,
-            stride: conv.stride,
-            padding: conv.padding,
-            residual: conv.residual,
-            relu: conv.relu,
-            requant: match &conv.then {
+            in_channels: layer.in_channels(),
+            out_channels: layer.channels,
+            kernel: layer.kernel[0],
+            stride: layer.stride,
+            padding: layer.padding,
+            residual: layer.add,
+            relu: layer.act == Act::Relu,
+            requant: match &layer.holds.then {
                 Then::Scale { .. } => None,
                 Then::Requant(requant) => Some(RequantConfig {
                     residual_factor: requant.residual_factor,
@@ -207,9 +206,8 @@ impl Quantization {
             scheme: "sign_sparse_shift",
             ..Quantization::default()
         };
-        for node in &network.nodes {
-            let Op::Conv(conv) = &node.op else { continue };
-            match &conv.weight {
+        for (node, layer) in network.graph.layers() {
+            match &layer.holds.weight {
                 Weight::Packed(w) => of.bits = of.bits.max(w.bit_width().bits()),
                 _ => of.ignored_layers.push(node.name.clone()),
             }
@@ -221,9 +219,6 @@ impl Quantization {
 impl From<InputConfig> for network::Input {
     fn from(input: InputConfig) -> network::Input {
         network::Input {
-            height: input.height,
-            width: input.width,
-            channels: input.channels,
             mean: input.mean,
             std: input.std,
             scale: input.scale,

@@ -18,17 +18,17 @@ fn small(activations: Activations) -> Network {
     let stem = maker.conv(Of::Packed(BitWidth::B3), [1, 2, 3, 1], None);
     let fc = maker.classifier(Of::Plain, 2, 2);
     let mean = Op::MeanPool { shift: 0 };
-    let nodes = [
-        ("conv", 0, Op::Conv(stem)),
-        ("mean", 1, mean),
-        ("fc", 2, Op::Conv(fc)),
-    ];
+    let mut graph = Graph::new(Size {
+        height: 4,
+        width: 4,
+        channels: 1,
+    });
+    graph.push("conv", &[0], Op::Layer(stem));
+    graph.push("mean", &[1], mean);
+    graph.push("fc", &[2], Op::Layer(fc));
     Network {
         name: "small".into(),
         input: Input {
-            height: 4,
-            width: 4,
-            channels: 1,
             mean: vec![0.1307],
             std: vec![0.3081],
             scale: if activations == Activations::F32 {
@@ -39,13 +39,7 @@ fn small(activations: Activations) -> Network {
         },
         classes: names(2),
         activations,
-        nodes: nodes
-            .map(|(name, input, op)| Node {
-                name: name.into(),
-                input,
-                op,
-            })
-            .into(),
+        graph,
     }
 }
 
@@ -206,12 +200,12 @@ fn lengths_that_no_file_has_are_refused_before_anything_is_allocated() {
         &["data"],
     );
     let mut network = small(Activations::U8);
-    if let Op::Conv(conv) = &mut network.nodes[0].op {
-        conv.out_channels = usize::MAX;
+    if let Op::Layer(conv) = &mut network.graph.nodes[0].op {
+        conv.channels = usize::MAX;
     }
     refused(&network.to_bytes(), &["`conv`", "shape"]);
     let mut network = small(Activations::U8);
-    network.input.height = 1 << 40;
+    network.graph.image.height = 1 << 40;
     refused(&network.to_bytes(), &["input", "shape"]);
 }
 
@@ -239,8 +233,8 @@ fn what_is_no_regular_file_is_refused_and_not_waited_for() {
 fn a_value_of_megabytes_is_not_quoted_whole() {
     let long = |length: usize| "x".repeat(length);
     let mut network = small(Activations::U8);
-    network.nodes[0].name = long(1 << 20);
-    network.nodes[1].name = long(1 << 20);
+    network.graph.nodes[0].name = long(1 << 20);
+    network.graph.nodes[1].name = long(1 << 20);
     let bytes = network.to_bytes();
     let (header, data) = parts(&bytes);
     let version = header.replace("s3-packed", &long(1 << 20));
@@ -255,23 +249,12 @@ fn a_value_of_megabytes_is_not_quoted_whole() {
 #[test]
 fn a_chain_of_many_thousand_nodes_is_read_and_runs() {
     let mut network = small(Activations::U8);
-    let fc = network.nodes.pop().unwrap();
+    let fc = network.graph.nodes.pop().unwrap();
     for index in 2..20_000 {
-        let op = Op::MaxPool {
-            kernel: 1,
-            stride: 1,
-            padding: 0,
-        };
-        network.nodes.push(Node {
-            name: format!("pool{index}"),
-            input: index,
-            op,
-        });
+        let op = Op::MaxPool(Window::square(1, 1, 0));
+        network.graph.push(format!("pool{index}"), &[index], op);
     }
-    network.nodes.push(Node {
-        input: 20_000,
-        ..fc
-    });
+    network.graph.push(fc.name, &[20_000], fc.op);
     let bytes = network.to_bytes();
     let model = Model::from_bytes(&bytes).unwrap();
     assert!(model.run(&[0.5; 16], 1).is_ok());
@@ -292,12 +275,8 @@ fn a_tensor_twice_or_for_no_node_is_refused() {
 fn the_packed_weights_of_the_file_are_as_small_as_their_bits() {
     let network = network(Activations::U8, BitWidth::B3, 2);
     let (mut weights, mut bytes) = (0, 0);
-    for node in &network.nodes {
-        if let Op::Conv(Conv {
-            weight: Weight::Packed(w),
-            ..
-        }) = &node.op
-        {
+    for (_, layer) in network.graph.layers() {
+        if let Weight::Packed(w) = &layer.holds.weight {
             weights += w.rows() * w.cols();
             bytes += w.packed_len();
         }

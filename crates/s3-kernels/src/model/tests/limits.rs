@@ -13,78 +13,70 @@ use crate::{BitWidth, PackedMatrix};
 const SMALL: usize = 8000;
 
 /// A convolution of one channel, `kernel` pixels wide.
-fn conv(kernel: usize, stride: usize, padding: usize, residual: Option<usize>) -> Op {
+fn conv(kernel: usize, stride: usize, padding: usize, add: Option<usize>) -> Op<Frozen> {
     let levels = vec![1; kernel * kernel];
     let w = PackedMatrix::from_levels(&levels, 1, kernel * kernel, BitWidth::B2);
-    Op::Conv(Conv {
+    let holds = Frozen {
         weight: Weight::Packed(w.unwrap()),
-        in_channels: 1,
-        out_channels: 1,
-        kernel,
-        stride,
-        padding,
-        residual,
-        relu: false,
         then: Then::Scale {
             scale: vec![1.0],
             bias: vec![0.0],
         },
+    };
+    Op::Layer(Layer {
+        stride,
+        padding,
+        add,
+        ..Layer::new(1, [kernel; 2], holds)
     })
 }
 
-fn max_pool(kernel: usize, padding: usize) -> Op {
-    Op::MaxPool {
-        kernel,
-        stride: 1,
-        padding,
-    }
+fn max_pool(kernel: usize, padding: usize) -> Op<Frozen> {
+    Op::MaxPool(Window::square(kernel, 1, padding))
 }
 
 /// `ops` one behind the other on an image of `sides`, then a mean and one score.
-fn chain(sides: [usize; 2], ops: impl IntoIterator<Item = Op>) -> Network {
+fn chain(sides: [usize; 2], ops: impl IntoIterator<Item = Op<Frozen>>) -> Network {
     let ops = ops
         .into_iter()
         .chain([Op::MeanPool { shift: 0 }, conv(1, 1, 0, None)]);
-    let node = |(input, op)| Node {
-        name: format!("{input}"),
-        input,
-        op,
-    };
+    let mut graph = Graph::new(Size {
+        height: sides[0],
+        width: sides[1],
+        channels: 1,
+    });
+    for (value, op) in ops.enumerate() {
+        graph.push(format!("{value}"), &[value], op);
+    }
     Network {
         name: "chain".into(),
         input: Input {
-            height: sides[0],
-            width: sides[1],
-            channels: 1,
             mean: vec![0.0],
             std: vec![1.0],
             scale: 1.0,
         },
         classes: vec!["one".into()],
         activations: Activations::F32,
-        nodes: ops.enumerate().map(node).collect(),
+        graph,
     }
 }
 
 /// An integer network of one convolution, whose border is copied.
 fn bordered(sides: [usize; 2], kernel: usize) -> Network {
-    let Op::Conv(conv) = conv(kernel, 1 << 20, kernel - 1, None) else {
-        panic!("a convolution");
+    let Op::Layer(mut stem) = conv(kernel, 1 << 20, kernel - 1, None) else {
+        panic!("a layer");
     };
-    let stem = Conv {
-        then: Then::Requant(Requant {
-            bias: vec![0],
-            factor: vec![1],
-            shift: vec![0],
-            residual_factor: 0,
-            offset: 0,
-            zero_point: 0,
-        }),
-        ..conv
-    };
+    stem.holds.then = Then::Requant(Requant {
+        bias: vec![0],
+        factor: vec![1],
+        shift: vec![0],
+        residual_factor: 0,
+        offset: 0,
+        zero_point: 0,
+    });
     Network {
         activations: Activations::U8,
-        ..chain(sides, [Op::Conv(stem)])
+        ..chain(sides, [Op::Layer(stem)])
     }
 }
 
@@ -128,11 +120,11 @@ fn the_counts_are_those_of_the_nodes() {
     // The input, two values that take turns with a third, one score.
     assert_eq!(model.numbers_held(), 30 + 30 + 20 + 1);
     // Pixels and taps of each node, times the channels of a kernel's step.
-    let shapes = model.network().shapes().unwrap();
-    let pixels = |value: usize| (shapes[value][0] * shapes[value][1]) as u64;
+    let sizes = model.network().sizes().unwrap();
+    let pixels = |value: usize| sizes[value].pixels() as u64;
     let counted = 9 * pixels(1) + 4 * pixels(2) + pixels(2) + 1;
     let plan = crate::model::check::plan(model.network()).unwrap();
-    let all = crate::model::limits::operations(model.network(), &plan.shapes);
+    let all = crate::model::limits::operations(&model.network().graph, &plan.sizes);
     assert_eq!(all, 64 * counted);
     assert!(all < MAX_OPERATIONS);
 }

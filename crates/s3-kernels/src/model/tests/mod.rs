@@ -1,4 +1,5 @@
 mod file;
+mod graph;
 mod limits;
 mod networks;
 mod oracle;

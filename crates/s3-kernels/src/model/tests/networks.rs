@@ -76,7 +76,7 @@ impl Maker {
         of: Of,
         [in_channels, out_channels, kernel, stride]: [usize; 4],
         residual: Option<usize>,
-    ) -> Conv {
+    ) -> Layer<Frozen> {
         let columns = kernel * kernel * in_channels;
         let len = columns * out_channels;
         let v = &mut self.values;
@@ -118,28 +118,26 @@ impl Maker {
                 zero_point: 0,
             })
         };
-        Conv {
-            weight,
-            in_channels,
-            out_channels,
-            kernel,
+        Layer {
             stride,
             padding: kernel / 2,
-            residual,
-            relu: v.next().is_multiple_of(2),
-            then,
+            add: residual,
+            act: match v.next().is_multiple_of(2) {
+                true => Act::Relu,
+                false => Act::None,
+            },
+            ..Layer::new(out_channels, [kernel; 2], Frozen { weight, then })
         }
     }
 
     /// A last layer.
-    pub(super) fn classifier(&mut self, of: Of, from: usize, classes: usize) -> Conv {
+    pub(super) fn classifier(&mut self, of: Of, from: usize, classes: usize) -> Layer<Frozen> {
         let v = &mut self.values;
         let (scale, bias) = (v.reals(classes), v.reals(classes));
-        Conv {
-            then: Then::Scale { scale, bias },
-            relu: false,
-            ..self.conv(of, [from, classes, 1, 1], None)
-        }
+        let mut layer = self.conv(of, [from, classes, 1, 1], None);
+        layer.holds.then = Then::Scale { scale, bias };
+        layer.act = Act::None;
+        layer
     }
 }
 
@@ -152,44 +150,39 @@ pub(super) fn network(activations: Activations, width: BitWidth, seed: u64) -> N
     let integer = activations != Activations::F32;
     let packed = Of::Packed(width);
     let (a, b) = (5 + maker.values.below(30), 40 + maker.values.below(50));
-    let mut nodes: Vec<Node> = Vec::new();
+    let mut graph = Graph::new(Size {
+        height: 21,
+        width: 30,
+        channels: 3,
+    });
     let mut push = |name: &str, input, op| {
-        let name = name.into();
-        nodes.push(Node { name, input, op });
+        graph.push(name, &[input], op);
     };
     push(
         "conv1",
         0,
-        Op::Conv(maker.conv(Of::Plain, [3, a, 7, 2], None)),
+        Op::Layer(maker.conv(Of::Plain, [3, a, 7, 2], None)),
     );
-    push(
-        "maxpool",
-        1,
-        Op::MaxPool {
-            kernel: 3,
-            stride: 2,
-            padding: 1,
-        },
-    );
+    push("maxpool", 1, Op::MaxPool(Window::square(3, 2, 1)));
     push(
         "a.conv1",
         2,
-        Op::Conv(maker.conv(packed, [a, a, 3, 1], None)),
+        Op::Layer(maker.conv(packed, [a, a, 3, 1], None)),
     );
     push(
         "a.conv2",
         3,
-        Op::Conv(maker.conv(packed, [a, a, 3, 1], Some(2))),
+        Op::Layer(maker.conv(packed, [a, a, 3, 1], Some(2))),
     );
     push(
         "b.conv1",
         4,
-        Op::Conv(maker.conv(packed, [a, b, 3, 2], None)),
+        Op::Layer(maker.conv(packed, [a, b, 3, 2], None)),
     );
     push(
         "b.shortcut",
         4,
-        Op::SubsampleAndPad {
+        Op::Subsample {
             stride: 2,
             channels: b,
         },
@@ -197,42 +190,38 @@ pub(super) fn network(activations: Activations, width: BitWidth, seed: u64) -> N
     push(
         "b.conv2",
         5,
-        Op::Conv(maker.conv(packed, [b, b, 3, 1], Some(6))),
+        Op::Layer(maker.conv(packed, [b, b, 3, 1], Some(6))),
     );
     // A shortcut with a zero point: it is a residual and nothing else.
     let mut shortcut = maker.conv(packed, [b, b, 1, 1], None);
-    if let Then::Requant(requant) = &mut shortcut.then {
+    if let Then::Requant(requant) = &mut shortcut.holds.then {
         requant.zero_point = 77;
-        shortcut.relu = false;
+        shortcut.act = Act::None;
     }
-    push("c.shortcut", 7, Op::Conv(shortcut));
+    push("c.shortcut", 7, Op::Layer(shortcut));
     push(
         "c.conv",
         7,
-        Op::Conv(maker.conv(packed, [b, b, 3, 1], Some(8))),
+        Op::Layer(maker.conv(packed, [b, b, 3, 1], Some(8))),
     );
     let shift = if integer { 2 } else { 0 };
     push("avgpool", 9, Op::MeanPool { shift });
-    push("fc", 10, Op::Conv(maker.classifier(Of::Plain, b, 10)));
+    push("fc", 10, Op::Layer(maker.classifier(Of::Plain, b, 10)));
     Network {
         name: "tést".into(),
         input: Input {
-            height: 21,
-            width: 30,
-            channels: 3,
             mean: maker.values.reals(3),
             std: vec![0.229, 0.224, 0.1 + maker.values.real().abs()],
             scale: if integer { 0.0173 } else { 1.0 },
         },
         classes: names(10),
         activations,
-        nodes,
+        graph,
     }
 }
 
 pub(super) fn images(network: &Network, batch: usize, seed: u64) -> Vec<f32> {
-    let input = &network.input;
-    let len = batch * input.height * input.width * input.channels;
+    let len = batch * network.graph.image.len();
     let mut values = Values(seed + 99);
     (0..len).map(|_| 2.5 * values.real()).collect()
 }

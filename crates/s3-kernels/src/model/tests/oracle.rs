@@ -57,25 +57,21 @@ impl Plain {
 
 /// Every value that `network` makes of one image, in the order of the nodes.
 pub(super) fn values(network: &Network, image: &[f32]) -> Vec<Plain> {
-    let input = &network.input;
+    let (input, image_size) = (&network.input, network.graph.image);
     let number = |x: f32| match network.activations {
         Activations::F32 => Number::Real(x),
         _ => Number::Whole((x / input.scale).round_ties_even().clamp(-127.0, 127.0) as i64),
     };
     let mut values = vec![Plain {
-        shape: [input.height, input.width, input.channels],
+        shape: [image_size.height, image_size.width, image_size.channels],
         numbers: image.iter().map(|&x| number(x)).collect(),
     }];
-    for node in &network.nodes {
-        let from = &values[node.input];
+    for node in &network.graph.nodes {
+        let from = &values[node.input()];
         let made = match &node.op {
-            Op::Conv(conv) => convolved(conv, from, conv.residual.map(|r| &values[r])),
-            &Op::MaxPool {
-                kernel,
-                stride,
-                padding,
-            } => pooled(from, kernel, stride, padding),
-            &Op::SubsampleAndPad { stride, channels } => {
+            Op::Layer(layer) => convolved(layer, from, layer.add.map(|r| &values[r])),
+            Op::MaxPool(w) => pooled(from, w.kernel[0], w.stride, w.padding),
+            &Op::Subsample { stride, channels } => {
                 let [height, width, c] = from.shape;
                 let before = (channels - c) / 2;
                 let shape = [height.div_ceil(stride), width.div_ceil(stride), channels];
@@ -91,6 +87,7 @@ pub(super) fn values(network: &Network, image: &[f32]) -> Vec<Plain> {
                 })
             }
             &Op::MeanPool { shift } => mean(from, shift),
+            other => panic!("a packed network has no {}", other.word()),
         };
         values.push(made);
     }
@@ -135,24 +132,26 @@ fn mean(from: &Plain, shift: u8) -> Plain {
     })
 }
 
-fn convolved(conv: &Conv, from: &Plain, residual: Option<&Plain>) -> Plain {
-    let side = |side: usize| (side + 2 * conv.padding - conv.kernel) / conv.stride + 1;
-    let shape = [side(from.shape[0]), side(from.shape[1]), conv.out_channels];
-    let columns = conv.kernel * conv.kernel * conv.in_channels;
+fn convolved(layer: &Layer<Frozen>, from: &Plain, residual: Option<&Plain>) -> Plain {
+    let (kernel, channels) = (layer.kernel[0], from.shape[2]);
+    let side = |side: usize| (side + 2 * layer.padding - kernel) / layer.stride + 1;
+    let shape = [side(from.shape[0]), side(from.shape[1]), layer.channels];
+    let columns = kernel * kernel * channels;
     let mut index = 0;
     Plain::of(shape, |y, x, n| {
         let mut window = Vec::new();
-        for i in 0..conv.kernel {
-            for j in 0..conv.kernel {
-                for c in 0..conv.in_channels {
-                    let at = |out, tap| (out * conv.stride + tap) as isize - conv.padding as isize;
+        for i in 0..kernel {
+            for j in 0..kernel {
+                for c in 0..channels {
+                    let at =
+                        |out, tap| (out * layer.stride + tap) as isize - layer.padding as isize;
                     window.push(from.at(at(y, i), at(x, j), c));
                 }
             }
         }
         let residual = residual.map(|r| r.numbers[index]);
         index += 1;
-        match &conv.weight {
+        match &layer.holds.weight {
             Weight::F32(w) => {
                 let row = &w[n * columns..][..columns];
                 let real = |x: &Option<Number>| x.map_or(0.0, |x| x.real());
@@ -160,7 +159,7 @@ fn convolved(conv: &Conv, from: &Plain, residual: Option<&Plain>) -> Plain {
                     .iter()
                     .zip(row)
                     .fold(0.0, |sum, (x, w)| sum + w * real(x));
-                scaled(conv, sum, n, residual)
+                scaled(layer, sum, n, residual)
             }
             Weight::Packed(w) if matches!(from.numbers[0], Number::Real(_)) => {
                 let row = &w.to_levels()[n * columns..][..columns];
@@ -174,16 +173,16 @@ fn convolved(conv: &Conv, from: &Plain, residual: Option<&Plain>) -> Plain {
                     (of(0) + of(1)) + of(2)
                 };
                 let sum = products.chunks(3).map(three).reduce(|sum, t| sum + t);
-                scaled(conv, sum.unwrap(), n, residual)
+                scaled(layer, sum.unwrap(), n, residual)
             }
-            Weight::Packed(w) => whole(conv, &w.to_levels()[n * columns..], &window, n, residual),
-            Weight::Dense(w) => whole(conv, &w.levels()[n * columns..], &window, n, residual),
+            Weight::Packed(w) => whole(layer, &w.to_levels()[n * columns..], &window, n, residual),
+            Weight::Dense(w) => whole(layer, &w.levels()[n * columns..], &window, n, residual),
         }
     })
 }
 
 fn whole(
-    conv: &Conv,
+    layer: &Layer<Frozen>,
     row: &[i8],
     window: &[Option<Number>],
     n: usize,
@@ -193,25 +192,33 @@ fn whole(
     let acc: i64 = pairs
         .map(|(x, &w)| x.map_or(0, |x| x.whole()) * i64::from(w))
         .sum();
-    let Then::Requant(r) = &conv.then else {
-        return scaled(conv, acc as f32, n, residual);
+    let Then::Requant(r) = &layer.holds.then else {
+        return scaled(layer, acc as f32, n, residual);
     };
     let shift = r.shift[n];
     let round = if shift == 0 { 0 } else { 1i128 << (shift - 1) };
     let a = ((i128::from(acc) + i128::from(r.bias[n])) * i128::from(r.factor[n]) + round) >> shift;
     let residual = residual.map_or(0, |x| i128::from(x.whole()) * i128::from(r.residual_factor));
     let y = (a + residual + i128::from(r.offset) + (1 << (FRACTION - 1))) >> FRACTION;
-    let low = if conv.relu { r.zero_point } else { 0 };
+    let low = if layer.act == Act::Relu {
+        r.zero_point
+    } else {
+        0
+    };
     Number::Whole(y.clamp(low.into(), 255) as i64)
 }
 
-fn scaled(conv: &Conv, sum: f32, n: usize, residual: Option<Number>) -> Number {
-    let Then::Scale { scale, bias } = &conv.then else {
+fn scaled(layer: &Layer<Frozen>, sum: f32, n: usize, residual: Option<Number>) -> Number {
+    let Then::Scale { scale, bias } = &layer.holds.then else {
         panic!("a scale");
     };
     let mut y = sum * scale[n] + bias[n];
     if let Some(residual) = residual {
         y += residual.real();
     }
-    Number::Real(if !conv.relu || y > 0.0 { y } else { 0.0 })
+    Number::Real(if layer.act == Act::None || y > 0.0 {
+        y
+    } else {
+        0.0
+    })
 }

@@ -7,15 +7,15 @@ use super::networks::network;
 use crate::model::*;
 use crate::{BitWidth, PackedMatrix};
 
-fn conv(network: &mut Network, node: usize) -> &mut Conv {
-    match &mut network.nodes[node].op {
-        Op::Conv(conv) => conv,
+fn conv(network: &mut Network, node: usize) -> &mut Layer<Frozen> {
+    match &mut network.graph.nodes[node].op {
+        Op::Layer(layer) => layer,
         _ => panic!("a convolution"),
     }
 }
 
 fn requant(network: &mut Network, node: usize) -> &mut Requant {
-    match &mut conv(network, node).then {
+    match &mut conv(network, node).holds.then {
         Then::Requant(requant) => requant,
         Then::Scale { .. } => panic!("a requantization"),
     }
@@ -44,7 +44,7 @@ fn names_that_break_a_line_are_refused_in_one_line() {
     );
     refused(
         U8,
-        |n| n.nodes[0].name = "a\nb".into(),
+        |n| n.graph.nodes[0].name = "a\nb".into(),
         &["`a\\nb`", "control"],
     );
 }
@@ -57,22 +57,26 @@ fn wrong_inputs_are_refused() {
     refused(U8, |n| n.input.mean[1] = f32::NAN, &["mean"]);
     refused(U8, |n| n.input.scale = f32::INFINITY, &["scale"]);
     refused(F32, |n| n.input.scale = 0.5, &["scale"]);
-    refused(U8, |n| n.input.height = 0, &["input: shape"]);
-    refused(U8, |n| n.input.height = usize::MAX / 2, &["input: shape"]);
-    refused(U8, |n| n.input.channels = 4, &["mean"]);
+    refused(U8, |n| n.graph.image.height = 0, &["input: shape"]);
+    refused(
+        U8,
+        |n| n.graph.image.height = usize::MAX / 2,
+        &["input: shape"],
+    );
+    refused(U8, |n| n.graph.image.channels = 4, &["mean"]);
     refused(
         U8,
         |n| n.classes.truncate(9),
         &["`fc`", "scores", "9", "10"],
     );
-    refused(U8, |n| n.nodes.clear(), &["at least one node"]);
-    refused(U8, |n| n.nodes[3].name.clear(), &["node 3"]);
+    refused(U8, |n| n.graph.nodes.clear(), &["at least one node"]);
+    refused(U8, |n| n.graph.nodes[3].name.clear(), &["node 3"]);
     refused(
         U8,
-        |n| n.nodes[3].name = "a.conv1".into(),
+        |n| n.graph.nodes[3].name = "a.conv1".into(),
         &["`a.conv1`", "twice"],
     );
-    refused(U8, |n| n.nodes.truncate(4), &["`a.conv2`"]);
+    refused(U8, |n| n.graph.nodes.truncate(4), &["`a.conv2`"]);
 }
 
 #[test]
@@ -81,47 +85,47 @@ fn wrong_graphs_are_refused() {
     for activations in [F32, U8] {
         refused(
             activations,
-            |n| n.nodes[2].input = 3,
+            |n| n.graph.nodes[2].inputs[0] = 3,
             &["`a.conv1`", "input"],
         );
         refused(
             activations,
-            |n| n.nodes[2].input = usize::MAX,
+            |n| n.graph.nodes[2].inputs[0] = usize::MAX,
             &["`a.conv1`"],
         );
         refused(
             activations,
-            |n| conv(n, 3).residual = Some(4),
-            &["`a.conv2`", "residual"],
+            |n| conv(n, 3).add = Some(4),
+            &["`a.conv2`", "add"],
         );
         refused(
             activations,
-            |n| conv(n, 6).residual = Some(4),
-            &["`b.conv2`", "residual"],
+            |n| conv(n, 6).add = Some(4),
+            &["`b.conv2`", "add"],
         );
         refused(
             activations,
-            |n| conv(n, 2).in_channels += 1,
-            &["`a.conv1`", "in_channels"],
+            |n| n.graph.nodes[2].inputs.push(1),
+            &["`a.conv1`", "inputs"],
         );
         refused(
             activations,
-            |n| conv(n, 2).out_channels += 1,
+            |n| conv(n, 2).channels += 1,
             &["`a.conv1`", "weight"],
         );
         refused(
             activations,
-            |n| conv(n, 2).kernel = 2,
-            &["`a.conv1`", "weight"],
+            |n| conv(n, 2).kernel = [2; 2],
+            &["`a.conv2`", "add"],
         );
         refused(
             activations,
-            |n| conv(n, 2).kernel = 1 << 60,
+            |n| conv(n, 2).kernel = [1 << 60; 2],
             &["`a.conv1`", "kernel"],
         );
         refused(
             activations,
-            |n| conv(n, 2).kernel = 0,
+            |n| conv(n, 2).kernel = [0; 2],
             &["`a.conv1`", "kernel"],
         );
         refused(
@@ -142,41 +146,37 @@ fn wrong_graphs_are_refused() {
         refused(
             activations,
             |n| conv(n, 2).padding = 0,
-            &["`a.conv2`", "residual"],
+            &["`a.conv2`", "add"],
         );
         let stride = |n: &mut Network, stride| {
             let channels = usize::MAX;
-            n.nodes[5].op = Op::SubsampleAndPad { stride, channels };
+            n.graph.nodes[5].op = Op::Subsample { stride, channels };
         };
         refused(activations, |n| stride(n, 0), &["`b.shortcut`", "stride"]);
         refused(activations, |n| stride(n, 2), &["`b.shortcut`", "shape"]);
         let pool = |n: &mut Network, kernel, padding| {
             let stride = 1;
-            n.nodes[1].op = Op::MaxPool {
-                kernel,
-                stride,
-                padding,
-            };
+            n.graph.nodes[1].op = Op::MaxPool(Window::square(kernel, stride, padding));
         };
         refused(activations, |n| pool(n, 2, 2), &["`maxpool`", "padding"]);
         refused(activations, |n| pool(n, 40, 1), &["`maxpool`", "kernel"]);
         refused(
             activations,
-            |n| n.nodes[9].op = Op::MeanPool { shift: 17 },
+            |n| n.graph.nodes[9].op = Op::MeanPool { shift: 17 },
             &["`avgpool`"],
         );
     }
-    refused(U8, |n| n.nodes[1].input = 0, &["`maxpool`", "u8 value"]);
-    refused(
-        F32,
-        |n| n.nodes[9].op = Op::MeanPool { shift: 1 },
-        &["`avgpool`"],
-    );
     refused(
         U8,
-        |n| conv(n, 10).residual = Some(10),
-        &["`fc`", "residual"],
+        |n| n.graph.nodes[1].inputs[0] = 0,
+        &["`maxpool`", "u8 value"],
     );
+    refused(
+        F32,
+        |n| n.graph.nodes[9].op = Op::MeanPool { shift: 1 },
+        &["`avgpool`"],
+    );
+    refused(U8, |n| conv(n, 10).add = Some(10), &["`fc`", "add"]);
 }
 
 #[test]
@@ -187,27 +187,35 @@ fn wrong_numbers_are_refused() {
         bias: vec![f32::NAN; 10],
     };
     let weight = |_: &Network| Weight::F32(vec![0.0; 3]);
-    refused(U8, |n| conv(n, 2).then = scale(), &["`a.conv1`", "then"]);
-    refused(U8, |n| conv(n, 10).then = scale(), &["`fc`", "bias"]);
-    refused(U8, |n| conv(n, 2).weight = weight(n), &["`a.conv1`", "f32"]);
+    refused(
+        U8,
+        |n| conv(n, 2).holds.then = scale(),
+        &["`a.conv1`", "then"],
+    );
+    refused(U8, |n| conv(n, 10).holds.then = scale(), &["`fc`", "bias"]);
+    refused(
+        U8,
+        |n| conv(n, 2).holds.weight = weight(n),
+        &["`a.conv1`", "f32"],
+    );
     refused(
         F32,
-        |n| conv(n, 2).weight = weight(n),
+        |n| conv(n, 2).holds.weight = weight(n),
         &["`a.conv1`", "weight"],
     );
     let dense = |n: &mut Network| {
-        let Weight::Packed(w) = &conv(n, 2).weight else {
+        let Weight::Packed(w) = &conv(n, 2).holds.weight else {
             panic!("packed weights");
         };
         let w = DenseMatrix::from_levels(w.to_levels(), w.rows(), w.cols());
-        conv(n, 2).weight = Weight::Dense(w.unwrap());
+        conv(n, 2).holds.weight = Weight::Dense(w.unwrap());
     };
     refused(F32, dense, &["`a.conv1`", "dense"]);
     refused(U8Shift, dense, &["`a.conv1`", "dense"]);
     let empty = PackedMatrix::from_levels(&[], 1 << 40, 0, BitWidth::B2).unwrap();
     refused(
         U8,
-        |n| conv(n, 2).weight = Weight::Packed(empty.clone()),
+        |n| conv(n, 2).holds.weight = Weight::Packed(empty.clone()),
         &["weight"],
     );
     refused(U8, |n| requant(n, 2).bias.push(0), &["`a.conv1`", "bias"]);

@@ -26,7 +26,7 @@ fn traced(model: &Model, x: &[f32], batch: usize) -> Vec<Vec<u32>> {
 
 /// What [`traced`] gives, by definition.
 fn expected(network: &Network, x: &[f32], batch: usize) -> Vec<Vec<u32>> {
-    let mut all: Vec<Vec<u32>> = network.nodes.iter().map(|_| Vec::new()).collect();
+    let mut all: Vec<Vec<u32>> = network.graph.nodes.iter().map(|_| Vec::new()).collect();
     for image in x.chunks_exact(x.len() / batch) {
         for (all, value) in all.iter_mut().zip(oracle::values(network, image)) {
             all.extend(value.numbers.iter().map(|&number| match number {
@@ -49,7 +49,7 @@ fn every_instruction_set_makes_every_value_of_the_definition() {
                 for isa in Isa::available() {
                     let model = Model::on(isa, network.clone()).unwrap();
                     for (index, got) in traced(&model, &x, batch).iter().enumerate() {
-                        let name = &network.nodes[index].name;
+                        let name = &network.graph.nodes[index].name;
                         assert!(*got == expected[index], "{isa:?} {activations:?} {name}");
                     }
                 }
@@ -64,11 +64,11 @@ fn test_networks_use_most_of_a_byte() {
     let model = Model::new(network).unwrap();
     let x = images(model.network(), 2, 1);
     for (index, value) in traced(&model, &x, 2).into_iter().enumerate().take(9) {
-        if !matches!(model.network().nodes[index].op, Op::Conv(_)) {
+        if !matches!(model.network().graph.nodes[index].op, Op::Layer(_)) {
             continue;
         }
         let inner = value.iter().filter(|&&y| (1..255).contains(&y)).count();
-        let name = &model.network().nodes[index].name;
+        let name = &model.network().graph.nodes[index].name;
         assert!(
             4 * inner > value.len(),
             "{name}: {inner} of {}",

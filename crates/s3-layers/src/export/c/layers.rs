@@ -2,10 +2,10 @@
 
 use std::fmt::{Display, Write};
 
-use s3_kernels::model::{Conv, Node, Op, Requant, Then, Weight, terms};
+use s3_kernels::model::{Act, Frozen, Layer, Node, Op, Requant, Size, Then, Weight, terms};
 
 use super::super::error::Error;
-use super::super::shapes::Shape;
+use super::super::graph::has_no_form;
 use super::Writer;
 use super::text::{array, factor, remark};
 
@@ -45,32 +45,28 @@ impl RowSum {
 
 impl Writer<'_> {
     /// Adds node `index` of a network that was checked.
-    pub(super) fn node(&mut self, index: usize, node: &Node) -> Result<(), Error> {
+    pub(super) fn node(&mut self, index: usize, node: &Node<Frozen>) -> Result<(), Error> {
         let name = remark(&node.name);
         let _ = writeln!(self.tables, "\n/* {index}: {name} */");
         let _ = writeln!(self.steps, "    /* {name} */");
-        let (from, made) = (self.shapes[node.input], self.shapes[index + 1]);
+        let (from, made) = (self.sizes[node.input()], self.sizes[index + 1]);
         let y = self.plan.address(index + 1);
         match &node.op {
-            Op::Conv(conv) => return self.conv(index, node, conv),
-            &Op::MaxPool {
-                kernel,
-                stride,
-                padding,
-            } => {
-                let x = self.bordered(node.input, padding);
-                let window = window(from, made, kernel, stride, padding);
+            Op::Layer(layer) => return self.layer(index, node, layer),
+            Op::MaxPool(w) => {
+                let x = self.bordered(node.input(), w.padding);
+                let window = window(from, made, w.kernel, w.stride, w.padding);
                 self.constant("s3_window s3_window", index, &window);
                 self.call("max_pool", format_args!("&s3_window_{index}, {x}, {y}"));
             }
-            &Op::SubsampleAndPad { stride, channels } => {
+            &Op::Subsample { stride, channels } => {
                 let before = (channels - from.channels) / 2;
                 self.constant(
                     "s3_window s3_window",
                     index,
-                    &window(from, made, 1, stride, 0),
+                    &window(from, made, [1, 1], stride, 0),
                 );
-                let x = self.plan.address(node.input);
+                let x = self.plan.address(node.input());
                 self.call(
                     "subsample",
                     format_args!("&s3_window_{index}, {before}, {x}, {y}"),
@@ -81,19 +77,25 @@ impl Writer<'_> {
                 if ((pixels * 255) << shift) + pixels > u32::MAX as usize {
                     return Err(Error::node(&node.name, "the sum of a mean leaves 32 bits"));
                 }
-                let x = self.plan.address(node.input);
+                let x = self.plan.address(node.input());
                 self.call(
                     "mean_pool",
                     format_args!("{pixels}, {channels}, {shift}, {x}, {y}"),
                 );
             }
+            other => return Err(Error::node(&node.name, has_no_form(other))),
         }
         Ok(())
     }
 
-    fn conv(&mut self, index: usize, node: &Node, conv: &Conv) -> Result<(), Error> {
+    fn layer(
+        &mut self,
+        index: usize,
+        node: &Node<Frozen>,
+        layer: &Layer<Frozen>,
+    ) -> Result<(), Error> {
         let refuse = |what: &str| Error::node(&node.name, what);
-        let (levels, codes, bits, top) = match &conv.weight {
+        let (levels, codes, bits, top) = match &layer.holds.weight {
             Weight::Packed(w) => {
                 let codes = w.to_bytes()[PACKED_HEADER..].to_vec();
                 (
@@ -109,7 +111,9 @@ impl Writer<'_> {
             }
             Weight::F32(_) => return Err(refuse("expected integer weights, got f32")),
         };
-        let columns = conv.kernel * conv.kernel * conv.in_channels;
+        let (from, made) = (self.sizes[node.input()], self.sizes[index + 1]);
+        let [height, width] = layer.kernel;
+        let columns = height * width * from.channels;
         let rows: Vec<RowSum> = levels.chunks_exact(columns).map(RowSum::of).collect();
         if rows.iter().any(|row| row.most > i32::MAX.into()) {
             return Err(refuse("a sum leaves 32 bits on its way"));
@@ -118,23 +122,22 @@ impl Writer<'_> {
         self.most_taps = self.most_taps.max(taps);
         self.most_columns = self.most_columns.max(columns);
 
-        let x = self.bordered(node.input, conv.padding);
-        let (from, made) = (self.shapes[node.input], self.shapes[index + 1]);
-        let pitch = (from.width + 2 * conv.padding) * from.channels;
-        let last_tap = (conv.kernel - 1) * pitch + conv.kernel * from.channels - 1;
+        let x = self.bordered(node.input(), layer.padding);
+        let pitch = (from.width + 2 * layer.padding) * from.channels;
+        let last_tap = (height - 1) * pitch + width * from.channels - 1;
         self.last_tap = self.last_tap.max(last_tap);
         self.table("uint8_t s3_weights", index, &codes);
-        let window = window(from, made, conv.kernel, conv.stride, conv.padding);
-        let layer =
+        let window = window(from, made, layer.kernel, layer.stride, layer.padding);
+        let value =
             format!("{{\n    {window},\n    s3_weights_{index}, {columns}, {bits}, {top}}}");
-        self.constant("s3_layer s3_layer", index, &layer);
+        self.constant("s3_layer s3_layer", index, &value);
 
         // What the flipped image makes too large.
-        let flip = if node.input == 0 { FLIP } else { 0 };
+        let flip = if node.input() == 0 { FLIP } else { 0 };
         let bias = |(bias, row): (i64, &RowSum)| {
             i32::try_from(bias - flip * row.sum).map_err(|_| refuse("a bias leaves 32 bits"))
         };
-        match &conv.then {
+        match &layer.holds.then {
             Then::Scale { .. } => {
                 let biases: Result<Vec<i32>, _> = rows.iter().map(|row| bias((0, row))).collect();
                 self.table("int32_t s3_bias", index, &biases?);
@@ -149,10 +152,14 @@ impl Writer<'_> {
                     return Err(refuse("a product leaves 64 bits"));
                 }
                 let biases = then.bias.iter().map(|&b| i64::from(b)).zip(&rows).map(bias);
-                self.requant(index, conv, then, &biases.collect::<Result<Vec<i32>, _>>()?);
-                let residual = conv
-                    .residual
-                    .map_or("0".to_owned(), |r| self.plan.address(r));
+                self.requant(
+                    index,
+                    layer,
+                    then,
+                    &biases.collect::<Result<Vec<i32>, _>>()?,
+                );
+                let residual = layer.add.map(|value| self.plan.address(value));
+                let residual = residual.unwrap_or("0".to_owned());
                 let y = self.plan.address(index + 1);
                 self.call(
                     "conv",
@@ -163,13 +170,20 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn requant(&mut self, index: usize, conv: &Conv, then: &Requant, biases: &[i32]) {
+    fn requant(&mut self, index: usize, layer: &Layer<Frozen>, then: &Requant, biases: &[i32]) {
         let factors: Vec<u8> = then.factor.iter().flat_map(|&f| factor(f)).collect();
         self.table("int32_t s3_bias", index, biases);
         self.table("uint8_t s3_terms", index, &factors);
         self.table("uint8_t s3_shift", index, &then.shift);
         self.table("uint8_t s3_residual", index, &factor(then.residual_factor));
-        let (offset, low) = (then.offset, if conv.relu { then.zero_point } else { 0 });
+        let (offset, low) = (
+            then.offset,
+            if layer.act == Act::Relu {
+                then.zero_point
+            } else {
+                0
+            },
+        );
         let tables = ["bias", "terms", "shift", "residual"].map(|t| format!("s3_{t}_{index}"));
         let value = format!("{{{}, {offset}, {low}}}", tables.join(", "));
         self.constant("s3_requant s3_then", index, &value);
@@ -180,7 +194,7 @@ impl Writer<'_> {
         if padding == 0 && value > 0 {
             return self.plan.address(value);
         }
-        let from = self.shapes[value];
+        let from = self.sizes[value];
         let (x, flip) = match value {
             0 => ("(const uint8_t *)image".to_owned(), FLIP),
             _ => (self.plan.address(value), 0),
@@ -213,11 +227,12 @@ impl Writer<'_> {
     }
 }
 
-fn window(from: Shape, made: Shape, kernel: usize, stride: usize, padding: usize) -> String {
+fn window(from: Size, made: Size, kernel: [usize; 2], stride: usize, padding: usize) -> String {
     let pitch = (from.width + 2 * padding) * from.channels;
-    let row = kernel * from.channels;
+    let [height, width] = kernel;
+    let row = width * from.channels;
     format!(
-        "{{{}, {}, {}, {}, {kernel}, {row}, {}, {}, {}}}",
+        "{{{}, {}, {}, {}, {height}, {row}, {}, {}, {}}}",
         made.height,
         made.width,
         made.channels,

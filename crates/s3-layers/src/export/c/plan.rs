@@ -1,8 +1,6 @@
 //! Where each value lies in the one array that all of them share.
 
-use s3_kernels::model::{Network, Op};
-
-use super::super::shapes::Shape;
+use s3_kernels::model::{Graph, Size};
 
 /// The first byte of each value, and bytes in all.
 pub(super) struct Plan {
@@ -13,34 +11,26 @@ pub(super) struct Plan {
 impl Plan {
     /// Values are placed in the order in which they are made, each at the lowest address where none lies
     /// that is still to be read. The image and the scores lie elsewhere.
-    pub(super) fn new(network: &Network, shapes: &[Shape]) -> Plan {
-        let mut last_read = vec![0; shapes.len()];
-        for (index, node) in network.nodes.iter().enumerate() {
-            last_read[node.input] = index;
-            if let Op::Conv(conv) = &node.op
-                && let Some(residual) = conv.residual
-            {
-                last_read[residual] = index;
-            }
-        }
-        let mut first = vec![0; shapes.len()];
+    pub(super) fn new<L>(graph: &Graph<L>, sizes: &[Size]) -> Plan {
+        let last_reads = graph.last_reads();
+        let mut first = vec![0; sizes.len()];
         let mut len = 0;
-        for index in 0..network.nodes.len().saturating_sub(1) {
+        for index in 0..graph.nodes.len().saturating_sub(1) {
             let value = index + 1;
             let mut taken: Vec<(usize, usize)> = (1..value)
-                .filter(|&other| last_read[other] >= index)
-                .map(|other| (first[other], first[other] + shapes[other].len()))
+                .filter(|&other| last_reads[other] >= index)
+                .map(|other| (first[other], first[other] + sizes[other].len()))
                 .collect();
             taken.sort_unstable();
             let mut at = 0;
             for (start, end) in taken {
-                if at + shapes[value].len() <= start {
+                if at + sizes[value].len() <= start {
                     break;
                 }
                 at = at.max(end);
             }
             first[value] = at;
-            len = len.max(at + shapes[value].len());
+            len = len.max(at + sizes[value].len());
         }
         Plan { first, len }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use s3_kernels::model::{Input, Network, Op, Then, terms};
+use s3_kernels::model::{Frozen, Input, Network, Op, Size, Then, terms};
 
 use super::super::error::Error;
 use super::Writer;
@@ -77,12 +77,11 @@ fn quoted(text: &str) -> String {
 }
 
 pub(super) fn header(network: &Network, name: &str) -> String {
-    let Input {
+    let Size {
         height,
         width,
         channels,
-        ..
-    } = network.input;
+    } = network.graph.image;
     include_str!("parts/header.h")
         .replace("@title@", &remark(&network.name))
         .replace("@name@", name)
@@ -119,17 +118,16 @@ impl Writer<'_> {
             self.most_columns,
             self.most_taps,
         );
-        let ops = || self.network.nodes.iter().map(|node| &node.op);
-        let requantizes =
-            |op: &Op| matches!(op, Op::Conv(conv) if matches!(conv.then, Then::Requant(_)));
+        let ops = || self.network.graph.nodes.iter().map(|node| &node.op);
+        let requantizes = |op: &Op<Frozen>| matches!(op, Op::Layer(layer) if matches!(layer.holds.then, Then::Requant(_)));
         let parts = [
             (HEAD, true),
             (BORDER, true),
             (CONV, ops().any(requantizes)),
-            (MAX_POOL, ops().any(|op| matches!(op, Op::MaxPool { .. }))),
+            (MAX_POOL, ops().any(|op| matches!(op, Op::MaxPool(_)))),
             (
                 SUBSAMPLE,
-                ops().any(|op| matches!(op, Op::SubsampleAndPad { .. })),
+                ops().any(|op| matches!(op, Op::Subsample { .. })),
             ),
             (MEAN_POOL, ops().any(|op| matches!(op, Op::MeanPool { .. }))),
             (SUMS, true),
@@ -150,10 +148,10 @@ impl Writer<'_> {
 
     /// What is not inference: the 8-bit image, the best class, and scores.
     fn after(&self, text: &mut String, name: &str) -> Result<(), Error> {
-        let Some(Op::Conv(last)) = self.network.nodes.last().map(|node| &node.op) else {
+        let Some(Op::Layer(last)) = self.network.graph.nodes.last().map(|node| &node.op) else {
             return Err(Error::network("expected a convolution as the last node"));
         };
-        let Then::Scale { scale, bias } = &last.then else {
+        let Then::Scale { scale, bias } = &last.holds.then else {
             return Err(Error::network("expected f32 scores from the last node"));
         };
         let most = scale
@@ -173,7 +171,7 @@ impl Writer<'_> {
         let classes: Vec<String> = self.network.classes.iter().map(|c| quoted(c)).collect();
         let pixels: Vec<i8> = pixels(&self.network.input);
         let upper = name.to_uppercase();
-        let count = (self.network.input.height * self.network.input.width).to_string();
+        let count = self.network.graph.image.pixels().to_string();
         text.push('\n');
         array(text, "int8_t s3_pixels", &pixels);
         array(text, "uint8_t s3_score_terms", &factors);

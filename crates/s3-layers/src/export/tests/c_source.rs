@@ -74,7 +74,7 @@ fn pixels() -> Vec<u8> {
 fn normalized(network: &Network, pixels: &[u8]) -> Vec<f32> {
     let input = &network.input;
     let number = |(n, &pixel): (usize, &u8)| {
-        let channel = n % input.channels;
+        let channel = n % network.graph.image.channels;
         (f32::from(pixel) / 255.0 - input.mean[channel]) / input.std[channel]
     };
     pixels.iter().enumerate().map(number).collect()
@@ -147,7 +147,7 @@ fn what_c_cannot_hold_is_refused_with_the_reason() {
     let integer = network(Activations::U8, BitWidth::B3, 1);
     assert!(error(&integer, "My Net").starts_with("network: name `My Net`: expected"));
     let mut wrong = integer.clone();
-    wrong.nodes[1].input = 7;
+    wrong.graph.nodes[1].inputs = vec![7];
     assert_eq!(
         error(&wrong, "net"),
         "node `maxpool`: input: expected a value before this node, 0 to 1, got 7"

@@ -1,8 +1,8 @@
 //! A small network that has every node and every way of joining them.
 
 use s3_kernels::model::{
-    Activations, Conv, DenseMatrix, Input, MAX_TERMS, Model, Network, Node, Op, Requant, Then,
-    Weight, terms,
+    Act, Activations, DenseMatrix, Frozen, Graph, Input, Layer, MAX_TERMS, Model, Network, Op,
+    Requant, Size, Then, Weight, Window, terms,
 };
 use s3_kernels::{BitWidth, PackedMatrix};
 
@@ -36,14 +36,11 @@ struct Shape {
 pub(super) fn network(activations: Activations, width: BitWidth, seed: u32) -> Network {
     let random = &mut Xorshift(0x9e37_79b9 ^ seed.wrapping_mul(0x0101_0107));
     let integer = activations != Activations::F32;
-    let mut nodes = Vec::new();
-    let mut node = |name: &str, input: usize, op: Op| {
-        nodes.push(Node {
-            name: name.to_owned(),
-            input,
-            op,
-        });
-    };
+    let mut graph = Graph::new(Size {
+        height: 9,
+        width: 7,
+        channels: 3,
+    });
     let mut conv = |sizes: [usize; 5], input, residual: Option<usize>, zero_points: [u8; 2]| {
         let shape = Shape {
             sizes,
@@ -52,21 +49,19 @@ pub(super) fn network(activations: Activations, width: BitWidth, seed: u32) -> N
             zero_point: zero_points[0],
             residual_zero_point: zero_points[1],
         };
-        (input, Op::Conv(layer(activations, width, &shape, random)))
+        (input, Op::Layer(layer(activations, width, &shape, random)))
     };
-    let max_pool = Op::MaxPool {
-        kernel: 3,
-        stride: 2,
-        padding: 1,
-    };
-    let subsample = Op::SubsampleAndPad {
+    let max_pool = Op::MaxPool(Window::square(3, 2, 1));
+    let subsample = Op::Subsample {
         stride: 2,
         channels: 13,
     };
     let mean = Op::MeanPool {
         shift: if integer { 1 } else { 0 },
     };
-    let mut add = |name: &str, (input, op): (usize, Op)| node(name, input, op);
+    let mut add = |name: &str, (input, op): (usize, Op<Frozen>)| {
+        graph.push(name, &[input], op);
+    };
     // Sizes: channels in and out, kernel, stride, padding.
     add("conv1", conv([3, 8, 3, 1, 1], 0, None, [0, 0]));
     add("maxpool", (1, max_pool));
@@ -94,16 +89,13 @@ pub(super) fn network(activations: Activations, width: BitWidth, seed: u32) -> N
     Network {
         name: "every node".to_owned(),
         input: Input {
-            height: 9,
-            width: 7,
-            channels: 3,
             mean: vec![0.5, 0.25, 0.4375],
             std: vec![0.25, 0.3, 0.2],
             scale: if integer { 0.02 } else { 1.0 },
         },
         classes: (0..10).map(|class| format!("class \"{class}\"")).collect(),
         activations,
-        nodes,
+        graph,
     }
 }
 
@@ -115,7 +107,12 @@ pub(super) fn images(batch: usize) -> Vec<f32> {
         .collect()
 }
 
-fn layer(activations: Activations, width: BitWidth, shape: &Shape, random: &mut Xorshift) -> Conv {
+fn layer(
+    activations: Activations,
+    width: BitWidth,
+    shape: &Shape,
+    random: &mut Xorshift,
+) -> Layer<Frozen> {
     let [in_channels, out_channels, kernel, stride, padding] = shape.sizes;
     let columns = kernel * kernel * in_channels;
     let is_last = out_channels == 10;
@@ -171,16 +168,13 @@ fn layer(activations: Activations, width: BitWidth, shape: &Shape, random: &mut 
             zero_point: shape.zero_point,
         })
     };
-    Conv {
-        weight,
-        in_channels,
-        out_channels,
-        kernel,
+    let rectified = !is_last && shape.zero_point == 0;
+    Layer {
         stride,
         padding,
-        residual: shape.residual,
-        relu: !is_last && shape.zero_point == 0,
-        then,
+        add: shape.residual,
+        act: if rectified { Act::Relu } else { Act::None },
+        ..Layer::new(out_channels, [kernel; 2], Frozen { weight, then })
     }
 }
 
@@ -204,9 +198,9 @@ pub(super) fn model(network: &Network) -> Model {
 /// The sums of the last layer of an integer network: its scores where their scale is 1.
 pub(super) fn sums(network: &Network, x: &[f32], batch: usize) -> Vec<i32> {
     let mut unscaled = network.clone();
-    if let Some(Op::Conv(last)) = unscaled.nodes.last_mut().map(|node| &mut node.op) {
-        let (scale, bias) = (vec![1.0; last.out_channels], vec![0.0; last.out_channels]);
-        last.then = Then::Scale { scale, bias };
+    if let Some(Op::Layer(last)) = unscaled.graph.nodes.last_mut().map(|node| &mut node.op) {
+        let (scale, bias) = (vec![1.0; last.channels], vec![0.0; last.channels]);
+        last.holds.then = Then::Scale { scale, bias };
     }
     // 16 * 64 * 255 is far below 2^24: f32 is exact.
     let scores = model(&unscaled).run(x, batch).unwrap();

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use prost::Message;
 use s3_kernels::BitWidth;
-use s3_kernels::model::{Activations, Network, Op, Weight};
+use s3_kernels::model::{Activations, Network, Weight};
 
 use super::super::proto::tensor_proto::DataType;
 use super::super::proto::{GraphProto, ModelProto, TensorProto};
@@ -36,16 +36,15 @@ fn unpacked(tensor: &TensorProto, bits: u32) -> Vec<i8> {
 
 /// Level `(out, in, row, column)` of a layer, from the network's rows.
 fn levels_in_onnx_order(network: &Network, name: &str) -> Vec<i8> {
-    let node = network.nodes.iter().find(|node| node.name == name).unwrap();
-    let Op::Conv(conv) = &node.op else {
-        panic!("{name} is no convolution")
-    };
-    let Weight::Packed(w) = &conv.weight else {
+    let mut layers = network.graph.layers();
+    let (_, layer) = layers.find(|(node, _)| node.name == name).unwrap();
+    let Weight::Packed(w) = &layer.holds.weight else {
         panic!("{name} is not packed")
     };
-    let (levels, k, c) = (w.to_levels(), conv.kernel, conv.in_channels);
+    let (levels, k) = (w.to_levels(), layer.kernel[0]);
+    let c = w.cols() / (k * k);
     let mut turned = Vec::new();
-    for out in 0..conv.out_channels {
+    for out in 0..layer.channels {
         for channel in 0..c {
             turned.extend((0..k * k).map(|tap| levels[(out * k * k + tap) * c + channel]));
         }

@@ -1,0 +1,208 @@
+//! What a layer of a described network will hold.
+
+use std::borrow::ToOwned;
+use std::format;
+use std::string::String;
+use std::vec;
+use std::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use crate::model::{self, Act, Graph, Layer, Op, Size};
+
+/// Where a layer stands in its network; configurations choose by role which layers stay in full
+/// precision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The convolution that sees the image.
+    First,
+    /// A convolution on the main path.
+    Hidden,
+    /// A convolution of which each channel sees one channel.
+    Depthwise,
+    /// The 1x1 convolution of a shortcut.
+    Shortcut,
+    /// The classifier.
+    Last,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Role; 5] = [
+        Role::First,
+        Role::Hidden,
+        Role::Depthwise,
+        Role::Shortcut,
+        Role::Last,
+    ];
+}
+
+/// What a layer, or a batch norm on its own, will hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Where the layer stands.
+    pub role: Role,
+    /// The path of the batch norm behind it, `layer1.0.bn1`.
+    pub norm: Option<String>,
+    /// Whether it has a bias.
+    pub bias: bool,
+    /// Whether its weight has two sides, `[out, in]`, as a linear layer's, and not four.
+    pub is_linear: bool,
+}
+
+/// Sugar for architectures.
+impl Layer<Plan> {
+    /// A convolution with a square kernel, padded so that stride 1 keeps the size where the kernel is odd.
+    #[must_use]
+    pub fn conv(channels: usize, kernel: usize) -> Self {
+        let plan = Plan {
+            role: Role::Hidden,
+            norm: None,
+            bias: false,
+            is_linear: false,
+        };
+        let padding = if kernel % 2 == 1 { kernel / 2 } else { 0 };
+        Layer {
+            padding,
+            ..Layer::new(channels, [kernel; 2], plan)
+        }
+    }
+
+    /// A linear layer with a bias.
+    #[must_use]
+    pub fn linear(channels: usize) -> Self {
+        let mut layer = Layer::conv(channels, 1);
+        layer.holds.bias = true;
+        layer.holds.is_linear = true;
+        layer
+    }
+
+    /// With this step between windows.
+    #[must_use]
+    pub fn stride(self, stride: usize) -> Self {
+        Layer { stride, ..self }
+    }
+
+    /// With a batch norm of this path behind it.
+    #[must_use]
+    pub fn norm(mut self, path: impl Into<String>) -> Self {
+        self.holds.norm = Some(path.into());
+        self
+    }
+
+    /// With this value added.
+    #[must_use]
+    pub fn add(self, value: usize) -> Self {
+        let add = Some(value);
+        Layer { add, ..self }
+    }
+
+    /// With a ReLU.
+    #[must_use]
+    pub fn relu(self) -> Self {
+        let act = Act::Relu;
+        Layer { act, ..self }
+    }
+
+    /// In this place.
+    #[must_use]
+    pub fn role(mut self, role: Role) -> Self {
+        self.holds.role = role;
+        self
+    }
+
+    /// The weight's shape, where the layer reads a value of size `from`: `[out, in / groups, height, width]`
+    /// or `[out, in]`.
+    #[must_use]
+    pub fn weight_shape(&self, from: &Size) -> Vec<usize> {
+        let [height, width] = self.kernel;
+        let inputs = from.channels / self.groups.max(1);
+        match self.holds.is_linear {
+            true => vec![self.channels, inputs],
+            false => vec![self.channels, inputs, height, width],
+        }
+    }
+}
+
+impl Graph<Plan> {
+    /// Adds a layer that reads `input`, and gives the value that it makes.
+    pub fn layer(&mut self, name: impl Into<String>, input: usize, layer: Layer<Plan>) -> usize {
+        self.push(name, &[input], Op::Layer(layer))
+    }
+
+    /// The graph, if it fits together and ends in one number a class, and no value is made in vain.
+    ///
+    /// # Errors
+    /// Those of [`Graph::sizes`]; one line that names the node whose value nothing reads, or the last one.
+    pub fn classifying(self, classes: usize) -> Result<Self, Error> {
+        let sizes = self.sizes()?;
+        let wanted = Size {
+            height: 1,
+            width: 1,
+            channels: classes,
+        };
+        let refuse = |node: &str, what: &str| model::Error::node(node, what);
+        let last_reads = self.last_reads();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let is_last = index + 1 == self.nodes.len();
+            if !is_last && last_reads[index + 1] == index {
+                let what = "no node reads what it makes, and it is not the last";
+                return Err(refuse(&node.name, what).into());
+            }
+            if is_last && sizes[index + 1] != wanted {
+                let got = sizes[index + 1];
+                let what = format!(
+                    "the last node: expected one pixel of {classes} classes, got {} x {} pixels of {} channels",
+                    got.height, got.width, got.channels
+                );
+                return Err(refuse(&node.name, &what).into());
+            }
+        }
+        match self.nodes.is_empty() {
+            true => Err("nodes: expected at least one, got none".to_owned().into()),
+            false => Ok(self),
+        }
+    }
+
+    /// Parameters in full precision: weights, biases, and the gains and biases of batch norms.
+    ///
+    /// # Errors
+    /// Those of [`Graph::sizes`].
+    pub fn parameters(&self) -> Result<usize, Error> {
+        let sizes = self.sizes()?;
+        let mut count = 0;
+        for (index, node) in self.nodes.iter().enumerate() {
+            let channels = sizes[index + 1].channels;
+            let plan = match &node.op {
+                Op::Layer(layer) => {
+                    let from = &sizes[node.input()];
+                    count += layer.weight_shape(from).iter().product::<usize>();
+                    &layer.holds
+                }
+                Op::Norm { holds, .. } => holds,
+                _ => continue,
+            };
+            count += if plan.bias { channels } else { 0 };
+            count += if plan.norm.is_some() { 2 * channels } else { 0 };
+        }
+        Ok(count)
+    }
+
+    /// Multiplications of all layers for one image.
+    ///
+    /// # Errors
+    /// Those of [`Graph::sizes`].
+    pub fn multiplications(&self) -> Result<usize, Error> {
+        let sizes = self.sizes()?;
+        let of = |(index, node): (usize, &model::Node<Plan>)| match &node.op {
+            Op::Layer(layer) => {
+                let weights: usize = layer.weight_shape(&sizes[node.input()]).iter().product();
+                weights * sizes[index + 1].pixels()
+            }
+            _ => 0,
+        };
+        Ok(self.nodes.iter().enumerate().map(of).sum())
+    }
+}

@@ -1,0 +1,147 @@
+//! He et al., "Deep Residual Learning for Image Recognition", 2015: the networks of depth 6n + 2 for small
+//! images, and those of ImageNet. Names are torch's (`layer2.0.downsample.0`, `fc`).
+
+use std::borrow::ToOwned;
+use std::format;
+use std::string::String;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Architecture, Error, Plan, Role};
+use crate::model::{Graph, Layer, Op, Size, Window};
+
+/// The settings of a ResNet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResNet {
+    /// The shortcut between stages; by default A for the small networks, B for the large ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shortcut: Option<Shortcut>,
+    /// Channels of the first stage, which every later stage doubles; by default 16 for the small networks
+    /// and 64 for the large ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<usize>,
+}
+
+/// The shortcut between two stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Shortcut {
+    /// Option A: every second pixel, zero channels added; no parameters.
+    A,
+    /// Option B: a 1x1 convolution (quantized like the others) and a batch norm.
+    B,
+}
+
+/// Blocks of each stage; whether a block is a bottleneck of three convolutions. Four stages are a network
+/// for large images, which go through a 7x7 convolution and a max pool.
+const FORMS: &[(&str, &[usize], bool)] = &[
+    ("resnet8", &[1; 3], false),
+    ("resnet14", &[2; 3], false),
+    ("resnet20", &[3; 3], false),
+    ("resnet32", &[5; 3], false),
+    ("resnet44", &[7; 3], false),
+    ("resnet56", &[9; 3], false),
+    ("resnet110", &[18; 3], false),
+    ("resnet18", &[2, 2, 2, 2], false),
+    ("resnet34", &[3, 4, 6, 3], false),
+    ("resnet50", &[3, 4, 6, 3], true),
+    ("resnet101", &[3, 4, 23, 3], true),
+    ("resnet152", &[3, 8, 36, 3], true),
+];
+
+/// The names of [`FORMS`].
+const NAMES: [&str; FORMS.len()] = {
+    let mut names = [""; FORMS.len()];
+    let mut i = 0;
+    while i < FORMS.len() {
+        names[i] = FORMS[i].0;
+        i += 1;
+    }
+    names
+};
+
+fn form(name: &str) -> Result<(&'static [usize], bool), Error> {
+    let found = FORMS.iter().find(|form| form.0 == name);
+    let found = found.ok_or_else(|| Error::Unknown {
+        name: name.to_owned(),
+    })?;
+    Ok((found.1, found.2))
+}
+
+impl Architecture for ResNet {
+    const NAMES: &'static [&'static str] = &NAMES;
+    const SUMMARY: &'static str = "residual networks of He et al., 2015";
+
+    fn resolved(self, name: &str) -> Result<Self, String> {
+        let (stages, bottleneck) = form(name).map_err(|error| format!("{error}"))?;
+        let default = if stages.len() == 4 {
+            Shortcut::B
+        } else {
+            Shortcut::A
+        };
+        let shortcut = self.shortcut.unwrap_or(default);
+        if bottleneck && shortcut == Shortcut::A {
+            // The first block widens without a stride, which option A does not define.
+            return Err(format!("shortcut: {name} has no option A: use B"));
+        }
+        if self.width == Some(0) {
+            return Err("width: expected a number > 0, got 0".to_owned());
+        }
+        Ok(Self {
+            shortcut: Some(shortcut),
+            ..self
+        })
+    }
+
+    fn graph(&self, name: &str, image: Size, classes: usize) -> Result<Graph<Plan>, Error> {
+        let settings = self.clone().resolved(name)?;
+        let (stages, bottleneck) = form(name)?;
+        let is_large = stages.len() == 4;
+        let width = settings.width.unwrap_or(if is_large { 64 } else { 16 });
+        let mut graph = Graph::new(image);
+        let (kernel, stride) = if is_large { (7, 2) } else { (3, 1) };
+        let stem = Layer::conv(width, kernel).stride(stride).role(Role::First);
+        let mut x = graph.layer("conv1", 0, stem.norm("bn1").relu());
+        if is_large {
+            x = graph.push("maxpool", &[x], Op::MaxPool(Window::square(3, 2, 1)));
+        }
+        let mut channels = width;
+        for (stage, &blocks) in stages.iter().enumerate() {
+            let inner = width << stage;
+            for block in 0..blocks {
+                let at = format!("layer{}.{block}", stage + 1);
+                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+                let convs: &[_] = if bottleneck {
+                    &[(inner, 1, 1), (inner, 3, stride), (4 * inner, 1, 1)]
+                } else {
+                    &[(inner, 3, stride), (inner, 3, 1)]
+                };
+                let made = convs[convs.len() - 1].0;
+                let shortcut = match settings.shortcut {
+                    _ if made == channels && stride == 1 => x,
+                    Some(Shortcut::B) => {
+                        let project = Layer::conv(made, 1).stride(stride).role(Role::Shortcut);
+                        let project = project.norm(format!("{at}.downsample.1"));
+                        graph.layer(format!("{at}.downsample.0"), x, project)
+                    }
+                    _ => {
+                        let channels = made;
+                        let op = Op::Subsample { stride, channels };
+                        graph.push(format!("{at}.downsample"), &[x], op)
+                    }
+                };
+                for (i, &(made, kernel, stride)) in convs.iter().enumerate() {
+                    let conv = Layer::conv(made, kernel).stride(stride);
+                    let conv = conv.norm(format!("{at}.bn{}", i + 1)).relu();
+                    let is_last = i + 1 == convs.len();
+                    let conv = if is_last { conv.add(shortcut) } else { conv };
+                    x = graph.layer(format!("{at}.conv{}", i + 1), x, conv);
+                }
+                channels = made;
+            }
+        }
+        x = graph.push("avgpool", &[x], Op::MeanPool { shift: 0 });
+        graph.layer("fc", x, Layer::linear(classes).role(Role::Last));
+        graph.classifying(classes)
+    }
+}
