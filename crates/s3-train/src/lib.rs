@@ -17,6 +17,7 @@ pub mod finished;
 pub mod logs;
 pub mod loss;
 pub mod observe;
+pub mod network;
 pub mod optim;
 pub mod packed;
 pub mod picture;

@@ -2,6 +2,7 @@
 
 use crate::data::{Dataset, Loader, LoaderConfig};
 use crate::eval::{Answers, answers};
+use crate::network::{check_shape, class_difference};
 use anyhow::{Context, Result, bail};
 use s3_layers::model::{
     self, Activations, Frozen, Layer, Model, Network, Node, Op, Size, Then, Weight,
@@ -74,7 +75,7 @@ pub fn load(path: &Path) -> Result<Model> {
 /// What `model` answers on every image of `data`, normalised as the model says.
 ///
 /// # Errors
-/// Images of another shape, or another number of classes.
+/// Images of another shape, or labels of other classes.
 pub fn evaluate(model: &Model, data: &Arc<Dataset>, batch_size: usize) -> Result<Answers> {
     evaluate_traced(model, data, batch_size, |_, _| Ok(()))
 }
@@ -92,6 +93,9 @@ pub fn evaluate_traced(
 ) -> Result<Answers> {
     let network = model.network();
     check(network, data)?;
+    if let Some(difference) = class_difference(&network.classes, &data.class_names) {
+        bail!("{}: {difference}", data.name)
+    }
     let mut data = Arc::clone(data);
     if (&data.mean, &data.std) != (&network.input.mean, &network.input.std) {
         let own = Arc::make_mut(&mut data);
@@ -105,24 +109,17 @@ pub fn evaluate_traced(
     })
 }
 
-fn check(network: &Network, data: &Dataset) -> Result<()> {
+/// Whether `network` takes the images of `data`.
+///
+/// # Errors
+/// Images of another shape.
+pub fn check(network: &Network, data: &Dataset) -> Result<()> {
     let Size {
         height,
         width,
         channels,
     } = network.graph.image;
-    let wanted = [height, width, channels];
-    let found = [data.height, data.width, data.channels];
-    if wanted != found || network.classes.len() != data.classes() {
-        bail!(
-            "{}: images of {found:?} in {} classes, network {} takes {wanted:?} in {}",
-            data.name,
-            data.classes(),
-            network.name,
-            network.classes.len()
-        )
-    }
-    Ok(())
+    check_shape(&network.name, [height, width, channels], data)
 }
 
 /// What the weights of a layer are and weigh.

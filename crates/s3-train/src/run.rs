@@ -1,10 +1,11 @@
 //! A run's folder: what is in it, and that it belongs to this run.
 //!
-//! `config.toml` (resolved), `manifest.json`, `model.json` (cost), `epochs.jsonl`,
+//! `config.toml` (resolved), `manifest.json`, `network.json`, `model.json` (cost), `epochs.jsonl`,
 //! `dynamics.jsonl`, `timing.jsonl`, `last.safetensors`, `best.safetensors` (with a validation
 //! split only), `summary.json`, `report.html`, `lock`.
 
 use crate::config::Config;
+use crate::data::{Dataset, fingerprint};
 use crate::files::{is_unfinished, lock_folder, write_atomically};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
@@ -132,6 +133,17 @@ impl RunFolder {
         text.push(b'\n');
         write_atomically(&self.file(name), &text)
     }
+}
+
+/// What `manifest.json` says of a run's data: `train` without the images that are held out.
+pub(crate) fn data_record(train: &Dataset, test: &Dataset) -> Value {
+    json!({
+        "name": train.name,
+        "train_images": train.len(),
+        "test_images": test.len(),
+        "train_sha256": fingerprint(train),
+        "test_sha256": fingerprint(test),
+    })
 }
 
 /// One sitting of a run in `manifest.json`: where, with what and for how long it was trained. A run

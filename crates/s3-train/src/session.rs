@@ -3,12 +3,13 @@
 
 use crate::checkpoint::{self, Header, Position, Tensors, VERSION};
 use crate::config::Config;
-use crate::data::{self, Dataset, LoaderConfig, Splits, steps_per_epoch};
+use crate::data::{Dataset, LoaderConfig, Splits, steps_per_epoch};
 use crate::dynamics;
+use crate::network::{Description, class_difference};
 use crate::optim::{Optimizer, PREFIX as OPTIMIZER};
 use crate::pretrained;
 use crate::ranks::{Parts, Ranks, collective};
-use crate::run::RunFolder;
+use crate::run::{RunFolder, data_record};
 use crate::summary::model_cost;
 use crate::train::{Outcome, build, load_params, set};
 use anyhow::{Context, Result, bail};
@@ -52,7 +53,8 @@ impl<'a> Session<'a> {
         device: Device,
         ranks: &Arc<dyn Ranks>,
     ) -> Result<Self> {
-        let (mut net, params) = build(config, &splits.train, &device)?;
+        let (channels, classes) = (splits.train.channels, splits.train.classes());
+        let (mut net, params) = build(config, channels, classes, &device)?;
         // A checkpoint, where there is one, replaces every parameter.
         let has_weights = match (&config.init_from, folder.last().is_file()) {
             (Some(file), false) => pretrained::start_from(file, &params, &net.layers())?,
@@ -134,17 +136,6 @@ impl<'a> Session<'a> {
         steps_per_epoch(self.train.len(), &self.loader) as u64
     }
 
-    /// What the manifest says of the data.
-    fn data(&self) -> serde_json::Value {
-        json!({
-            "name": self.train.name,
-            "train_images": self.train.len(),
-            "test_images": self.test.len(),
-            "train_sha256": data::fingerprint(&self.train),
-            "test_sha256": data::fingerprint(&self.test),
-        })
-    }
-
     /// Whether this process writes the run's files.
     pub(crate) fn leads(&self) -> bool {
         self.ranks.rank() == 0
@@ -176,12 +167,14 @@ impl<'a> Session<'a> {
         if !self.leads() {
             return Ok(());
         }
-        let mut manifest = json!({ "data": self.data(), "sittings": [] });
+        let data = data_record(&self.train, &self.test);
+        let mut manifest = json!({ "data": data, "sittings": [] });
         if let Some(file) = &self.config.init_from {
             let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
             manifest["init_from_sha256"] = json!(crate::run::hex(&bytes));
         }
         self.folder.write_json("manifest.json", &manifest)?;
+        Description::of(&self.train).write(&self.folder)?;
         let image = [self.train.height, self.train.width, self.train.channels];
         self.folder
             .write_json("model.json", &model_cost(&self.net, image, &self.device)?)?;
@@ -193,11 +186,7 @@ impl<'a> Session<'a> {
 
     /// Takes up the last checkpoint and forgets the lines that came after it.
     pub(crate) fn resume(&mut self) -> Result<()> {
-        let manifest = self.folder.read_json("manifest.json")?;
-        if manifest["data"] != self.data() {
-            let (folder, data) = (self.folder.root().display(), &self.train.name);
-            bail!("{folder}: the run was trained on other data ({data} differs from manifest.json)")
-        }
+        self.check_data()?;
         let path = self.folder.last();
         let (header, mut tensors) = checkpoint::load(&path)?;
         let run = self.config.run_name()?.display().to_string();
@@ -231,6 +220,27 @@ impl<'a> Session<'a> {
                 "{}: {found} epochs, the checkpoint stands after {expected}",
                 path.display()
             )
+        }
+        Ok(())
+    }
+
+    /// Refuses to go on with a run on other data than it was started on.
+    fn check_data(&self) -> Result<()> {
+        let (folder, data) = (self.folder.root().display(), &self.train.name);
+        let known = Description::read(&self.folder)?;
+        let difference = known
+            .as_ref()
+            .and_then(|known| class_difference(&known.classes, &self.train.class_names));
+        if let Some(difference) = difference {
+            bail!("{folder}: the run was trained on other data ({difference})")
+        }
+        let manifest = self.folder.read_json("manifest.json")?;
+        if manifest["data"] != data_record(&self.train, &self.test) {
+            bail!("{folder}: the run was trained on other data ({data} differs from manifest.json)")
+        }
+        // A run of an older version is given the file that it would have today.
+        if known.is_none() && self.leads() {
+            Description::of(&self.train).write(&self.folder)?;
         }
         Ok(())
     }
@@ -323,7 +333,10 @@ impl<'a> Session<'a> {
 }
 
 /// Splits the last `n` images off the training set.
-fn hold_out(train: Arc<Dataset>, n: usize) -> Result<(Arc<Dataset>, Option<Arc<Dataset>>)> {
+pub(crate) fn hold_out(
+    train: Arc<Dataset>,
+    n: usize,
+) -> Result<(Arc<Dataset>, Option<Arc<Dataset>>)> {
     if n == 0 {
         return Ok((train, None));
     }

@@ -127,13 +127,18 @@ fn train_here(
     outcome
 }
 
-/// The network of `config` with freshly drawn parameters.
+/// The network of `config` for images of `channels`, with freshly drawn parameters.
 ///
 /// # Errors
 /// A bad configuration.
-pub fn build(config: &Config, data: &Dataset, device: &Device) -> Result<(ResNet, Params)> {
+pub fn build(
+    config: &Config,
+    channels: usize,
+    classes: usize,
+    device: &Device,
+) -> Result<(ResNet, Params)> {
     let params = Params::new(config.seed, device);
-    let resnet = config.resnet(data.channels, data.classes())?;
+    let resnet = config.resnet(channels, classes)?;
     Ok((ResNet::new(&resnet, &config.method()?, &params)?, params))
 }
 

@@ -1,16 +1,19 @@
-//! A trained network, taken from its run's folder, and what it was trained on.
+//! A trained network, taken from its run's folder, and the data at hand beside what it was trained on.
 
 use crate::checkpoint;
 use crate::config::Config;
 use crate::data::{self, DataName, Splits};
 use crate::device;
-use crate::run::RunFolder;
+use crate::network::{self, Description, check_shape, take_labels};
+use crate::run::{RunFolder, data_record};
+use crate::session::hold_out;
 use crate::train::{build, load_params};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use s3_layers::ResNet;
 use s3_layers::model::{Input, Network, Size};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A network with the parameters of a checkpoint.
 pub struct Trained {
@@ -18,21 +21,32 @@ pub struct Trained {
     pub config: Config,
     /// The network.
     pub net: ResNet,
-    /// The data of the run.
-    pub splits: Splits,
+    /// What it sees and what its answers are called.
+    pub description: Description,
     /// The checkpoint's file.
     pub checkpoint: PathBuf,
     /// Where the parameters are.
     pub device: Device,
+    folder: RunFolder,
+    /// Where the folder does not describe the network: the data that does.
+    described_by: Option<Splits>,
+}
+
+/// The data set that lies at hand, normalised as a run's network wants it.
+pub struct AtHand {
+    /// Its images and labels, with the run's mean and deviation.
+    pub splits: Splits,
+    /// Where it is another than what the run was trained on: a line that says in what.
+    pub differs: Option<String>,
 }
 
 impl Trained {
-    /// Reads `checkpoint` (`last`, `best` or a file) of the run in `folder`, and the run's data: mean and
-    /// deviation of the training images are part of the network's input, and known from them alone. The
-    /// network is on the run's device or, where there is none such, on the CPU.
+    /// Reads `checkpoint` (`last`, `best` or a file) of the run in `folder`. The network is on the run's
+    /// device or, where there is none such, on the CPU. `data_dir` is of use only to a run of an older
+    /// version ([`warning`](Self::warning)).
     ///
     /// # Errors
-    /// No run's folder, a checkpoint that is damaged or of another run, or no data.
+    /// No run's folder, a checkpoint that is damaged or of another run, or a damaged `network.json`.
     pub fn open(folder: &Path, checkpoint: &str, data_dir: Option<&Path>) -> Result<Self> {
         Self::open_on(None, folder, checkpoint, data_dir)
     }
@@ -75,16 +89,113 @@ impl Trained {
                 header.run
             )
         }
-        let splits = data::load(&config.data, data_dir)?;
-        let (net, params) = build(&config, &splits.test, &device)?;
+        let (description, described_by) = match Description::read(&folder)? {
+            Some(description) => (description, None),
+            None => {
+                let splits = data::load(&config.data, data_dir)?;
+                (Description::of(&splits.train), Some(splits))
+            }
+        };
+        let (channels, classes) = (description.input.channels, description.classes.len());
+        let (net, params) = build(&config, channels, classes, &device)?;
         load_params(&params, &tensors, &path)?;
         Ok(Self {
             config,
             net,
-            splits,
+            description,
             checkpoint: path,
             device,
+            folder,
+            described_by,
         })
+    }
+
+    /// A line that says so where the run's folder does not describe the network, as those of older versions do
+    /// not: class names, mean, deviation and image size are then those of the data at hand.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let (folder, file) = (self.folder.root().display(), network::FILE);
+        self.described_by.as_ref().map(|splits| {
+            format!(
+                "{folder}: no {file}, a run of an older version: class names, mean and std are read from {}",
+                splits.train.name
+            )
+        })
+    }
+
+    /// The run's data set as it lies in `data_dir`. Labels may mean something else by now:
+    /// [`to_evaluate`](Self::to_evaluate) is for those who read them.
+    ///
+    /// # Errors
+    /// No data, or images of another shape than the network takes.
+    pub fn data(&self, data_dir: Option<&Path>) -> Result<AtHand> {
+        let mut splits = match &self.described_by {
+            Some(splits) => splits.clone(),
+            None => data::load(&self.config.data, data_dir)?,
+        };
+        let input = &self.description.input;
+        for split in [&splits.train, &splits.test] {
+            check_shape(&self.name(), input.shape(), split)?;
+        }
+        let differs = self.differs(&splits);
+        for split in [&mut splits.train, &mut splits.test] {
+            if (&split.mean, &split.std) != (&input.mean, &input.std) {
+                let own = Arc::make_mut(split);
+                own.mean.clone_from(&input.mean);
+                own.std.clone_from(&input.std);
+            }
+        }
+        Ok(AtHand { splits, differs })
+    }
+
+    /// [`data`](Self::data) whose labels mean what the network's answers mean, as
+    /// [`take_labels`] has it.
+    ///
+    /// # Errors
+    /// As [`data`](Self::data) and [`take_labels`].
+    pub fn to_evaluate(&self, data_dir: Option<&Path>, other_classes: bool) -> Result<AtHand> {
+        let mut at_hand = self.data(data_dir)?;
+        let Splits { train, test } = &mut at_hand.splits;
+        for split in [train, test] {
+            take_labels(&self.description.classes, split, other_classes)
+                .with_context(|| self.folder.root().display().to_string())?;
+        }
+        Ok(at_hand)
+    }
+
+    /// In what the data at hand is another than the run's.
+    fn differs(&self, splits: &Splits) -> Option<String> {
+        let mut found = self.description.differences(&splits.train);
+        // Of other images alone nothing else tells.
+        if found.is_empty() {
+            found = self.other_images(splits);
+        }
+        let (folder, name) = (self.folder.root().display(), self.config.data.name);
+        let line = found.join("; ");
+        (!line.is_empty()).then(|| {
+            format!("{folder}: the {name} data at hand is not what the run was trained on: {line}")
+        })
+    }
+
+    /// The splits whose images are others than those of the manifest.
+    fn other_images(&self, splits: &Splits) -> Vec<String> {
+        let Ok(manifest) = self.folder.read_json("manifest.json") else {
+            return vec!["manifest.json, which names its images, cannot be read".to_owned()];
+        };
+        let Ok((train, _)) = hold_out(splits.train.clone(), self.config.validation_images) else {
+            return vec!["fewer training images than validation_images holds out".to_owned()];
+        };
+        let (then, here) = (&manifest["data"], data_record(&train, &splits.test));
+        let keys = [("train_sha256", "training"), ("test_sha256", "test")];
+        let other = keys.iter().filter(|(key, _)| then[key] != here[key]);
+        other
+            .map(|(_, what)| format!("other {what} images than manifest.json says"))
+            .collect()
+    }
+
+    /// `<network>-<data set>`.
+    fn name(&self) -> String {
+        format!("{}-{}", self.config.model.name, self.config.data.name)
     }
 
     /// The frozen network with f32 activations, called `<network>-<data set>`.
@@ -92,20 +203,19 @@ impl Trained {
     /// # Errors
     /// A layer whose weights cannot be packed, named with the reason.
     pub fn freeze(&self) -> Result<Network> {
-        let data = &self.splits.train;
+        let Description { input, classes, .. } = &self.description;
         let image = Size {
-            height: data.height,
-            width: data.width,
-            channels: data.channels,
+            height: input.height,
+            width: input.width,
+            channels: input.channels,
         };
         let input = Input {
-            mean: data.mean.clone(),
-            std: data.std.clone(),
+            mean: input.mean.clone(),
+            std: input.std.clone(),
             scale: 1.0,
         };
-        let name = format!("{}-{}", self.config.model.name, self.config.data.name);
         self.net
-            .freeze(&name, image, input, data.class_names.clone())
+            .freeze(&self.name(), image, input, classes.clone())
             .with_context(|| self.checkpoint.display().to_string())
     }
 }

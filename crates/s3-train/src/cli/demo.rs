@@ -79,15 +79,16 @@ fn served(runs: &[PathBuf]) -> Result<PathBuf> {
     for run in runs {
         let trained = Trained::open(run, "last", None)?;
         let (batch, frozen) = (trained.config.eval_batch_size, trained.freeze()?);
-        let (test, device) = (trained.splits.test.clone(), trained.device.clone());
+        let splits = trained.data(None)?.splits;
+        let (test, device) = (splits.test.clone(), trained.device.clone());
         let name = format!("{}, trained", trained.config.experiment);
         row(&name, f32_bytes(&frozen), &|| {
             evaluate(&trained.net, &test, batch, &device)
         })?;
-        last = Some((run, trained, frozen));
+        last = Some((run, trained, splits, frozen));
     }
-    let (run, trained, frozen) = last.context("no run to export")?;
-    let (splits, batch) = (&trained.splits, trained.config.eval_batch_size);
+    let (run, trained, splits, frozen) = last.context("no run to export")?;
+    let batch = trained.config.eval_batch_size;
     let (u8, mse) = (Activations::U8, Calibration::Mse);
     let packed = with_activations(frozen, u8, mse, &splits.train, CALIBRATION_IMAGES)?;
     let file = run.join("packed-u8.safetensors");

@@ -1,10 +1,11 @@
 //! A run's network, or a packed one, on a test set.
 
-use super::data_dir;
+use super::{Labels, data_dir, note, to_evaluate};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use s3_train::data::{self, Broken, DataConfig, DataName};
 use s3_train::eval::{self, Answers};
+use s3_train::network::{normalisation_difference, take_labels};
 use s3_train::packed;
 use s3_train::trained::{Trained, data_of};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub(crate) struct EvalArgs {
     /// and left out: `stop` or `skip` [default: stop].
     #[arg(long, value_name = "WHAT")]
     broken: Option<Broken>,
+    #[command(flatten)]
+    labels: Labels,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
@@ -64,7 +67,8 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.device.as_deref();
     let trained = Trained::open_on(device, &args.run, &args.checkpoint, Some(&data_dir))?;
     let batch = trained.config.eval_batch_size;
-    let answers = eval::evaluate(&trained.net, &trained.splits.test, batch, &trained.device)?;
+    let test = to_evaluate(&trained, Some(&data_dir), &args.labels)?.test;
+    let answers = eval::evaluate(&trained.net, &test, batch, &trained.device)?;
     report(args, "checkpoint", &trained.checkpoint, &answers);
     Ok(())
 }
@@ -72,7 +76,8 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
 fn of_file(args: &EvalArgs, data_dir: &Path) -> Result<Answers> {
     let path = &args.run;
     let model = packed::load(path)?;
-    let name = &model.network().name;
+    let network = model.network();
+    let name = &network.name;
     let data = args.data.or_else(|| data_of(name)).with_context(|| {
         format!(
             "{}: network {name} does not say its data set, give --data NAME",
@@ -83,10 +88,15 @@ fn of_file(args: &EvalArgs, data_dir: &Path) -> Result<Answers> {
     config.folder.clone_from(&args.folder);
     config.broken = args.broken.unwrap_or_default();
     if data == DataName::Imagenet {
-        config.size = Some(model.network().graph.image.height);
+        config.size = Some(network.graph.image.height);
     }
-    let splits = data::load(&config, Some(data_dir))?;
-    packed::evaluate(&model, &splits.test, BATCH)
+    let mut test = data::load(&config, Some(data_dir))?.test;
+    packed::check(network, &test)?;
+    take_labels(&network.classes, &mut test, args.labels.other_classes)
+        .with_context(|| path.display().to_string())?;
+    let input = &network.input;
+    note(normalisation_difference(&input.mean, &input.std, &test));
+    packed::evaluate(&model, &test, BATCH)
 }
 
 fn report(args: &EvalArgs, what: &str, path: &Path, answers: &Answers) {

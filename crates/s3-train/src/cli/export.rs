@@ -1,6 +1,6 @@
 //! A run's network as one packed file.
 
-use super::data_dir;
+use super::{data_dir, note};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
@@ -126,13 +126,14 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     let onnx_weights = args.onnx_weights.unwrap_or(OnnxWeightsArg::Int8);
     let data_dir = data_dir(args.data_dir.as_ref());
     let trained = Trained::open(&args.run, &args.checkpoint, Some(&data_dir))?;
-    let network = with_activations(
-        trained.freeze()?,
-        args.activations.into(),
-        args.calibration.into(),
-        &trained.splits.train,
-        args.calibration_images,
-    )?;
+    note(trained.warning());
+    let (mut network, activations) = (trained.freeze()?, args.activations.into());
+    if activations != Activations::F32 {
+        let data = trained.data(Some(&data_dir))?;
+        note(data.differs);
+        let (train, images) = (&data.splits.train, args.calibration_images);
+        network = with_activations(network, activations, args.calibration.into(), train, images)?;
+    }
     let mut header = None;
     let bytes = match args.format {
         Format::S3 => Model::new(network.clone())?.to_bytes(),

@@ -1,7 +1,7 @@
 //! What freezing and 8-bit activations cost: a run's network beside every file it can become.
 
 use super::foreign::{self, Questions, Reply};
-use super::{compare, data_dir};
+use super::{Labels, compare, data_dir, to_evaluate};
 use anyhow::{Context, Result};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
@@ -29,6 +29,8 @@ pub(crate) struct FidelityArgs {
     /// Also writes the table as a Markdown page.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    #[command(flatten)]
+    labels: Labels,
     /// Folder of the data sets' files [default: $S3_DATA_DIR, else data].
     #[arg(long)]
     data_dir: Option<PathBuf>,
@@ -89,7 +91,8 @@ pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
 fn add_run(rows: &mut Vec<Vec<String>>, folder: &Path, args: &FidelityArgs) -> Result<()> {
     let data_dir = data_dir(args.data_dir.as_ref());
     let trained = Trained::open(folder, "last", Some(&data_dir))?;
-    let (splits, batch) = (&trained.splits, trained.config.eval_batch_size);
+    let splits = to_evaluate(&trained, Some(&data_dir), &args.labels)?;
+    let batch = trained.config.eval_batch_size;
     let experiment = &trained.config.experiment;
     let reference = eval::evaluate(&trained.net, &splits.test, batch, &trained.device)?;
     let top1 = |a: &Answers| 100.0 * a.accuracy.top1().unwrap_or(f64::NAN);

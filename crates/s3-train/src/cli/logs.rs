@@ -1,6 +1,6 @@
 //! The lines of run folders as CSV, or for TensorBoard.
 
-use super::data_dir;
+use super::{Labels, data_dir, note};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use s3_train::config::Config;
@@ -42,6 +42,8 @@ struct OfAnswers {
     /// Adds the confusion matrix, misclassified images and filters, which need checkpoint and data.
     #[arg(long, conflicts_with = "csv")]
     answers: bool,
+    #[command(flatten)]
+    labels: Labels,
     /// Folder of the data sets' files [default: $S3_DATA_DIR, else data].
     #[arg(long, requires = "answers", conflicts_with = "csv")]
     data_dir: Option<PathBuf>,
@@ -61,9 +63,10 @@ pub(crate) fn run(args: &LogsArgs) -> Result<()> {
         );
         let data = data_dir(args.of.data_dir.as_ref());
         let answers = match args.of.answers {
-            true => Some(answers(run, Some(&data))?),
+            true => Some(answers(run, Some(&data), args.of.labels.other_classes)?),
             false => None,
         };
+        note(answers.iter().flat_map(|a| a.notes.clone()));
         all.push((folder, Logs::read(run)?, answers));
     }
     for (folder, logs, answers) in all {

@@ -21,13 +21,15 @@ use clap::{Args, Parser, Subcommand};
 use progress::Progress;
 use s3_metrics::cost::energy::EnergyModel;
 use s3_train::config::Config;
+use s3_train::data::Splits;
 use s3_train::observe::Event;
 use s3_train::ranks::{self, Alone, Ranks};
 use s3_train::run::RunFolder;
 use s3_train::summary;
+use s3_train::trained::Trained;
 use s3_train::train::{self, Outcome, Places};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,6 +89,14 @@ struct Folders {
     #[arg(long, default_value = "runs")]
     out: PathBuf,
 }
+/// Which labels a network is evaluated on.
+#[derive(Args)]
+struct Labels {
+    /// Evaluates on data whose class names are others than the network's: its class i is their class i.
+    #[arg(long)]
+    other_classes: bool,
+}
+
 
 #[derive(Args)]
 struct TrainArgs {
@@ -155,6 +165,20 @@ pub(crate) fn run() -> Result<ExitCode> {
         Verb::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Infer(args) => infer::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Fidelity(args) => fidelity::run(&args).map(|()| ExitCode::SUCCESS),
+/// Lines beside a verb's answer.
+fn note(lines: impl IntoIterator<Item = String>) {
+    for line in lines {
+        let _ = writeln!(std::io::stderr(), "note: {line}");
+    }
+}
+
+/// The data of a trained network to evaluate it on; says where that is not what it was trained on.
+fn to_evaluate(trained: &Trained, data_dir: Option<&Path>, labels: &Labels) -> Result<Splits> {
+    let at_hand = trained.to_evaluate(data_dir, labels.other_classes)?;
+    note(trained.warning().into_iter().chain(at_hand.differs));
+    Ok(at_hand.splits)
+}
+
         Verb::Compare(args) => compare::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Report(args) => report::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Logs(args) => logs::run(&args).map(|()| ExitCode::SUCCESS),

@@ -1,7 +1,7 @@
 //! One HTML page of a run, or of several beside each other.
 
-use super::data_dir;
 use super::plot::{files_of, write_files};
+use super::{Labels, data_dir, note};
 use anyhow::{Result, ensure};
 use clap::Args;
 use s3_metrics::plot::Picture;
@@ -27,6 +27,8 @@ pub(crate) struct ReportArgs {
     /// Leaves out the confusion matrix, misclassified images and filters, which need checkpoint and data.
     #[arg(long)]
     no_answers: bool,
+    #[command(flatten)]
+    labels: Labels,
     /// Folder of the data sets' files [default: $S3_DATA_DIR, else data].
     #[arg(long)]
     data_dir: Option<PathBuf>,
@@ -42,7 +44,8 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
         .output
         .clone()
         .unwrap_or_else(|| args.runs[0].join(PAGE));
-    let page = draw(&args.runs, (!args.no_answers).then_some(folder.as_path()))?;
+    let data = (!args.no_answers).then_some(folder.as_path());
+    let page = draw(&args.runs, data, args.labels.other_classes)?;
     write_atomically(&file, page.html.as_bytes())?;
     say!("{}", file.display());
     let Some(folder) = &args.pictures else {
@@ -79,12 +82,12 @@ const LONGEST_NAME: usize = 120;
 
 /// Writes the page of a run into its folder, as `s3 report RUN` does.
 pub(crate) fn of_run(run: &Path, data_dir: &Path) -> Result<()> {
-    let page = draw(&[run.to_path_buf()], Some(data_dir))?;
+    let page = draw(&[run.to_path_buf()], Some(data_dir), false)?;
     write_atomically(&run.join(PAGE), page.html.as_bytes())
 }
 
 /// The page of `runs`; with what their checkpoints answer where the data's folder is given.
-fn draw(runs: &[PathBuf], data_dir: Option<&Path>) -> Result<report::Page> {
+fn draw(runs: &[PathBuf], data_dir: Option<&Path>, other_classes: bool) -> Result<report::Page> {
     let held = runs
         .iter()
         .map(|r| report::read(r))
@@ -93,7 +96,8 @@ fn draw(runs: &[PathBuf], data_dir: Option<&Path>) -> Result<report::Page> {
     for run in runs {
         // A page without them is better than none: a run under way has no checkpoint yet.
         answers.push(data_dir.and_then(|folder| {
-            report::answers(run, Some(folder))
+            report::answers(run, Some(folder), other_classes)
+                .inspect(|answers| note(answers.notes.clone()))
                 .map_err(|e| say!("without answers: {}", crate::one_line(&e)))
                 .ok()
         }));

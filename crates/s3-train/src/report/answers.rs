@@ -42,15 +42,19 @@ pub struct Answers {
     images: usize,
     /// The first layer's weight and its shape.
     filters: Option<(Vec<f32>, [usize; 4])>,
+    /// Lines on data that is not what the run was trained on.
+    pub notes: Vec<String>,
 }
 
-/// Evaluates the last checkpoint of the run in `folder` on its test set.
+/// Evaluates the last checkpoint of the run in `folder` on its test set; `other_classes` is that of
+/// [`Trained::to_evaluate`].
 ///
 /// # Errors
-/// As [`Trained::open`]: no checkpoint, no data.
-pub fn answers(folder: &Path, data_dir: Option<&Path>) -> Result<Answers> {
+/// As [`Trained::open`] and [`Trained::to_evaluate`]: no checkpoint, no data, labels of other classes.
+pub fn answers(folder: &Path, data_dir: Option<&Path>, other_classes: bool) -> Result<Answers> {
     let trained = Trained::open(folder, "last", data_dir)?;
-    let (test, batch) = (&trained.splits.test, trained.config.eval_batch_size);
+    let at_hand = trained.to_evaluate(data_dir, other_classes)?;
+    let (test, batch) = (&at_hand.splits.test, trained.config.eval_batch_size);
     let eval::Answers { top1, images, .. } =
         eval::evaluate(&trained.net, test, batch, &trained.device)?;
     let classes = test.class_names.clone();
@@ -80,6 +84,11 @@ pub fn answers(folder: &Path, data_dir: Option<&Path>) -> Result<Answers> {
         wrong,
         images: top1.len(),
         filters,
+        notes: trained
+            .warning()
+            .into_iter()
+            .chain(at_hand.differs)
+            .collect(),
     })
 }
 
@@ -132,6 +141,7 @@ impl Answers {
 
     pub(super) fn show(&self, html: &mut Html) {
         html.subheading("Answers");
+        self.notes.iter().for_each(|line| html.note(line));
         html.figures(|f| {
             f.push(
                 &format!(

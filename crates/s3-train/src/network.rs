@@ -1,0 +1,371 @@
+//! What a run's network sees and what its answers are called: `network.json` of a run's folder.
+//!
+//! It is written when a run starts and never changes. Every later command reads class names, mean, deviation
+//! and image size there, and not from what lies in the data's folder by then.
+//!
+//! ```json
+//! {
+//!   "version": 1,
+//!   "input": {
+//!     "height": 224, "width": 224, "channels": 3,
+//!     "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+//!     "fit": {"name": "resize_and_crop", "resize": 256, "crop": 224}
+//!   },
+//!   "classes": ["cat", "dog"]
+//! }
+//! ```
+//!
+//! Members that are not named here are left to later versions of the program; a reader ignores them.
+
+use crate::data::view::side_of;
+use crate::data::{Dataset, Images};
+use crate::run::RunFolder;
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// The file's name.
+pub const FILE: &str = "network.json";
+/// The layout that this program writes and reads.
+pub const VERSION: u32 = 1;
+
+/// What a network sees and what its answers are called.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    version: u32,
+    /// The image that it takes.
+    pub input: Input,
+    /// What class 0, 1, .. stands for.
+    pub classes: Vec<String>,
+}
+
+/// An image as a network takes it: `[height, width, channels]`, `(byte / 255 - mean) / std`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Values of a pixel.
+    pub channels: usize,
+    /// What is subtracted from each channel of value / 255.
+    pub mean: Vec<f32>,
+    /// What the difference is divided by; positive.
+    pub std: Vec<f32>,
+    /// How evaluation makes such an image of a picture.
+    pub fit: Fit,
+}
+
+/// How evaluation fits a picture into the network's image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum Fit {
+    /// Not at all: the data set's images have the network's size.
+    AsIs,
+    /// The short side is resized and the middle cut out ([`view`](crate::data::view)).
+    ResizeAndCrop {
+        /// Pixels of the short side.
+        resize: usize,
+        /// Rows and columns of what is cut out.
+        crop: usize,
+    },
+}
+
+impl Description {
+    /// Of a network that is trained on `data`.
+    ///
+    /// ```
+    /// use s3_train::network::{Description, Fit};
+    ///
+    /// let (train, _) = s3_train::data::shapes::generate(Some(1), Some(1));
+    /// let seen = Description::of(&train);
+    /// assert_eq!((seen.input.shape(), seen.input.fit), ([32, 32, 3], Fit::AsIs));
+    /// assert_eq!(seen.classes.len(), 10);
+    /// ```
+    #[must_use]
+    pub fn of(data: &Dataset) -> Self {
+        let fit = match data.images {
+            Images::Bytes(_) => Fit::AsIs,
+            Images::Pictures(_) => Fit::ResizeAndCrop {
+                resize: side_of(data.height),
+                crop: data.height,
+            },
+        };
+        Self {
+            version: VERSION,
+            input: Input {
+                height: data.height,
+                width: data.width,
+                channels: data.channels,
+                mean: data.mean.clone(),
+                std: data.std.clone(),
+                fit,
+            },
+            classes: data.class_names.clone(),
+        }
+    }
+
+    /// Reads that of a run; `None` where a run of an older version has none.
+    ///
+    /// # Errors
+    /// It cannot be read, is no such file, has another version, or its numbers do not fit each other; the
+    /// message names the file and the member.
+    pub fn read(folder: &RunFolder) -> Result<Option<Self>> {
+        let path = folder.file(FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let value = folder.read_json(FILE)?;
+        let checked = || -> Result<Self> {
+            let version = &value["version"];
+            ensure!(
+                *version == VERSION,
+                "version: expected {VERSION}, got {version}"
+            );
+            let read: Self = serde_path_to_error::deserialize(&value)?;
+            read.check()?;
+            Ok(read)
+        };
+        let read = checked().with_context(|| path.display().to_string())?;
+        Ok(Some(read))
+    }
+
+    /// Writes it into a run's folder.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn write(&self, folder: &RunFolder) -> Result<()> {
+        folder.write_json(FILE, self)
+    }
+
+    fn check(&self) -> Result<()> {
+        let Input {
+            channels,
+            mean,
+            std,
+            ..
+        } = &self.input;
+        for (name, numbers) in [("mean", mean), ("std", std)] {
+            let found = numbers.len();
+            ensure!(
+                found == *channels,
+                "input.{name}: {found} numbers of {channels} channels"
+            );
+        }
+        ensure!(
+            std.iter().all(|s| *s > 0.0 && s.is_finite()),
+            "input.std: expected numbers > 0, got {std:?}"
+        );
+        ensure!(!self.classes.is_empty(), "classes: none");
+        Ok(())
+    }
+
+    /// In words, each in which `data` is another than what the network was trained on.
+    #[must_use]
+    pub fn differences(&self, data: &Dataset) -> Vec<String> {
+        let (own, other) = (&self.input, Self::of(data).input);
+        let mut found = Vec::new();
+        found.extend(class_difference(&self.classes, &data.class_names));
+        found.extend(normalisation_difference(&own.mean, &own.std, data));
+        if (own.shape(), own.fit) != (other.shape(), other.fit) {
+            let of = |input: &Input| format!("{:?}, {:?}", input.shape(), input.fit);
+            found.push(format!(
+                "the network sees images of {}, the data has {}",
+                of(own),
+                of(&other)
+            ));
+        }
+        found
+    }
+}
+
+impl Input {
+    /// `[height, width, channels]`.
+    #[must_use]
+    pub const fn shape(&self) -> [usize; 3] {
+        [self.height, self.width, self.channels]
+    }
+}
+
+/// The first place where the class names of a network and of data disagree, in words.
+///
+/// ```
+/// use s3_train::network::class_difference;
+///
+/// let names = |all: &[&str]| all.iter().map(|n| n.to_string()).collect::<Vec<_>>();
+/// let network = names(&["cat", "dog"]);
+/// assert_eq!(class_difference(&network, &network), None);
+/// let order = class_difference(&network, &names(&["dog", "kitten"]));
+/// assert_eq!(order.unwrap(), "class 0 is \"cat\" in the network and \"dog\" in the data");
+/// let more = class_difference(&network, &names(&["cat", "dog", "fox"]));
+/// assert_eq!(more.unwrap(), "class 2, \"fox\", is in the data alone: the network has 2 classes");
+/// ```
+#[must_use]
+pub fn class_difference(network: &[String], data: &[String]) -> Option<String> {
+    let both = network.iter().zip(data).enumerate();
+    if let Some((class, (own, other))) = both.into_iter().find(|(_, (a, b))| a != b) {
+        let (own, other) = (quoted(own), quoted(other));
+        return Some(format!(
+            "class {class} is {own} in the network and {other} in the data"
+        ));
+    }
+    let class = network.len().min(data.len());
+    let (name, alone, without) = match (network.get(class), data.get(class)) {
+        (Some(name), _) => (name, "network", "data"),
+        (_, Some(name)) => (name, "data", "network"),
+        (None, None) => return None,
+    };
+    let name = quoted(name);
+    Some(format!(
+        "class {class}, {name}, is in the {alone} alone: the {without} has {class} classes"
+    ))
+}
+
+/// How mean and deviation of `data` are others than a network's, in words.
+#[must_use]
+pub fn normalisation_difference(mean: &[f32], std: &[f32], data: &Dataset) -> Option<String> {
+    let differs = (mean, std) != (&data.mean[..], &data.std[..]);
+    differs.then(|| {
+        format!(
+            "mean {mean:?} and std {std:?} are the network's, the data has {:?} and {:?}",
+            data.mean, data.std
+        )
+    })
+}
+
+/// Refuses images of another shape than `[height, width, channels]`, that of the network called `name`.
+pub(crate) fn check_shape(name: &str, shape: [usize; 3], data: &Dataset) -> Result<()> {
+    let found = [data.height, data.width, data.channels];
+    ensure!(
+        found == shape,
+        "{}: images of {found:?}, network {name} takes {shape:?}",
+        data.name
+    );
+    Ok(())
+}
+
+/// Makes labels of `data` mean what the answers of a network with `classes` mean: their names are the same,
+/// or there are as many and `other_classes` says that number i of the one is number i of the other.
+///
+/// # Errors
+/// Names that disagree, with the first of them.
+pub fn take_labels(classes: &[String], data: &mut Arc<Dataset>, other_classes: bool) -> Result<()> {
+    let Some(difference) = class_difference(classes, &data.class_names) else {
+        return Ok(());
+    };
+    if classes.len() != data.classes() {
+        bail!("{}: {difference}", data.name)
+    }
+    if !other_classes {
+        bail!(
+            "{}: {difference} (--other-classes: class i of the one is class i of the other)",
+            data.name
+        )
+    }
+    Arc::make_mut(data).class_names = classes.to_vec();
+    Ok(())
+}
+
+/// A name of any bytes and length as a message shows it.
+fn quoted(name: &str) -> String {
+    const LONGEST: usize = 60;
+    let mut short: String = name.chars().take(LONGEST).collect();
+    if short.len() < name.len() {
+        short.push_str("..");
+    }
+    format!("{short:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::shapes;
+
+    /// A run's folder with nothing but a `config.toml`.
+    fn folder() -> Result<(tempfile::TempDir, RunFolder)> {
+        let dir = tempfile::tempdir()?;
+        std::fs::write(dir.path().join("config.toml"), "")?;
+        let folder = RunFolder::open(dir.path())?;
+        Ok((dir, folder))
+    }
+
+    #[test]
+    fn what_is_written_is_read_to_the_bit() -> Result<()> {
+        let (_dir, folder) = folder()?;
+        assert_eq!(Description::read(&folder)?, None);
+        let mut seen = Description::of(&shapes::generate(Some(1), Some(1)).0);
+        for bits in (0x0080_0000u32..0x3f80_0000).step_by(7_654_321) {
+            seen.input.mean[0] = f32::from_bits(bits);
+            seen.input.std[2] = f32::from_bits(bits + 1);
+            seen.classes[0] = "\u{1b}[31mcat\n".to_owned();
+            seen.write(&folder)?;
+            assert_eq!(Description::read(&folder)?, Some(seen.clone()));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_with_its_member() -> Result<()> {
+        let (_dir, folder) = folder()?;
+        let seen = Description::of(&shapes::generate(Some(1), Some(1)).0);
+        let whole = serde_json::to_value(&seen)?;
+        let refusal = |change: &dyn Fn(&mut serde_json::Value)| -> Result<String> {
+            let mut value = whole.clone();
+            change(&mut value);
+            folder.write_json(FILE, &value)?;
+            let message = format!("{:#}", Description::read(&folder).expect_err("damaged"));
+            assert!(
+                !message.contains('\n') && message.contains(FILE),
+                "{message}"
+            );
+            Ok(message)
+        };
+        let later = refusal(&|v| v["version"] = 2.into())?;
+        assert!(later.contains("version: expected 1, got 2"), "{later}");
+        let few = refusal(&|v| v["input"]["mean"] = serde_json::json!([0.5]))?;
+        assert!(few.contains("input.mean: 1 numbers of 3 channels"), "{few}");
+        let zero = refusal(&|v| v["input"]["std"][1] = 0.into())?;
+        assert!(zero.contains("input.std"), "{zero}");
+        let fit = refusal(&|v| v["input"]["fit"]["name"] = "stretch".into())?;
+        assert!(
+            fit.contains("input.fit") && fit.contains("stretch"),
+            "{fit}"
+        );
+        let none = refusal(&|v| v["classes"] = serde_json::json!([]))?;
+        assert!(none.contains("classes: none"), "{none}");
+        // What later versions add is theirs.
+        let mut more = whole.clone();
+        more["graph"] = serde_json::json!([]);
+        folder.write_json(FILE, &more)?;
+        assert_eq!(Description::read(&folder)?, Some(seen));
+        Ok(())
+    }
+
+    #[test]
+    fn labels_are_taken_by_name_or_by_number_where_asked() -> Result<()> {
+        let names = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let data = shapes::generate(Some(1), Some(1)).0;
+        let mut own = Arc::new(data.clone());
+        take_labels(&data.class_names, &mut own, false)?;
+        assert_eq!(*own, data);
+        let mut other = data.class_names.clone();
+        other.swap(3, 4);
+        let refused = take_labels(&other, &mut own, false).expect_err("another order");
+        assert!(refused.to_string().contains("class 3 is "), "{refused}");
+        take_labels(&other, &mut own, true)?;
+        assert_eq!((&own.class_names, &own.labels), (&other, &data.labels));
+        let few = take_labels(&names(&["cat"]), &mut own, true).expect_err("another number");
+        assert!(few.to_string().contains("class 0 is \"cat\""), "{few}");
+        Ok(())
+    }
+
+    #[test]
+    fn names_of_any_bytes_are_one_short_line() {
+        let long = "x".repeat(1 << 20) + "\u{1b}";
+        let said = class_difference(&[long], &["\u{1b}[2J\n".to_owned()]).expect("a difference");
+        assert!(
+            said.len() < 300 && !said.contains(char::is_control),
+            "{said}"
+        );
+    }
+}

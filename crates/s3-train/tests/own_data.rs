@@ -1,0 +1,324 @@
+//! What a run and its files keep of the data that they were trained on, and what is said of other data.
+
+mod common;
+
+use common::{Bench, refusal, succeed};
+use s3_layers::model::Model;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// `DATA/pets` with 6 + 4 pictures a class, each class of its own colour, and `tiny.toml`, which trains on
+/// them.
+fn pets() -> Bench {
+    let bench = Bench::new();
+    for (class, colour) in [("cat", [220, 40, 40]), ("dog", [40, 40, 220])] {
+        class_of(&bench, class, colour);
+    }
+    let text = common::TINY
+        .replace("epochs = 3", "epochs = 8")
+        .replace("batch_size = 32", "batch_size = 6")
+        .replace("experiment = \"tiny\"", "experiment = \"pets\"");
+    let data =
+        r#"data = { name = "imagenet", folder = "pets", size = 16, augment = { flip = true } }"#;
+    let is_data = |line: &&str| line.trim().starts_with("data =");
+    let line = text.lines().find(is_data).expect("data");
+    std::fs::write(bench.path("tiny.toml"), text.replace(line, data)).expect("tiny.toml");
+    bench
+}
+
+fn class_of(bench: &Bench, class: &str, colour: [u8; 3]) {
+    for (split, count) in [("train", 6u32), ("val", 4)] {
+        let folder = bench.path(&format!("data/pets/{split}/{class}"));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        for i in 0..count {
+            let pixel = |x: u32, y: u32| {
+                let light = ((x * 7 + y * 3 + i * 11) % 30) as u8;
+                image::Rgb(colour.map(|c| c + light))
+            };
+            let picture = image::RgbImage::from_fn(24 + i, 20, pixel);
+            let path = folder.join(format!("{i}.png"));
+            picture.save(path).expect("a picture");
+        }
+    }
+}
+
+/// Calls a class another name, in both splits.
+fn rename(bench: &Bench, from: &str, to: &str) {
+    for split in ["train", "val"] {
+        let folder = |class| bench.path(&format!("data/pets/{split}/{class}"));
+        std::fs::rename(folder(from), folder(to)).expect("a folder");
+    }
+}
+
+/// The run's folder, as an argument.
+fn trained(bench: &Bench) -> String {
+    succeed(&mut bench.train("runs", &["--no-report"]));
+    bench.run("runs").display().to_string()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+/// What a command that succeeds says beside its answer.
+fn notes(command: &mut Command) -> Vec<String> {
+    let out = command.output().expect("s3 starts");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{said}");
+    let note = |line: &str| line.strip_prefix("note: ").expect("a note").to_owned();
+    said.lines().map(note).collect()
+}
+
+fn export(bench: &Bench, run: &str, file: &str, activations: &str) -> (Vec<u8>, Vec<String>) {
+    let mut command = bench.s3(&["export", run, "-o", file, "--activations", activations]);
+    let said = notes(&mut command);
+    (std::fs::read(bench.path(file)).expect("the file"), said)
+}
+
+fn classes(packed: &[u8]) -> Vec<String> {
+    let model = Model::from_bytes(packed).expect("a packed network");
+    model.network().classes.clone()
+}
+
+/// Every command that evaluates `run` or its packed file refuses, with `said` in its one line.
+fn assert_not_evaluated(bench: &Bench, run: &str, said: &str) {
+    for command in [
+        &["eval", run][..],
+        &["eval", run, "--json"],
+        &["eval", "kept.safetensors", "--folder", "pets"],
+        &["fidelity", run],
+        &["logs", run, "--tensorboard", "--answers"],
+    ] {
+        let line = refusal(&mut bench.s3(command));
+        assert!(line.contains(said), "{command:?}: {line}");
+    }
+    let page = succeed(&mut bench.s3(&["report", run, "-o", "page.html"]));
+    let without = page.lines().filter(|l| l.starts_with("without answers: "));
+    let without: Vec<&str> = without.collect();
+    assert!(without.len() == 1 && without[0].contains(said), "{page}");
+    let mut resume = bench.train("runs", &["--resume", "--no-report"]);
+    let line = refusal(&mut resume);
+    assert!(line.contains(said), "{line}");
+}
+
+#[test]
+fn a_class_that_is_renamed_keeps_its_name_in_the_run_and_all_its_files() {
+    let bench = pets();
+    let run = trained(&bench);
+    let seen = json(&std::fs::read_to_string(Path::new(&run).join("network.json")).expect("it"));
+    assert_eq!(seen["classes"], serde_json::json!(["cat", "dog"]));
+    let fit = serde_json::json!({"name": "resize_and_crop", "resize": 18, "crop": 16});
+    assert_eq!((&seen["version"], &seen["input"]["fit"]), (&1.into(), &fit));
+    assert_eq!(seen["input"]["height"], 16);
+    let whole = json(&succeed(&mut bench.s3(&["eval", &run, "--json"])));
+    assert_eq!(whole["top1"], 1.0, "red and blue are told apart");
+    let formats = [
+        ("kept.safetensors", "f32"),
+        ("net.onnx", "f32"),
+        ("net.qonnx.onnx", "f32"),
+    ];
+    let before = formats.map(|(file, activations)| export(&bench, &run, file, activations));
+    let (c_before, _) = export(&bench, &run, "net.c", "u8");
+    assert_eq!(classes(&before[0].0), ["cat", "dog"]);
+
+    rename(&bench, "cat", "kitten");
+    for ((file, activations), before) in formats.into_iter().zip(before) {
+        let (bytes, said) = export(&bench, &run, file, activations);
+        assert!(bytes == before.0, "{file} is another one");
+        assert!(said.is_empty() && before.1.is_empty(), "{said:?}");
+    }
+    let (integers, said) = export(&bench, &run, "u8.safetensors", "u8");
+    assert_eq!(classes(&integers), ["cat", "dog"]);
+    let difference = "class 0 is \"cat\" in the network and \"dog\" in the data";
+    assert!(said.len() == 1 && said[0].contains(difference), "{said:?}");
+    let (c_after, _) = export(&bench, &run, "net.c", "u8");
+    assert!(c_after == c_before, "the C file is another one");
+    for file in ["kept.safetensors", "u8.safetensors"] {
+        for (class, name) in [("kitten", "cat"), ("dog", "dog")] {
+            let picture = format!("data/pets/val/{class}/0.png");
+            let top = json(&succeed(
+                &mut bench.s3(&["infer", file, &picture, "--json"]),
+            ));
+            assert_eq!(top["top"][0]["name"], name, "{file}");
+        }
+    }
+    assert_not_evaluated(&bench, &run, difference);
+
+    // Asked for, class 0 counts as class 0: every kitten is a dog.
+    for command in [
+        &["eval", &run, "--json", "--other-classes"][..],
+        &[
+            "eval",
+            "kept.safetensors",
+            "--folder",
+            "pets",
+            "--json",
+            "--other-classes",
+        ],
+    ] {
+        let out = bench.s3(command).output().expect("s3");
+        assert_eq!(json(&String::from_utf8_lossy(&out.stdout))["top1"], 0.0);
+    }
+    let said = notes(&mut bench.s3(&["eval", &run, "--other-classes"]));
+    assert!(said.len() == 1 && said[0].contains(difference), "{said:?}");
+    succeed(&mut bench.s3(&["fidelity", &run, "--other-classes"]));
+    succeed(&mut bench.s3(&["report", &run, "--other-classes"]));
+}
+
+#[test]
+fn another_order_and_another_number_of_classes_are_named_by_their_first_difference() {
+    let bench = pets();
+    let run = trained(&bench);
+    export(&bench, &run, "kept.safetensors", "f32");
+    rename(&bench, "dog", "ape");
+    assert_not_evaluated(
+        &bench,
+        &run,
+        "class 0 is \"cat\" in the network and \"ape\" in the data",
+    );
+    rename(&bench, "ape", "dog");
+    class_of(&bench, "zebra", [40, 220, 40]);
+    let more = "class 2, \"zebra\", is in the data alone: the network has 2 classes";
+    assert_not_evaluated(&bench, &run, more);
+    // Number 2 of the data is no class of the network.
+    let line = refusal(&mut bench.s3(&["eval", &run, "--other-classes"]));
+    assert!(line.contains(more), "{line}");
+    for split in ["train", "val"] {
+        for class in ["dog", "zebra"] {
+            let folder = bench.path(&format!("data/pets/{split}/{class}"));
+            std::fs::remove_dir_all(folder).expect("a folder");
+        }
+    }
+    let fewer = "class 1, \"dog\", is in the network alone: the data has 1 classes";
+    assert_not_evaluated(&bench, &run, fewer);
+    // What needs no label goes on.
+    let (bytes, said) = export(&bench, &run, "u8.safetensors", "u8");
+    assert_eq!(classes(&bytes), ["cat", "dog"]);
+    assert!(said.len() == 1 && said[0].contains(fewer), "{said:?}");
+}
+
+#[test]
+fn other_pictures_of_the_same_classes_are_evaluated_with_a_line() {
+    let bench = pets();
+    let run = trained(&bench);
+    assert_eq!(notes(&mut bench.s3(&["eval", &run])), [] as [String; 0]);
+    let more = |split: &str| {
+        let folder = bench.path(&format!("data/pets/{split}/cat"));
+        std::fs::copy(folder.join("1.png"), folder.join("more.png")).expect("a copy");
+    };
+    more("val");
+    let said = notes(&mut bench.s3(&["eval", &run]));
+    let other = |what: &str| format!("other {what} images than manifest.json says");
+    assert!(
+        said.len() == 1 && said[0].contains(&other("test")),
+        "{said:?}"
+    );
+    more("train");
+    for command in [
+        &["eval", &run][..],
+        &["fidelity", &run],
+        &["report", &run],
+        &["export", &run, "-o", "u8.safetensors"],
+    ] {
+        let said = notes(&mut bench.s3(command));
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains(&format!("{}; {}", other("training"), other("test"))));
+    }
+    let page = std::fs::read_to_string(Path::new(&run).join("report.html")).expect("the page");
+    assert!(page.contains(&other("test")), "the page does not say so");
+    // Floats need no picture at all.
+    std::fs::remove_dir_all(bench.path("data")).expect("the data");
+    let (_, said) = export(&bench, &run, "f32.safetensors", "f32");
+    assert!(said.is_empty(), "{said:?}");
+}
+
+#[test]
+fn a_run_of_an_older_version_reads_the_data_and_says_so() {
+    let bench = pets();
+    let run = trained(&bench);
+    let (kept, _) = export(&bench, &run, "kept.safetensors", "f32");
+    let file = Path::new(&run).join("network.json");
+    let whole = std::fs::read(&file).expect("network.json");
+    std::fs::remove_file(&file).expect("network.json");
+    let (bytes, said) = export(&bench, &run, "again.safetensors", "f32");
+    assert!(bytes == kept && said.len() == 1, "{said:?}");
+    for command in [&["eval", &run][..], &["fidelity", &run], &["report", &run]] {
+        let said = notes(&mut bench.s3(command));
+        assert!(
+            said.len() == 1 && said[0].contains("no network.json, a run of an older version"),
+            "{said:?}"
+        );
+    }
+    succeed(&mut bench.train("runs", &["--resume", "--no-report"]));
+    assert!(std::fs::read(&file).expect("network.json") == whole);
+    // One that is damaged is no older version.
+    std::fs::write(&file, b"{\"version\": 1}").expect("a write");
+    let line = refusal(&mut bench.s3(&["eval", &run]));
+    assert!(line.contains("network.json: "), "{line}");
+}
+
+/// MNIST's files with images of noise around `light`, as many as there must be.
+fn mnist(folder: &Path, light: u8) {
+    std::fs::create_dir_all(folder).expect("a folder");
+    for (split, count) in [("train", 60_000u32), ("t10k", 10_000)] {
+        let header =
+            |numbers: &[u32]| -> Vec<u8> { numbers.iter().flat_map(|n| n.to_be_bytes()).collect() };
+        let mut labels = header(&[0x801, count]);
+        labels.extend((0..count).map(|i| (i % 10) as u8));
+        let mut images = header(&[0x803, count, 28, 28]);
+        let of_split = if split == "train" { light } else { 90 };
+        images.extend(
+            (0..count * 784).map(|i| of_split + (i.wrapping_mul(2_654_435_761) >> 26) as u8),
+        );
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.join(format!("{split}-{name}-ubyte"));
+            std::fs::write(path, bytes).expect("a file");
+        };
+        write("labels-idx1", &labels);
+        write("images-idx3", &images);
+    }
+}
+
+#[test]
+fn mean_and_deviation_are_those_of_the_training_whatever_lies_in_the_folder() {
+    let bench = Bench::new();
+    let data: PathBuf = bench.path("data/mnist");
+    mnist(&data, 90);
+    let sets = [
+        "data={name=\"mnist\", train_limit=64, test_limit=30}",
+        "epochs=1",
+    ];
+    let sets = sets.map(|set| ["--set", set]).concat();
+    succeed(&mut bench.train("runs", &[&sets[..], &["--no-report"]].concat()));
+    let run = bench.run("runs").display().to_string();
+    let seen = json(&std::fs::read_to_string(Path::new(&run).join("network.json")).expect("it"));
+    assert_eq!(seen["input"]["fit"]["name"], "as_is");
+    let (kept, _) = export(&bench, &run, "kept.safetensors", "f32");
+    let eval = |what: &str| {
+        let out = bench.s3(&["eval", what, "--json"]).output().expect("s3");
+        json(&String::from_utf8_lossy(&out.stdout))["loss"].clone()
+    };
+    let (of_run, of_file) = (eval(&run), eval("kept.safetensors"));
+    assert!(of_run.is_f64() && of_file.is_f64());
+
+    // The test images stay, the training images and with them mean and deviation do not.
+    mnist(&data, 160);
+    assert_eq!((eval(&run), eval("kept.safetensors")), (of_run, of_file));
+    let (bytes, said) = export(&bench, &run, "again.safetensors", "f32");
+    assert!(bytes == kept && said.is_empty(), "{said:?}");
+    for command in [
+        &["eval", &run][..],
+        &["eval", "kept.safetensors"],
+        &["export", &run, "-o", "u8.safetensors"],
+    ] {
+        let said = notes(&mut bench.s3(command));
+        assert!(said.len() == 1 && said[0].contains("mean [0.4"), "{said:?}");
+    }
+    // Images of another size are not stretched.
+    let line = refusal(&mut bench.s3(&["eval", "kept.safetensors", "--data", "shapes"]));
+    assert!(
+        line.contains("[32, 32, 3]") && line.contains("[28, 28, 1]"),
+        "{line}"
+    );
+}
