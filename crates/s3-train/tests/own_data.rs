@@ -322,3 +322,110 @@ fn mean_and_deviation_are_those_of_the_training_whatever_lies_in_the_folder() {
         "{line}"
     );
 }
+
+#[test]
+fn the_ending_of_a_file_chooses_its_format_and_a_contradiction_is_refused() {
+    let bench = Bench::new();
+    succeed(&mut bench.train("runs", &["--set", "epochs=1", "--no-report"]));
+    let run = bench.run("runs").display().to_string();
+    let export = |file: &str, more: &[&str]| {
+        let mut command = bench.s3(&["export", &run, "-o", file, "--calibration-images", "60"]);
+        command.args(more);
+        command
+    };
+    let written = |file: &str, more: &[&str]| {
+        succeed(&mut export(file, more));
+        std::fs::read(bench.path(file)).expect("the file")
+    };
+    let packed = written("net.safetensors", &[]);
+    assert!(Model::from_bytes(&packed).is_ok());
+    assert!(written("net", &[]) == packed, "a name without an ending");
+    assert!(written("net.s3.safetensors", &["--activations", "u8"]) == packed);
+    assert!(written("net.bin", &["--format", "s3"]) == packed);
+    let onnx = written("net.onnx", &[]);
+    assert_eq!(onnx[..2], [8, 8], "the version of ONNX's format");
+    let asked = [
+        "--format",
+        "onnx",
+        "--activations",
+        "f32",
+        "--onnx-weights",
+        "int8",
+    ];
+    assert!(written("again.ONNX", &asked) == onnx);
+    let qonnx = written("net.qonnx.onnx", &[]);
+    assert!(qonnx != onnx);
+    assert!(written("other.onnx", &["--format", "qonnx"]) == qonnx);
+    assert!(written("net.qonnx", &[]) == qonnx);
+    assert!(String::from_utf8_lossy(&written("net.c", &[])).contains("void net_run("));
+    assert!(bench.path("net.h").exists());
+
+    for (file, more, said) in [
+        (
+            "no.onnx",
+            &["--format", "s3"][..],
+            ["--format s3", "no.onnx has the ending of --format onnx"],
+        ),
+        (
+            "no.safetensors",
+            &["--format", "onnx"],
+            ["--format onnx", "--format s3"],
+        ),
+        (
+            "no.safetensors",
+            &["--format", "qonnx"],
+            ["--format qonnx", "--format s3"],
+        ),
+        (
+            "no.qonnx.onnx",
+            &["--format", "onnx"],
+            ["--format onnx", "--format qonnx"],
+        ),
+        (
+            "no.c",
+            &["--format", "onnx"],
+            ["--format onnx", "--format c"],
+        ),
+        (
+            "no.onnx",
+            &["--format", "c"],
+            ["--format c", "--format onnx"],
+        ),
+        ("no.h", &[], ["no.h", "ends in .c"]),
+        (
+            "no.tflite",
+            &[],
+            ["the ending .tflite", "expected .safetensors, .onnx"],
+        ),
+        (
+            "no.pt",
+            &["--activations", "f32"],
+            ["the ending .pt", "--format"],
+        ),
+        (
+            "no.onnx",
+            &["--activations", "u8"],
+            ["--activations", "f32 activations"],
+        ),
+        (
+            "no.c",
+            &["--activations", "f32"],
+            ["--activations", "8-bit activations"],
+        ),
+        (
+            "no.safetensors",
+            &["--onnx-weights", "int4"],
+            ["--onnx-weights", "--format onnx"],
+        ),
+    ] {
+        let line = refusal(&mut export(file, more));
+        assert!(
+            said.iter().all(|said| line.contains(said)),
+            "{file} {more:?}: {line}"
+        );
+        assert!(!bench.path(file).exists(), "{file}");
+    }
+    // Before the run is looked at.
+    let line = refusal(&mut bench.s3(&["export", "no-run", "-o", "no.tflite"]));
+    assert!(line.contains("the ending .tflite"), "{line}");
+}

@@ -1,10 +1,10 @@
 //! A run's network as one packed file.
 
 use super::{data_dir, note};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
-use s3_layers::export::{self, CSource, OnnxWeights};
+use s3_layers::export::{self, OnnxWeights};
 use s3_layers::model::{Activations, Model, Network};
 use s3_layers::quantize::Calibration;
 use s3_train::files::write_together;
@@ -19,22 +19,22 @@ pub(crate) struct ExportArgs {
     /// The file to write.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// What values between the layers are made of.
-    #[arg(long, value_enum, default_value = "u8")]
-    activations: ActivationsArg,
+    /// What values between the layers are made of [default: f32 in ONNX and QONNX files, else u8].
+    #[arg(long, value_enum)]
+    activations: Option<ActivationsArg>,
     /// How the ranges of 8-bit values are chosen.
     #[arg(long, value_enum, default_value = "mse")]
     calibration: CalibrationArg,
-    /// Training images that the ranges are observed on; their labels are not read.
+    /// Training images that 8-bit ranges are observed on; their labels are not read.
     #[arg(long, default_value_t = 1000)]
     calibration_images: usize,
     /// `last`, `best` or a checkpoint file.
     #[arg(long, default_value = "last")]
     checkpoint: String,
-    /// The kind of file.
-    #[arg(long, value_enum, default_value_t = Format::S3)]
-    format: Format,
-    /// What packed weights are stored as in an ONNX file [default: int8]; needs --format onnx.
+    /// The kind of file [default: what the ending of FILE says, s3 where it has none].
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// What packed weights are stored as in an ONNX file [default: int8].
     #[arg(long, value_enum)]
     onnx_weights: Option<OnnxWeightsArg>,
     /// Folder of the data sets' files [default: $S3_DATA_DIR, else data].
@@ -85,14 +85,79 @@ impl From<CalibrationArg> for Calibration {
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum Format {
-    /// This project's packed network (docs/EXPORT-FORMAT.md).
+    /// This project's packed network (docs/EXPORT-FORMAT.md): .safetensors.
     S3,
-    /// ONNX with dequantize nodes before its convolutions; needs --activations f32.
+    /// ONNX with dequantize nodes before its convolutions, in f32: .onnx.
     Onnx,
-    /// ONNX with QONNX's quantizers; needs --activations f32.
+    /// ONNX with QONNX's quantizers, in f32: .qonnx.onnx or .qonnx, and .onnx where it is asked for.
     Qonnx,
-    /// C99: FILE ends in .c, and a header is written beside it; needs 8-bit activations.
+    /// C99, 8 bits: FILE ends in .c, and a header is written beside it.
     C,
+}
+
+impl Format {
+    /// The format that the ending of `output` stands for; `None` where it has no ending.
+    fn of(output: &Path) -> Result<Option<Self>> {
+        let Some(name) = output.file_name() else {
+            return Ok(None);
+        };
+        let name = name.to_string_lossy().to_lowercase();
+        let Some((stem, ending)) = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty())
+        else {
+            return Ok(None);
+        };
+        Ok(Some(match ending {
+            "safetensors" => Self::S3,
+            "onnx" if stem.ends_with(".qonnx") => Self::Qonnx,
+            "onnx" => Self::Onnx,
+            "qonnx" => Self::Qonnx,
+            "c" | "h" => Self::C,
+            _ => bail!("the ending .{ending} is that of no format"),
+        }))
+    }
+
+    /// What the user asks for by `--format` and by the name of the file.
+    fn chosen(args: &ExportArgs) -> Result<Self> {
+        let shown = args.output.display();
+        match (args.format, Self::of(&args.output)) {
+            (None, Ok(named)) => Ok(named.unwrap_or(Self::S3)),
+            (None, Err(e)) => bail!(
+                "--output {shown}: {e}, expected .safetensors, .onnx, .qonnx.onnx or .c, or --format"
+            ),
+            // QONNX files are ONNX files, and are called so.
+            (Some(Self::Qonnx), Ok(Some(Self::Onnx))) => Ok(Self::Qonnx),
+            (Some(asked), Ok(Some(named))) if asked != named => bail!(
+                "--format {}: --output {shown} has the ending of --format {}",
+                asked.word(),
+                named.word()
+            ),
+            (Some(asked), _) => Ok(asked),
+        }
+    }
+
+    /// As after `--format`.
+    fn word(self) -> String {
+        self.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// The activations of such a file, as asked for or by default.
+    fn activations(self, asked: Option<ActivationsArg>) -> Result<Activations> {
+        let in_floats = matches!(self, Self::Onnx | Self::Qonnx);
+        let default = if in_floats {
+            ActivationsArg::F32
+        } else {
+            ActivationsArg::U8
+        };
+        let chosen = Activations::from(asked.unwrap_or(default));
+        if in_floats && chosen != Activations::F32 {
+            bail!("--activations: an {} file has f32 activations", self.word())
+        }
+        if self == Self::C && chosen == Activations::F32 {
+            bail!("--activations: a C file has 8-bit activations, u8 or u8-shift")
+        }
+        Ok(chosen)
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -119,15 +184,21 @@ impl From<OnnxWeightsArg> for OnnxWeights {
 }
 
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
+    let format = Format::chosen(args)?;
+    let activations = format.activations(args.activations)?;
     ensure!(
-        args.onnx_weights.is_none() || args.format == Format::Onnx,
+        args.onnx_weights.is_none() || format == Format::Onnx,
         "--onnx-weights: needs --format onnx"
     );
+    let c_name = match format {
+        Format::C => Some(c_name(&args.output)?),
+        _ => None,
+    };
     let onnx_weights = args.onnx_weights.unwrap_or(OnnxWeightsArg::Int8);
     let data_dir = data_dir(args.data_dir.as_ref());
     let trained = Trained::open(&args.run, &args.checkpoint, Some(&data_dir))?;
     note(trained.warning());
-    let (mut network, activations) = (trained.freeze()?, args.activations.into());
+    let mut network = trained.freeze()?;
     if activations != Activations::F32 {
         let data = trained.data(Some(&data_dir))?;
         note(data.differs);
@@ -135,12 +206,12 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
         network = with_activations(network, activations, args.calibration.into(), train, images)?;
     }
     let mut header = None;
-    let bytes = match args.format {
+    let bytes = match format {
         Format::S3 => Model::new(network.clone())?.to_bytes(),
         Format::Onnx => export::onnx(&network, onnx_weights.into())?,
         Format::Qonnx => export::qonnx(&network)?,
         Format::C => {
-            let files = c_source(&network, &args.output)?;
+            let files = export::c(&network, c_name.unwrap_or_default())?;
             header = Some((args.output.with_extension("h"), files.header));
             files.source.into_bytes()
         }
@@ -164,17 +235,16 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     Ok(())
 }
 
-/// What is to be in `output` and in the header beside it.
-fn c_source(network: &Network, output: &Path) -> Result<CSource> {
+/// What the functions of a C file are called.
+fn c_name(output: &Path) -> Result<&str> {
+    let shown = output.display();
     let is_c = output.extension().is_some_and(|end| end == "c");
     ensure!(
         is_c,
-        "--output {}: expected a name that ends in .c",
-        output.display()
+        "--output {shown}: expected a name that ends in .c (the header is written beside it)"
     );
     let name = output.file_stem().and_then(|stem| stem.to_str());
-    let name = name.with_context(|| format!("--output {}: no name", output.display()))?;
-    Ok(export::c(network, name)?)
+    name.with_context(|| format!("--output {shown}: no name"))
 }
 
 /// A row a layer, and their sum.
