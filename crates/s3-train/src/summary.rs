@@ -10,7 +10,8 @@ use s3_metrics::cost::{KernelOp, LayerCost, ModelCost, summarize};
 use std::collections::BTreeMap;
 
 /// The `[height, width, channels]` of a data set's images and its number of classes, known without
-/// loading it; of picture folders as many classes as ImageNet has.
+/// loading it; of picture folders as many classes as ImageNet has, which is a guess
+/// ([`imagenet::classes`] counts those of a folder).
 pub fn image_of(data: &DataConfig) -> ([usize; 3], usize) {
     match data.name {
         DataName::Shapes | DataName::Cifar10 => ([32, 32, 3], 10),

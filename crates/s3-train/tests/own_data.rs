@@ -323,6 +323,47 @@ fn mean_and_deviation_are_those_of_the_training_whatever_lies_in_the_folder() {
     );
 }
 
+/// The classes that the last layer of a summary has.
+fn summarised(command: &mut Command) -> (u64, Vec<String>) {
+    let out = command.output().expect("s3");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{said}");
+    let summary = json(&String::from_utf8_lossy(&out.stdout));
+    let layers = summary["layers"].as_array().expect("layers");
+    let fc = layers.last().expect("a layer");
+    assert_eq!(fc["layer"]["name"], "fc");
+    let classes = fc["layer"]["weight_shape"][0].as_u64().expect("classes");
+    (classes, said.lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn a_summary_has_the_classes_of_the_data_or_the_run_or_says_that_it_guesses() {
+    let bench = pets();
+    let of_config = ["summary", "tiny.toml", "--json"];
+    assert_eq!(summarised(&mut bench.s3(&of_config)), (2, Vec::new()));
+    let (classes, said) = summarised(bench.s3(&of_config).args(["--data-dir", "elsewhere"]));
+    assert_eq!((classes, said.len()), (1000, 1), "{said:?}");
+    assert!(said[0].contains("1000 classes are a guess"), "{said:?}");
+    assert!(said[0].contains("elsewhere/pets/train"), "{said:?}");
+
+    let run = trained(&bench);
+    class_of(&bench, "zebra", [40, 220, 40]);
+    assert_eq!(summarised(&mut bench.s3(&of_config)), (3, Vec::new()));
+    std::fs::remove_dir_all(bench.path("data")).expect("the data");
+    let of_run = ["summary", &run, "--json"];
+    assert_eq!(summarised(&mut bench.s3(&of_run)), (2, Vec::new()));
+    let counted = json(&succeed(&mut bench.s3(&of_run)));
+    let model = std::fs::read_to_string(Path::new(&run).join("model.json")).expect("it");
+    assert_eq!(counted["total"], json(&model)["total"]);
+    let line = refusal(bench.s3(&of_run).args(["--set", "model.width=8"]));
+    assert!(
+        line.contains("--set: ") && line.contains("is a run"),
+        "{line}"
+    );
+    let line = refusal(&mut bench.s3(&["summary", "runs"]));
+    assert!(line.contains("not a run's folder"), "{line}");
+}
+
 #[test]
 fn the_ending_of_a_file_chooses_its_format_and_a_contradiction_is_refused() {
     let bench = Bench::new();

@@ -13,21 +13,20 @@ mod plot;
 mod progress;
 mod report;
 mod shards;
+mod summary;
 
 use crate::one_line;
 use anyhow::{Context, Result};
-use candle_core::{DType, Device};
+use candle_core::DType;
 use clap::{Args, Parser, Subcommand};
 use progress::Progress;
-use s3_metrics::cost::energy::EnergyModel;
 use s3_train::config::Config;
 use s3_train::data::Splits;
 use s3_train::observe::Event;
 use s3_train::ranks::{self, Alone, Ranks};
 use s3_train::run::RunFolder;
-use s3_train::summary;
-use s3_train::trained::Trained;
 use s3_train::train::{self, Outcome, Places};
+use s3_train::trained::Trained;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -73,8 +72,8 @@ enum Verb {
     Plot(plot::PlotArgs),
     /// Store an experiment's pictures in few large files, each of which is read whole.
     Shards(shards::ShardsArgs),
-    /// Show the layers of an experiment's network: parameters, operations, bytes; and its energy by a model.
-    Summary(SummaryArgs),
+    /// Show the layers of an experiment's or a run's network: parameters, operations, bytes; and its energy by a model.
+    Summary(summary::SummaryArgs),
     /// List the methods and the experiments.
     List(list::ListArgs),
 }
@@ -89,6 +88,7 @@ struct Folders {
     #[arg(long, default_value = "runs")]
     out: PathBuf,
 }
+
 /// Which labels a network is evaluated on.
 #[derive(Args)]
 struct Labels {
@@ -96,7 +96,6 @@ struct Labels {
     #[arg(long)]
     other_classes: bool,
 }
-
 
 #[derive(Args)]
 struct TrainArgs {
@@ -128,18 +127,6 @@ struct TrainArgs {
     folders: Folders,
 }
 
-#[derive(Args)]
-struct SummaryArgs {
-    /// The experiment, a TOML file.
-    experiment: PathBuf,
-    /// Replaces a setting.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    overrides: Vec<String>,
-    /// Prints JSON.
-    #[arg(long)]
-    json: bool,
-}
-
 /// The setting that `--init from:FILE` stands for.
 fn init_from(text: &str) -> Result<String, String> {
     let file = text.strip_prefix("from:").filter(|file| !file.is_empty());
@@ -165,6 +152,19 @@ pub(crate) fn run() -> Result<ExitCode> {
         Verb::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Infer(args) => infer::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Fidelity(args) => fidelity::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Compare(args) => compare::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Report(args) => report::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Logs(args) => logs::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Plot(args) => plot::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Shards(args) => {
+            stop_on_ctrl_c()?;
+            shards::run(&args, &STOP).map(|()| ExitCode::SUCCESS)
+        }
+        Verb::Summary(args) => summary::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::List(args) => list::run(&args).map(|()| ExitCode::SUCCESS),
+    }
+}
+
 /// Lines beside a verb's answer.
 fn note(lines: impl IntoIterator<Item = String>) {
     for line in lines {
@@ -177,19 +177,6 @@ fn to_evaluate(trained: &Trained, data_dir: Option<&Path>, labels: &Labels) -> R
     let at_hand = trained.to_evaluate(data_dir, labels.other_classes)?;
     note(trained.warning().into_iter().chain(at_hand.differs));
     Ok(at_hand.splits)
-}
-
-        Verb::Compare(args) => compare::run(&args).map(|()| ExitCode::SUCCESS),
-        Verb::Report(args) => report::run(&args).map(|()| ExitCode::SUCCESS),
-        Verb::Logs(args) => logs::run(&args).map(|()| ExitCode::SUCCESS),
-        Verb::Plot(args) => plot::run(&args).map(|()| ExitCode::SUCCESS),
-        Verb::Shards(args) => {
-            stop_on_ctrl_c()?;
-            shards::run(&args, &STOP).map(|()| ExitCode::SUCCESS)
-        }
-        Verb::Summary(args) => show_summary(&args),
-        Verb::List(args) => list::run(&args).map(|()| ExitCode::SUCCESS),
-    }
 }
 
 /// Gives rayon and candle `n` threads. candle reads its number from the environment only, which a
@@ -351,23 +338,4 @@ fn conclude(outcome: &Outcome, hint: &str) -> ExitCode {
         }
     }
     exit_code(outcome)
-}
-
-fn show_summary(args: &SummaryArgs) -> Result<ExitCode> {
-    let config = Config::load(&args.experiment, &args.overrides)?;
-    let device = Device::Cpu;
-    let (image, classes) = summary::image_of(&config.data);
-    let params = s3_core::Params::new(config.seed, &device);
-    let resnet = config.resnet(image[2], classes)?;
-    let net = s3_layers::ResNet::new(&resnet, &config.method()?, &params)?;
-    let cost = summary::model_cost(&net, image, &device)?;
-    let energy = cost.energy(&EnergyModel::default());
-    if args.json {
-        let mut all = serde_json::to_value(&cost)?;
-        all["energy"] = serde_json::to_value(&energy)?;
-        say!("{}", serde_json::to_string_pretty(&all)?);
-    } else {
-        say!("{}\n{}", cost.table(), energy.table());
-    }
-    Ok(ExitCode::SUCCESS)
 }

@@ -126,6 +126,16 @@ pub(super) fn scan(root: &Path) -> Result<Folder, DataError> {
     })
 }
 
+/// The names of the classes of `train` below `root`, in their order; no picture is looked at.
+///
+/// # Errors
+///
+/// The folder cannot be read; pictures beside class folders; a name that is not UTF-8.
+pub(super) fn classes(root: &Path) -> Result<Vec<String>, DataError> {
+    let train = root.join("train");
+    class_folders(&train, entries(&train)?)
+}
+
 /// The class folders of a split, beside which there must be no picture.
 fn class_folders(split: &Path, found: Entries) -> Result<Vec<String>, DataError> {
     match found.pictures.first() {

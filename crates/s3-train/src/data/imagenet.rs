@@ -101,6 +101,18 @@ pub(super) fn load(config: &DataConfig, data_dir: &Path) -> Result<(Dataset, Dat
     Ok((split(Split::Train, train)?, split(Split::Val, val)?))
 }
 
+/// The class names of the folder that `config` names, in the order of the labels; `None` where it has no
+/// folder `train`. No picture is looked at.
+///
+/// # Errors
+///
+/// Keys of another data set; a folder that cannot be read.
+pub fn classes(config: &DataConfig, data_dir: &Path) -> Result<Option<Vec<String>>, DataError> {
+    let folder = Place::of(config, data_dir)?.folder;
+    let is_there = folder.join("train").is_dir();
+    is_there.then(|| folder::classes(&folder)).transpose()
+}
+
 /// Pictures of a split whose shards are being made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardJob<'a> {
