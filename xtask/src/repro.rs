@@ -20,6 +20,7 @@ mod init;
 mod page;
 mod plan;
 mod sample;
+mod seeds;
 mod table1;
 mod table3;
 mod table4;

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::page::Page;
+use super::seeds;
 use super::trainer::{End, Trainer, is_finished, listen, stopped, write};
 use crate::cargo::root;
 
@@ -208,7 +209,9 @@ impl Plan {
         let line = |(i, line)| {
             serde_json::from_str(line).with_context(|| format!("{}:{}", path.display(), i + 1))
         };
-        text.lines().enumerate().map(line).collect()
+        let records: Vec<Value> = text.lines().enumerate().map(line).collect::<Result<_>>()?;
+        seeds::check(&records, &path)?;
+        Ok(records)
     }
 
     /// Whether this `s3` draws the page's pictures as they are, to the byte.
@@ -479,6 +482,9 @@ impl Plan {
         let mut records = self.records(aside.as_deref())?;
         records.retain(|r| !job.is(r));
         records.push(record);
+        if let Err(e) = seeds::check(&records, &self.records_path(aside.as_deref())) {
+            return Ok(Outcome::Refused(e.to_string()));
+        }
         let lines: String = records.iter().map(|r| format!("{r}\n")).collect();
         write(&self.records_path(aside.as_deref()), lines.as_bytes())?;
         Ok(outcome)

@@ -1,10 +1,14 @@
 //! Finished runs side by side.
 
+use super::note;
+use crate::one_line;
 use anyhow::{Context, Result};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
+use s3_train::config::Config;
 use s3_train::files::write_atomically;
 use s3_train::finished;
+use s3_train::groups::{self, Groups};
 use s3_train::run::RunFolder;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -30,36 +34,64 @@ pub(crate) struct CompareArgs {
 
 pub(crate) fn run(args: &CompareArgs) -> Result<()> {
     if args.json {
-        for run in &args.runs {
+        let record = |run: &Path| {
             let mut record = finished::record(run)?;
             if args.dynamics {
                 record["layers"] = finished::layers(run)?;
             }
+            Ok(record)
+        };
+        for (_, record) in of_each(&args.runs, record)? {
             say!("{record}");
         }
         return Ok(());
     }
-    let table = table(&args.runs)?;
+    let summary = |run: &Path| {
+        let read = json(run, "summary.json");
+        read.with_context(|| format!("{}: not finished", run.display()))
+    };
+    let (runs, _): (Vec<PathBuf>, Vec<_>) = of_each(&args.runs, summary)?.into_iter().unzip();
+    let table = table(&runs)?;
     say!("{table}");
     if let Some(path) = &args.markdown {
-        let page = format!("# {}\n\n{table}\n\n{}", args.title, origins(&args.runs)?);
+        let page = format!("# {}\n\n{table}\n\n{}", args.title, origins(&runs)?);
         write_atomically(path, page.as_bytes())?;
     }
     Ok(())
 }
 
+/// What `read` has of each of `runs`; those that it has nothing of are named, and one at least must have
+/// something.
+fn of_each<T>(runs: &[PathBuf], read: impl Fn(&Path) -> Result<T>) -> Result<Vec<(PathBuf, T)>> {
+    let (mut found, mut refused) = (Vec::new(), Vec::new());
+    for run in runs {
+        // What is no run's folder is a mistake, and no run under way.
+        RunFolder::open(run)?;
+        match read(run) {
+            Ok(of_run) => found.push((run.clone(), of_run)),
+            Err(e) => refused.push(e),
+        }
+    }
+    if found.is_empty() && !refused.is_empty() {
+        return Err(refused.swap_remove(0));
+    }
+    note(refused.iter().map(|e| format!("left out: {}", one_line(e))));
+    Ok(found)
+}
+
 fn json(run: &Path, name: &str) -> Result<Value> {
-    let path = RunFolder::open(run)?.file(name);
-    let bytes = std::fs::read(&path)
-        .with_context(|| format!("{}: not finished? reading {name}", run.display()))?;
-    serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
+    RunFolder::open(run)?.read_json(name)
 }
 
 /// A row a run: what it reached after its last epoch, and what its network weighs.
 pub(crate) fn table(runs: &[PathBuf]) -> Result<Table> {
+    let groups = Groups::read(runs)?;
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN).set_header([
         "experiment",
+        "method",
+        "data",
+        "differs in",
         "seed",
         "epochs",
         "test top-1",
@@ -69,17 +101,18 @@ pub(crate) fn table(runs: &[PathBuf]) -> Result<Table> {
         "smaller by",
         "training",
     ]);
-    for run in runs {
+    for (i, run) in runs.iter().enumerate() {
+        let config = Config::load(&RunFolder::open(run)?.config(), &[])?;
         let summary = json(run, "summary.json")?;
         let number = |key: &str| summary.pointer(key).and_then(Value::as_f64);
         let percent = |key: &str| number(key).map_or("-".into(), |v| format!("{:.2} %", 100.0 * v));
         let value = |key: &str| number(key).unwrap_or(f64::NAN);
         table.add_row([
-            summary["experiment"]
-                .as_str()
-                .unwrap_or_default()
-                .to_string(),
-            summary["seed"].to_string(),
+            config.experiment.clone(),
+            groups::method(&config),
+            groups::data(&config),
+            groups.differs(i),
+            config.seed.to_string(),
             summary["last"]["epoch"].to_string(),
             percent("/last/test_top1"),
             format!("{:.4}", value("/last/test_loss")),
@@ -89,7 +122,7 @@ pub(crate) fn table(runs: &[PathBuf]) -> Result<Table> {
             format!("{:.0} s", value("/train_seconds") + value("/test_seconds")),
         ]);
     }
-    for column in table.column_iter_mut().skip(1) {
+    for column in table.column_iter_mut().skip(4) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     Ok(table)
@@ -99,14 +132,15 @@ pub(crate) fn table(runs: &[PathBuf]) -> Result<Table> {
 pub(crate) fn origins(runs: &[PathBuf]) -> Result<String> {
     use std::fmt::Write as _;
     let mut page = String::new();
-    for run in runs {
+    let groups = Groups::read(runs)?;
+    for (i, run) in runs.iter().enumerate() {
         let (manifest, summary) = (json(run, "manifest.json")?, json(run, "summary.json")?);
-        let experiment = summary["experiment"].as_str().unwrap_or_default();
+        let name = groups.name(i);
         let first = &manifest["sittings"][0];
         let word = |v: &Value| v.as_str().unwrap_or("?").to_string();
         writeln!(
             page,
-            "- `{experiment}`: n = 1, seed {}, {} of {} training and {} test images, {}, {} threads, revision {}, began {} (unix seconds){}.",
+            "- `{name}`: n = 1, seed {}, {} of {} training and {} test images, {}, {} threads, revision {}, began {} (unix seconds){}.",
             summary["seed"],
             manifest["data"]["name"].as_str().unwrap_or_default(),
             manifest["data"]["train_images"],

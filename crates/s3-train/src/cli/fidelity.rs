@@ -10,6 +10,7 @@ use s3_layers::model::{Activations, Model, Network};
 use s3_layers::quantize::{Calibration, quantize};
 use s3_train::eval::{self, Answers};
 use s3_train::files::write_atomically;
+use s3_train::groups::Groups;
 use s3_train::packed::{evaluate, f32_bytes, observe};
 use s3_train::trained::Trained;
 use std::path::{Path, PathBuf};
@@ -57,8 +58,9 @@ pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
         foreign::find(python)?;
     }
     let mut rows = Vec::new();
-    for folder in &args.runs {
-        add_run(&mut rows, folder, args)?;
+    let groups = Groups::read(&args.runs)?;
+    for (i, folder) in args.runs.iter().enumerate() {
+        add_run(&mut rows, folder, &groups, i, args)?;
     }
     let mut header = vec![
         "run",
@@ -88,12 +90,22 @@ pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
     Ok(())
 }
 
-fn add_run(rows: &mut Vec<Vec<String>>, folder: &Path, args: &FidelityArgs) -> Result<()> {
+/// The rows of run `i`, which is in `folder`.
+fn add_run(
+    rows: &mut Vec<Vec<String>>,
+    folder: &Path,
+    groups: &Groups,
+    i: usize,
+    args: &FidelityArgs,
+) -> Result<()> {
     let data_dir = data_dir(args.data_dir.as_ref());
     let trained = Trained::open(folder, "last", Some(&data_dir))?;
     let splits = to_evaluate(&trained, Some(&data_dir), &args.labels)?;
     let batch = trained.config.eval_batch_size;
-    let experiment = &trained.config.experiment;
+    let mut experiment = groups.name(i);
+    if groups.seeds(i) > 1 {
+        experiment = format!("{experiment}, seed {}", trained.config.seed);
+    }
     let reference = eval::evaluate(&trained.net, &splits.test, batch, &trained.device)?;
     let top1 = |a: &Answers| 100.0 * a.accuracy.top1().unwrap_or(f64::NAN);
     let mut row = |name: &str, answers: &Answers, bytes: usize, error: Option<f64>| {

@@ -5,7 +5,8 @@ use clap::Args;
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use s3_quant::METHODS;
 use s3_train::config::Config;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &ListArgs) -> Result<()> {
             format!("{method}{bits}"),
             c.data.name.as_str().to_string(),
             c.epochs.to_string(),
-            reached(&c.experiment, &records),
+            reached(&c, &records),
         ]);
     }
     say!("{table}");
@@ -99,20 +100,47 @@ fn records(folder: &Path) -> Result<Vec<Value>> {
     Ok(records)
 }
 
-/// The mean over the seeds of the longest runs of an experiment, or `-`.
-fn reached(experiment: &str, records: &[Value]) -> String {
+/// The mean over the seeds of the longest runs of an experiment as its file has it, or `-`. Budget, seed and
+/// type of the activations may be others; of two types the one with more seeds counts.
+fn reached(config: &Config, records: &[Value]) -> String {
+    let own = json!({
+        "experiment": config.experiment,
+        "method": config.method,
+        "model": config.model.name,
+        "batch_size": config.batch_size,
+        "lr": config.lr,
+        "alpha": config.alpha,
+    });
     let top1 = |r: &Value| r["test_top1"].as_array()?.last()?.as_f64();
-    let runs = records.iter().filter(|r| r["experiment"] == experiment);
-    let runs: Vec<(u64, f64)> = runs
-        .filter_map(|r| Some((r["epochs"].as_u64()?, top1(r)?)))
-        .collect();
-    let Some(most) = runs.iter().map(|r| r.0).max() else {
+    let mut seeds: BTreeMap<(u64, String), BTreeMap<u64, f64>> = BTreeMap::new();
+    for r in records.iter().filter(|r| is_within(r, &own)) {
+        if let (Some(epochs), Some(seed), Some(top1)) =
+            (r["epochs"].as_u64(), r["seed"].as_u64(), top1(r))
+        {
+            let of = seeds.entry((epochs, r["dtype"].to_string())).or_default();
+            of.insert(seed, top1);
+        }
+    }
+    let most = seeds
+        .iter()
+        .max_by_key(|((epochs, _), of)| (*epochs, of.len()));
+    let Some(((epochs, _), of)) = most else {
         return "-".into();
     };
-    let longest: Vec<f64> = runs.iter().filter(|r| r.0 == most).map(|r| r.1).collect();
-    let n = longest.len();
-    let mean = 100.0 * longest.iter().sum::<f64>() / n as f64;
-    format!("{mean:.2} % ({most} epochs, n = {n})")
+    let n = of.len();
+    let mean = 100.0 * of.values().sum::<f64>() / n as f64;
+    format!("{mean:.2} % ({epochs} epochs, n = {n})")
+}
+
+/// Whether a record says nothing else than `own`; settings that are younger than it are not in it.
+fn is_within(record: &Value, own: &Value) -> bool {
+    match (record, own) {
+        (Value::Object(record), Value::Object(own)) => own.iter().all(|(key, own)| {
+            let said = record.get(key);
+            said.is_none_or(|said| is_within(said, own))
+        }),
+        _ => record == own,
+    }
 }
 
 fn find(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
@@ -132,18 +160,34 @@ fn find(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn where_an_experiment_stands_is_the_mean_of_its_longest_runs() {
-        let run = |epochs: u64, top1: f64| json!({"experiment": "e", "epochs": epochs, "test_top1": [0.1, top1]});
-        let records = [
-            run(10, 0.5),
-            run(150, 0.9),
-            run(150, 0.92),
+        let text = "epochs = 3\nbatch_size = 8\ndata.name = 'shapes'\nmodel.name = 'resnet8'\nmethod.name = 'twn'\n\
+                    optimizer.name = 'sgd'\nlr = { schedule = 'constant', start = 0.1 }";
+        let config = Config::parse(text, &[], "e").expect("a configuration");
+        let run = |epochs: u64, seed: u64, top1: f64| json!({"experiment": "e", "epochs": epochs, "seed": seed, "test_top1": [0.1, top1]});
+        let mut records = vec![
+            run(10, 1, 0.5),
+            run(150, 1, 0.9),
+            run(150, 2, 0.92),
             json!({"experiment": "e", "error": "x"}),
         ];
-        assert_eq!(reached("e", &records), "91.00 % (150 epochs, n = 2)");
-        assert_eq!(reached("other", &records), "-");
+        let reached = |records: &[Value]| super::reached(&config, records);
+        assert_eq!(reached(&records), "91.00 % (150 epochs, n = 2)");
+        assert_eq!(reached(&[]), "-");
+        // Runs of the same name with other settings are no seeds of these.
+        for (key, other) in [
+            ("experiment", json!("other")),
+            ("method", json!({"name": "fp32"})),
+            ("lr", json!({"start": 0.2})),
+            ("batch_size", json!(16)),
+            ("dtype", json!("bf16")),
+        ] {
+            records.push(run(150, 9, 0.1));
+            let last = records.last_mut().expect("a record");
+            last[key] = other;
+        }
+        assert_eq!(reached(&records), "91.00 % (150 epochs, n = 2)");
     }
 }

@@ -15,6 +15,7 @@ pub(crate) use answers::Bitmap;
 pub use answers::{Answers, answers};
 
 use crate::config::Config;
+use crate::groups::{self, Groups};
 use crate::run::RunFolder;
 use anyhow::Result;
 use html::Html;
@@ -95,15 +96,6 @@ impl Run {
         self.epochs.last().and_then(|e| e.test_top1)
     }
 
-    fn method(&self) -> String {
-        let of = |key: &str| self.config.method.get(key);
-        let name = of("name").and_then(toml::Value::as_str).unwrap_or("?");
-        match of("bits").and_then(toml::Value::as_integer) {
-            Some(bits) => format!("{name}, {bits} bits"),
-            None => name.to_string(),
-        }
-    }
-
     /// The cells of the summary: name and value.
     fn facts(&self) -> Vec<(&'static str, String)> {
         let percent = |v: Option<f64>| v.map_or("-".into(), |v| format!("{:.2} %", 100.0 * v));
@@ -112,9 +104,9 @@ impl Run {
         let number = |v: Option<u64>| v.map_or("-".into(), |v| v.to_string());
         let seconds: f64 = self.timing.iter().map(|t| t.train_seconds).sum();
         vec![
-            ("method", self.method()),
+            ("method", groups::method(&self.config)),
             ("network", self.config.model.name.clone()),
-            ("data", self.config.data.name.to_string()),
+            ("data", groups::data(&self.config)),
             ("seed", self.config.seed.to_string()),
             (
                 "epochs",
@@ -134,6 +126,13 @@ impl Run {
             ("training", format!("{seconds:.0} s")),
         ]
     }
+}
+
+/// Which of `runs` are seeds of one configuration.
+fn groups_of(runs: &[Run]) -> Groups {
+    let data = |run: &Run| run.manifest.as_ref().map(|m| m["data"].clone());
+    let of = |run: &Run| (run.config.clone(), data(run).unwrap_or_default());
+    Groups::of(&runs.iter().map(of).collect::<Vec<_>>())
 }
 
 /// A picture of a page.
@@ -181,26 +180,41 @@ pub fn page(runs: &[Run], answers: &[Option<Answers>]) -> Page {
 
 fn comparison(html: &mut Html, runs: &[Run]) {
     html.heading("Side by side");
-    let header: Vec<&str> = std::iter::once("run")
+    let groups = groups_of(runs);
+    let header: Vec<&str> = ["run", "differs in"]
+        .into_iter()
         .chain(runs[0].facts().iter().map(|f| f.0).collect::<Vec<_>>())
         .collect();
-    let rows = runs.iter().map(|run| {
+    let rows = runs.iter().enumerate().map(|(i, run)| {
         let facts = run.facts().into_iter().map(|f| f.1);
-        std::iter::once(run.name.clone()).chain(facts).collect()
+        [run.name.clone(), groups.differs(i)]
+            .into_iter()
+            .chain(facts)
+            .collect()
     });
     html.table(&header, rows.collect(), false);
     html.figures(|f| {
         for (what, caption) in pictures::OVER_EPOCHS {
             f.push(
                 caption,
-                picture(|style| pictures::over_epochs(runs, *what, style)),
+                picture(|style| pictures::over_epochs(runs, &groups, *what, style)),
             );
         }
+        // A method's name, where that says it all.
+        let methods: Vec<String> = runs.iter().map(|r| groups::method(&r.config)).collect();
+        let name = |i: usize| {
+            let same = |j: usize| methods[i] != methods[j] || groups.group(i) == groups.group(j);
+            match (0..runs.len()).all(same) {
+                true => methods[i].clone(),
+                false => groups.label(i),
+            }
+        };
         let points: Vec<Point> = runs
             .iter()
-            .filter_map(|run| {
+            .enumerate()
+            .filter_map(|(i, run)| {
                 let bytes = run.cost.as_ref()?.total.bytes as f64 / 1024.0;
-                Some(Point::new(&run.method(), &run.method(), bytes, run.top1()?))
+                Some(Point::new(&name(i), &name(i), bytes, run.top1()?))
             })
             .collect();
         let labels = Labels::new(
@@ -228,10 +242,11 @@ fn one(html: &mut Html, run: &Run, answers: Option<&Answers>, among_others: bool
     html.subheading("Training");
     html.figures(|f| {
         let this = std::slice::from_ref(run);
+        let groups = groups_of(this);
         for (what, caption) in pictures::OVER_EPOCHS {
             f.push(
                 caption,
-                picture(|style| pictures::over_epochs(this, *what, style)),
+                picture(|style| pictures::over_epochs(this, &groups, *what, style)),
             );
         }
     });

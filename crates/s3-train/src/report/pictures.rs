@@ -2,6 +2,7 @@
 
 use super::Run;
 use crate::dynamics::by_layer;
+use crate::groups::Groups;
 use s3_metrics::density::Density;
 use s3_metrics::plot::{
     Axis, Curve, Labels, Picture, PlotError, Runs, Style, Theme, densities, layer_curves,
@@ -36,9 +37,10 @@ pub(super) const OVER_EPOCHS: &[(OverEpochs, &str)] = &[
     (OverEpochs::Zeros, "Zero weights of the discrete layers"),
 ];
 
-/// One curve an experiment, with the band of its seeds.
+/// One curve a configuration, with the band of its seeds; a seed that is there twice counts once.
 pub(super) fn over_epochs(
     runs: &[Run],
+    groups: &Groups,
     what: OverEpochs,
     style: &Style,
 ) -> Result<Picture, PlotError> {
@@ -47,22 +49,16 @@ pub(super) fn over_epochs(
         OverEpochs::TrainLoss => Some(e.train_loss),
         OverEpochs::Zeros => e.sparsity,
     };
-    // The seeds of one experiment share the name but for its end.
-    let mut sets: BTreeMap<&str, Vec<Vec<(f64, f64)>>> = BTreeMap::new();
-    for run in runs {
+    let mut seen = BTreeSet::new();
+    let mut sets: BTreeMap<String, Vec<Vec<(f64, f64)>>> = BTreeMap::new();
+    for (i, run) in runs.iter().enumerate() {
         let points: Vec<(f64, f64)> = run
             .epochs
             .iter()
             .filter_map(|e| Some((f64::from(e.epoch), value(e)?)))
             .collect();
-        if !points.is_empty() {
-            let name = run
-                .name
-                .rsplit_once("-s")
-                .map_or(run.name.as_str(), |(n, _)| n);
-            let name = name.rsplit_once('-').map_or(name, |(n, _)| n);
-            let name = name.rsplit_once('/').map_or(name, |(_, n)| n);
-            sets.entry(name).or_default().push(points);
+        if !points.is_empty() && seen.insert((groups.group(i), run.config.seed)) {
+            sets.entry(groups.label(i)).or_default().push(points);
         }
     }
     let axis = match what {
@@ -72,7 +68,7 @@ pub(super) fn over_epochs(
     };
     let sets: Vec<Runs> = sets
         .into_iter()
-        .map(|(name, seeds)| Runs::new(name, seeds))
+        .map(|(name, seeds)| Runs::new(&name, seeds))
         .collect();
     seed_bands(&sets, &Labels::new("", Axis::plain("epoch"), axis), style)
 }

@@ -1,0 +1,411 @@
+//! Which runs are seeds of one configuration, and what tells configurations of one name apart.
+//!
+//! Runs are of one group where their resolved configurations differ in nothing but the seed and the device, and
+//! their images are the same. A run that starts from another run's weights (`init_from`) counts that run
+//! without its seed, as each seed starts from its own.
+
+use crate::config::Config;
+use crate::run::RunFolder;
+use anyhow::Result;
+use serde_json::Value as Json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use toml::Value;
+
+/// Characters of a label that a legend shows whole, with the number of runs behind it.
+const LEGEND: usize = 38;
+
+/// A configuration's keys, dotted, with their values as TOML has them.
+type Keys = BTreeMap<String, String>;
+
+/// Runs by their configurations.
+#[derive(Clone, Debug)]
+pub struct Groups {
+    /// The group of each run.
+    of: Vec<usize>,
+    groups: Vec<Group>,
+}
+
+#[derive(Clone, Debug)]
+struct Group {
+    keys: Keys,
+    experiment: String,
+    /// The last part of a run's name without its seed: `resnet8-0123abcd`.
+    run: String,
+    method: String,
+    data: String,
+    /// What tells it from others with the same last part of the experiment's name.
+    told: String,
+}
+
+impl Groups {
+    /// Groups runs, each a configuration and the `data` of its manifest (`null` where it has none).
+    ///
+    /// ```
+    /// use s3_train::{config::Config, groups::Groups};
+    ///
+    /// let run = |seed: u64, lr: f64| {
+    ///     let text = format!(
+    ///         "experiment = 'a/net'\nseed = {seed}\nepochs = 3\nbatch_size = 8\ndata.name = 'shapes'\nmodel.name = \
+    ///          'resnet8'\nmethod = {{ name = 'twn' }}\noptimizer.name = 'sgd'\nlr.start = {lr}\nlr.schedule = 'constant'"
+    ///     );
+    ///     (Config::parse(&text, &[], "").unwrap(), serde_json::Value::Null)
+    /// };
+    /// let groups = Groups::of(&[run(1, 0.1), run(2, 0.1), run(1, 0.2)]);
+    /// assert_eq!([0, 1, 2].map(|i| groups.group(i)), [0, 0, 1]);
+    /// assert_eq!([0, 2].map(|i| groups.label(i)), ["net (lr.start=0.1)", "net (lr.start=0.2)"]);
+    /// assert_eq!(groups.seeds(0), 2);
+    /// assert_eq!(groups.differs(2), "lr.start=0.2");
+    /// ```
+    #[must_use]
+    pub fn of(runs: &[(Config, Json)]) -> Self {
+        let mut groups: Vec<Group> = Vec::new();
+        let mut of = Vec::new();
+        for (config, data) in runs {
+            let keys = keys(config, data);
+            let known = groups.iter().position(|group| group.keys == keys);
+            of.push(known.unwrap_or(groups.len()));
+            if known.is_none() {
+                groups.push(Group {
+                    keys,
+                    experiment: config.experiment.clone(),
+                    run: unseeded(&config.run_name().unwrap_or_default()),
+                    method: method(config),
+                    data: self::data(config),
+                    told: String::new(),
+                });
+            }
+        }
+        tell_apart(&mut groups);
+        Self { of, groups }
+    }
+
+    /// Reads and groups the runs in `folders`, finished or not.
+    ///
+    /// # Errors
+    /// A folder that is no run's, or a `config.toml` that is none.
+    pub fn read(folders: &[PathBuf]) -> Result<Self> {
+        let read = |folder: &PathBuf| {
+            let folder = RunFolder::open(folder)?;
+            let manifest = folder.read_json("manifest.json").unwrap_or_default();
+            Ok((
+                Config::load(&folder.config(), &[])?,
+                manifest["data"].clone(),
+            ))
+        };
+        let runs = folders.iter().map(read).collect::<Result<Vec<_>>>()?;
+        Ok(Self::of(&runs))
+    }
+
+    /// The group of run `run`: equal numbers are seeds of one configuration.
+    ///
+    /// # Panics
+    /// If there is no such run.
+    #[must_use]
+    pub fn group(&self, run: usize) -> usize {
+        self.of[run]
+    }
+
+    /// A name that no other group has, of a length for a picture's legend: the experiment's last part and, where
+    /// others share that, what tells them apart or, where that is long, the hash that the run's name has.
+    ///
+    /// # Panics
+    /// If there is no such run.
+    #[must_use]
+    pub fn label(&self, run: usize) -> String {
+        let group = &self.groups[self.of[run]];
+        let told = group.called(group.short());
+        let same = self.groups.iter().filter(|g| g.run == group.run);
+        if told.chars().count() <= LEGEND || same.count() > 1 {
+            return told;
+        }
+        group.run.clone()
+    }
+
+    /// The same with the experiment's whole name, and what tells it apart only where others share that.
+    ///
+    /// # Panics
+    /// If there is no such run.
+    #[must_use]
+    pub fn name(&self, run: usize) -> String {
+        let group = &self.groups[self.of[run]];
+        let same = self
+            .groups
+            .iter()
+            .filter(|g| g.experiment == group.experiment);
+        match same.count() {
+            1 => group.experiment.clone(),
+            _ => group.called(&group.experiment),
+        }
+    }
+
+    /// How many runs are seeds of the same configuration as `run`, with it.
+    ///
+    /// # Panics
+    /// If there is no such run.
+    #[must_use]
+    pub fn seeds(&self, run: usize) -> usize {
+        self.of
+            .iter()
+            .filter(|group| **group == self.of[run])
+            .count()
+    }
+
+    /// The settings in which run `run` is another than runs of the same experiment: `key=value`, by commas. Method
+    /// and data set themselves, and with another method its settings, are left to [`method`] and [`data`].
+    ///
+    /// # Panics
+    /// If there is no such run.
+    #[must_use]
+    pub fn differs(&self, run: usize) -> String {
+        let own = &self.groups[self.of[run]];
+        let others = self.groups.iter();
+        let others: Vec<&Group> = others.filter(|g| g.experiment == own.experiment).collect();
+        let shown = ["method.name", "method.bits", "data.name", "data.folder"];
+        let methods: BTreeSet<_> = others.iter().map(|g| g.keys.get("method.name")).collect();
+        let is_told =
+            |key: &str| shown.contains(&key) || methods.len() > 1 && key.starts_with("method.");
+        let names: BTreeSet<&String> = others.iter().flat_map(|group| group.keys.keys()).collect();
+        let names = names.into_iter().filter(|key| !is_told(key));
+        let differing = names.filter(|key| {
+            let first = others.first().and_then(|group| group.keys.get(*key));
+            others.iter().any(|group| group.keys.get(*key) != first)
+        });
+        let settings: Vec<String> = differing.map(|key| own.setting(key)).collect();
+        settings.join(", ")
+    }
+}
+
+impl Group {
+    /// The last part of the experiment's name.
+    fn short(&self) -> &str {
+        self.experiment.rsplit('/').next().unwrap_or_default()
+    }
+
+    fn called(&self, name: &str) -> String {
+        match self.told.as_str() {
+            "" => name.to_owned(),
+            told => format!("{name} ({told})"),
+        }
+    }
+
+    fn setting(&self, key: &str) -> String {
+        format!("{key}={}", self.keys.get(key).map_or("-", String::as_str))
+    }
+}
+
+/// Finds what tells groups apart that share the last part of their names, and no more: the method, the data,
+/// then single keys.
+fn tell_apart(groups: &mut [Group]) {
+    let names: BTreeSet<String> = groups.iter().map(|g| g.short().to_owned()).collect();
+    for name in names {
+        let these = groups.iter_mut().filter(|g| g.short() == name);
+        let mut these: Vec<&mut Group> = these.collect();
+        let keys: BTreeSet<String> = these.iter().flat_map(|g| g.keys.keys().cloned()).collect();
+        let of = |word: &dyn Fn(&Group) -> String| -> Vec<String> {
+            these.iter().map(|group| word(group)).collect()
+        };
+        let words = [
+            of(&|group| group.method.clone()),
+            of(&|group| group.data.clone()),
+        ];
+        let settings = keys.iter().map(|key| of(&|group| group.setting(key)));
+        let mut told = vec![String::new(); these.len()];
+        for now in words.into_iter().chain(settings) {
+            // Groups that have the same words so far, and another one now.
+            let splits = |i: usize| (0..now.len()).any(|j| told[i] == told[j] && now[i] != now[j]);
+            let more: Vec<bool> = (0..now.len()).map(splits).collect();
+            for (i, word) in now.into_iter().enumerate().filter(|(i, _)| more[*i]) {
+                let comma = if told[i].is_empty() { "" } else { "; " };
+                told[i] = format!("{}{comma}{word}", told[i]);
+            }
+        }
+        for (group, told) in these.iter_mut().zip(told) {
+            group.told = told;
+        }
+    }
+}
+
+/// A method in words: `s3, 3 bits`, or its name alone.
+#[must_use]
+pub fn method(config: &Config) -> String {
+    let of = |key: &str| config.method.get(key);
+    let name = of("name").and_then(Value::as_str).unwrap_or("?");
+    match of("bits").and_then(Value::as_integer) {
+        Some(bits) => format!("{name}, {bits} bits"),
+        None => name.to_string(),
+    }
+}
+
+/// A data set in a word: its folder, or its name.
+#[must_use]
+pub fn data(config: &Config) -> String {
+    let name = || config.data.name.to_string();
+    config.data.folder.clone().unwrap_or_else(name)
+}
+
+/// All that makes a run what it is, but its seed.
+fn keys(config: &Config, data: &Json) -> Keys {
+    let unseeded = Config {
+        seed: 0,
+        device: "cpu".to_owned(),
+        ..config.clone()
+    };
+    let mut keys = Keys::new();
+    if let Ok(value) = Value::try_from(&unseeded) {
+        flatten(String::new(), &value, &mut keys);
+    }
+    if let Some(start) = &config.init_from {
+        keys.insert("init_from".to_owned(), start_of(start));
+    }
+    for (key, hash) in [("train", "train_sha256"), ("test", "test_sha256")] {
+        if let Some(hash) = data[hash].as_str() {
+            let short = hash.chars().take(8).collect();
+            keys.insert(format!("images.{key}"), short);
+        }
+    }
+    keys
+}
+
+fn flatten(path: String, value: &Value, keys: &mut Keys) {
+    match value {
+        Value::Table(table) => {
+            for (key, value) in table {
+                let dot = if path.is_empty() { "" } else { "." };
+                flatten(format!("{path}{dot}{key}"), value, keys);
+            }
+        }
+        Value::String(text) => drop(keys.insert(path, text.clone())),
+        other => drop(keys.insert(path, other.to_string())),
+    }
+}
+
+/// What a run starts from: the folder of the checkpoint's run without its seed, `net-0123abcd`, else the file.
+fn start_of(file: &Path) -> String {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let run = unseeded(folder);
+    match folder.ends_with(&run) {
+        true => file.display().to_string(),
+        false => run,
+    }
+}
+
+/// The last part of a run's folder without its seed; of another path its last part.
+fn unseeded(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    match name.rsplit_once("-s") {
+        Some((run, seed)) if !seed.is_empty() && seed.chars().all(|c| c.is_ascii_digit()) => {
+            run.to_owned()
+        }
+        _ => name.into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn run(settings: &[&str]) -> (Config, Json) {
+        let text = "experiment = 'mnist/net'\nepochs = 3\nbatch_size = 8\n[data]\nname = 'shapes'\n[model]\nname = \
+                    'resnet8'\n[method]\nname = 's3'\nbits = 3\n[optimizer]\nname = 'sgd'\n[lr]\nschedule = \
+                    'constant'\nstart = 0.1\n";
+        let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+        let config = Config::parse(text, &settings, "").expect("a configuration");
+        (config, Json::Null)
+    }
+
+    fn labels(runs: &[(Config, Json)]) -> Vec<String> {
+        let groups = Groups::of(runs);
+        (0..runs.len()).map(|i| groups.label(i)).collect()
+    }
+
+    #[test]
+    fn seeds_of_one_configuration_are_one_group_and_others_are_not() {
+        let runs = [
+            run(&[]),
+            run(&["seed=2", "device=cpu"]),
+            run(&["method={name=\"twn\"}"]),
+            run(&["method={name=\"twn\"}", "seed=7"]),
+            run(&["lr.start=0.2"]),
+            run(&["data.train_limit=100"]),
+        ];
+        let groups = Groups::of(&runs);
+        let of: Vec<usize> = (0..runs.len()).map(|i| groups.group(i)).collect();
+        assert_eq!(of, [0, 0, 1, 1, 2, 3]);
+        let all: BTreeSet<String> = (0..runs.len()).map(|i| groups.label(i)).collect();
+        assert_eq!(all.len(), 4, "{all:?}");
+        assert_eq!(groups.label(2), "net (twn)");
+        assert_eq!(groups.differs(2), "data.train_limit=-, lr.start=0.1");
+        assert_eq!(groups.differs(4), "data.train_limit=-, lr.start=0.2");
+    }
+
+    #[test]
+    fn names_that_collide_are_told_apart_by_method_data_and_then_single_keys() {
+        assert_eq!(labels(&[run(&[]), run(&["seed=2"])]), ["net", "net"]);
+        let method = [run(&[]), run(&["method.bits=2"])];
+        assert_eq!(labels(&method), ["net (s3, 3 bits)", "net (s3, 2 bits)"]);
+        // The same last part of a name, of other data.
+        let data = [
+            run(&[]),
+            run(&["experiment=demo/net", "data.name=mnist", "epochs=9"]),
+        ];
+        assert_eq!(labels(&data), ["net (shapes)", "net (mnist)"]);
+        let only_name = [run(&[]), run(&["experiment=demo/net"])];
+        let told = ["net (experiment=mnist/net)", "net (experiment=demo/net)"];
+        assert_eq!(labels(&only_name), told);
+        let both = [
+            run(&[]),
+            run(&["method.bits=2"]),
+            run(&["method.bits=2", "epochs=9"]),
+        ];
+        let told = [
+            "net (s3, 3 bits)",
+            "net (s3, 2 bits; epochs=3)",
+            "net (s3, 2 bits; epochs=9)",
+        ];
+        assert_eq!(labels(&both), told);
+        assert_eq!(Groups::of(&only_name).name(0), "mnist/net");
+        assert_eq!(Groups::of(&method).name(1), "mnist/net (s3, 2 bits)");
+        // A legend has no room for more; the page's table says the rest.
+        let long = run(&["init_from=weights-of-another-training.safetensors"]);
+        let name = long.0.run_name().expect("a name").display().to_string();
+        let hashed = name.trim_start_matches("mnist/").trim_end_matches("-s1");
+        assert_eq!(
+            labels(&[run(&[]), long.clone()]),
+            ["net (init_from=-)", hashed]
+        );
+        let other = [run(&[]), run(&["experiment=mnist/other", "epochs=9"])];
+        assert_eq!(labels(&other), ["net", "other"]);
+        assert_eq!(Groups::of(&other).differs(1), "");
+    }
+
+    #[test]
+    fn other_images_are_another_group() {
+        let of = |hash: &str| {
+            (
+                run(&[]).0,
+                json!({"train_sha256": hash, "test_sha256": "0"}),
+            )
+        };
+        let runs = [of("0123456789"), of("abcdef0123")];
+        assert_eq!(
+            labels(&runs),
+            ["net (images.train=01234567)", "net (images.train=abcdef01)"]
+        );
+    }
+
+    #[test]
+    fn seeds_that_start_from_their_own_run_are_one_group() {
+        let of =
+            |seed: u64, start: &str| run(&[&format!("seed={seed}"), &format!("init_from={start}")]);
+        let runs = [
+            of(1, "runs/fp32-01234567-s1/last.safetensors"),
+            of(2, "runs/fp32-01234567-s2/last.safetensors"),
+            of(3, "runs/fp32-89abcdef-s3/last.safetensors"),
+            of(4, "weights.safetensors"),
+        ];
+        let groups = Groups::of(&runs);
+        assert_eq!([0, 1, 2, 3].map(|i| groups.group(i)), [0, 0, 1, 2]);
+    }
+}
