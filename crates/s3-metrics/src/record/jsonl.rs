@@ -75,10 +75,11 @@ impl std::error::Error for RecordError {
 ///
 /// All lines are written by one call to the system, so that two readers never see half of them
 /// interleaved; a kill in the middle can leave an unfinished last line, which
-/// [`drop_records_after`] removes. No record makes an empty file, or leaves the file as it is.
+/// [`drop_records_after`] removes. No record makes an empty file, or leaves the file as it is. A link is
+/// not followed.
 ///
 /// # Errors
-/// [`RecordError::Io`], or [`RecordError::Unwritable`] before anything is written.
+/// [`RecordError::Io`], also for a link; or [`RecordError::Unwritable`] before anything is written.
 pub fn append_jsonl<T: Serialize>(path: &Path, records: &[T]) -> Result<(), RecordError> {
     let mut lines = Vec::new();
     for record in records {
@@ -88,12 +89,18 @@ pub fn append_jsonl<T: Serialize>(path: &Path, records: &[T]) -> Result<(), Reco
         })?;
         lines.push(b'\n');
     }
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
+    own_file(path)
+        .and_then(|()| OpenOptions::new().create(true).append(true).open(path))
         .and_then(|mut file| file.write_all(&lines))
         .map_err(io_error(path, "append to"))
+}
+
+/// Refuses to change what is there and no file of its folder: through a link, another file would be.
+fn own_file(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => Err(io::Error::other("a link or no regular file")),
+        _ => Ok(()),
+    }
 }
 
 /// Reads every record of a file.
@@ -189,7 +196,12 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
     let new = path.with_file_name(name);
-    let mut file = File::create(&new)?;
+    // What a kill left, or a link; a file that is made anew is nobody else's.
+    match fs::remove_file(&new) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = File::create_new(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, path)
@@ -266,6 +278,28 @@ mod tests {
             assert_eq!(drop_records_after(&path, 5).expect("drops"), 1);
             assert_eq!(fs::read(&path).expect("reads"), b"{\"epoch\":1}\n");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_leads_to_no_other_file() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, other) = (file_in(&folder), folder.path().join("precious"));
+        fs::write(&other, "{\"epoch\":9}\n").expect("writes");
+        symlink(&other, &path).expect("links");
+        let error = append_jsonl(&path, &[timing(1)]).expect_err("a link");
+        assert!(
+            error.to_string().contains("timing.jsonl: a link"),
+            "{error}"
+        );
+        // Replacing goes by a name beside the file, which may be a link too.
+        fs::remove_file(&path).expect("removes");
+        append_jsonl(&path, &[timing(1), timing(2)]).expect("appends");
+        symlink(&other, folder.path().join("timing.jsonl.tmp")).expect("links");
+        assert_eq!(drop_records_after(&path, 1).expect("drops"), 1);
+        let kept = fs::read_to_string(&other).expect("reads");
+        assert_eq!(kept, "{\"epoch\":9}\n");
     }
 
     #[test]
