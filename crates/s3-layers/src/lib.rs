@@ -34,6 +34,7 @@ pub mod ops;
 pub mod quantize;
 mod quantized;
 mod resnet;
+mod size;
 
 pub use conv::QuantConv2d;
 pub use linear::QuantLinear;
@@ -42,3 +43,4 @@ pub use quantized::{Mode, QuantLayer};
 pub use resnet::{Architecture, ResNet, ResNetConfig, Shortcut, Trace};
 /// What a frozen network is, how it runs and its file.
 pub use s3_kernels::model;
+pub use size::NetworkSize;

@@ -109,6 +109,37 @@ impl ResNetConfig {
             dtype: DType::F32,
         }
     }
+
+    /// The first convolution: channels, kernel, stride.
+    pub(crate) fn stem(&self) -> (usize, usize, usize) {
+        let (kernel, stride) = if self.max_pools() { (7, 2) } else { (3, 1) };
+        (self.width, kernel, stride)
+    }
+
+    /// Whether a max pool of every second pixel follows the first convolution.
+    pub(crate) fn max_pools(&self) -> bool {
+        self.architecture.is_large()
+    }
+
+    /// Every block, front to end: its stage and place in it, from 0, and the channels, kernel and stride of
+    /// its convolutions. The channels of stage `s` are `width << s`, which must fit.
+    pub(crate) fn blocks(
+        &self,
+    ) -> impl Iterator<Item = (usize, usize, Vec<(usize, usize, usize)>)> {
+        let (bottleneck, width) = (self.architecture == Architecture::ResNet50, self.width);
+        let stages = self.architecture.stages().iter().enumerate();
+        let blocks = stages.flat_map(|(stage, &count)| (0..count).map(move |i| (stage, i)));
+        blocks.map(move |(stage, i)| {
+            let inner = width << stage;
+            let stride = if stage > 0 && i == 0 { 2 } else { 1 };
+            let convs = if bottleneck {
+                vec![(inner, 1, 1), (inner, 3, stride), (4 * inner, 1, 1)]
+            } else {
+                vec![(inner, 3, stride), (inner, 3, 1)]
+            };
+            (stage, i, convs)
+        })
+    }
 }
 
 /// A convolution and its batch norm.
@@ -297,9 +328,8 @@ impl ResNet {
         if architecture == Architecture::ResNet50 && shortcut == Shortcut::A {
             bail!("resnet50 has no option A shortcut: use B")
         }
-        let large = architecture.is_large();
         let build = Builder { method };
-        let (kernel, stride) = if large { (7, 2) } else { (3, 1) };
+        let (_, kernel, stride) = config.stem();
         let stem = build.conv_bn(
             (in_channels, width, kernel),
             stride,
@@ -309,30 +339,21 @@ impl ResNet {
         )?;
         let mut blocks = Vec::new();
         let mut c = width;
-        for (stage, &count) in architecture.stages().iter().enumerate() {
-            let inner = width << stage;
-            for i in 0..count {
-                let stride = if stage > 0 && i == 0 { 2 } else { 1 };
-                let convs: &[_] = if architecture == Architecture::ResNet50 {
-                    &[(inner, 1, 1), (inner, 3, stride), (4 * inner, 1, 1)]
-                } else {
-                    &[(inner, 3, stride), (inner, 3, 1)]
-                };
-                let at = params.pp(format!("layer{}", stage + 1)).pp(i);
-                blocks.push(build.block(c, convs, shortcut, &at)?);
-                c = convs[convs.len() - 1].0;
-            }
+        for (stage, index, convs) in config.blocks() {
+            let at = params.pp(format!("layer{}", stage + 1)).pp(index);
+            blocks.push(build.block(c, &convs, shortcut, &at)?);
+            c = convs[convs.len() - 1].0;
         }
         let fc = QuantLinear::new(c, classes, Role::Last, method, &params.pp("fc"))?;
         let trunk = TrunkSpec {
             stem: stem.spec(),
-            max_pool: large,
+            max_pool: config.max_pools(),
             blocks: blocks.iter().map(Block::spec).collect(),
             eps: EPS as f32,
         };
         let net = Self {
             stem,
-            max_pool: large,
+            max_pool: config.max_pools(),
             blocks,
             fc,
             trunk: Arc::new(trunk),
