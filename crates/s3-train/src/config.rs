@@ -11,6 +11,7 @@ use s3_layers::{Architecture, ResNetConfig, Shortcut};
 use s3_quant::ByRole;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::num::IntErrorKind::{NegOverflow, PosOverflow};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -365,11 +366,7 @@ fn set(table: &mut Table, assignment: &str) -> Result<()> {
         bail!("--set {assignment}: expected key=value")
     };
     let (key, text) = (key.trim(), text.trim());
-    let value = format!("x = {text}")
-        .parse::<Table>()
-        .ok()
-        .and_then(|mut t| t.remove("x"))
-        .unwrap_or_else(|| Value::String(text.to_string()));
+    let value = value_of(text).with_context(|| format!("--set {key}"))?;
     let mut path: Vec<&str> = key.split('.').collect();
     let last = path
         .pop()
@@ -385,6 +382,27 @@ fn set(table: &mut Table, assignment: &str) -> Result<()> {
     }
     at.insert(last.to_string(), value);
     Ok(())
+}
+
+/// A TOML value, or else a string of one line.
+fn value_of(text: &str) -> Result<Value> {
+    let parsed = format!("x = {text}").parse::<Table>();
+    let several = parsed.as_ref().is_ok_and(|table| table.len() > 1);
+    if let Some(value) = parsed.ok().and_then(|mut table| table.remove("x"))
+        && !several
+    {
+        return Ok(value);
+    }
+    if several || text.contains('\n') {
+        bail!("several lines: each setting has a --set of its own")
+    }
+    // Longer integers are no TOML.
+    let number = text.replace('_', "");
+    let parsed = number.parse::<i64>();
+    if parsed.is_err_and(|e| matches!(e.kind(), PosOverflow | NegOverflow)) {
+        bail!("{text} is no integer from {} to {}", i64::MIN, i64::MAX)
+    }
+    Ok(Value::String(text.to_string()))
 }
 
 /// An error text of several lines as one.
@@ -477,6 +495,18 @@ mod tests {
         }
         assert!(error("epochs = ", &[]).contains("line 1"));
         assert!(error("epochs = 3", &[]).contains("batch_size"));
+    }
+
+    #[test]
+    fn a_value_may_have_several_lines_and_a_setting_may_not() -> Result<()> {
+        let roles = "layers.full_precision=[\n  \"first\",\n  \"hidden\",\n]";
+        let config = Config::parse(TEXT, &[roles.into(), "epochs = 4 # more".into()], "x")?;
+        assert_eq!(config.layers.full_precision.len(), 2);
+        assert_eq!(config.epochs, 4);
+        let largest = Config::parse(TEXT, &["seed=9_223_372_036_854_775_807".into()], "x")?;
+        assert_eq!(largest.seed, i64::MAX as u64);
+        assert_eq!(Config::parse(&largest.to_toml()?, &[], "x")?, largest);
+        Ok(())
     }
 
     #[test]
