@@ -1,7 +1,7 @@
 //! Files that appear whole or not at all, and files that are read: regular ones, no more of them than asked for.
 
-use anyhow::{Context, Result, bail};
-use std::fs::{File, TryLockError};
+use anyhow::{Context, Result};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use tempfile::NamedTempFile;
@@ -65,32 +65,6 @@ pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::other(text));
     }
     Ok(bytes)
-}
-
-/// Takes the lock of `folder`, the file `lock` in it, and removes the unfinished files that a kill left
-/// there. The system drops the lock with the process, however that ends.
-///
-/// # Errors
-/// `busy`, behind the folder's name, if another process has it; those of the file system, naming the file.
-pub fn lock_folder(folder: &Path, busy: &str) -> Result<File> {
-    let path = folder.join("lock");
-    let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => bail!("{}: {busy}", folder.display()),
-        Err(TryLockError::Error(e)) => {
-            return Err(e).with_context(|| format!("locking {}", path.display()));
-        }
-    }
-    let entries = std::fs::read_dir(folder);
-    let entries = entries.with_context(|| format!("reading {}", folder.display()))?;
-    for entry in entries.flatten() {
-        if is_unfinished(&entry.file_name()) {
-            let path = entry.path();
-            std::fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
-        }
-    }
-    Ok(file)
 }
 
 /// Writes `path` through a temporary file in its folder, which is synced and then renamed over it:
@@ -179,24 +153,6 @@ mod tests {
         File::create(&path)?.set_len(1 << 40)?;
         let message = read_regular(&path, 8).expect_err("too long").to_string();
         assert_eq!(message, "1099511627776 bytes, at most 8 are read");
-        Ok(())
-    }
-
-    #[test]
-    fn a_lock_keeps_others_out_and_unfinished_files_in_place() -> Result<()> {
-        let dir = tempfile::tempdir()?;
-        let unfinished = dir.path().join(".x.tmp");
-        let lock = lock_folder(dir.path(), "busy")?;
-        std::fs::write(&unfinished, b"half")?;
-        let message = lock_folder(dir.path(), "busy").expect_err("busy");
-        assert_eq!(
-            message.to_string(),
-            format!("{}: busy", dir.path().display())
-        );
-        assert!(unfinished.exists());
-        drop(lock);
-        lock_folder(dir.path(), "busy")?;
-        assert!(!unfinished.exists());
         Ok(())
     }
 

@@ -15,6 +15,7 @@ pub mod eval;
 pub mod files;
 pub mod finished;
 pub mod groups;
+pub mod lock;
 pub mod logs;
 pub mod loss;
 pub mod network;

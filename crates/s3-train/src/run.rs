@@ -6,13 +6,13 @@
 
 use crate::config::Config;
 use crate::data::{Dataset, fingerprint};
-use crate::files::{is_unfinished, lock_folder, write_atomically};
+use crate::files::{is_unfinished, write_atomically};
+use crate::lock::Lock;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use s3_core::backend::is_fused;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -83,7 +83,7 @@ impl RunFolder {
     /// # Errors
     /// The folder holds this run already and `resume` is not set; it holds something else; another
     /// process trains it; or it cannot be written.
-    pub fn claim(&self, config: &Config, resume: bool) -> Result<(File, bool)> {
+    pub fn claim(&self, config: &Config, resume: bool) -> Result<(Lock, bool)> {
         let text = config.to_toml()?;
         let name = self.root.display();
         if self.config().is_file() {
@@ -110,8 +110,8 @@ impl RunFolder {
         Ok((self.lock()?, false))
     }
 
-    fn lock(&self) -> Result<File> {
-        lock_folder(&self.root, "another process trains this run")
+    fn lock(&self) -> Result<Lock> {
+        Lock::take(&self.root, "another process trains this run")
     }
 
     /// Reads a JSON file of the folder.

@@ -5,6 +5,7 @@ use crate::checkpoint::{self, Header, Position, Tensors, VERSION};
 use crate::config::Config;
 use crate::data::{Dataset, LoaderConfig, Splits, steps_per_epoch};
 use crate::dynamics;
+use crate::lock::Lock;
 use crate::network::{Description, class_difference};
 use crate::optim::{Optimizer, PREFIX as OPTIMIZER};
 use crate::pretrained;
@@ -19,7 +20,6 @@ use s3_layers::ResNet;
 use s3_layers::ops::AcrossRanks;
 use s3_metrics::record::{EpochRecord, TimingRecord, append_jsonl, drop_records_after, read_jsonl};
 use serde_json::json;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,8 @@ use std::time::Duration;
 pub(crate) struct Session<'a> {
     pub(crate) config: &'a Config,
     pub(crate) folder: RunFolder,
+    /// Of the first rank, once it has claimed the folder.
+    pub(crate) lock: Option<Arc<Lock>>,
     pub(crate) device: Device,
     pub(crate) train: Arc<Dataset>,
     pub(crate) validation: Option<Arc<Dataset>>,
@@ -109,6 +111,7 @@ impl<'a> Session<'a> {
         Ok(Self {
             config,
             folder,
+            lock: None,
             device,
             train,
             validation,
@@ -143,18 +146,23 @@ impl<'a> Session<'a> {
 
     /// Makes the run's folder for all ranks; says whether there is a checkpoint to go on from. The lock
     /// is the first rank's.
-    pub(crate) fn claim(&self, resume: bool) -> Result<(Option<File>, bool)> {
-        let claimed = match self.leads() {
-            true => Some(self.folder.claim(self.config, resume)?),
-            false => None,
-        };
-        let mine = claimed.as_ref().is_some_and(|(_, found)| *found);
+    pub(crate) fn claim(&mut self, resume: bool) -> Result<bool> {
+        let mut mine = false;
+        if self.leads() {
+            let (lock, found) = self.folder.claim(self.config, resume)?;
+            (self.lock, mine) = (Some(Arc::new(lock)), found);
+        }
         let found = collective::gather(&*self.ranks, &[f64::from(mine)])?;
         if !self.folder.config().is_file() {
             let (rank, folder) = (self.ranks.rank(), self.folder.root().display());
             bail!("{folder}: rank {rank} does not see the run's folder, which all ranks must share")
         }
-        Ok((claimed.map(|(lock, _)| lock), found.first() == Some(&1.0)))
+        Ok(found.first() == Some(&1.0))
+    }
+
+    /// Sees that the run's folder is still this process's to write to.
+    pub(crate) fn check_lock(&self) -> Result<()> {
+        self.lock.as_ref().map_or(Ok(()), |lock| lock.check())
     }
 
     /// Writes what a run's folder holds from the start, and the snapshot of the initial weights.
@@ -258,6 +266,7 @@ impl<'a> Session<'a> {
         if !self.leads() {
             return Ok(());
         }
+        self.check_lock()?;
         let mut tensors: Tensors = self.snapshot.clone();
         for (name, p) in self.params.all() {
             tensors.insert(name, p.var.as_detached_tensor());
@@ -290,6 +299,7 @@ impl<'a> Session<'a> {
         }
         let (records, snapshot) =
             dynamics::snapshot(&self.net, &self.params, epoch, &self.snapshot, &gradients)?;
+        self.check_lock()?;
         append_jsonl(&self.folder.file("dynamics.jsonl"), &records)?;
         self.snapshot = snapshot;
         Ok(())
@@ -307,6 +317,7 @@ impl<'a> Session<'a> {
         }
         let image = [self.train.height, self.train.width, self.train.channels];
         let cost = model_cost(&self.net, image, &self.device)?;
+        self.check_lock()?;
         self.folder.write_json("model.json", &cost)?;
         let best = self
             .position

@@ -103,8 +103,7 @@ fn train_here(
     let splits = data::load(&config.data, places.data_dir.as_deref())?;
     let folder = RunFolder::of(config, &places.out)?;
     let mut session = Session::new(config, splits, folder, device, &places.ranks)?;
-    let (_lock, has_checkpoint) = session.claim(places.resume)?;
-    if has_checkpoint {
+    if session.claim(places.resume)? {
         session.resume()?;
     } else {
         session.start()?;
@@ -122,8 +121,13 @@ fn train_here(
         )?),
         false => None,
     };
+    let lock = session.lock.clone();
     let outcome = session.run(places, observer);
-    sitting.map_or(Ok(()), Sitting::end)?;
+    // A folder that is another's by now is left alone; the outcome says so.
+    match (lock, sitting) {
+        (Some(lock), Some(sitting)) if lock.check().is_ok() => sitting.end()?,
+        _ => {}
+    }
     outcome
 }
 
@@ -441,6 +445,7 @@ impl Session<'_> {
             waited_seconds: Some(std::mem::take(&mut self.waited).as_secs_f64()),
         };
         if self.leads() {
+            self.check_lock()?;
             let (epochs, timings) = ("epochs.jsonl", "timing.jsonl");
             append_jsonl(&self.folder.file(epochs), std::slice::from_ref(&record))?;
             append_jsonl(&self.folder.file(timings), std::slice::from_ref(&timing))?;

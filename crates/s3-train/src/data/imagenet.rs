@@ -174,7 +174,7 @@ pub fn make_shards<T: Fn(Made) + Sync>(
     let place = Place::of(config, data_dir)?;
     let Folder { train, val, .. } = folder::scan(&place.folder)?;
     let skip = config.broken == Broken::Skip;
-    let _lock = sharding::claim(&place.shards)?;
+    let lock = sharding::claim(&place.shards)?;
     for (split, listing) in [(Split::Train, train), (Split::Val, val)] {
         let tell = begin(ShardJob {
             split: split.as_str(),
@@ -182,7 +182,7 @@ pub fn make_shards<T: Fn(Made) + Sync>(
             folder: &place.shards,
         });
         let (side, listing) = (side_of(place.size), Arc::new(listing));
-        sharding::make(&place.shards, split, side, listing, skip, stop, &tell)?;
+        sharding::make(&lock, split, side, listing, skip, stop, &tell)?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Making shards (`shards.rs`): on all threads, one shard after the other, each whole or not at all.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,8 @@ use super::error::{DataError, Problem};
 use super::folder::Listing;
 use super::shards::{BROKEN, CHECKSUM, FILE, HEADER, Plan, QUALITY, RAW, Split, header, read};
 use super::view::with_short_side;
-use crate::files::{lock_folder, write_atomically};
+use crate::files::write_atomically;
+use crate::lock::Lock;
 
 /// How making shards goes on ([`make_shards`](super::imagenet::make_shards)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,20 +34,21 @@ pub enum Made {
 /// # Errors
 ///
 /// Another process makes shards there; those of the file system, naming the file.
-pub(super) fn claim(folder: &Path) -> Result<File> {
+pub(super) fn claim(folder: &Path) -> Result<Lock> {
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    lock_folder(folder, "another process makes these shards")
+    Lock::take(folder, "another process makes these shards")
 }
 
-/// Makes the shards of `split` in `folder`, which is claimed, from the files of `listing`, and says so to
+/// Makes the shards of `split` in the folder of `lock`, from the files of `listing`, and says so to
 /// `tell`, from any thread. Between shards `stop` ends it.
 ///
 /// # Errors
 ///
-/// The first broken picture of a shard unless `skip_broken`; those of the file system, naming the file.
+/// The first broken picture of a shard unless `skip_broken`; a lock that is gone; those of the file system,
+/// naming the file.
 /// The shards that are whole stay.
 pub(super) fn make(
-    folder: &Path,
+    lock: &Lock,
     split: Split,
     side: usize,
     listing: Arc<Listing>,
@@ -54,7 +56,7 @@ pub(super) fn make(
     stop: &AtomicBool,
     tell: &(dyn Fn(Made) + Sync),
 ) -> Result<()> {
-    let plan = Plan::new(folder, split, side, listing);
+    let plan = Plan::new(lock.folder(), split, side, listing);
     for number in 0..plan.count() {
         if stop.load(Ordering::Relaxed) {
             bail!("stopped; the same command goes on")
@@ -91,8 +93,10 @@ pub(super) fn make(
         bytes.reserve_exact(end + CHECKSUM - bytes.len());
         records.iter().for_each(|record| bytes.extend(record));
         bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        lock.check()?;
         write_atomically(&plan.shard(number), &bytes)?;
     }
+    lock.check()?;
     remove_surplus(&plan)?;
     write_atomically(&plan.manifest(), plan.manifest_text().as_bytes())
 }
