@@ -6,6 +6,11 @@ use std::path::Path;
 /// Something that happened.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
+    /// A line that the user should know and that stops nothing.
+    Note {
+        /// The line.
+        text: &'a str,
+    },
     /// The run starts, or goes on after `epochs_done` epochs and `steps_done` steps of the next.
     Start {
         /// The run's folder.

@@ -45,6 +45,8 @@ pub(crate) struct Session<'a> {
     pub(crate) ranks: Arc<dyn Ranks>,
     /// Whether latents came from full-precision weights and may be calibrated.
     has_weights: bool,
+    /// Lines for the user before the first step.
+    pub(crate) notes: Vec<String>,
 }
 
 impl<'a> Session<'a> {
@@ -125,6 +127,7 @@ impl<'a> Session<'a> {
             snapshot: Tensors::new(),
             ranks: ranks.clone(),
             has_weights,
+            notes: Vec::new(),
         })
     }
 
@@ -197,6 +200,7 @@ impl<'a> Session<'a> {
         self.check_data()?;
         let path = self.folder.last();
         let (header, mut tensors) = checkpoint::load(&path)?;
+        self.notes.extend(header.warning(&path));
         let run = self.config.run_name()?.display().to_string();
         header.check(
             &path,

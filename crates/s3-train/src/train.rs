@@ -108,6 +108,7 @@ fn train_here(
     } else {
         session.start()?;
     }
+    tell(observer, &session.notes);
     if session.position.epoch == config.epochs {
         return session.finish();
     }
@@ -186,6 +187,12 @@ pub(crate) fn set(
         )
     }
     Ok(var.set(&t.to_device(var.device())?)?)
+}
+
+fn tell(observer: &mut dyn Observer, notes: &[String]) {
+    for text in notes {
+        observer.event(Event::Note { text });
+    }
 }
 
 fn skipped(observer: &mut dyn Observer, pictures: &[String]) {

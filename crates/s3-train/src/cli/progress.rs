@@ -69,6 +69,7 @@ impl Progress {
 impl Observer for Progress {
     fn event(&mut self, event: Event<'_>) {
         match event {
+            Event::Note { text } => self.say(&format!("note: {text}")),
             Event::Start {
                 folder,
                 experiment,
