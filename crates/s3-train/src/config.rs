@@ -4,6 +4,7 @@ use crate::data::DataConfig;
 use crate::device;
 use crate::optim::OptimizerConfig;
 use crate::schedule::Schedule;
+use crate::summary::image_of;
 use anyhow::{Context, Result, bail};
 use candle_core::DType;
 use s3_core::Role;
@@ -14,6 +15,12 @@ use sha2::{Digest, Sha256};
 use std::num::IntErrorKind::{NegOverflow, PosOverflow};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
+
+/// Weights that a network may have: ten times those of the literature's. A larger one is refused before
+/// anything of it is allocated.
+pub const MAX_WEIGHTS: u128 = 1 << 28;
+/// Products for one image that it may take: 250 times those of ResNet-50.
+pub const MAX_PRODUCTS: u128 = 1 << 40;
 
 /// An experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,6 +68,14 @@ pub struct Config {
     /// project ([`pretrained`](crate::pretrained)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<PathBuf>,
+    /// The SHA-256 of that file, which a run fills in: the file, wherever it lies, and not its path is part of
+    /// the run's name. Another file is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_sha256: Option<String>,
+    /// How the classifier starts where there is `init_from`: from the `file`, as all else, or `fresh`, as in a run
+    /// from scratch, which other classes need.
+    #[serde(default = "file", skip_serializing_if = "is_file")]
+    pub init_head: String,
     /// A snapshot of the weights (WSVR, WLVR, level counts) is taken every so many epochs.
     #[serde(default = "ten")]
     pub snapshot_epochs: usize,
@@ -128,6 +143,12 @@ fn local() -> String {
 }
 fn is_local(name: &String) -> bool {
     name == "local"
+}
+fn file() -> String {
+    "file".into()
+}
+fn is_file(name: &String) -> bool {
+    *name == file()
 }
 fn ten() -> usize {
     10
@@ -238,13 +259,45 @@ impl Config {
                 self.micro_batches
             )
         }
+        self.head_is_fresh()?;
         self.architecture()?;
         self.shortcut()?;
         self.activations()?;
         if self.model.width == Some(0) {
             bail!("model.width: expected a number > 0, got 0")
         }
+        if u32::try_from(self.epochs).is_err() {
+            bail!("epochs: expected at most {}, got {}", u32::MAX, self.epochs)
+        }
+        let ([height, width, channels], classes) = image_of(&self.data);
+        let products = self.resnet(channels, classes)?.size(height, width).products;
+        if products > MAX_PRODUCTS {
+            bail!(
+                "{}: the network takes {products} products for an image of {height}x{width}, at most {MAX_PRODUCTS} are trained",
+                self.size_key()
+            )
+        }
         Ok(())
+    }
+
+    /// The key that makes a network as large as it is.
+    fn size_key(&self) -> String {
+        match self.model.width {
+            Some(width) => format!("model.width: {width}"),
+            None => format!("model.name: {}", self.model.name),
+        }
+    }
+
+    /// Whether the classifier does not start from the file of `init_from`.
+    ///
+    /// # Errors
+    /// A name other than `file` and `fresh`.
+    pub fn head_is_fresh(&self) -> Result<bool> {
+        match self.init_head.as_str() {
+            "file" => Ok(false),
+            "fresh" => Ok(true),
+            other => bail!("init_head: expected \"file\" or \"fresh\", got \"{other}\""),
+        }
     }
 
     /// Whether batch norms take their statistics over all processes.
@@ -293,7 +346,7 @@ impl Config {
     /// The network for images of `in_channels` and `classes`.
     ///
     /// # Errors
-    /// An unknown name.
+    /// An unknown name; a network of more than [`MAX_WEIGHTS`].
     pub fn resnet(&self, in_channels: usize, classes: usize) -> Result<ResNetConfig> {
         let mut config = ResNetConfig::new(self.architecture()?, in_channels, classes);
         if let Some(shortcut) = self.shortcut()? {
@@ -303,6 +356,13 @@ impl Config {
             config.width = width;
         }
         config.dtype = self.activations()?;
+        let weights = config.size(1, 1).weights;
+        if weights > MAX_WEIGHTS {
+            bail!(
+                "{}: a network of {weights} weights, at most {MAX_WEIGHTS} are trained",
+                self.size_key()
+            )
+        }
         Ok(config)
     }
 
@@ -327,16 +387,20 @@ impl Config {
     }
 
     /// The run's folder name, `<experiment>-<8 hex of the resolved configuration>-s<seed>`; the
-    /// hash leaves out the seed, so that the seeds of one experiment share it, and the device.
+    /// hash leaves out the seed, so that the seeds of one experiment share it, the device, and where a file
+    /// lies whose `init_sha256` is known.
     ///
     /// # Errors
     /// As [`to_toml`](Self::to_toml).
     pub fn run_name(&self) -> Result<PathBuf> {
-        let unseeded = Self {
+        let mut unseeded = Self {
             seed: 0,
             device: cpu(),
             ..self.clone()
         };
+        if self.init_sha256.is_some() {
+            unseeded.init_from = None;
+        }
         let hash = Sha256::digest(unseeded.to_toml()?.as_bytes());
         let hex: String = hash.iter().take(4).map(|b| format!("{b:02x}")).collect();
         Ok(PathBuf::from(format!(
@@ -486,6 +550,33 @@ mod tests {
             ),
             (vec!["experiment=../x"], vec!["experiment"]),
             (vec!["nonsense"], vec!["nonsense", "key=value"]),
+            (
+                vec!["seed=18446744073709551615"],
+                vec!["seed", "18446744073709551615", "9223372036854775807"],
+            ),
+            (vec!["seed=-1"], vec!["seed", "-1"]),
+            (vec!["epochs=1\nseed=2"], vec!["epochs", "--set of its own"]),
+            (
+                vec!["data.folder=a\nb"],
+                vec!["data.folder", "several lines"],
+            ),
+            (vec!["epochs=4294967296"], vec!["epochs", "4294967295"]),
+            (vec!["init_head=new"], vec!["init_head", "fresh", "new"]),
+            (
+                vec!["model.width=20000"],
+                vec!["model.width: 20000", "weights"],
+            ),
+            (
+                vec!["model.width=9223372036854775807"],
+                vec!["model.width: 9223372036854775807", "weights"],
+            ),
+            (
+                vec![
+                    "model.name=resnet50",
+                    "data={name=\"imagenet\", size=1000000}",
+                ],
+                vec!["resnet50", "products"],
+            ),
         ] {
             let message = error(TEXT, &overrides);
             assert!(
@@ -506,6 +597,23 @@ mod tests {
         let largest = Config::parse(TEXT, &["seed=9_223_372_036_854_775_807".into()], "x")?;
         assert_eq!(largest.seed, i64::MAX as u64);
         assert_eq!(Config::parse(&largest.to_toml()?, &[], "x")?, largest);
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_is_in_a_name_by_its_hash_and_not_by_its_path() -> Result<()> {
+        let name = |settings: &[&str]| -> Result<PathBuf> {
+            let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+            Config::parse(TEXT, &settings, "e")?.run_name()
+        };
+        let (a, b) = (
+            "init_from=\"a.safetensors\"",
+            "init_from=\"./b/a.safetensors\"",
+        );
+        let hash = |digit: char| format!("init_sha256=\"{}\"", digit.to_string().repeat(64));
+        assert_eq!(name(&[a, &hash('1')])?, name(&[b, &hash('1')])?);
+        assert_ne!(name(&[a, &hash('1')])?, name(&[a, &hash('2')])?);
+        assert_ne!(name(&[a, &hash('1')])?, name(&[])?);
         Ok(())
     }
 

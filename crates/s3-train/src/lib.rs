@@ -6,6 +6,7 @@
 //! the bytes of a run that was never interrupted.
 #![forbid(unsafe_code)]
 
+mod batches;
 pub mod checkpoint;
 pub mod config;
 pub mod data;

@@ -2,7 +2,13 @@
 //!
 //! `init_from = "FILE"` names a safetensors file with torchvision's names, or a checkpoint of this
 //! project. A tensor of the file belongs to the parameter of its name: full-precision weights, latents,
-//! batch norms and their statistics, the classifier.
+//! batch norms and their statistics, the classifier. What torch puts into the names of a wrapped module
+//! (`module.`, `_orig_mod.`, anywhere) is left out, and f16 and bf16 are read as the f32 that they are. A
+//! checkpoint's checksum is verified. All that does not fit is said at once, and what was taken, left and
+//! missing is told ([`Started`]).
+//!
+//! With `init_head = "fresh"` the classifier starts as in a run from scratch, whatever the file has there:
+//! fine-tuning to other classes.
 //!
 //! Where the file holds a layer's weight itself (`layer1.0.conv1.weight`) and nothing below it, the
 //! quantizer sets its latents from it
@@ -16,72 +22,287 @@
 //! A method that asks for it then sees what its layers' inputs are on a few training images, without
 //! labels ([`calibrate`]).
 
+use crate::checkpoint;
 use crate::config::Config;
 use crate::data::{Dataset, Loader, LoaderConfig};
 use crate::dynamics;
 use crate::eval::tensors;
+use crate::files::read_regular;
 use crate::optim;
-use crate::train::set;
+use crate::run::hex;
 use anyhow::{Context, Result, bail};
-use candle_core::{Device, Tensor};
+use candle_core::safetensors::Load;
+use candle_core::{DType, Device, Tensor};
 use s3_core::{Params, Role};
 use s3_layers::{QuantLayer, ResNet};
 use s3_quant::ByRole;
-use safetensors::tensor::{Dtype, SafeTensors};
-use std::collections::BTreeMap;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
 /// What files hold besides a network's parameters.
 const OTHER: [&str; 2] = [optim::PREFIX, dynamics::PREFIX];
-/// torch counts the steps of each batch norm.
-const COUNTER: &str = "num_batches_tracked";
+/// torch counts the steps of each batch norm, and the models of an average.
+const COUNTERS: [&str; 2] = ["num_batches_tracked", "n_averaged"];
+/// What torch puts into the names of a module that it wraps: data parallel and averaged, compiled, sharded,
+/// recomputed.
+const WRAPPERS: [&str; 4] = [
+    "module",
+    "_orig_mod",
+    "_fsdp_wrapped_module",
+    "_checkpoint_wrapped_module",
+];
+/// Names of one kind that a line spells out.
+const NAMED: usize = 20;
 
-/// Sets every parameter of `params` that `path` holds; `layers` are those of the same network. Returns
-/// whether a quantizer took a full-precision weight.
+/// A file to start from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// Where it lies.
+    pub path: &'a Path,
+    /// What its SHA-256 must be, where that is known.
+    pub sha256: Option<&'a str>,
+    /// Whether the classifier starts as in a run from scratch.
+    pub fresh_head: bool,
+}
+
+impl<'a> Source<'a> {
+    /// The file that `config` names, if any.
+    ///
+    /// # Errors
+    /// Settings of the file without one.
+    pub fn of(config: &'a Config) -> Result<Option<Self>> {
+        let fresh_head = config.head_is_fresh()?;
+        let sha256 = config.init_sha256.as_deref();
+        let Some(path) = config.init_from.as_deref() else {
+            let keys = [("init_head", fresh_head), ("init_sha256", sha256.is_some())];
+            if let Some((key, _)) = keys.iter().find(|(_, is_set)| *is_set) {
+                bail!(
+                    "{key}: there is no file to start from, give it by init_from (--init from:FILE)"
+                )
+            }
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            path,
+            sha256,
+            fresh_head,
+        }))
+    }
+}
+
+/// What a network took of a file. Names are in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Started {
+    /// Whether a quantizer took a full-precision weight.
+    pub has_weights: bool,
+    /// Tensors that were taken, as the network calls them.
+    pub taken: Vec<String>,
+    /// Tensors of the file that were left: an optimizer's state, counters, the classifier's where it is fresh.
+    pub left: Vec<String>,
+    /// Parameters that start as in a run from scratch.
+    pub missing: Vec<String>,
+    /// The file's SHA-256.
+    pub sha256: String,
+    /// That the file is a checkpoint without a checksum.
+    pub warning: Option<String>,
+}
+
+impl Started {
+    /// What a user is told, a line each.
+    pub fn lines(&self, source: &Source<'_>) -> Vec<String> {
+        let name = source.path.display();
+        let head = match source.fresh_head {
+            true => "; init_head = \"fresh\": the classifier starts anew",
+            false => "",
+        };
+        let mut lines: Vec<String> = self.warning.iter().cloned().collect();
+        lines.extend([
+            format!("init_from {name}: taken {}", listed(&self.taken)),
+            format!("init_from {name}: left {}{head}", listed(&self.left)),
+            format!(
+                "init_from {name}: missing, so as in a run from scratch, {}",
+                listed(&self.missing)
+            ),
+        ]);
+        lines
+    }
+}
+
+/// A count, and the names or, where they are many, how many each part of the network has.
+fn listed(names: &[String]) -> String {
+    let mut text = names.len().to_string();
+    if names.is_empty() {
+        return text;
+    }
+    if names.len() <= NAMED {
+        let _ = write!(text, ": {}", names.join(", "));
+        return text;
+    }
+    let mut parts = BTreeMap::<&str, usize>::new();
+    for name in names {
+        *parts
+            .entry(name.split(['.', '/']).next().unwrap_or(name))
+            .or_default() += 1;
+    }
+    let parts: Vec<String> = parts
+        .iter()
+        .map(|(part, n)| format!("{n} of {part}"))
+        .collect();
+    let _ = write!(text, ": {}", parts.join(", "));
+    text
+}
+
+/// The first names of many, and how many more there are.
+fn first_of(names: &[String]) -> String {
+    let mut text = names[..names.len().min(NAMED)].join(", ");
+    if names.len() > NAMED {
+        let _ = write!(text, " and {} more", names.len() - NAMED);
+    }
+    text
+}
+
+/// What does not fit between a file and a network, each by its kind.
+#[derive(Default)]
+struct Misfits {
+    /// Another shape or type, or no finite number: the tensor and what is wrong with it.
+    wrong: BTreeMap<String, String>,
+    missing: Vec<String>,
+    strays: Vec<String>,
+    /// Weights whose latents the method has instead, to which there is no map.
+    unmapped: BTreeSet<String>,
+    latents: Vec<String>,
+}
+
+impl Misfits {
+    /// All in one line, always in the same order; `in_head` tells the classifier's.
+    fn into_result(self, path: &Path, in_head: impl Fn(&str) -> bool) -> Result<()> {
+        let hint = match self
+            .wrong
+            .keys()
+            .chain(&self.missing)
+            .any(|name| in_head(name))
+        {
+            true => " (init_head = \"fresh\" starts the classifier anew)",
+            false => "",
+        };
+        let wrong: Vec<String> = self
+            .wrong
+            .iter()
+            .map(|(n, why)| format!("{n} {why}"))
+            .collect();
+        let unmapped = Vec::from_iter(self.unmapped);
+        let parts = [
+            (&wrong, first_of(&wrong)),
+            (
+                &self.missing,
+                format!("no tensor {}", first_of(&self.missing)),
+            ),
+            (
+                &self.strays,
+                format!("{}: none of this network's", first_of(&self.strays)),
+            ),
+            (
+                &unmapped,
+                format!(
+                    "it holds {} itself; this method has the latent {} instead, to which weights have no map",
+                    first_of(&unmapped),
+                    first_of(&self.latents)
+                ),
+            ),
+        ];
+        let parts = parts.into_iter().filter(|(names, _)| !names.is_empty());
+        let parts: Vec<String> = parts.map(|(_, text)| text).collect();
+        if !parts.is_empty() {
+            bail!("init_from: {}: {}{hint}", path.display(), parts.join("; "))
+        }
+        Ok(())
+    }
+}
+
+/// Sets every parameter of `params` that `source` holds; `layers` are those of the same network.
 ///
 /// # Errors
-/// One line that names the file: it cannot be read or is no safetensors file; a tensor is no f32, has
-/// another shape or belongs to no layer; a parameter is missing.
-pub fn start_from(path: &Path, params: &Params, layers: &[&QuantLayer]) -> Result<bool> {
-    let name = path.display();
-    let tensors = read(path, &params.device())?;
+/// One line that names the file: it cannot be read, is no safetensors file, is another than `sha256` or a
+/// damaged checkpoint; or all that does not fit: tensors of another type or shape or of no layer, parameters
+/// that are missing.
+pub fn start_from(source: &Source<'_>, params: &Params, layers: &[&QuantLayer]) -> Result<Started> {
+    let (mut started, mut misfits) = (Started::default(), Misfits::default());
+    let mut tensors = read(source, &params.device(), &mut started, &mut misfits)?;
+    let in_head = |name: &str| {
+        let mut heads = layers.iter().filter(|l| l.spec.role == Role::Last);
+        heads.any(|l| is_at_or_below(name, &l.spec.name))
+    };
     let all = params.all();
-    if let Some(stray) = tensors.keys().find(|t| !belongs(t, &all)) {
-        bail!("init_from: {name}: tensor {stray} is none of this network's")
+    let mut shapes: BTreeMap<&str, &[usize]> = BTreeMap::new();
+    let weights: Vec<String> = layers.iter().map(|l| weight_of(l)).collect();
+    shapes.extend(all.iter().map(|(name, p)| (name.as_str(), p.var.dims())));
+    shapes.extend(
+        weights
+            .iter()
+            .zip(layers)
+            .map(|(w, l)| (w.as_str(), l.spec.shape.as_slice())),
+    );
+    tensors.retain(|name, tensor| {
+        let (found, expected) = (tensor.dims(), shapes.get(name.as_str()));
+        match expected {
+            _ if source.fresh_head && in_head(name) => started.left.push(name.clone()),
+            None => misfits.strays.push(name.clone()),
+            Some(expected) if found != *expected => {
+                let why = format!("has shape {found:?}, expected {expected:?}");
+                misfits.wrong.insert(name.clone(), why);
+            }
+            Some(_) => return true,
+        }
+        false
+    });
+    if source.fresh_head {
+        misfits.wrong.retain(|name, _| !in_head(name));
     }
-    let started = from_weights(&tensors, layers);
+
+    started.taken = from_weights(&tensors, layers);
+    started.has_weights = !started.taken.is_empty();
+    let from_weights = started.taken.clone();
     for (parameter, p) in &all {
-        if started.iter().any(|w| is_at_or_below(parameter, w)) {
+        let is_above = |weight: &String| is_at_or_below(parameter, weight);
+        if from_weights.iter().any(is_above) || misfits.wrong.keys().any(is_above) {
             continue;
         }
-        if tensors.contains_key(parameter) {
-            set(&p.var, &tensors, parameter, path).context("init_from")?;
-            continue;
-        }
-        // What a method keeps beside a weight that the file has starts as in a run from scratch.
-        let mut above = parameter.match_indices('.').map(|(at, _)| &parameter[..at]);
-        match above.find(|weight| tensors.contains_key(*weight)) {
-            Some(weight) if all.contains_key(weight) => {}
-            Some(weight) => bail!(
-                "init_from: {name} holds {weight} itself; this method has the latent {parameter} instead, to which weights have no map"
-            ),
-            None => bail!("init_from: {name}: no tensor {parameter}"),
+        if source.fresh_head && in_head(parameter) {
+            started.missing.push(parameter.clone());
+        } else if let Some(tensor) = tensors.get(parameter) {
+            p.var.set(tensor)?;
+            started.taken.push(parameter.clone());
+        } else {
+            // What a method keeps beside a weight that the file has starts as in a run from scratch.
+            match tensors.keys().find(|weight| is_above(weight)) {
+                Some(weight) if all.contains_key(weight) => started.missing.push(parameter.clone()),
+                Some(weight) => {
+                    misfits.unmapped.insert(weight.clone());
+                    misfits.latents.push(parameter.clone());
+                }
+                None => misfits.missing.push(parameter.clone()),
+            }
         }
     }
-    Ok(!started.is_empty())
+    misfits.into_result(source.path, in_head)?;
+    started.taken.sort_unstable();
+    started.left.sort_unstable();
+    Ok(started)
 }
 
 /// Training images that layers are calibrated on.
 const CALIBRATION_IMAGES: usize = 256;
 
-/// Calibrates `net`, which started from the weights of `path`, on the first training images.
+/// Calibrates `net`, which started from the weights of `source`, on the first training images.
 ///
 /// # Errors
 /// A file that holds no full-precision weights of this network, and those of
 /// [`ResNet::calibrate`].
 pub fn calibrate(
-    path: &Path,
+    source: &Source<'_>,
     config: &Config,
     net: &ResNet,
     data: &Arc<Dataset>,
@@ -94,7 +315,7 @@ pub fn calibrate(
     let params = Params::new(config.seed, device);
     let resnet = config.resnet(data.channels, data.classes())?;
     let float = ResNet::new(&resnet, &float, &params)?;
-    start_from(path, &params, &float.layers()).context("calibration")?;
+    start_from(source, &params, &float.layers()).context("calibration")?;
     let images = LoaderConfig::eval(CALIBRATION_IMAGES.min(data.len()));
     let batch = Loader::new(data, &images, 0, 0)?.next().transpose()?;
     let batch = batch.context("calibration: there are no training images")?;
@@ -107,16 +328,20 @@ pub fn calibrate(
 fn from_weights(tensors: &BTreeMap<String, Tensor>, layers: &[&QuantLayer]) -> Vec<String> {
     let mut taken = Vec::new();
     for layer in layers {
-        let name = format!("{}.weight", layer.spec.name);
+        let name = weight_of(layer);
         let below = |t: &String| *t != name && is_at_or_below(t, &name);
         let Some(weight) = tensors.get(&name).filter(|_| !tensors.keys().any(below)) else {
             continue;
         };
-        if weight.dims() == layer.spec.shape && layer.quantizer.start_from(weight).is_ok() {
+        if layer.quantizer.start_from(weight).is_ok() {
             taken.push(name);
         }
     }
     taken
+}
+
+fn weight_of(layer: &QuantLayer) -> String {
+    format!("{}.weight", layer.spec.name)
 }
 
 fn is_at_or_below(name: &str, weight: &str) -> bool {
@@ -124,38 +349,54 @@ fn is_at_or_below(name: &str, weight: &str) -> bool {
     rest.is_some_and(|r| r.is_empty() || r.starts_with('.'))
 }
 
-/// Whether a tensor of the file is a parameter, or a weight whose latents are.
-fn belongs(tensor: &str, all: &BTreeMap<String, s3_core::params::Param>) -> bool {
-    let latents = format!("{tensor}.");
-    all.contains_key(tensor) || all.keys().any(|p| p.starts_with(&latents))
-}
-
-/// The tensors of a file that are parameters of a network.
-fn read(path: &Path, device: &Device) -> Result<BTreeMap<String, Tensor>> {
-    let name = path.display();
-    let bytes = std::fs::read(path).with_context(|| format!("init_from: reading {name}"))?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|e| anyhow::anyhow!("init_from: {name}: no safetensors file ({e})"))?;
+/// The tensors of a file that may be parameters of a network, under its names; says what was left of others.
+fn read(
+    source: &Source<'_>,
+    device: &Device,
+    started: &mut Started,
+    misfits: &mut Misfits,
+) -> Result<BTreeMap<String, Tensor>> {
+    let name = source.path.display();
+    let bytes = read_regular(source.path, checkpoint::MAX_BYTES)
+        .with_context(|| format!("init_from: reading {name}"))?;
+    started.sha256 = hex(&bytes);
+    if let Some(expected) = source.sha256
+        && expected != started.sha256
+    {
+        let found = &started.sha256;
+        bail!("init_from: {name}: its SHA-256 is {found}, init_sha256 expects {expected}")
+    }
+    let malformed = |e| anyhow::anyhow!("init_from: {name}: no safetensors file ({e})");
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(malformed)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(malformed)?;
+    let ours = checkpoint::verified(&bytes, &metadata);
+    let ours = ours.with_context(|| format!("init_from: {name}"))?;
+    started.warning = ours.and_then(|(_, version)| checkpoint::warning(source.path, version));
     let mut tensors = BTreeMap::new();
-    for (key, view) in file.iter() {
-        if OTHER.iter().any(|p| key.starts_with(p)) || key.ends_with(COUNTER) {
+    let views: BTreeMap<&str, TensorView<'_>> = file.iter().collect();
+    for (key, view) in views {
+        let is_counter = COUNTERS.iter().any(|c| key.rsplit('.').next() == Some(c));
+        if is_counter || OTHER.iter().any(|p| key.starts_with(p)) {
+            started.left.push(key.to_string());
             continue;
         }
-        if view.dtype() != Dtype::F32 {
-            bail!(
-                "init_from: {name}: tensor {key} is {:?}, expected F32",
-                view.dtype()
-            )
+        let parts = key.split('.').filter(|part| !WRAPPERS.contains(part));
+        let parameter = parts.collect::<Vec<_>>().join(".");
+        if !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            let why = format!("is {:?}, expected F32, F16 or BF16", view.dtype());
+            misfits.wrong.insert(parameter, why);
+            continue;
         }
-        let number = |b: &[u8]| b.try_into().map_or(0.0, f32::from_le_bytes);
-        let values: Vec<f32> = view.data().chunks_exact(4).map(number).collect();
+        let tensor = view.load(&Device::Cpu)?.to_dtype(DType::F32)?;
+        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
         if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
-            bail!("init_from: {name}: tensor {key} holds {bad}")
+            misfits.wrong.insert(parameter, format!("holds {bad}"));
+        } else if tensors
+            .insert(parameter.clone(), tensor.to_device(device)?)
+            .is_some()
+        {
+            misfits.wrong.insert(parameter, "is there twice".into());
         }
-        tensors.insert(
-            key.to_string(),
-            Tensor::from_vec(values, view.shape(), device)?,
-        );
     }
     Ok(tensors)
 }
@@ -164,7 +405,7 @@ fn read(path: &Path, device: &Device) -> Result<BTreeMap<String, Tensor>> {
 mod tests {
     use super::*;
     use s3_layers::{Architecture, ResNet, ResNetConfig};
-    use safetensors::tensor::TensorView;
+    use std::collections::HashMap;
 
     /// A ResNet-8 of two classes under the method of `table`.
     fn network(table: toml::Table, seed: u64) -> Result<(ResNet, Params)> {
@@ -192,6 +433,14 @@ mod tests {
         Ok(std::fs::write(path, safetensors::serialize(views, None)?)?)
     }
 
+    fn from(path: &Path) -> Source<'_> {
+        Source {
+            path,
+            sha256: None,
+            fresh_head: false,
+        }
+    }
+
     fn values(params: &Params, name: &str) -> Result<Vec<f32>> {
         Ok(params.all()[name].var.flatten_all()?.to_vec1()?)
     }
@@ -206,7 +455,7 @@ mod tests {
             let (net, params) = network(table, 2)?;
             let name = "layer2.0.conv1.weight";
             assert_ne!(values(&params, name)?, values(&source, name)?);
-            start_from(&file, &params, &net.layers())?;
+            start_from(&from(&file), &params, &net.layers())?;
             for name in params.all().keys() {
                 assert_eq!(values(&params, name)?, values(&source, name)?, "{name}");
             }
@@ -229,7 +478,7 @@ mod tests {
             let mut seen = Vec::new();
             for seed in [2, 3] {
                 let (net, params) = network(table.clone(), seed)?;
-                start_from(&file, &params, &net.layers())?;
+                start_from(&from(&file), &params, &net.layers())?;
                 let names = params.all().into_keys();
                 seen.push(
                     names
@@ -251,7 +500,7 @@ mod tests {
             true
         })?;
         let refused = |(net, params): &(ResNet, Params)| {
-            let result = start_from(&file, params, &net.layers());
+            let result = start_from(&from(&file), params, &net.layers());
             let message = format!("{:#}", result.expect_err("refused"));
             assert!(message.contains("w.safetensors") && !message.contains('\n'));
             message
@@ -261,7 +510,7 @@ mod tests {
 
         write(&network(s3(), 1)?.1, &file, |_| true)?;
         let (net, params) = network(s3(), 2)?;
-        start_from(&file, &params, &net.layers())?;
+        start_from(&from(&file), &params, &net.layers())?;
         let message = refused(&network(toml::toml! { name = "fp32" }, 2)?);
         assert!(message.contains("none of this network's"), "{message}");
 
@@ -269,6 +518,189 @@ mod tests {
         assert!(refused(&network(s3(), 2)?).contains("no tensor fc.bias"));
         std::fs::write(&file, b"not tensors")?;
         assert!(refused(&network(s3(), 2)?).contains("no safetensors file"));
+        Ok(())
+    }
+
+    /// The parameters of `params`, each under the name and as the tensor that `change` makes of it.
+    fn changed(
+        params: &Params,
+        path: &Path,
+        change: impl Fn(&str, Tensor) -> Result<(String, Tensor)>,
+    ) -> Result<()> {
+        let all = params.all();
+        let tensors = all
+            .iter()
+            .map(|(name, p)| change(name, p.var.as_tensor().copy()?));
+        let tensors: HashMap<String, Tensor> = tensors.collect::<Result<_>>()?;
+        Ok(candle_core::safetensors::save(&tensors, path)?)
+    }
+
+    fn refusal(source: &Source<'_>, (net, params): &(ResNet, Params)) -> String {
+        let error = start_from(source, params, &net.layers()).expect_err("refused");
+        let message = format!("{error:#}");
+        assert!(!message.contains('\n'), "{message}");
+        message
+    }
+
+    #[test]
+    fn names_of_wrapped_modules_and_half_floats_are_read() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("w.safetensors");
+        let (_, source) = network(toml::toml! { name = "fp32" }, 1)?;
+        for (wrap, dtype) in [
+            ("module.", DType::F32),
+            ("_orig_mod.", DType::F16),
+            ("module._orig_mod.", DType::BF16),
+            ("_orig_mod.module.module.", DType::F32),
+        ] {
+            changed(&source, &file, |name, t| {
+                let inner = name.replacen("layer2.", "layer2._orig_mod.", 1);
+                Ok((format!("{wrap}{inner}"), t.to_dtype(dtype)?))
+            })?;
+            let (net, params) = network(toml::toml! { name = "fp32" }, 2)?;
+            let started = start_from(&from(&file), &params, &net.layers())?;
+            assert_eq!(started.taken, Vec::from_iter(params.all().into_keys()));
+            assert!(started.left.is_empty() && started.missing.is_empty());
+            for (name, p) in source.all() {
+                let rounded = p.var.to_dtype(dtype)?.to_dtype(DType::F32)?;
+                let rounded = rounded.flatten_all()?.to_vec1::<f32>()?;
+                assert_eq!(values(&params, &name)?, rounded, "{wrap}{name} {dtype:?}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_fresh_head_starts_as_from_scratch_and_the_rest_from_the_file() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("w.safetensors");
+        let (_, source) = network(toml::toml! { name = "fp32" }, 1)?;
+        // Another number of classes, and a head of several layers.
+        changed(&source, &file, |name, t| match name {
+            "fc.weight" => Ok(("fc.1.weight".into(), t)),
+            "fc.bias" => Ok((name.into(), Tensor::zeros(1000, DType::F32, &Device::Cpu)?)),
+            _ => Ok((name.into(), t)),
+        })?;
+        let (net, params) = network(toml::toml! { name = "fp32" }, 2)?;
+        let head = [values(&params, "fc.weight")?, values(&params, "fc.bias")?];
+        let fresh = Source {
+            fresh_head: true,
+            ..from(&file)
+        };
+        let started = start_from(&fresh, &params, &net.layers())?;
+        assert_eq!(started.left, ["fc.1.weight", "fc.bias"]);
+        assert_eq!(started.missing, ["fc.bias", "fc.weight"]);
+        assert_eq!(started.taken.len() + 2, params.all().len());
+        assert_eq!(
+            head,
+            [values(&params, "fc.weight")?, values(&params, "fc.bias")?]
+        );
+        let name = "layer3.0.conv2.weight";
+        assert_eq!(values(&params, name)?, values(&source, name)?);
+        let lines = started.lines(&fresh);
+        assert!(
+            lines[0].contains("taken 35: ") && lines[0].contains(" 10 of layer3"),
+            "{lines:?}"
+        );
+        assert!(lines[1].contains("left 2: fc.1.weight, fc.bias; init_head = \"fresh\""));
+        assert!(lines[2].ends_with("2: fc.bias, fc.weight"), "{lines:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn all_that_does_not_fit_is_said_at_once_in_a_fixed_order() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("w.safetensors");
+        let (_, source) = network(toml::toml! { name = "fp32" }, 1)?;
+        changed(&source, &file, |name, t| match name {
+            "fc.weight" | "bn1.bias" => Ok((name.into(), Tensor::cat(&[&t, &t], 0)?)),
+            "bn1.weight" => Ok(("bn9.weight".into(), t)),
+            "conv1.weight" => Ok((name.into(), (t.to_dtype(DType::F32)? / 0.0)?)),
+            "layer1.0.bn1.weight" => Ok((name.into(), t.to_dtype(DType::F64)?)),
+            _ => Ok((name.into(), t)),
+        })?;
+        let expected = format!(
+            "init_from: {}: bn1.bias has shape [32], expected [16], conv1.weight holds NUMBER, fc.weight has shape [4, 64], expected [2, 64], layer1.0.bn1.weight is F64, expected F32, F16 or BF16; no tensor bn1.weight; bn9.weight: none of this network's (init_head = \"fresh\" starts the classifier anew)",
+            file.display()
+        );
+        for _ in 0..4 {
+            let message = refusal(&from(&file), &network(toml::toml! { name = "fp32" }, 2)?);
+            let message = message
+                .replace("holds -inf", "holds NUMBER")
+                .replace("holds inf", "holds NUMBER");
+            assert_eq!(message, expected);
+        }
+        // The head is none of it any more; the others are.
+        let fresh = Source {
+            fresh_head: true,
+            ..from(&file)
+        };
+        let message = refusal(&fresh, &network(toml::toml! { name = "fp32" }, 2)?);
+        assert!(
+            !message.contains("fc") && !message.contains("init_head"),
+            "{message}"
+        );
+        assert!(message.contains("bn1.bias has shape [32]"), "{message}");
+        // Two of one name.
+        let views = ["module.fc.bias", "fc.bias"]
+            .map(|name| (name, Tensor::zeros(2, DType::F32, &Device::Cpu)));
+        let views = views
+            .into_iter()
+            .map(|(name, t)| Ok((name.to_string(), t?)));
+        let views = views.collect::<Result<HashMap<_, _>>>()?;
+        candle_core::safetensors::save(&views, &file)?;
+        let message = refusal(&from(&file), &network(toml::toml! { name = "fp32" }, 2)?);
+        assert!(message.contains("fc.bias is there twice"), "{message}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_or_another_file_is_refused() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("last.safetensors");
+        let (net, params) = network(toml::toml! { name = "fp32" }, 1)?;
+        let header = checkpoint::Header {
+            version: checkpoint::VERSION,
+            model: "resnet8".into(),
+            method: "fp32".into(),
+            run: "x-00000000-s1".into(),
+            position: checkpoint::Position::default(),
+        };
+        let tensors = params
+            .all()
+            .into_iter()
+            .map(|(name, p)| (name, p.var.as_detached_tensor()));
+        checkpoint::save(&file, &header, &tensors.collect())?;
+        let started = start_from(&from(&file), &params, &net.layers())?;
+        assert_eq!(started.warning, None);
+        let other = Source {
+            sha256: Some("00"),
+            ..from(&file)
+        };
+        let message = refusal(&other, &network(toml::toml! { name = "fp32" }, 2)?);
+        assert!(
+            message.contains(&started.sha256) && message.contains("init_sha256"),
+            "{message}"
+        );
+        let known = Source {
+            sha256: Some(&started.sha256),
+            ..from(&file)
+        };
+        start_from(&known, &params, &net.layers())?;
+
+        let whole = std::fs::read(&file)?;
+        let key = whole
+            .windows(13)
+            .position(|w| w == b"s3.checkpoint")
+            .expect("the key");
+        let value = whole.len() - 3;
+        for at in [key, key + 5, key + 20, value] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            std::fs::write(&file, damaged)?;
+            let message = refusal(&from(&file), &network(toml::toml! { name = "fp32" }, 2)?);
+            assert!(message.contains("last.safetensors: "), "{at}: {message}");
+        }
         Ok(())
     }
 }

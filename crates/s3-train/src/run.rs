@@ -4,9 +4,10 @@
 //! `dynamics.jsonl`, `timing.jsonl`, `last.safetensors`, `best.safetensors` (with a validation
 //! split only), `summary.json`, `report.html`, `lock`.
 
+use crate::checkpoint;
 use crate::config::Config;
 use crate::data::{Dataset, fingerprint};
-use crate::files::{is_unfinished, write_atomically};
+use crate::files::{is_unfinished, read_regular, write_atomically};
 use crate::lock::Lock;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
@@ -146,6 +147,30 @@ pub(crate) fn data_record(train: &Dataset, test: &Dataset) -> Value {
     })
 }
 
+/// `config` with the SHA-256 of its `init_from` file, by which its run is named.
+///
+/// A run of an older version is named by the file's path. One that is in `out` goes on under that name, where
+/// its manifest says that it started from the file as it is, or the file is gone.
+///
+/// # Errors
+/// The file cannot be read; the message names it.
+pub fn pinned(config: &Config, out: &Path) -> Result<Config> {
+    let mut config = config.clone();
+    let (Some(file), None) = (&config.init_from, &config.init_sha256) else {
+        return Ok(config);
+    };
+    let manifest = RunFolder::of(&config, out)?.read_json("manifest.json");
+    let older = manifest.ok().map(|m| m["init_from_sha256"].clone());
+    let bytes = read_regular(file, checkpoint::MAX_BYTES);
+    let found = bytes.with_context(|| format!("init_from: reading {}", file.display()));
+    match (found.map(|bytes| hex(&bytes)), older) {
+        (Ok(found), Some(older)) if older == json!(found) => {}
+        (Err(_), Some(_)) => {}
+        (found, _) => config.init_sha256 = Some(found?),
+    }
+    Ok(config)
+}
+
 /// One sitting of a run in `manifest.json`: where, with what and for how long it was trained. A run
 /// that is stopped and resumed has several; one that was killed has no wall time.
 pub struct Sitting {
@@ -228,10 +253,15 @@ fn git(args: &[&str]) -> Option<String> {
         .then(|| String::from_utf8_lossy(&out.stdout).trim().to_string())
 }
 
-/// Whether the run that was `found` is this one on another device.
+/// Whether the run that was `found` is this one on another device, or with its file to start from elsewhere.
 fn is_elsewhere(found: &str, config: &Config, text: &str) -> bool {
     let here = format!("device={}", config.device);
-    let moved = Config::parse(found, &[here], "").and_then(|c| c.to_toml());
+    let moved = Config::parse(found, &[here], "").and_then(|mut found| {
+        if found.init_sha256.is_some() {
+            found.init_from.clone_from(&config.init_from);
+        }
+        found.to_toml()
+    });
     moved.is_ok_and(|moved| moved == text)
 }
 

@@ -1,14 +1,15 @@
 //! A run's state: the network, its optimizer and where training stands; how it starts, is saved and
 //! is taken up again.
 
+use crate::batches::Batches;
 use crate::checkpoint::{self, Header, Position, Tensors, VERSION};
 use crate::config::Config;
-use crate::data::{Dataset, LoaderConfig, Splits, steps_per_epoch};
+use crate::data::{Broken, Dataset, LoaderConfig, Splits, steps_per_epoch};
 use crate::dynamics;
 use crate::lock::Lock;
 use crate::network::{Description, class_difference};
 use crate::optim::{Optimizer, PREFIX as OPTIMIZER};
-use crate::pretrained;
+use crate::pretrained::{self, Source, Started};
 use crate::ranks::{Parts, Ranks, collective};
 use crate::run::{RunFolder, data_record};
 use crate::summary::model_cost;
@@ -18,7 +19,10 @@ use candle_core::Device;
 use s3_core::Params;
 use s3_layers::ResNet;
 use s3_layers::ops::AcrossRanks;
-use s3_metrics::record::{EpochRecord, TimingRecord, append_jsonl, drop_records_after, read_jsonl};
+use s3_metrics::record::{
+    DynamicsRecord, EpochRecord, TimingRecord, append_jsonl, drop_records_after, read_jsonl,
+};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,8 +47,10 @@ pub(crate) struct Session<'a> {
     pub(crate) snapshot: Tensors,
     /// The processes that share the run's steps.
     pub(crate) ranks: Arc<dyn Ranks>,
-    /// Whether latents came from full-precision weights and may be calibrated.
-    has_weights: bool,
+    /// How the training images are cut into batches.
+    pub(crate) batches: Batches,
+    /// What the run took of the file of `init_from`, where it has no checkpoint.
+    started: Option<Started>,
     /// Lines for the user before the first step.
     pub(crate) notes: Vec<String>,
 }
@@ -57,12 +63,18 @@ impl<'a> Session<'a> {
         device: Device,
         ranks: &Arc<dyn Ranks>,
     ) -> Result<Self> {
+        check_augmentation(config, &splits.train)?;
         let (channels, classes) = (splits.train.channels, splits.train.classes());
         let (mut net, params) = build(config, channels, classes, &device)?;
         // A checkpoint, where there is one, replaces every parameter.
-        let has_weights = match (&config.init_from, folder.last().is_file()) {
-            (Some(file), false) => pretrained::start_from(file, &params, &net.layers())?,
-            _ => false,
+        let mut notes = Vec::new();
+        let started = match (Source::of(config)?, folder.last().is_file()) {
+            (Some(file), false) => {
+                let started = pretrained::start_from(&file, &params, &net.layers())?;
+                notes = started.lines(&file);
+                Some(started)
+            }
+            _ => None,
         };
         if config.alpha.is_none() && !net.penalties()?.is_empty() {
             bail!("alpha: this method has a penalty; give its schedule (start = 0 trains without)")
@@ -99,16 +111,21 @@ impl<'a> Session<'a> {
                 train.len()
             )
         }
-        let short = train.len() % config.batch_size;
-        let least = if config.drop_last || short == 0 {
-            config.batch_size
-        } else {
-            short
+        let resnet = config.resnet(channels, classes)?;
+        let batches = Batches {
+            images: train.len(),
+            drop_last: config.drop_last,
+            parts: of,
+            whole_statistics: synced,
+            values: resnet.size(train.height, train.width).smallest_map,
         };
-        if least < of {
-            bail!(
-                "micro_batches: {of} parts of a batch of {least} images leave some without (batch_size, or drop_last = true)"
-            )
+        batches.check(config.batch_size)?;
+        if config.data.broken == Broken::Skip {
+            check_readable("training", &train)?;
+            check_readable("test", &splits.test)?;
+            validation
+                .iter()
+                .try_for_each(|v| check_readable("validation", v))?;
         }
         Ok(Self {
             config,
@@ -126,8 +143,9 @@ impl<'a> Session<'a> {
             waited: Duration::ZERO,
             snapshot: Tensors::new(),
             ranks: ranks.clone(),
-            has_weights,
-            notes: Vec::new(),
+            started,
+            notes,
+            batches,
         })
     }
 
@@ -170,19 +188,24 @@ impl<'a> Session<'a> {
 
     /// Writes what a run's folder holds from the start, and the snapshot of the initial weights.
     pub(crate) fn start(&mut self) -> Result<()> {
-        if let (Some(file), true) = (&self.config.init_from, self.has_weights)
+        let has_weights = self.started.as_ref().is_some_and(|s| s.has_weights);
+        if let (Some(file), true) = (Source::of(self.config)?, has_weights)
             && self.net.needs_moments()
         {
-            pretrained::calibrate(file, self.config, &self.net, &self.train, &self.device)?;
+            pretrained::calibrate(&file, self.config, &self.net, &self.train, &self.device)?;
         }
         if !self.leads() {
             return Ok(());
         }
         let data = data_record(&self.train, &self.test);
         let mut manifest = json!({ "data": data, "sittings": [] });
-        if let Some(file) = &self.config.init_from {
-            let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
-            manifest["init_from_sha256"] = json!(crate::run::hex(&bytes));
+        if let Some(started) = &self.started {
+            manifest["init_from_sha256"] = json!(started.sha256);
+            manifest["init_from"] = json!({
+                "taken": started.taken,
+                "left": started.left,
+                "missing": started.missing,
+            });
         }
         self.folder.write_json("manifest.json", &manifest)?;
         Description::of(&self.train).write(&self.folder)?;
@@ -224,13 +247,38 @@ impl<'a> Session<'a> {
         for lines in ["epochs.jsonl", "dynamics.jsonl", "timing.jsonl"] {
             drop_records_after(&self.folder.file(lines), epoch)?;
         }
-        let path = self.folder.file("epochs.jsonl");
-        let epochs: Vec<EpochRecord> = read_jsonl(&path)?;
-        if epochs.len() != self.position.epoch {
-            let (found, expected) = (epochs.len(), self.position.epoch);
+        let all: Vec<u32> = (1..=epoch).collect();
+        self.check_lines::<EpochRecord>("epochs.jsonl", "epochs", &all, |r| r.epoch)?;
+        self.check_lines::<TimingRecord>("timing.jsonl", "epochs", &all, |r| r.epoch)?;
+        let due = (0..=epoch).filter(|&e| e == 0 || self.snapshot_is_due(e as usize));
+        let layers = self.net.layers().len();
+        let due: Vec<u32> = due.flat_map(|e| vec![e; layers]).collect();
+        self.check_lines::<DynamicsRecord>("dynamics.jsonl", "layers' snapshots", &due, |r| {
+            r.epoch
+        })?;
+        if self.position.best.is_some() {
+            checkpoint::load(&self.folder.best())?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a file of lines that are not those of `epochs`, one a line, as the checkpoint has it.
+    fn check_lines<T: DeserializeOwned>(
+        &self,
+        file: &str,
+        what: &str,
+        epochs: &[u32],
+        epoch_of: fn(&T) -> u32,
+    ) -> Result<()> {
+        let path = self.folder.file(file);
+        let lines: Vec<T> = read_jsonl(&path)?;
+        let found: Vec<u32> = lines.iter().map(epoch_of).collect();
+        if found != epochs {
             bail!(
-                "{}: {found} epochs, the checkpoint stands after {expected}",
-                path.display()
+                "{}: {} {what}, the checkpoint stands after {}",
+                path.display(),
+                found.len(),
+                epochs.len()
             )
         }
         Ok(())
@@ -316,6 +364,16 @@ impl<'a> Session<'a> {
         let timing: Vec<TimingRecord> = read_jsonl(&self.folder.file("timing.jsonl"))?;
         let last = epochs.last().context("a finished run has epochs")?.clone();
         let folder = self.folder.root().to_path_buf();
+        if !last.test_loss.is_some_and(f64::is_finite) {
+            bail!(
+                "{}: the test loss after epoch {} is {}: training diverged, and the run is not finished; the last checkpoint, {}, is whole",
+                folder.display(),
+                last.epoch,
+                last.test_loss
+                    .map_or("unknown".into(), |loss| loss.to_string()),
+                self.folder.last().display()
+            )
+        }
         if !self.leads() {
             return Ok(Outcome::Finished { folder, last });
         }
@@ -345,6 +403,26 @@ impl<'a> Session<'a> {
         )?;
         Ok(Outcome::Finished { folder, last })
     }
+}
+
+/// Refuses a crop that need not hold anything of its picture.
+fn check_augmentation(config: &Config, train: &Dataset) -> Result<()> {
+    let (pad, least) = (config.data.augment.pad, train.height.min(train.width));
+    if pad >= least {
+        bail!(
+            "data.augment.pad: expected less than the {least} pixels of a side of {}, got {pad}",
+            train.name
+        )
+    }
+    Ok(())
+}
+
+/// Refuses pictures of which none can be decoded: the end of the first epoch would find nothing to measure.
+fn check_readable(what: &str, data: &Dataset) -> Result<()> {
+    if !(0..data.len()).any(|i| data.image(i).is_ok()) {
+        bail!("{}: none of the {what} pictures can be read", data.name)
+    }
+    Ok(())
 }
 
 /// Splits the last `n` images off the training set.

@@ -10,7 +10,7 @@ use crate::loss::cross_entropy;
 use crate::observe::{Event, Observer};
 use crate::optim::PREFIX as OPTIMIZER;
 use crate::ranks::Ranks;
-use crate::run::{RunFolder, Sitting};
+use crate::run::{self, RunFolder, Sitting};
 use crate::session::Session;
 use crate::together::Together;
 use anyhow::{Context, Result, bail};
@@ -77,7 +77,7 @@ pub fn train(config: &Config, places: &Places<'_>, observer: &mut dyn Observer) 
 
 /// Everything that can be wrong with an experiment before its first step: the data, the network, the
 /// pre-trained file, the settings that depend on them. Writes nothing; returns the run's folder below
-/// `out`.
+/// `out`. `observer` is told what a run would tell before its first step.
 ///
 /// # Errors
 /// As [`train`], before any work starts.
@@ -86,11 +86,14 @@ pub fn check(
     data_dir: Option<&Path>,
     out: &Path,
     ranks: &Arc<dyn Ranks>,
+    observer: &mut dyn Observer,
 ) -> Result<PathBuf> {
+    let config = &run::pinned(config, out)?;
     let device = device::open(&config.device)?;
     let splits = data::load(&config.data, data_dir)?;
     let folder = RunFolder::of(config, out)?;
-    Session::new(config, splits, folder.clone(), device, ranks)?;
+    let session = Session::new(config, splits, folder.clone(), device, ranks)?;
+    tell(observer, &session.notes);
     Ok(folder.root().to_path_buf())
 }
 
@@ -99,6 +102,7 @@ fn train_here(
     places: &Places<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
+    let config = &run::pinned(config, &places.out)?;
     let device = device::open(&config.device)?;
     let splits = data::load(&config.data, places.data_dir.as_deref())?;
     let folder = RunFolder::of(config, &places.out)?;
@@ -284,8 +288,20 @@ impl Session<'_> {
             self.waited += clock.elapsed();
             let batch = batch.context("the loader ended before the epoch")??;
             skipped(observer, &batch.skipped);
-            let left_out = batch.skipped.len();
-            let pass = match batch.is_empty() {
+            let mut left_out = batch.skipped.len();
+            let shares = self.batches.whole_statistics;
+            let alone = !shares && !batch.is_empty() && !self.batches.have_statistics(batch.len());
+            if alone {
+                left_out += batch.len();
+                let of = &self.train.name;
+                skipped(
+                    observer,
+                    &[format!(
+                        "{of}: a picture alone in its batch, as the others cannot be read"
+                    )],
+                );
+            }
+            let pass = match batch.is_empty() || alone {
                 true if self.config.batch_norm_is_synced()? && ranks.size() > 1 => bail!(
                     "batch_norm: \"synced\" needs a picture on each rank, and this one can read none of its part: {}",
                     batch.skipped.join("; ")

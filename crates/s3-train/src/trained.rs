@@ -30,6 +30,8 @@ pub struct Trained {
     folder: RunFolder,
     /// Where the folder does not describe the network: the data that does.
     described_by: Option<Splits>,
+    /// Where the checkpoint has no checksum: a line that says so.
+    unverified: Option<String>,
 }
 
 /// The data set that lies at hand, normalised as a run's network wants it.
@@ -43,7 +45,7 @@ pub struct AtHand {
 impl Trained {
     /// Reads `checkpoint` (`last`, `best` or a file) of the run in `folder`. The network is on the run's
     /// device or, where there is none such, on the CPU. `data_dir` is of use only to a run of an older
-    /// version ([`warning`](Self::warning)).
+    /// version ([`warnings`](Self::warnings)).
     ///
     /// # Errors
     /// No run's folder, a checkpoint that is damaged or of another run, or a damaged `network.json`.
@@ -103,6 +105,7 @@ impl Trained {
             config,
             net,
             description,
+            unverified: header.warning(&path),
             checkpoint: path,
             device,
             folder,
@@ -110,17 +113,22 @@ impl Trained {
         })
     }
 
-    /// A line that says so where the run's folder does not describe the network, as those of older versions do
-    /// not: class names, mean, deviation and image size are then those of the data at hand.
+    /// Lines on what a run of an older version lacks: a checksum in its checkpoint, or a description of the
+    /// network in its folder; class names, mean, deviation and image size are then those of the data at hand.
     #[must_use]
-    pub fn warning(&self) -> Option<String> {
+    pub fn warnings(&self) -> Vec<String> {
         let (folder, file) = (self.folder.root().display(), network::FILE);
-        self.described_by.as_ref().map(|splits| {
+        let described_by = self.described_by.as_ref().map(|splits| {
             format!(
                 "{folder}: no {file}, a run of an older version: class names, mean and std are read from {}",
                 splits.train.name
             )
-        })
+        });
+        self.unverified
+            .iter()
+            .cloned()
+            .chain(described_by)
+            .collect()
     }
 
     /// The run's data set as it lies in `data_dir`. Labels may mean something else by now:

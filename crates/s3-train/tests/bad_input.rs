@@ -334,3 +334,291 @@ fn a_diverging_run_names_step_and_layer() {
     let message = refusal(&mut bench.train("b", &["--set", "alpha.start=1e300"]));
     assert!(message.contains("diverged at epoch 1 step"), "{message}");
 }
+
+#[test]
+fn damaged_checkpoints_are_refused_by_every_verb() {
+    let bench = Bench::new();
+    succeed(&mut bench.train("a", &["--set", "epochs=1"]));
+    let (run, last) = (bench.run("a"), bench.run("a").join("last.safetensors"));
+    let whole = std::fs::read(&last).expect("a checkpoint");
+    let edit = |from: &[u8], to: &[u8]| {
+        let at = whole.windows(from.len()).position(|w| w == from);
+        let at = at.expect("in the header");
+        [&whole[..at], to, &whole[at + from.len()..]].concat()
+    };
+    let mut flipped = whole.clone();
+    let middle = whole.len() - whole.len() / 3;
+    flipped[middle] ^= 0x10;
+    let run = run.display().to_string();
+    let init = format!("from:{}", last.display());
+    for damaged in [edit(br#"\"epoch\":1"#, br#"\"epoch\":0"#), flipped] {
+        std::fs::write(&last, &damaged).expect("damaged");
+        for args in [
+            vec![
+                "train",
+                "tiny.toml",
+                "--out",
+                "a",
+                "--set",
+                "epochs=1",
+                "--resume",
+            ],
+            vec!["eval", &run],
+            vec!["export", &run, "-o", "x.safetensors"],
+            vec!["train", "tiny.toml", "--out", "b", "--init", &init],
+            vec![
+                "train",
+                "tiny.toml",
+                "--out",
+                "b",
+                "--init",
+                &init,
+                "--dry-run",
+            ],
+        ] {
+            let message = refusal(&mut bench.s3(&args));
+            let words = ["last.safetensors", "damaged: its checksum"];
+            assert!(
+                words.iter().all(|w| message.contains(w)),
+                "{args:?}: {message}"
+            );
+        }
+        assert_eq!(std::fs::read(&last).expect("a checkpoint"), damaged);
+    }
+    assert!(!bench.path("x.safetensors").exists() && !bench.path("b").exists());
+}
+
+#[test]
+fn an_old_checkpoint_is_read_with_a_warning() {
+    let bench = Bench::new();
+    succeed(&mut bench.train("a", &["--set", "epochs=1"]));
+    let last = bench.run("a").join("last.safetensors");
+    let file = std::fs::read(&last).expect("a checkpoint");
+    // As version 1 wrote it: no checksum in a header that is shorter by as much.
+    let length = u64::from_le_bytes(file[..8].try_into().expect("8 bytes")) as usize;
+    let header = std::str::from_utf8(&file[8..8 + length]).expect("UTF-8");
+    let start = header.find(r#"\"crc32\":\""#).expect("a checksum");
+    let field = &header[start..start + r#"\"crc32\":\"00000000\","#.len()];
+    let mut old = header
+        .replace(field, "")
+        .replace(r#"\"version\":2"#, r#"\"version\":1"#);
+    old = old.trim_end().to_string();
+    old += &" ".repeat(old.len().next_multiple_of(8) - old.len());
+    let length = (old.len() as u64).to_le_bytes();
+    std::fs::write(
+        &last,
+        [&length[..], old.as_bytes(), &file[8 + header.len()..]].concat(),
+    )
+    .expect("written");
+    let (run, init) = (bench.run("a"), format!("from:{}", last.display()));
+    let run = run.display().to_string();
+    for args in [
+        vec!["eval", &run],
+        vec!["export", &run, "-o", "x.safetensors"],
+        vec![
+            "train",
+            "tiny.toml",
+            "--out",
+            "a",
+            "--set",
+            "epochs=1",
+            "--no-report",
+            "--resume",
+        ],
+        vec![
+            "train",
+            "tiny.toml",
+            "--out",
+            "b",
+            "--set",
+            "epochs=1",
+            "--no-report",
+            "--init",
+            &init,
+        ],
+    ] {
+        let out = bench.s3(&args).output().expect("s3 starts");
+        let said = [out.stdout, out.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(out.status.success(), "{args:?}: {said}");
+        let warnings = said
+            .matches("a checkpoint of version 1, which has no checksum")
+            .count();
+        assert_eq!(warnings, 1, "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn a_run_without_its_lines_is_refused() {
+    let bench = Bench::new();
+    let args = ["--set", "epochs=2", "--set", "snapshot_epochs=2"];
+    succeed(&mut bench.train("a", &args));
+    let resume = [&args[..], &["--resume"]].concat();
+    let run = bench.run("a");
+    for file in ["epochs.jsonl", "dynamics.jsonl", "timing.jsonl"] {
+        let whole = std::fs::read_to_string(run.join(file)).expect(file);
+        let without = |skip: usize| -> String {
+            let lines = whole.split_inclusive('\n').enumerate();
+            lines
+                .filter(|(at, _)| *at != skip)
+                .map(|(_, line)| line)
+                .collect()
+        };
+        for damaged in [
+            String::new(),
+            without(0),
+            without(1),
+            whole.clone() + &without(0),
+        ] {
+            std::fs::write(run.join(file), damaged).expect("written");
+            let message = refusal(&mut bench.train("a", &resume));
+            assert!(
+                message.contains(file) && message.contains("checkpoint"),
+                "{message}"
+            );
+        }
+        std::fs::remove_file(run.join(file)).expect("removed");
+        assert!(refusal(&mut bench.train("a", &resume)).contains(file));
+        std::fs::write(run.join(file), whole).expect("written");
+    }
+    succeed(&mut bench.train("a", &resume));
+    // A best checkpoint that the last one knows of.
+    let best = [&args[..], &["--set", "validation_images=40"]].concat();
+    succeed(&mut bench.train("best", &best));
+    std::fs::remove_file(bench.run("best").join("best.safetensors")).expect("removed");
+    let message = refusal(&mut bench.train("best", &[&best[..], &["--resume"]].concat()));
+    assert!(message.contains("best.safetensors"), "{message}");
+}
+
+#[test]
+fn batches_crops_and_networks_that_cannot_be_are_refused_before_the_first_step() {
+    let bench = Bench::new();
+    // The last feature map of a ResNet-18 for 32 pixels is 1x1, and 160 images leave one of 53 over.
+    let one_left = ["model={name=\"resnet18\", width=2}", "batch_size=53"];
+    let cases: [(&[&str], &[&str]); 6] = [
+        (
+            &one_left,
+            &[
+                "batch_size: a batch of 1 of the 160",
+                "drop_last = true",
+                "batch_size = 52",
+            ],
+        ),
+        (
+            &[one_left[0], "batch_size=40", "micro_batches=32"],
+            &["batch_size", "in 32 parts", "batch_size = 80"],
+        ),
+        (
+            &["data.augment.pad=32"],
+            &["data.augment.pad", "less than the 32", "got 32"],
+        ),
+        (
+            &["data.augment.pad=9000000000000000000"],
+            &["data.augment.pad"],
+        ),
+        (&["model.width=20000"], &["model.width: 20000", "weights"]),
+        (
+            &["model.width=9223372036854775807"],
+            &["model.width: 9223372036854775807"],
+        ),
+    ];
+    for (settings, words) in cases {
+        for more in [&[][..], &["--dry-run"]] {
+            let set = settings.iter().flat_map(|s| ["--set", s]);
+            let args: Vec<&str> = set.chain(more.iter().copied()).collect();
+            let message = refusal(&mut bench.train("a", &args));
+            assert!(
+                words.iter().all(|w| message.contains(w)),
+                "{args:?}: {message}"
+            );
+        }
+    }
+    assert!(!bench.path("a").exists(), "a refused run left a folder");
+    let dropped = [
+        "--set",
+        one_left[0],
+        "--set",
+        one_left[1],
+        "--set",
+        "drop_last=true",
+    ];
+    succeed(bench.train("a", &dropped).args(["--set", "epochs=1"]));
+}
+
+#[test]
+fn a_seed_out_of_range_is_said_with_the_range() {
+    let bench = Bench::new();
+    let message = refusal(&mut bench.train("a", &["--seed", "9223372036854775808"]));
+    assert!(message.contains("9223372036854775807"), "{message}");
+    let largest = ["--seed", "9223372036854775807", "--dry-run"];
+    let folder = succeed(&mut bench.train("a", &largest));
+    assert!(
+        folder.trim_end().ends_with("-s9223372036854775807"),
+        "{folder}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_whose_lock_is_gone_stops_and_writes_no_more() {
+    let bench = Bench::new();
+    let child = bench
+        .train("a", &["--set", "epochs=1000", "--checkpoint-seconds", "0"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("s3 starts");
+    let last = loop {
+        let run = std::fs::read_dir(bench.path("a"))
+            .ok()
+            .and_then(|mut d| d.next());
+        let last = run.map(|run| run.expect("an entry").path().join("last.safetensors"));
+        match last {
+            Some(last) if last.is_file() => break last,
+            _ => std::thread::sleep(std::time::Duration::from_millis(5)),
+        }
+    };
+    std::fs::remove_file(last.with_file_name("lock")).expect("removed");
+    let out = child.wait_with_output().expect("an end");
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("lock: removed or replaced"), "{said}");
+    assert_eq!(said.trim().lines().count(), 1, "{said}");
+    let resumed = ["--set", "epochs=1000", "--resume"];
+    std::os::unix::fs::symlink("config.toml", last.with_file_name("lock")).expect("a link");
+    let config = std::fs::read(last.with_file_name("config.toml")).expect("a config");
+    let message = refusal(&mut bench.train("a", &resumed));
+    assert!(message.contains("lock: a link"), "{message}");
+    assert_eq!(
+        std::fs::read(last.with_file_name("config.toml")).expect("a config"),
+        config
+    );
+}
+
+#[test]
+fn a_run_whose_test_loss_is_not_finite_is_not_finished() {
+    let bench = Bench::new();
+    // One step, whose own loss is that of the start.
+    let one = [
+        "epochs=1",
+        "batch_size=160",
+        "lr={schedule=\"constant\", start=1e20}",
+    ];
+    let mut args: Vec<&str> = one.iter().flat_map(|s| ["--set", s]).collect();
+    let message = refusal(&mut bench.train("a", &args));
+    let words = [
+        "test loss after epoch 1",
+        "not finished",
+        "last.safetensors",
+    ];
+    assert!(words.iter().all(|w| message.contains(w)), "{message}");
+    let run = bench.run("a");
+    assert!(run.join("last.safetensors").is_file() && !run.join("summary.json").exists());
+    let last = std::fs::read(run.join("last.safetensors")).expect("a checkpoint");
+    args.push("--resume");
+    assert_eq!(refusal(&mut bench.train("a", &args)), message);
+    assert_eq!(
+        std::fs::read(run.join("last.safetensors")).expect("a checkpoint"),
+        last
+    );
+}

@@ -202,7 +202,9 @@ fn answer(command: &mut Command) -> Result<String> {
     let output = command.output().context("cannot run s3")?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
-        match words.trim().lines().next() {
+        // Notes may stand before it.
+        let error = words.lines().find(|line| line.starts_with("error: "));
+        match error.or_else(|| words.trim().lines().next()) {
             Some(line) => bail!("{}", line.trim_start_matches("error: ")),
             None => bail!("s3 ended without a word ({})", output.status),
         }

@@ -197,7 +197,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     let onnx_weights = args.onnx_weights.unwrap_or(OnnxWeightsArg::Int8);
     let data_dir = data_dir(args.data_dir.as_ref());
     let trained = Trained::open(&args.run, &args.checkpoint, Some(&data_dir))?;
-    note(trained.warning());
+    note(trained.warnings());
     let mut network = trained.freeze()?;
     if activations != Activations::F32 {
         let data = trained.data(Some(&data_dir))?;

@@ -24,7 +24,7 @@ use s3_train::config::Config;
 use s3_train::data::Splits;
 use s3_train::observe::Event;
 use s3_train::ranks::{self, Alone, Ranks};
-use s3_train::run::RunFolder;
+use s3_train::run::{self, RunFolder};
 use s3_train::train::{self, Outcome, Places};
 use s3_train::trained::Trained;
 use std::io::Write as _;
@@ -175,7 +175,7 @@ fn note(lines: impl IntoIterator<Item = String>) {
 /// The data of a trained network to evaluate it on; says where that is not what it was trained on.
 fn to_evaluate(trained: &Trained, data_dir: Option<&Path>, labels: &Labels) -> Result<Splits> {
     let at_hand = trained.to_evaluate(data_dir, labels.other_classes)?;
-    note(trained.warning().into_iter().chain(at_hand.differs));
+    note(trained.warnings().into_iter().chain(at_hand.differs));
     Ok(at_hand.splits)
 }
 
@@ -239,6 +239,7 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
     overrides.extend(args.seed.map(|s| format!("seed={s}")));
     overrides.extend(args.init.clone());
     let config = Config::load(&args.experiment, &overrides)?;
+    let config = run::pinned(&config, &args.folders.out)?;
     let folder = RunFolder::of(&config, &args.folders.out)?;
     let ranks = ranks::start()?;
     let _guard = AbortOnPanic(&*ranks);
@@ -272,7 +273,13 @@ impl Drop for AbortOnPanic<'_> {
 
 fn dry_run(ranks: &Arc<dyn Ranks>, config: &Config, args: &TrainArgs) -> Result<ExitCode> {
     let data = data_dir(args.folders.data_dir.as_ref());
-    let folder = train::check(config, Some(&data), &args.folders.out, ranks)?;
+    // The run's folder alone is the answer.
+    let mut notes = |event: Event<'_>| {
+        if let (Event::Note { text }, 0) = (event, ranks.rank()) {
+            let _ = writeln!(std::io::stderr(), "note: {text}");
+        }
+    };
+    let folder = train::check(config, Some(&data), &args.folders.out, ranks, &mut notes)?;
     if ranks.rank() == 0 {
         say!("{}", folder.display());
     }

@@ -19,8 +19,6 @@ pub(crate) struct Progress {
     first: Option<(usize, u64, Instant)>,
     /// The pictures that were named as skipped.
     named: HashSet<String>,
-    /// Those that were skipped in the epoch under way.
-    skipped: usize,
 }
 
 impl Progress {
@@ -39,7 +37,6 @@ impl Progress {
             spoke: Instant::now(),
             first: None,
             named: HashSet::new(),
-            skipped: 0,
         }
     }
 
@@ -123,7 +120,6 @@ impl Observer for Progress {
                 }
             }
             Event::Skipped { pictures } => {
-                self.skipped += pictures.len();
                 for line in pictures {
                     if self.named.insert(line.clone()) {
                         self.say(&format!("skipped: {line}"));
@@ -134,7 +130,7 @@ impl Observer for Progress {
                 record: r,
                 timing: t,
             } => {
-                let skipped = match std::mem::take(&mut self.skipped) {
+                let skipped = match r.skipped_train + r.skipped_test {
                     0 => String::new(),
                     n => format!(", {n} broken pictures skipped"),
                 };

@@ -85,7 +85,7 @@ pub fn answers(folder: &Path, data_dir: Option<&Path>, other_classes: bool) -> R
         images: top1.len(),
         filters,
         notes: trained
-            .warning()
+            .warnings()
             .into_iter()
             .chain(at_hand.differs)
             .collect(),
