@@ -256,7 +256,8 @@ fn keys(config: &Config, data: &Json) -> Keys {
         flatten(String::new(), &value, &mut keys);
     }
     if let Some(start) = &config.init_from {
-        keys.insert("init_from".to_owned(), start_of(start));
+        let hash = keys.remove("init_sha256");
+        keys.insert("init_from".to_owned(), start_of(start, hash));
     }
     for (key, hash) in [("train", "train_sha256"), ("test", "test_sha256")] {
         if let Some(hash) = data[hash].as_str() {
@@ -280,13 +281,15 @@ fn flatten(path: String, value: &Value, keys: &mut Keys) {
     }
 }
 
-/// What a run starts from: the folder of the checkpoint's run without its seed, `net-0123abcd`, else the file.
-fn start_of(file: &Path) -> String {
+/// What a run starts from: the folder of the checkpoint's run without its seed, `net-0123abcd`, else the file by
+/// its hash, where that is known.
+fn start_of(file: &Path, hash: Option<String>) -> String {
     let folder = file.parent().unwrap_or(Path::new(""));
     let run = unseeded(folder);
-    match folder.ends_with(&run) {
-        true => file.display().to_string(),
-        false => run,
+    match (folder.ends_with(&run), hash) {
+        (false, _) => run,
+        (true, Some(hash)) => hash.chars().take(8).collect(),
+        (true, None) => file.display().to_string(),
     }
 }
 
@@ -407,5 +410,24 @@ mod tests {
         ];
         let groups = Groups::of(&runs);
         assert_eq!([0, 1, 2, 3].map(|i| groups.group(i)), [0, 0, 1, 2]);
+        // Each seed's checkpoint is another file; a file that is of no run is known by what is in it.
+        let hashed = |seed: u64, start: &str, hash: &str| {
+            let settings = [
+                ("seed", seed.to_string()),
+                ("init_from", start.into()),
+                ("init_sha256", format!("\"{hash}\"")),
+            ];
+            let settings = settings.map(|(key, value)| format!("{key}={value}"));
+            run(&settings.each_ref().map(String::as_str))
+        };
+        let runs = [
+            hashed(1, "runs/fp32-01234567-s1/last.safetensors", "0011223344"),
+            hashed(2, "runs/fp32-01234567-s2/last.safetensors", "4455667788"),
+            hashed(3, "weights.safetensors", "0011223344"),
+            hashed(4, "./moved/weights.safetensors", "0011223344"),
+            hashed(5, "weights.safetensors", "4455667788"),
+        ];
+        let groups = Groups::of(&runs);
+        assert_eq!([0, 1, 2, 3, 4].map(|i| groups.group(i)), [0, 0, 1, 1, 2]);
     }
 }
