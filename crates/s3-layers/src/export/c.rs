@@ -1,4 +1,4 @@
-//! C for processors without a multiplier: a header and one file, C99, no heap.
+//! C for processors without a multiplier: a header and one file, C99 and C++11, no heap.
 //!
 //! A sum is taken digit by digit. Each weight is a sum of signed powers of two, a packed one has one
 //! digit; for each output channel the places of the digits in a window are listed once, by their shift,
@@ -23,7 +23,7 @@ mod text;
 use s3_kernels::model::{Activations, Network, Size};
 
 use self::plan::Plan;
-use self::text::is_identifier;
+use self::text::{is_identifier, is_of_the_system};
 use super::error::Error;
 
 /// The two files of a network in C.
@@ -83,6 +83,12 @@ pub fn c(network: &Network, name: &str) -> Result<CSource, Error> {
     if !is_identifier(name) {
         return Err(Error::network(format_args!(
             "name `{name}`: expected a lower-case letter, then lower-case letters, digits and _"
+        )));
+    }
+    if is_of_the_system(name) {
+        return Err(Error::network(format_args!(
+            "name `{name}`: the headers of C have that name or its macro {}_WIDTH, expected another",
+            name.to_uppercase()
         )));
     }
     let sizes = network.sizes().map_err(Error::Invalid)?;

@@ -25,6 +25,35 @@ pub(super) fn is_identifier(name: &str) -> bool {
         && letters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
+/// Whether stdint.h or limits.h has a macro that the header would have, or is the header's own name.
+pub(super) fn is_of_the_system(name: &str) -> bool {
+    const PLAIN: [&str; 13] = [
+        "stdint",
+        "limits",
+        "size",
+        "ptrdiff",
+        "sig_atomic",
+        "wchar",
+        "wint",
+        "bool",
+        "schar",
+        "shrt",
+        "long",
+        "llong",
+        "char",
+    ];
+    const UNSIGNED: [&str; 6] = ["uchar", "ushrt", "uint", "ulong", "ullong", "int"];
+    let sized = |name: &str| {
+        let rest = name.trim_start_matches('u').strip_prefix("int");
+        let rest = rest.map(|rest| {
+            rest.trim_start_matches("_least")
+                .trim_start_matches("_fast")
+        });
+        rest.is_some_and(|rest| ["8", "16", "32", "64", "ptr", "max"].contains(&rest))
+    };
+    PLAIN.contains(&name) || UNSIGNED.contains(&name) || sized(name)
+}
+
 /// `text` as it may stand in a comment.
 pub(super) fn remark(text: &str) -> String {
     let plain = |c: char| {
@@ -212,7 +241,7 @@ fn pixels(input: &Input) -> Vec<i8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{factor, is_identifier, quoted, remark};
+    use super::{factor, is_identifier, is_of_the_system, quoted, remark};
 
     #[test]
     fn a_factor_is_counted_and_its_signs_are_marked() {
@@ -227,6 +256,10 @@ mod tests {
         for name in ["", "2", "Net", "a-b", "é"] {
             assert!(!is_identifier(name), "{name}");
         }
+        for name in ["size", "int8", "uint_fast64", "intptr", "stdint", "int"] {
+            assert!(is_identifier(name) && is_of_the_system(name), "{name}");
+        }
+        assert!(!is_of_the_system("integer") && !is_of_the_system("net8"));
         assert_eq!(remark("a */ b"), "a __ b");
         assert_eq!(quoted("a\"??/é"), "\"a\\042\\077\\077\\057\\303\\251\"");
     }

@@ -1,4 +1,4 @@
-//! C: compiled by gcc, and the same integers as the runtime's.
+//! C: compiled by gcc and by g++, and the same integers as the runtime's.
 
 use std::path::Path;
 use std::process::Command;
@@ -39,7 +39,28 @@ int main(void)
 }
 "#;
 
-fn compile_and_run(source: &CSource, image: &[i8], pixels: &[u8], folder: &Path) -> String {
+/// Who compiles `net.c` and who compiles the program that calls it.
+const COMPILERS: [[(&str, &str); 2]; 3] = [
+    [("gcc", "-std=c99"); 2],
+    [("g++", "-std=c++11"); 2],
+    [("gcc", "-std=c11"), ("g++", "-std=c++20")],
+];
+
+/// Those of [`COMPILERS`] that are installed.
+fn installed() -> impl Iterator<Item = [(&'static str, &'static str); 2]> {
+    let is_there = |&(compiler, _): &(&str, &str)| {
+        let found = Command::new(compiler).arg("--version").output().is_ok();
+        if !found {
+            programs::skip(&format!("{compiler} is not installed"));
+        }
+        found
+    };
+    COMPILERS
+        .into_iter()
+        .filter(move |both| both.iter().all(is_there))
+}
+
+fn write(source: &CSource, image: &[i8], pixels: &[u8], folder: &Path) {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("net.h", &source.header);
     write("net.c", &source.source);
@@ -47,23 +68,27 @@ fn compile_and_run(source: &CSource, image: &[i8], pixels: &[u8], folder: &Path)
         .replace("@images@", &list(image))
         .replace("@pixels@", &list(pixels));
     write("main.c", &program);
-    let program = folder.join("net");
-    programs::output(
-        Command::new("gcc")
+}
+
+fn compile_and_run(compilers: [(&str, &str); 2], folder: &Path) -> String {
+    for (file, (compiler, standard)) in ["net.c", "main.c"].into_iter().zip(compilers) {
+        let mut command = Command::new(compiler);
+        command
             .current_dir(folder)
-            .args([
-                "-std=c99",
-                "-Wall",
-                "-Wextra",
-                "-Werror",
-                "-pedantic",
-                "-O2",
-            ])
+            .args([standard, "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2"])
             .args(["-fsanitize=undefined", "-fno-sanitize-recover=all"])
-            .args(["-DNET_FLOAT", "net.c", "main.c", "-o"])
-            .arg(&program),
-    );
-    programs::output(&mut Command::new(program))
+            .args(["-DNET_FLOAT", "-c", file]);
+        programs::output(&mut command);
+    }
+    let [_, (linker, _)] = compilers;
+    programs::output(Command::new(linker).current_dir(folder).args([
+        "-fsanitize=undefined",
+        "net.o",
+        "main.o",
+        "-o",
+        "net",
+    ]));
+    programs::output(&mut Command::new(folder.join("net")))
 }
 
 /// 9 by 7 pixels of 3 channels, over the whole range.
@@ -81,10 +106,8 @@ fn normalized(network: &Network, pixels: &[u8]) -> Vec<f32> {
 }
 
 #[test]
-fn compiled_by_gcc_it_computes_the_runtimes_integers() {
-    if Command::new("gcc").arg("--version").output().is_err() {
-        return programs::skip("gcc is not installed");
-    }
+fn compiled_as_c_and_as_cpp_it_computes_the_runtimes_integers() {
+    let compilers: Vec<_> = installed().collect();
     for activations in [Activations::U8, Activations::U8Shift] {
         for width in BitWidth::ALL {
             let network = network(activations, width, 5);
@@ -92,29 +115,32 @@ fn compiled_by_gcc_it_computes_the_runtimes_integers() {
             let source = c(&network, "net").unwrap();
             let folder = tempfile::tempdir().unwrap();
             let (model, pixels) = (model(&network), pixels());
-            let images = model.quantized(&x);
-            let text = compile_and_run(&source, &images, &pixels, folder.path());
-            let (image, text) = text.split_once('\n').unwrap();
-            let expected = model.quantized(&normalized(&network, &pixels));
-            assert_eq!(image, list(&expected).replace(',', " "));
-            assert_eq!(text.lines().count(), IMAGES);
-            let scores = model.run(&x, IMAGES).unwrap();
-            let sums = sums(&network, &x, IMAGES);
-            let per_image = sums.chunks(CLASSES).zip(scores.chunks(CLASSES));
-            for (line, (sums, scores)) in text.lines().zip(per_image) {
-                let words: Vec<&str> = line.split(' ').collect();
-                for (n, (&sum, &score)) in sums.iter().zip(scores).enumerate() {
-                    assert_eq!(
-                        words[2 * n].parse(),
-                        Ok(sum),
-                        "{activations:?} {width:?} {n}"
-                    );
-                    assert_eq!(words[2 * n + 1].parse(), Ok(score));
-                }
-                let best = (0..CLASSES).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
-                assert_eq!(words[2 * CLASSES].parse().ok(), best);
+            write(&source, &model.quantized(&x), &pixels, folder.path());
+            for &compilers in &compilers {
+                let text = compile_and_run(compilers, folder.path());
+                let (image, text) = text.split_once('\n').unwrap();
+                let expected = model.quantized(&normalized(&network, &pixels));
+                assert_eq!(image, list(&expected).replace(',', " "));
+                check(text, &network, &x);
             }
         }
+    }
+}
+
+/// The lines of the program beside what the runtime makes of `x`.
+fn check(text: &str, network: &Network, x: &[f32]) {
+    assert_eq!(text.lines().count(), IMAGES);
+    let scores = model(network).run(x, IMAGES).unwrap();
+    let sums = sums(network, x, IMAGES);
+    let per_image = sums.chunks(CLASSES).zip(scores.chunks(CLASSES));
+    for (line, (sums, scores)) in text.lines().zip(per_image) {
+        let words: Vec<&str> = line.split(' ').collect();
+        for (n, (&sum, &score)) in sums.iter().zip(scores).enumerate() {
+            assert_eq!(words[2 * n].parse(), Ok(sum), "{n}");
+            assert_eq!(words[2 * n + 1].parse(), Ok(score));
+        }
+        let best = (0..CLASSES).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+        assert_eq!(words[2 * CLASSES].parse().ok(), best);
     }
 }
 

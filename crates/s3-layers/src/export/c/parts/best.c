@@ -15,13 +15,13 @@ int @name@_best(const int32_t *sums)
 {
     const uint8_t *terms = s3_score_terms;
     int64_t most = 0, score;
-    int class, best = 0;
-    for (class = 0; class != @NAME@_CLASSES; ++class) {
-        terms = s3_scale(sums[class], terms, &score);
-        score += s3_score_bias[class];
-        if (class == 0 || score > most) {
+    int index, best = 0;
+    for (index = 0; index != @NAME@_CLASSES; ++index) {
+        terms = s3_scale(sums[index], terms, &score);
+        score += s3_score_bias[index];
+        if (index == 0 || score > most) {
             most = score;
-            best = class;
+            best = index;
         }
     }
     return best;

@@ -1,4 +1,4 @@
-/* @title@: a shift network. C99, no heap, no multiplication; one call at a time. */
+/* @title@: a shift network. C99 or C++11, no heap, no multiplication; one call at a time. */
 #ifndef @NAME@_H
 #define @NAME@_H
 

@@ -1,9 +1,9 @@
 
 void @name@_scores(const int32_t *sums, float *scores)
 {
-    int class;
-    for (class = 0; class != @NAME@_CLASSES; ++class) {
-        const float scaled = (float)sums[class] * s3_score_scale[class];
-        scores[class] = scaled + s3_score_offset[class];
+    int index;
+    for (index = 0; index != @NAME@_CLASSES; ++index) {
+        const float scaled = (float)sums[index] * s3_score_scale[index];
+        scores[index] = scaled + s3_score_offset[index];
     }
 }
