@@ -1,7 +1,7 @@
 //! A frozen network against the layers it came from, and an integer network against the frozen one.
 
 use candle_core::{Device, Result, Tensor};
-use s3_core::s3::S3;
+use s3_core::s3::{S3, Start};
 use s3_core::{Codes, LayerSpec, Method, Params, Quantizer, Role, WeightForm};
 use s3_layers::model::{Activations, Input, Model, Network, Size, Weight};
 use s3_layers::quantize::{Calibration, Observed, quantize};
@@ -133,6 +133,14 @@ fn relative_error(a: &[f32], b: &[f32]) -> f64 {
     (error / b.iter().map(|&b| square(b)).sum::<f64>()).sqrt()
 }
 
+/// Latents as the authors start them: half of the weights are zero, and levels differ.
+fn authors(bits: u32) -> S3 {
+    S3 {
+        init: Start::Authors,
+        ..S3::new(bits)
+    }
+}
+
 const OUTER: &[Role] = &[Role::First, Role::Last];
 
 fn cases() -> Result<Vec<Case>> {
@@ -142,7 +150,7 @@ fn cases() -> Result<Vec<Case>> {
         ..ResNetConfig::new(architecture, 3, 7)
     };
     let method = |bits, float| Partly {
-        s3: S3::new(bits),
+        s3: authors(bits),
         float,
     };
     let (r8, r20) = (Architecture::ResNet8, Architecture::ResNet20);
@@ -222,7 +230,7 @@ fn weights_stay_powers_of_two_between_the_first_layer_and_the_last() -> Result<(
 fn what_cannot_be_an_integer_network_is_refused_with_the_layers_name() -> Result<()> {
     let config = ResNetConfig::new(Architecture::ResNet8, 1, 3);
     let float = Partly {
-        s3: S3::new(2),
+        s3: authors(2),
         float: &[Role::First, Role::Hidden, Role::Last],
     };
     let case = Case::new(&config, &float, 8)?;

@@ -5,7 +5,7 @@
 //! classifier is quantized without a scale and the loss is linear with powers of two.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use s3_core::s3::S3;
+use s3_core::s3::{S3, Start};
 use s3_core::{
     Codes, Init, LayerSpec, Method, ParamKind, Params, Progress, Quantizer, Role, WeightForm, ste,
 };
@@ -31,7 +31,11 @@ impl Method for Mixed {
         let (shape, kind) = (layer.shape.as_slice(), ParamKind::Latent);
         let is_float = layer.role == Role::First;
         if !is_float && !(self.wide && layer.role == Role::Hidden) {
-            return S3::new(3).quantizer(layer, params);
+            let s3 = S3 {
+                init: Start::Authors,
+                ..S3::new(3)
+            };
+            return s3.quantizer(layer, params);
         }
         let latent = params.get("", shape, Init::weight(shape), kind)?;
         Ok(Box::new(Plain { latent, is_float }))

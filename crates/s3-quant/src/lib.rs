@@ -7,7 +7,7 @@
 //! ```
 //! let table = toml::toml! { name = "s3"  bits = 3 };
 //! let built = s3_quant::build(&table)?;
-//! assert_eq!(built.resolved["init"].as_str(), Some("authors"));
+//! assert_eq!(built.resolved["init"].as_str(), Some("low_variance"));
 //! assert!(s3_quant::METHODS.iter().any(|m| m.name == "twn"));
 //! # Ok::<(), s3_quant::Error>(())
 //! ```

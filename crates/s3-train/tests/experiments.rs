@@ -1,6 +1,7 @@
 //! Every experiment of the repository loads, and docs/IMAGENET.md has those that ImageNet needs.
 
 use s3_train::config::Config;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,41 @@ fn every_experiment_resolves_to_itself_and_has_a_folder_of_its_own() {
         folders.insert(config.run_name().expect("a folder"));
     }
     assert_eq!(folders.len(), files.len());
+}
+
+/// A line a file: the run's name, and the SHA-256 of its resolved configuration.
+const RESOLVED: &str = include_str!("experiments.txt");
+
+#[test]
+fn the_runs_of_the_experiments_keep_their_names_and_their_settings() {
+    let line = |file: &PathBuf| {
+        let config = Config::load(file, &[]).expect("loads");
+        let name = config.run_name().expect("a folder");
+        let text = config.to_toml().expect("TOML");
+        let hash: String = Sha256::digest(text)
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        format!("{} {hash}\n", name.display())
+    };
+    let mut lines: Vec<String> = files(EXPERIMENTS.as_ref()).iter().map(line).collect();
+    lines.sort();
+    let resolved = lines.concat();
+    assert_eq!(
+        resolved, RESOLVED,
+        "what tests/experiments.txt should be:\n{resolved}"
+    );
+}
+
+#[test]
+fn a_config_that_says_no_start_gets_the_recipes() {
+    let recipe = Path::new(EXPERIMENTS).join("cifar10/resnet20-s3-3bit.toml");
+    let start = |overrides: &[String]| {
+        let config = Config::load(&recipe, overrides).expect("loads");
+        config.method["init"].clone()
+    };
+    let unsaid = "method={ name = \"s3\", bits = 3 }".to_string();
+    assert_eq!(start(&[unsaid]), start(&[]));
 }
 
 #[test]
