@@ -49,3 +49,31 @@ pub(crate) fn metadata() -> Result<Value> {
     }
     serde_json::from_slice(&output.stdout).context("cargo metadata wrote something else than JSON")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_files_outside_the_workspace_are_current() {
+        for folder in [
+            "benches/peers",
+            "checks/classify",
+            "checks/no-multiplier",
+            "fuzz",
+            "tools/onnx-proto",
+        ] {
+            let manifest = format!("{folder}/Cargo.toml");
+            let mut cargo = cargo();
+            cargo.args(["metadata", "--locked", "--offline", "--format-version", "1"]);
+            let output = cargo.args(["--manifest-path", &manifest]).output();
+            let output = output.expect("cargo runs");
+            // Crates that were never downloaded are another failure.
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                !errors.contains("--locked was passed"),
+                "{manifest}: {errors}"
+            );
+        }
+    }
+}

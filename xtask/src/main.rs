@@ -29,6 +29,7 @@ mod s3;
 mod tools;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -119,7 +120,8 @@ fn main() -> ExitCode {
         Command::Summary(forwarded) => forward("summary", &forwarded),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        // Where standard error is full or closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "error: {error:#}");
         ExitCode::FAILURE
     })
 }

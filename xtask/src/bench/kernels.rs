@@ -158,7 +158,9 @@ fn start(options: &Options) -> Result<Vec<Side>> {
         return Ok(sides);
     }
     let manifest = root().join("benches/peers/Cargo.toml");
-    let rust = build_at(&["--manifest-path", &manifest.to_string_lossy()], "peers");
+    let manifest = manifest.to_string_lossy();
+    // A measurement changes no file of the repository.
+    let rust = build_at(&["--locked", "--manifest-path", &manifest], "peers");
     let python = Command::new(&options.python).arg("--version").output();
     let python = python
         .ok()
