@@ -2,6 +2,8 @@
 
 use crate::data::DataConfig;
 use crate::device;
+use crate::files::read_regular;
+use crate::keys;
 use crate::optim::OptimizerConfig;
 use crate::schedule::Schedule;
 use crate::summary::image_of;
@@ -16,6 +18,8 @@ use std::num::IntErrorKind::{NegOverflow, PosOverflow};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
+/// A configuration's file has at most these bytes.
+const MAX_BYTES: u64 = 1 << 20;
 /// Weights that a network may have: ten times those of the literature's. A larger one is refused before
 /// anything of it is allocated.
 pub const MAX_WEIGHTS: u128 = 1 << 28;
@@ -171,8 +175,11 @@ impl Config {
     /// A file that cannot be read or parsed; an unknown, missing or mistyped key, named with its
     /// path; a value out of range.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let reading = || format!("reading {}", path.display());
+        let bytes = read_regular(path, MAX_BYTES).with_context(reading)?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| anyhow::anyhow!("not UTF-8, no configuration"))
+            .with_context(reading)?;
         // The name must not depend on the folder from which the path is typed.
         let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         Self::parse(&text, overrides, &experiment_name(&whole))
@@ -196,7 +203,10 @@ impl Config {
             config.experiment = name.to_string();
         }
         config.device = device::resolve(&config.device)?;
-        config.method = s3_quant::build(&config.method)?.resolved;
+        config.method = match s3_quant::build(&config.method) {
+            Ok(built) => built.resolved,
+            Err(e) => bail!("{e}{}", other_keys(&config.method, overrides)),
+        };
         config.validate()?;
         let shortcut = match config.resnet(1, 1)?.shortcut {
             Shortcut::A => "A",
@@ -424,6 +434,33 @@ fn experiment_name(file: &Path) -> String {
     parts[start..].join("/")
 }
 
+/// What to say where `--set method.name=..` has kept the keys of another method.
+fn other_keys(method: &Table, overrides: &[String]) -> String {
+    let key = |o: &String| o.split_once('=').map(|(key, _)| key.trim().to_string());
+    let is_renamed = overrides
+        .iter()
+        .any(|o| key(o).as_deref() == Some("method.name"));
+    let name = method
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let has_bits = |key: keys::Key| {
+        key.name == "method.bits" && key.methods.is_some_and(|of| of.contains(&name))
+    };
+    match s3_quant::find(name) {
+        Ok(entry) if is_renamed => {
+            let bits = match keys::all().any(has_bits) {
+                true => format!(", bits = {}", entry.bits[0]),
+                false => String::new(),
+            };
+            format!(
+                "; --set method.name keeps the other keys of [method], --set 'method={{ name = \"{name}\"{bits} }}' replaces the table"
+            )
+        }
+        _ => String::new(),
+    }
+}
+
 /// `a.b=value` into the table; the value is TOML, or else a string.
 fn set(table: &mut Table, assignment: &str) -> Result<()> {
     let Some((key, text)) = assignment.split_once('=') else {
@@ -614,6 +651,22 @@ mod tests {
         assert_eq!(name(&[a, &hash('1')])?, name(&[b, &hash('1')])?);
         assert_ne!(name(&[a, &hash('1')])?, name(&[a, &hash('2')])?);
         assert_ne!(name(&[a, &hash('1')])?, name(&[])?);
+        Ok(())
+    }
+
+    #[test]
+    fn the_keys_of_another_method_are_said_with_what_replaces_them() -> Result<()> {
+        for (name, table) in [
+            ("twn", r#"method={ name = "twn" }"#),
+            ("apot", r#"method={ name = "apot", bits = 2 }"#),
+        ] {
+            let renamed = format!("method.name={name}");
+            let message = error(TEXT, &[&renamed, "method.init=low_variance"]);
+            assert!(message.contains(table), "{message}");
+            assert!(!error(TEXT, &["method.init=wide"]).contains("replaces"));
+            let config = Config::parse(TEXT, &[table.to_string()], "x")?;
+            assert_eq!(config.method["name"].as_str(), Some(name));
+        }
         Ok(())
     }
 

@@ -16,6 +16,7 @@ pub mod eval;
 pub mod files;
 pub mod finished;
 pub mod groups;
+pub mod keys;
 pub mod lock;
 pub mod logs;
 pub mod loss;

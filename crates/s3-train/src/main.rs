@@ -1,19 +1,12 @@
 //! The `s3` command: glue between the command line and the library.
 #![forbid(unsafe_code)]
-#![expect(clippy::print_stderr, reason = "a command talks to its user")]
 
-/// A line on standard output. A reader that went away, or a full disk behind a redirection, ends
-/// no training.
-macro_rules! say {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($text)*);
-    }};
-}
-
+#[macro_use]
+mod terminal;
 mod cli;
 
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
 
 /// Steps reuse the same large buffers; the system allocator would give each back to the kernel and
 /// fault its pages in again.
@@ -21,25 +14,18 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Without a filter in the environment, or with one that is none, errors alone are logged.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .log_internal_errors(false)
         .init();
     match cli::run() {
         Ok(code) => code,
         Err(e) => {
-            eprintln!("error: {}", one_line(&e));
+            note!("error: {}", terminal::one_line(&e));
             ExitCode::FAILURE
         }
     }
-}
-
-/// Of each cause its first line, which leaves out backtraces.
-fn one_line(error: &anyhow::Error) -> String {
-    let first = |c: &(dyn std::error::Error + 'static)| {
-        c.to_string().lines().next().unwrap_or_default().to_string()
-    };
-    let mut causes: Vec<String> = error.chain().map(first).collect();
-    causes.dedup();
-    causes.join(": ")
 }

@@ -14,6 +14,14 @@ use std::sync::Arc;
 /// Images of a calibration step; changes no result.
 const BATCH: usize = 50;
 
+/// Numbers that a batch may hold: 2 GiB of f32.
+const MAX_NUMBERS: usize = 1 << 29;
+
+/// As many images of a step, at most `wanted`, as memory holds of this network; changes no result.
+fn batch(model: &Model, wanted: usize) -> usize {
+    wanted.min((MAX_NUMBERS / model.numbers_held().max(1)).max(1))
+}
+
 /// What the first `images` images of `data` make of every value of `network`, whose activations are
 /// f32. Labels are not read.
 ///
@@ -27,7 +35,12 @@ pub fn observe(network: &Network, data: &Arc<Dataset>, images: usize) -> Result<
     let model = Model::new(network.clone())?;
     let mut observed = Observed::new(network);
     let mut left = images.min(data.len());
-    for batch in Loader::new(data, &LoaderConfig::eval(BATCH.min(left)), 0, 0)? {
+    for batch in Loader::new(
+        data,
+        &LoaderConfig::eval(batch(&model, BATCH).min(left)),
+        0,
+        0,
+    )? {
         let batch = batch?;
         let n = batch.len().min(left);
         if n == 0 {
@@ -102,7 +115,7 @@ pub fn evaluate_traced(
         own.mean.clone_from(&network.input.mean);
         own.std.clone_from(&network.input.std);
     }
-    answers(&data, batch_size, |images, n| {
+    answers(&data, batch(model, batch_size), |images, n| {
         let scores = model.run(&images, n)?;
         see(&images, &scores)?;
         Ok(scores)

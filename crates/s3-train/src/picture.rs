@@ -11,6 +11,7 @@ use crate::data::DataName;
 use crate::data::augment::Normalizer;
 use crate::data::decode::decode;
 use crate::data::view::{self, squeezed};
+use crate::files::read_regular;
 use crate::trained::data_of;
 use anyhow::{Context, Result, bail};
 use image::{Pixel, Rgb};
@@ -19,6 +20,9 @@ use std::path::Path;
 
 /// From this side on, a network of an unknown data set sees the middle of an image.
 const LARGE: usize = 64;
+
+/// A picture's file has at most these bytes.
+const MAX_BYTES: u64 = 1 << 30;
 
 /// The picture in `path` (JPEG or PNG) as `network` wants it: `[height, width, channels]`.
 ///
@@ -43,7 +47,8 @@ const LARGE: usize = 64;
 /// # Ok::<(), anyhow::Error>(())
 /// ```
 pub fn read(path: &Path, network: &Network) -> Result<Vec<f32>> {
-    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let bytes =
+        read_regular(path, MAX_BYTES).with_context(|| format!("reading {}", path.display()))?;
     numbers(&bytes, network).with_context(|| path.display().to_string())
 }
 

@@ -6,8 +6,9 @@
 
 use crate::checkpoint;
 use crate::config::Config;
-use crate::data::{Dataset, fingerprint};
+use crate::data::{DataName, Dataset, fingerprint};
 use crate::files::{is_unfinished, read_regular, write_atomically};
+use crate::keys;
 use crate::lock::Lock;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
@@ -90,6 +91,7 @@ impl RunFolder {
         if self.config().is_file() {
             let found = std::fs::read_to_string(self.config())
                 .with_context(|| format!("reading {}", self.config().display()))?;
+            let found = without_comments(&found);
             if found != text && !is_elsewhere(&found, config, &text) {
                 bail!("{name}: the folder holds another run (its config.toml differs)")
             }
@@ -107,12 +109,21 @@ impl RunFolder {
             bail!("{name}: the folder holds files of something else (no config.toml in it)")
         }
         std::fs::create_dir_all(&self.root).with_context(|| format!("creating {name}"))?;
-        write_atomically(&self.config(), text.as_bytes())?;
+        let whole = text + &keys::left_out(config)?;
+        write_atomically(&self.config(), whole.as_bytes())?;
         Ok((self.lock()?, false))
     }
 
     fn lock(&self) -> Result<Lock> {
         Lock::take(&self.root, "another process trains this run")
+    }
+
+    /// The folder of the data sets that the run's last sitting read, where `manifest.json` says one.
+    pub fn data_dir(&self) -> Option<PathBuf> {
+        let manifest = self.read_json("manifest.json").ok()?;
+        let sittings = manifest["sittings"].as_array()?.iter().rev();
+        let said = sittings.filter_map(|sitting| sitting["data_dir"].as_str());
+        said.map(PathBuf::from).next()
     }
 
     /// Reads a JSON file of the folder.
@@ -179,7 +190,8 @@ pub struct Sitting {
 }
 
 impl Sitting {
-    /// Adds a sitting of `ranks` processes that begins at `step`.
+    /// Adds a sitting of `ranks` processes that begins at `step` and reads data sets in `data_dir`, which is
+    /// kept where the data of `config` has files and the folder a name in UTF-8.
     ///
     /// # Errors
     /// `manifest.json` cannot be read or written.
@@ -189,7 +201,11 @@ impl Sitting {
         command: &[String],
         step: u64,
         ranks: usize,
+        data_dir: Option<&Path>,
     ) -> Result<Self> {
+        let has_files = config.data.name != DataName::Shapes;
+        let data_dir = data_dir.filter(|_| has_files);
+        let data_dir = data_dir.and_then(|folder| std::fs::canonicalize(folder).ok());
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let sitting = json!({
             "program": format!("s3 {}", env!("CARGO_PKG_VERSION")),
@@ -203,6 +219,7 @@ impl Sitting {
             "ops": if is_fused(&Device::Cpu) { "fused" } else { "composed" },
             "threads": rayon::current_num_threads(),
             "command": command,
+            "data_dir": data_dir.as_deref().and_then(Path::to_str),
             "from_step": step,
             "began_unix": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
             "wall_seconds": null,
@@ -251,6 +268,12 @@ fn git(args: &[&str]) -> Option<String> {
     out.status
         .success()
         .then(|| String::from_utf8_lossy(&out.stdout).trim().to_string())
+}
+
+/// The settings of a `config.toml`, without the comments behind them.
+fn without_comments(text: &str) -> String {
+    let settings = text.split_once(keys::COMMENTS).map_or(text, |both| both.0);
+    settings.to_string()
 }
 
 /// Whether the run that was `found` is this one on another device, or with its file to start from elsewhere.

@@ -123,6 +123,7 @@ fn train_here(
             &places.command,
             session.position.step,
             places.ranks.size(),
+            places.data_dir.as_deref(),
         )?),
         false => None,
     };

@@ -1,7 +1,7 @@
 //! Finished runs side by side.
 
 use super::note;
-use crate::one_line;
+use crate::terminal::one_line;
 use anyhow::{Context, Result};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};

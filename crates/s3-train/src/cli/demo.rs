@@ -2,6 +2,7 @@
 
 use super::{Folders, compare, conclude, places};
 use crate::cli::progress::Progress;
+use crate::terminal;
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use s3_layers::model::{Activations, Model};
@@ -45,13 +46,13 @@ pub(crate) fn run(folders: &Folders) -> Result<ExitCode> {
     }
     say!("\n{}", compare::table(&runs)?);
     let file = served(&runs)?;
-    say!("packed network: {}", file.display());
+    say!("packed network: {}", terminal::path(&file));
     for run in &runs {
-        say!("run folder: {}", run.display());
+        say!("run folder: {}", terminal::path(run));
     }
     say!(
         "delete {} to train again",
-        folders.out.join("demo").display()
+        terminal::path(&folders.out.join("demo"))
     );
     Ok(ExitCode::SUCCESS)
 }

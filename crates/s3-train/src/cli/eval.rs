@@ -1,6 +1,7 @@
 //! A run's network, or a packed one, on a test set.
 
-use super::{Labels, data_dir, note, to_evaluate};
+use super::{Labels, data_dir, data_dir_of, note, packed_file, to_evaluate};
+use crate::terminal;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use s3_train::data::{self, Broken, DataConfig, DataName};
@@ -44,12 +45,11 @@ pub(crate) struct EvalArgs {
 const BATCH: usize = 100;
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
-    let data_dir = data_dir(args.data_dir.as_ref());
     if args.run.is_file() {
         if let Some(device) = &args.device {
             bail!("--device {device}: a packed network runs on the CPU")
         }
-        let answers = of_file(args, &data_dir)?;
+        let answers = of_file(args, &data_dir(args.data_dir.as_ref()))?;
         report(args, "file", &args.run, &answers);
         return Ok(());
     }
@@ -64,6 +64,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     if let Some((option, _)) = of_packed.iter().find(|(_, is_given)| *is_given) {
         bail!("--{option}: a run is evaluated on its own data set, as its config says")
     }
+    let data_dir = data_dir_of(&args.run, args.data_dir.as_ref());
     let device = args.device.as_deref();
     let trained = Trained::open_on(device, &args.run, &args.checkpoint, Some(&data_dir))?;
     let batch = trained.config.eval_batch_size;
@@ -75,7 +76,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
 
 fn of_file(args: &EvalArgs, data_dir: &Path) -> Result<Answers> {
     let path = &args.run;
-    let model = packed::load(path)?;
+    let model = packed_file::load(path, "eval")?;
     let network = model.network();
     let name = &network.name;
     let data = args.data.or_else(|| data_of(name)).with_context(|| {
@@ -102,12 +103,12 @@ fn of_file(args: &EvalArgs, data_dir: &Path) -> Result<Answers> {
 fn report(args: &EvalArgs, what: &str, path: &Path, answers: &Answers) {
     let sums = &answers.accuracy;
     for line in &answers.skipped {
-        eprintln!("skipped: {line}");
+        note!("skipped: {}", terminal::line(line));
     }
     let (loss, top1, top5) = (sums.mean_loss(), sums.top1(), sums.top5());
     if args.json {
         let value = serde_json::json!({
-            what: path, "images": sums.n, "skipped": answers.skipped.len(),
+            what: path.to_string_lossy(), "images": sums.n, "skipped": answers.skipped.len(),
             "loss": loss, "top1": top1, "top5": top5,
         });
         say!("{value}");
@@ -118,7 +119,7 @@ fn report(args: &EvalArgs, what: &str, path: &Path, answers: &Answers) {
             loss.unwrap_or(f64::NAN),
             100.0 * top1.unwrap_or(f64::NAN),
             100.0 * top5.unwrap_or(f64::NAN),
-            path.display()
+            terminal::path(path)
         );
     }
 }

@@ -1,6 +1,7 @@
 //! A run's network as one packed file.
 
-use super::{data_dir, note};
+use super::{find_data_dir, note};
+use crate::terminal;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
@@ -195,11 +196,12 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
         _ => None,
     };
     let onnx_weights = args.onnx_weights.unwrap_or(OnnxWeightsArg::Int8);
-    let data_dir = data_dir(args.data_dir.as_ref());
+    let (data_dir, gone) = find_data_dir(&args.run, args.data_dir.as_ref());
     let trained = Trained::open(&args.run, &args.checkpoint, Some(&data_dir))?;
     note(trained.warnings());
     let mut network = trained.freeze()?;
     if activations != Activations::F32 {
+        note(gone);
         let data = trained.data(Some(&data_dir))?;
         note(data.differs);
         let (train, images) = (&data.splits.train, args.calibration_images);
@@ -228,7 +230,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     let whole = f32_bytes(&network);
     say!(
         "{}: {} bytes, {:.2} times smaller than the {whole} bytes of f32 weights, scales and biases",
-        args.output.display(),
+        terminal::path(&args.output),
         bytes.len(),
         whole as f64 / bytes.len() as f64
     );

@@ -1,7 +1,8 @@
 //! What freezing and 8-bit activations cost: a run's network beside every file it can become.
 
 use super::foreign::{self, Questions, Reply};
-use super::{Labels, compare, data_dir, to_evaluate};
+use super::{Labels, compare, data_dir_of, to_evaluate};
+use crate::terminal::one_line;
 use anyhow::{Context, Result};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
@@ -98,7 +99,7 @@ fn add_run(
     i: usize,
     args: &FidelityArgs,
 ) -> Result<()> {
-    let data_dir = data_dir(args.data_dir.as_ref());
+    let data_dir = data_dir_of(folder, args.data_dir.as_ref());
     let trained = Trained::open(folder, "last", Some(&data_dir))?;
     let splits = to_evaluate(&trained, Some(&data_dir), &args.labels)?;
     let batch = trained.config.eval_batch_size;
@@ -139,7 +140,7 @@ fn add_run(
                     let name = format!("{name}, {} {}", report.program, report.version);
                     row(&name, &answers, bytes, Some(report.error));
                 }
-                Err(e) => say!("{experiment}: {name}: {e:#}"),
+                Err(e) => say!("{experiment}: {name}: {}", one_line(&e)),
             }
         }
     } else {

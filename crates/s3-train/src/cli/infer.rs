@@ -1,9 +1,12 @@
 //! Classifies image files with a packed network.
 
-use anyhow::Result;
+use super::packed_file;
+use crate::terminal::{self, one_line};
+use anyhow::{Result, bail};
 use clap::Args;
+use s3_layers::model::Model;
 use s3_train::{packed, picture};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub(crate) struct InferArgs {
@@ -21,26 +24,45 @@ pub(crate) struct InferArgs {
 }
 
 pub(crate) fn run(args: &InferArgs) -> Result<()> {
-    let model = packed::load(&args.file)?;
-    let network = model.network();
+    let model = packed_file::load(&args.file, "infer")?;
+    if let [image] = &args.images[..] {
+        return show(&model, image, args);
+    }
+    let mut refused = 0;
     for path in &args.images {
-        let scores = model.run(&picture::read(path, network)?, 1)?;
-        let best = packed::most_likely(&scores, args.top);
-        let name = |class: usize| network.classes.get(class).map_or("?", String::as_str);
-        if args.json {
-            let top: Vec<_> = best
-                .iter()
-                .map(|&(class, p)| {
-                    serde_json::json!({ "class": class, "name": name(class), "probability": p })
-                })
-                .collect();
-            say!("{}", serde_json::json!({ "image": path, "top": top }));
-            continue;
+        // One picture that cannot be read keeps no other from its answer.
+        if let Err(e) = show(&model, path, args) {
+            note!("error: {}", one_line(&e));
+            refused += 1;
         }
-        say!("{}", path.display());
-        for (class, p) in best {
-            say!("  {:5.1} %  {}", 100.0 * p, name(class));
-        }
+    }
+    let all = args.images.len();
+    if refused > 0 {
+        bail!("{refused} of {all} images could not be read")
+    }
+    Ok(())
+}
+
+fn show(model: &Model, path: &Path, args: &InferArgs) -> Result<()> {
+    let network = model.network();
+    let scores = model.run(&picture::read(path, network)?, 1)?;
+    let best = packed::most_likely(&scores, args.top);
+    let name = |class: usize| network.classes.get(class).map_or("?", String::as_str);
+    if args.json {
+        let top: Vec<_> = best
+            .iter()
+            .map(|&(class, p)| {
+                serde_json::json!({ "class": class, "name": name(class), "probability": p })
+            })
+            .collect();
+        // A path that is no UTF-8 has no other form in JSON.
+        let image = path.to_string_lossy();
+        say!("{}", serde_json::json!({ "image": image, "top": top }));
+        return Ok(());
+    }
+    say!("{}", terminal::path(path));
+    for (class, p) in best {
+        say!("  {:5.1} %  {}", 100.0 * p, name(class));
     }
     Ok(())
 }

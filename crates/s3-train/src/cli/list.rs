@@ -143,7 +143,7 @@ fn is_within(record: &Value, own: &Value) -> bool {
     }
 }
 
-fn find(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+pub(super) fn find(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let entries =
         std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
     for entry in entries {

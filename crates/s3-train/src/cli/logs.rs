@@ -1,6 +1,7 @@
 //! The lines of run folders as CSV, or for TensorBoard.
 
-use super::{Labels, data_dir, note};
+use super::{Labels, data_dir_of, note};
+use crate::terminal;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use s3_train::config::Config;
@@ -61,9 +62,11 @@ pub(crate) fn run(args: &LogsArgs) -> Result<()> {
             run.display(),
             folder.display()
         );
-        let data = data_dir(args.of.data_dir.as_ref());
         let answers = match args.of.answers {
-            true => Some(answers(run, Some(&data), args.of.labels.other_classes)?),
+            true => {
+                let data = data_dir_of(run, args.of.data_dir.as_ref());
+                Some(answers(run, Some(&data), args.of.labels.other_classes)?)
+            }
             false => None,
         };
         note(answers.iter().flat_map(|a| a.notes.clone()));
@@ -89,7 +92,7 @@ pub(crate) fn run(args: &LogsArgs) -> Result<()> {
             .collect();
         write_together(&together)?;
         for (path, _) in &files {
-            say!("{}", path.display());
+            say!("{}", terminal::path(&path));
         }
     }
     Ok(())

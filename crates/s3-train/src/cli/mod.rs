@@ -3,31 +3,35 @@
 mod compare;
 mod demo;
 mod eval;
+mod experiment;
 mod export;
 mod fidelity;
 mod foreign;
 mod infer;
 mod list;
 mod logs;
+mod packed_file;
 mod plot;
 mod progress;
 mod report;
 mod shards;
 mod summary;
+mod threads;
 
-use crate::one_line;
-use anyhow::{Context, Result};
+use crate::terminal::{self, one_line};
+use anyhow::{Context, Result, bail};
 use candle_core::DType;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use progress::Progress;
 use s3_train::config::Config;
 use s3_train::data::Splits;
+use s3_train::keys;
 use s3_train::observe::Event;
 use s3_train::ranks::{self, Alone, Ranks};
 use s3_train::run::{self, RunFolder};
 use s3_train::train::{self, Outcome, Places};
 use s3_train::trained::Trained;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -43,9 +47,9 @@ static STOP: AtomicBool = AtomicBool::new(false);
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
-    /// Threads; changes no result [default: all cores].
-    #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
+    /// Threads, at most 4 a core; changes no result [default: all cores].
+    #[arg(long, global = true, value_parser = clap::value_parser!(u64).range(1..))]
+    threads: Option<u64>,
 }
 
 #[derive(Subcommand)]
@@ -136,18 +140,20 @@ fn init_from(text: &str) -> Result<String, String> {
 
 /// Parses the command line and runs its verb.
 pub(crate) fn run() -> Result<ExitCode> {
-    let cli = Cli::parse();
-    if let Some(n) = cli.threads {
-        use_threads(n)?;
-    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return Ok(explain(&e)),
+    };
+    threads::choose(cli.threads)?;
     // A wrong `S3_KERNELS_ISA` or `S3_KERNELS_AMX` is said before anything begins.
     s3_layers::ops::instruction_set(DType::F32)?;
-    match cli.verb {
+    // A training goes on and is done when its lines are lost; for the others they are what was asked for.
+    let code = match cli.verb {
         Verb::Demo(folders) => {
             stop_on_ctrl_c()?;
-            demo::run(&folders)
+            return demo::run(&folders);
         }
-        Verb::Train(args) => train(&args),
+        Verb::Train(args) => return train(&args),
         Verb::Eval(args) => eval::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Infer(args) => infer::run(&args).map(|()| ExitCode::SUCCESS),
@@ -162,13 +168,17 @@ pub(crate) fn run() -> Result<ExitCode> {
         }
         Verb::Summary(args) => summary::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::List(args) => list::run(&args).map(|()| ExitCode::SUCCESS),
+    }?;
+    if terminal::has_lost_lines() {
+        bail!("standard output: lines could not be written, as on a full disk")
     }
+    Ok(code)
 }
 
 /// Lines beside a verb's answer.
 fn note(lines: impl IntoIterator<Item = String>) {
     for line in lines {
-        let _ = writeln!(std::io::stderr(), "note: {line}");
+        note!("note: {}", terminal::line(&line));
     }
 }
 
@@ -179,28 +189,29 @@ fn to_evaluate(trained: &Trained, data_dir: Option<&Path>, labels: &Labels) -> R
     Ok(at_hand.splits)
 }
 
-/// Gives rayon and candle `n` threads. candle reads its number from the environment only, which a
-/// running program cannot change safely, so the program starts itself again with it set.
-fn use_threads(n: u16) -> Result<()> {
-    const VARIABLE: &str = "RAYON_NUM_THREADS";
-    let n = n.to_string();
-    if std::env::var(VARIABLE).is_ok_and(|v| v == n) {
-        return Ok(());
+/// Help and version go to standard output; what is wrong with the arguments goes to standard error, with a
+/// word where an unknown flag is a key of the configuration.
+fn explain(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // A reader that went away wants no more of it.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
     }
-    let mut command = std::process::Command::new(std::env::current_exe()?);
-    command.args(std::env::args_os().skip(1)).env(VARIABLE, n);
-    #[cfg(unix)]
-    {
-        use std::os::unix::process::CommandExt;
-        Err(command.exec()).context("starting again with another number of threads")
+    // Without the styles of a terminal, which cannot be told from those that an argument may hold.
+    let text = error.render().to_string();
+    for line in text.trim_end().lines() {
+        note!("{}", terminal::line(line));
     }
-    #[cfg(not(unix))]
-    {
-        let status = command
-            .status()
-            .context("starting again with another number of threads")?;
-        std::process::exit(status.code().unwrap_or(1))
+    let flag = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(flag))) => flag.as_str(),
+        _ => "",
+    };
+    let keys = keys::meant_by(flag);
+    if let [first, ..] = keys[..] {
+        let keys = keys.join(", ");
+        note!("\nThe configuration has {keys}: --set {first}=VALUE (docs/CONFIG.md)");
     }
+    ExitCode::from(2)
 }
 
 /// The first Ctrl-C ends the run after its step; the second ends the program.
@@ -209,9 +220,36 @@ fn stop_on_ctrl_c() -> Result<()> {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step (Ctrl-C again: at once)");
+        note!("\nstopping after this step (Ctrl-C again: at once)");
     })
     .context("installing the Ctrl-C handler")
+}
+
+/// The flag; else the folder that the run `run` was trained on; else as [`data_dir`], which is said.
+fn data_dir_of(run: &Path, flag: Option<&PathBuf>) -> PathBuf {
+    let (folder, gone) = find_data_dir(run, flag);
+    note(gone);
+    folder
+}
+
+/// The same, with what is to be said where the folder is read.
+fn find_data_dir(run: &Path, flag: Option<&PathBuf>) -> (PathBuf, Option<String>) {
+    let kept = || RunFolder::open(run).ok()?.data_dir();
+    let kept = flag.is_none().then(kept).flatten();
+    match kept {
+        None => (data_dir(flag), None),
+        Some(kept) if kept.is_dir() => (kept, None),
+        Some(gone) => {
+            let other = data_dir(None);
+            let text = format!(
+                "{}: the data folder {} of this run is gone, {} stands in (--data-dir names another)",
+                run.display(),
+                gone.display(),
+                other.display()
+            );
+            (other, Some(text))
+        }
+    }
 }
 
 /// The flag, else the environment (an empty variable is none), else `data`.
@@ -230,7 +268,9 @@ fn places(folders: &Folders, resume: bool, checkpoint_seconds: u64) -> Places<'s
         resume,
         checkpoint_every: Duration::from_secs(checkpoint_seconds),
         stop: &STOP,
-        command: std::env::args().collect(),
+        command: std::env::args_os()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect(),
     }
 }
 
@@ -238,7 +278,7 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
     let mut overrides = args.overrides.clone();
     overrides.extend(args.seed.map(|s| format!("seed={s}")));
     overrides.extend(args.init.clone());
-    let config = Config::load(&args.experiment, &overrides)?;
+    let config = Config::load(&experiment::find(&args.experiment)?, &overrides)?;
     let config = run::pinned(&config, &args.folders.out)?;
     let folder = RunFolder::of(&config, &args.folders.out)?;
     let ranks = ranks::start()?;
@@ -250,11 +290,7 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
     if let (Err(e), true) = (&done, ranks.size() > 1) {
         let (rank, size) = (ranks.rank(), ranks.size());
         // The others wait for this rank: nothing may stand before the end of all.
-        let _ = writeln!(
-            std::io::stderr(),
-            "error: rank {rank} of {size}: {}",
-            one_line(e)
-        );
+        note!("error: rank {rank} of {size}: {}", one_line(e));
         ranks.abort();
     }
     done
@@ -276,12 +312,12 @@ fn dry_run(ranks: &Arc<dyn Ranks>, config: &Config, args: &TrainArgs) -> Result<
     // The run's folder alone is the answer.
     let mut notes = |event: Event<'_>| {
         if let (Event::Note { text }, 0) = (event, ranks.rank()) {
-            let _ = writeln!(std::io::stderr(), "note: {text}");
+            note([text.to_string()]);
         }
     };
     let folder = train::check(config, Some(&data), &args.folders.out, ranks, &mut notes)?;
     if ranks.rank() == 0 {
-        say!("{}", folder.display());
+        say!("{}", terminal::path(&folder));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -293,15 +329,20 @@ fn train_on(
     args: &TrainArgs,
 ) -> Result<ExitCode> {
     stop_on_ctrl_c()?;
+    let data_dir = match args.resume {
+        true => data_dir_of(folder.root(), args.folders.data_dir.as_ref()),
+        false => data_dir(args.folders.data_dir.as_ref()),
+    };
     let places = Places {
         ranks: ranks.clone(),
+        data_dir: Some(data_dir.clone()),
         ..places(&args.folders, args.resume, args.checkpoint_seconds)
     };
     if ranks.rank() > 0 {
         let mut only_skipped = |event: Event<'_>| {
             if let Event::Skipped { pictures } = event {
                 for line in pictures {
-                    let _ = writeln!(std::io::stderr(), "skipped: {line}");
+                    note!("skipped: {}", terminal::line(line));
                 }
             }
         };
@@ -309,16 +350,16 @@ fn train_on(
         return Ok(exit_code(&outcome));
     }
     if args.resume && !folder.config().is_file() {
-        let out = args.folders.out.display();
-        eprintln!("nothing to resume: no run of this configuration in {out}, starting it");
+        let out = terminal::path(&args.folders.out);
+        note!("nothing to resume: no run of this configuration in {out}, starting it");
     }
     let outcome = train::train(config, &places, &mut Progress::new())?;
     let code = conclude(&outcome, "--resume goes on");
     if let Outcome::Finished { folder, .. } = &outcome
         && !args.no_report
-        && let Err(e) = report::of_run(folder, &data_dir(args.folders.data_dir.as_ref()))
+        && let Err(e) = report::of_run(folder, &data_dir)
     {
-        eprintln!("no report.html: {}", one_line(&e));
+        note!("no report.html: {}", one_line(&e));
     }
     Ok(code)
 }
@@ -337,11 +378,14 @@ fn conclude(outcome: &Outcome, hint: &str) -> ExitCode {
             say!(
                 "finished: test top-1 {top1:.2} % after {} epochs; {}",
                 last.epoch,
-                folder.display()
+                terminal::path(folder)
             );
         }
         Outcome::Stopped { folder, step } => {
-            say!("stopped after step {step}; {hint}; {}", folder.display());
+            say!(
+                "stopped after step {step}; {hint}; {}",
+                terminal::path(folder)
+            );
         }
     }
     exit_code(outcome)

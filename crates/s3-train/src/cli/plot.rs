@@ -16,6 +16,7 @@
 //! in the unit of the data; the scale is `plain`, `percent` (of shares of 1) or, for the x axis of
 //! `labelled_points` alone, `log`. What the pictures show is said in [`s3_metrics::plot`].
 
+use crate::terminal;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use s3_metrics::density::Density;
@@ -23,12 +24,15 @@ use s3_metrics::plot::{
     Axis, Bar, Curve, Labels, Picture, PlotError, Point, Runs, Style, Theme, densities,
     labelled_points, layer_curves, level_occupancy, seed_bands, stacked_bars,
 };
-use s3_train::files::write_together;
+use s3_train::files::{read_regular, write_together};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// A description of pictures has at most these bytes.
+const MAX_BYTES: u64 = 1 << 30;
 
 #[derive(Args)]
 pub(crate) struct PlotArgs {
@@ -73,14 +77,14 @@ pub(super) fn write_files(folder: &Path, files: &BTreeMap<String, Vec<u8>>) -> R
     let written: Vec<(&Path, &[u8])> = paths.iter().map(PathBuf::as_path).zip(bytes).collect();
     write_together(&written)?;
     for path in &paths {
-        say!("{}", path.display());
+        say!("{}", terminal::path(&path));
     }
     Ok(())
 }
 
 pub(crate) fn run(args: &PlotArgs) -> Result<()> {
     let name = args.spec.display();
-    let text = std::fs::read(&args.spec).with_context(|| format!("reading {name}"))?;
+    let text = read_regular(&args.spec, MAX_BYTES).with_context(|| format!("reading {name}"))?;
     let spec: Value = serde_json::from_slice(&text).with_context(|| name.to_string())?;
     let Value::Array(pictures) = spec else {
         bail!("{name}: expected a list of pictures")

@@ -1,5 +1,6 @@
 //! A run as its user sees it: a bar on a terminal, plain lines elsewhere.
 
+use crate::terminal;
 use indicatif::{ProgressBar, ProgressStyle};
 use s3_train::observe::{Event, Observer};
 use std::collections::HashSet;
@@ -82,7 +83,7 @@ impl Observer for Progress {
                 };
                 self.say(&format!(
                     "{experiment}: {epochs} epochs of {steps_per_epoch} steps{from}; {}",
-                    folder.display()
+                    terminal::path(folder)
                 ));
             }
             Event::Step {
@@ -122,7 +123,7 @@ impl Observer for Progress {
             Event::Skipped { pictures } => {
                 for line in pictures {
                     if self.named.insert(line.clone()) {
-                        self.say(&format!("skipped: {line}"));
+                        self.say(&format!("skipped: {}", terminal::line(line)));
                     }
                 }
             }

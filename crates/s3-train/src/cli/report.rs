@@ -1,7 +1,8 @@
 //! One HTML page of a run, or of several beside each other.
 
 use super::plot::{files_of, write_files};
-use super::{Labels, data_dir, note};
+use super::{Labels, data_dir_of, note};
+use crate::terminal::{self, one_line};
 use anyhow::{Result, ensure};
 use clap::Args;
 use s3_metrics::plot::Picture;
@@ -39,15 +40,15 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
         args.output.is_some() || args.runs.len() == 1,
         "--output FILE: needed for several runs"
     );
-    let folder = data_dir(args.data_dir.as_ref());
     let file = args
         .output
         .clone()
         .unwrap_or_else(|| args.runs[0].join(PAGE));
-    let data = (!args.no_answers).then_some(folder.as_path());
+    let data_dir = |run: &Path| data_dir_of(run, args.data_dir.as_ref());
+    let data = |run: &Path| (!args.no_answers).then(|| data_dir(run));
     let page = draw(&args.runs, data, args.labels.other_classes)?;
     write_atomically(&file, page.html.as_bytes())?;
-    say!("{}", file.display());
+    say!("{}", terminal::path(&file));
     let Some(folder) = &args.pictures else {
         return Ok(());
     };
@@ -82,12 +83,20 @@ const LONGEST_NAME: usize = 120;
 
 /// Writes the page of a run into its folder, as `s3 report RUN` does.
 pub(crate) fn of_run(run: &Path, data_dir: &Path) -> Result<()> {
-    let page = draw(&[run.to_path_buf()], Some(data_dir), false)?;
+    let page = draw(
+        &[run.to_path_buf()],
+        |_| Some(data_dir.to_path_buf()),
+        false,
+    )?;
     write_atomically(&run.join(PAGE), page.html.as_bytes())
 }
 
 /// The page of `runs`; with what their checkpoints answer where the data's folder is given.
-fn draw(runs: &[PathBuf], data_dir: Option<&Path>, other_classes: bool) -> Result<report::Page> {
+fn draw(
+    runs: &[PathBuf],
+    data_dir: impl Fn(&Path) -> Option<PathBuf>,
+    other_classes: bool,
+) -> Result<report::Page> {
     let held = runs
         .iter()
         .map(|r| report::read(r))
@@ -95,10 +104,10 @@ fn draw(runs: &[PathBuf], data_dir: Option<&Path>, other_classes: bool) -> Resul
     let mut answers = Vec::new();
     for run in runs {
         // A page without them is better than none: a run under way has no checkpoint yet.
-        answers.push(data_dir.and_then(|folder| {
-            report::answers(run, Some(folder), other_classes)
+        answers.push(data_dir(run).and_then(|folder| {
+            report::answers(run, Some(&folder), other_classes)
                 .inspect(|answers| note(answers.notes.clone()))
-                .map_err(|e| say!("without answers: {}", crate::one_line(&e)))
+                .map_err(|e| say!("without answers: {}", one_line(&e)))
                 .ok()
         }));
     }

@@ -1,6 +1,7 @@
 //! The shards of an experiment's pictures: few large files that an epoch reads instead of many small ones.
 
-use super::data_dir;
+use super::{data_dir, experiment};
+use crate::terminal;
 use anyhow::{Context, Result};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -68,7 +69,7 @@ impl Split {
         let n = match made {
             Made::Picture => 1,
             Made::Broken(line) => {
-                let say = || eprintln!("skipped: {line}");
+                let say = || note!("skipped: {}", terminal::line(&line));
                 self.bar.as_ref().map_or_else(say, |bar| bar.suspend(say));
                 add(&self.broken, 1);
                 1
@@ -117,7 +118,7 @@ impl Split {
 }
 
 pub(crate) fn run(args: &ShardsArgs, stop: &AtomicBool) -> Result<()> {
-    let config = Config::load(&args.experiment, &args.overrides)?;
+    let config = Config::load(&experiment::find(&args.experiment)?, &args.overrides)?;
     let data_dir = data_dir(args.data_dir.as_ref());
     let under_way: Mutex<Option<Arc<Split>>> = Mutex::new(None);
     let end = || {
@@ -141,7 +142,7 @@ pub(crate) fn run(args: &ShardsArgs, stop: &AtomicBool) -> Result<()> {
     let folder = folder.context("no split")?;
     say!(
         "shards: {} (--set data.shards=true reads them)",
-        folder.display()
+        terminal::path(&folder)
     );
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What the network of an experiment, or of a run, costs.
 
-use super::{data_dir, note};
+use super::{data_dir, experiment, note};
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use clap::Args;
@@ -60,7 +60,7 @@ fn of_run(args: &SummaryArgs) -> Result<ModelCost> {
 
 /// With freshly drawn weights.
 fn of_experiment(args: &SummaryArgs) -> Result<ModelCost> {
-    let config = Config::load(&args.experiment, &args.overrides)?;
+    let config = Config::load(&experiment::find(&args.experiment)?, &args.overrides)?;
     let (image, mut classes) = image_of(&config.data);
     if config.data.name == DataName::Imagenet {
         let folder = data_dir(args.data_dir.as_ref());

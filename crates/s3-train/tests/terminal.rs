@@ -1,0 +1,308 @@
+//! What the program says reaches its user or is lost, but breaks nothing: names that are no UTF-8, control
+//! characters, full disks, files that have no end.
+
+mod common;
+
+use common::{Bench, refusal, succeed};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A trained run of one epoch, its packed file and a picture.
+struct Trained {
+    bench: Bench,
+    run: PathBuf,
+    file: PathBuf,
+    picture: PathBuf,
+}
+
+fn trained() -> Trained {
+    let bench = Bench::new();
+    succeed(&mut bench.train("runs", &["--set", "epochs=1"]));
+    let run = bench.run("runs");
+    let file = bench.path("net.safetensors");
+    let export = ["export", "--calibration-images", "20", "-o"];
+    succeed(bench.s3(&export).args([&file, &run]));
+    let picture = bench.path("picture.png");
+    let image = image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([x as u8, y as u8, 9]));
+    image.save(&picture).expect("a picture");
+    Trained {
+        bench,
+        run,
+        file,
+        picture,
+    }
+}
+
+fn output(command: &mut Command) -> Output {
+    let out = command.output().expect("s3 starts");
+    let errors = String::from_utf8_lossy(&out.stderr);
+    assert!(!errors.contains("panicked"), "{errors}");
+    out
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Whether a terminal would obey a character of this text.
+fn is_obeyed(text: &str) -> bool {
+    text.chars().any(|c| c.is_control() && c != '\n')
+}
+
+#[cfg(unix)]
+#[test]
+fn names_that_are_no_utf8_and_control_characters_break_nothing() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let Trained {
+        bench,
+        run,
+        file,
+        picture,
+    } = trained();
+    for odd in [&b"\xff\x1b[31m"[..], b"a\nb\x9b\xe2\x80\xae"] {
+        let odd = OsStr::from_bytes(odd);
+        let image = bench.path("").join(odd).with_extension("png");
+        std::fs::copy(&picture, &image).expect("a copy");
+        for json in [&[][..], &["--json"]] {
+            let out = output(bench.s3(&["infer"]).arg(&file).arg(&image).args(json));
+            assert!(out.status.success(), "{}", text(&out.stderr));
+            let shown = text(&out.stdout);
+            assert!(!is_obeyed(&shown), "{shown:?}");
+            if !json.is_empty() {
+                serde_json::from_str::<serde_json::Value>(&shown).expect("JSON");
+            }
+        }
+        let packed = bench.path("").join(odd).with_extension("safetensors");
+        std::fs::copy(&file, &packed).expect("a copy");
+        let out = output(
+            bench
+                .s3(&["eval", "--data", "shapes", "--json"])
+                .arg(&packed),
+        );
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        let evaluated: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+        assert!(evaluated["file"].is_string(), "{evaluated}");
+
+        let runs = bench.path("").join(odd);
+        let out = output(bench.train("x", &["--set", "epochs=1", "--out"]).arg(&runs));
+        assert!(out.status.code() == Some(2), "--out twice");
+        let mut train = bench.s3(&["train", "tiny.toml", "--set", "epochs=1", "--out"]);
+        let out = output(train.arg(&runs));
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        assert!(!is_obeyed(&text(&out.stdout)), "{:?}", text(&out.stdout));
+        // Every other verb that takes a path, and a flag that is none.
+        for verb in [
+            "train", "summary", "eval", "export", "fidelity", "compare", "report", "logs", "plot",
+            "shards", "infer", "demo",
+        ] {
+            let out = output(bench.s3(&[verb]).arg(odd).args(["--json", "-o", "x"]));
+            assert!(matches!(out.status.code(), Some(1 | 2)), "{verb}");
+            let errors = text(&out.stderr);
+            assert!(!is_obeyed(&errors), "{verb}: {errors:?}");
+            let message = refused_or_usage(bench.s3(&[verb]).arg(odd));
+            assert!(!is_obeyed(&message), "{verb}: {message:?}");
+        }
+    }
+    assert!(run.is_dir());
+}
+
+fn refused_or_usage(command: &mut Command) -> String {
+    let out = output(command);
+    assert!(matches!(out.status.code(), Some(1 | 2)), "{command:?}");
+    text(&out.stderr)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_error_or_output_panics_nowhere() {
+    let full = || {
+        std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("/dev/full")
+    };
+    let bench = Bench::new();
+    let train = || bench.train("runs", &["--set", "epochs=1", "--resume"]);
+    for _ in 0..2 {
+        let status = train().stdout(full()).stderr(full()).status();
+        assert!(status.expect("an end").success());
+    }
+    for (args, code) in [
+        (&["eval", "nowhere"][..], 1),
+        (&["train", "--epochs"], 2),
+        (
+            &[
+                "train",
+                "tiny.toml",
+                "--threads",
+                "100000",
+                "--dry-run",
+                "--resume",
+            ],
+            0,
+        ),
+    ] {
+        let out = bench
+            .s3(args)
+            .env("RUST_LOG", "no=such=filter")
+            .stderr(full())
+            .output();
+        assert_eq!(out.expect("an end").status.code(), Some(code), "{args:?}");
+    }
+    // What was asked for is the output: it is not lost without a word.
+    let out = output(bench.s3(&["summary", "tiny.toml"]).stdout(full()));
+    assert_eq!(out.status.code(), Some(1));
+    assert!(
+        text(&out.stderr).contains("standard output"),
+        "{}",
+        text(&out.stderr)
+    );
+}
+
+#[test]
+fn variables_that_are_empty_are_none_and_foreign_ones_are_refused() {
+    let bench = Bench::new();
+    for variable in ["S3_KERNELS_ISA", "S3_KERNELS_AMX", "S3_OPS", "S3_DATA_DIR"] {
+        let out = output(bench.train("x", &["--dry-run"]).env(variable, ""));
+        assert!(out.status.success(), "{variable}: {}", text(&out.stderr));
+    }
+    #[cfg(unix)]
+    for variable in ["S3_KERNELS_ISA", "S3_KERNELS_AMX", "S3_OPS"] {
+        use std::os::unix::ffi::OsStrExt;
+        let value = std::ffi::OsStr::from_bytes(b"\xff\x1b");
+        let message = refusal(bench.train("x", &["--dry-run"]).env(variable, value));
+        assert!(
+            message.contains(variable) && !is_obeyed(&message),
+            "{message:?}"
+        );
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_has_no_end_is_refused_and_not_waited_for() {
+    let Trained {
+        bench,
+        file,
+        picture,
+        ..
+    } = trained();
+    let pipe = bench.path("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+    assert!(made.success());
+    for endless in [pipe.as_path(), Path::new("/dev/zero")] {
+        for command in [
+            bench.s3(&["infer"]).arg(&file).arg(endless),
+            bench.s3(&["infer"]).arg(endless).arg(&picture),
+            bench.s3(&["train"]).arg(endless),
+            bench.s3(&["summary"]).arg(endless),
+        ] {
+            let message = refusal(command);
+            assert!(
+                message.contains("no regular file"),
+                "{command:?}: {message}"
+            );
+        }
+        let message = refused_or_usage(bench.s3(&["eval"]).arg(endless));
+        assert!(!message.contains("panicked"), "{message}");
+    }
+}
+
+#[test]
+fn pictures_that_can_be_read_are_answered_and_the_others_named() {
+    let Trained {
+        bench,
+        file,
+        picture,
+        ..
+    } = trained();
+    std::fs::write(bench.path("text.png"), "no picture").expect("a text");
+    for json in [&[][..], &["--json"]] {
+        let mut infer = bench.s3(&["infer"]);
+        infer
+            .arg(&file)
+            .args(["missing.png", "text.png"])
+            .arg(&picture)
+            .args(json);
+        let out = output(&mut infer);
+        assert_eq!(out.status.code(), Some(1));
+        assert!(
+            text(&out.stdout).contains("picture.png"),
+            "{}",
+            text(&out.stdout)
+        );
+        let errors = text(&out.stderr);
+        let lines: Vec<&str> = errors.lines().collect();
+        assert!(
+            lines[0].contains("missing.png") && lines[1].contains("text.png"),
+            "{errors}"
+        );
+        assert_eq!(lines[2], "error: 2 of 3 images could not be read");
+    }
+    assert!(refusal(bench.s3(&["infer"]).arg(&file).arg("text.png")).contains("text.png"));
+}
+
+#[test]
+fn what_is_no_packed_network_is_said_with_a_way_out() {
+    let Trained {
+        bench,
+        run,
+        picture,
+        ..
+    } = trained();
+    let last = run.join("last.safetensors");
+    let infer = |what: &Path| refusal(bench.s3(&["infer"]).arg(what).arg(&picture));
+    let eval = |what: &Path| refusal(bench.s3(&["eval"]).arg(what));
+    let message = infer(&run);
+    assert!(
+        message.contains("a run's folder") && message.contains("s3 export"),
+        "{message}"
+    );
+    let message = infer(&last);
+    assert!(
+        message.contains("a checkpoint") && message.contains("s3 export"),
+        "{message}"
+    );
+    let message = eval(&last);
+    assert!(
+        message.contains("a checkpoint") && message.contains("s3 eval"),
+        "{message}"
+    );
+    for message in [
+        infer(&bench.path("tiny.toml")),
+        eval(&bench.path("tiny.toml")),
+        eval(&picture),
+    ] {
+        assert!(message.contains("no safetensors file"), "{message}");
+    }
+}
+
+#[test]
+fn threads_beyond_what_the_cores_serve_are_not_started() {
+    let bench = Bench::new();
+    for (flag, variable) in [(Some("100000"), ""), (None, "100000")] {
+        let mut train = bench.train("x", &["--set", "epochs=1", "--resume"]);
+        train.args(flag.map(|n| ["--threads", n]).into_iter().flatten());
+        let out = output(train.env("RAYON_NUM_THREADS", variable));
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        assert!(
+            text(&out.stderr).contains("100000 threads: more than 4 for each"),
+            "{}",
+            text(&out.stderr)
+        );
+    }
+}
+
+#[test]
+fn a_flag_that_is_a_key_of_the_configuration_says_so() {
+    let bench = Bench::new();
+    for (flag, key) in [
+        ("--epochs", "--set epochs="),
+        ("--train-limit=5", "--set data.train_limit="),
+    ] {
+        let out = output(&mut bench.train("x", &[flag]));
+        assert_eq!(out.status.code(), Some(2));
+        assert!(text(&out.stderr).contains(key), "{}", text(&out.stderr));
+    }
+}
