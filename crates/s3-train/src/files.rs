@@ -43,7 +43,10 @@ fn is_regular(about: &std::fs::Metadata) -> io::Result<()> {
         kind if kind.is_dir() => "a folder",
         _ => "a named pipe, a socket or a device",
     };
-    Err(io::Error::other(format!("{what}, no regular file")))
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("{what}, no regular file"),
+    ))
 }
 
 /// The bytes of a regular file of at most `limit` bytes.
@@ -62,7 +65,7 @@ pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let len = len.max(bytes.len() as u64);
     if len > limit {
         let text = format!("{len} bytes, at most {limit} are read");
-        return Err(io::Error::other(text));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     Ok(bytes)
 }

@@ -9,9 +9,8 @@
 
 use crate::data::DataName;
 use crate::data::augment::Normalizer;
-use crate::data::decode::decode;
+use crate::data::decode::{self, decode};
 use crate::data::view::{self, squeezed};
-use crate::files::read_regular;
 use crate::trained::data_of;
 use anyhow::{Context, Result, bail};
 use image::{Pixel, Rgb};
@@ -21,10 +20,7 @@ use std::path::Path;
 /// From this side on, a network of an unknown data set sees the middle of an image.
 const LARGE: usize = 64;
 
-/// A picture's file has at most these bytes.
-const MAX_BYTES: u64 = 1 << 30;
-
-/// The picture in `path` (JPEG or PNG) as `network` wants it: `[height, width, channels]`.
+/// The picture in `path` ([`decode`]) as `network` wants it: `[height, width, channels]`.
 ///
 /// # Errors
 /// One line that names the file: it cannot be read, or not be decoded
@@ -47,8 +43,7 @@ const MAX_BYTES: u64 = 1 << 30;
 /// # Ok::<(), anyhow::Error>(())
 /// ```
 pub fn read(path: &Path, network: &Network) -> Result<Vec<f32>> {
-    let bytes =
-        read_regular(path, MAX_BYTES).with_context(|| format!("reading {}", path.display()))?;
+    let bytes = decode::read(path).with_context(|| format!("reading {}", path.display()))?;
     numbers(&bytes, network).with_context(|| path.display().to_string())
 }
 

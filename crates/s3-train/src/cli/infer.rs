@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct InferArgs {
     /// A packed network's file.
     file: PathBuf,
-    /// Images, JPEG or PNG.
+    /// Images: JPEG, PNG, WebP, TIFF, BMP, PPM or PGM.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Answers shown of each image.

@@ -1,8 +1,17 @@
-//! JPEG and PNG: from the bytes of a file to RGB.
+//! From the bytes of a picture file to RGB: JPEG, PNG, WebP, TIFF, BMP, and PPM and PGM.
 //!
 //! What the bytes are is read from their start and not from the file's name: one `.JPEG` of ImageNet
 //! is a PNG. Baseline and progressive JPEG; grey becomes three equal channels, CMYK and YCCK (inverted,
-//! as Adobe's programs write them) become RGB, an alpha channel is dropped.
+//! as Adobe's programs write them) become RGB, an alpha channel is dropped, 16 bits become 8 (of grey too,
+//! where Pillow's `convert` cuts off what is above 255). Of several pictures in a file the first counts.
+//!
+//! A picture comes as its rows are stored. EXIF's orientation is not looked at, as torchvision's
+//! `ImageFolder` does not: Pillow's `convert("RGB")` turns nothing. A network that is to see pictures upright
+//! needs files that are; turning some would make another data set than the one that others train on.
+//!
+//! No file takes more than [`MEMORY`] while it is decoded, whatever its headers promise: what a picture
+//! needs is computed and compared before it is asked for; a colour profile that unpacks to more than
+//! [`METADATA`] is left out. The code tables of a lossless WebP come on top.
 //!
 //! A JPEG without its end marker is an error, as it is in Pillow, and so is one whose headers are
 //! damaged; damage inside of the compressed data that still decodes is not seen.
@@ -11,25 +20,36 @@
 //! use s3_train::data::decode::decode;
 //!
 //! assert_eq!(decode(b"").unwrap_err().to_string(), "an empty file");
-//! assert!(decode(b"GIF89a").unwrap_err().to_string().contains("no JPEG or PNG"));
+//! assert!(decode(b"GIF89a").unwrap_err().to_string().starts_with("no JPEG, PNG, WebP,"));
+//! let picture = decode(b"P6 2 1 255\n\x01\x02\x03\x04\x05\x06")?;
+//! assert_eq!((picture.width, picture.height, &picture.rgb[..]), (2, 1, &[1, 2, 3, 4, 5, 6][..]));
+//! # Ok::<(), s3_train::data::Problem>(())
 //! ```
 
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::panic::{UnwindSafe, catch_unwind};
+use std::path::Path;
 
+use image::codecs::bmp::BmpDecoder;
 use image::codecs::png::PngDecoder;
-use image::{DynamicImage, ImageDecoder};
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
+use image::codecs::pnm::PnmDecoder;
+use image::codecs::tiff::TiffDecoder;
+use image::codecs::webp::WebPDecoder;
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageResult, Limits};
 
 use super::error::Problem;
+use super::jpeg;
+use crate::files::read_regular;
 
 /// No side of a picture may be longer.
 pub const MAX_SIDE: usize = 1 << 14;
 /// No picture may have more pixels: 402 MB of RGB.
 pub const MAX_PIXELS: usize = 1 << 27;
+/// No file may be longer, and none may take more bytes while it is decoded.
+pub const MEMORY: usize = 1 << 29;
+/// No more of a PNG's profile and texts is kept.
+pub const METADATA: usize = 1 << 24;
 
 /// A decoded picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,12 +62,21 @@ pub struct Picture {
     pub rgb: Vec<u8>,
 }
 
-/// Decodes the bytes of a JPEG or PNG file.
+/// The bytes of a picture file, of at most [`MEMORY`].
 ///
 /// # Errors
 ///
-/// [`Problem::Picture`]: empty, another format, truncated, damaged, of no pixel, or larger than
-/// [`MAX_SIDE`] and [`MAX_PIXELS`]; a decoder that panics.
+/// Those of the file system; [`InvalidData`](io::ErrorKind::InvalidData) for what is no regular file or longer.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_regular(path, MEMORY as u64)
+}
+
+/// Decodes the bytes of a picture file.
+///
+/// # Errors
+///
+/// [`Problem::Picture`]: empty, another format, truncated, damaged, of no pixel, larger than [`MAX_SIDE`]
+/// and [`MAX_PIXELS`], or in need of more than [`MEMORY`]; a decoder that panics.
 pub fn decode(bytes: &[u8]) -> Result<Picture, Problem> {
     caught(|| decode_or_panic(bytes))
 }
@@ -59,55 +88,93 @@ fn caught<T>(decode: impl FnOnce() -> Result<T, Problem> + UnwindSafe) -> Result
 }
 
 fn decode_or_panic(bytes: &[u8]) -> Result<Picture, Problem> {
+    let file = Cursor::new(bytes);
     match bytes {
         [] => Err(Problem::picture("an empty file")),
-        [0xff, 0xd8, ..] => jpeg(bytes),
-        [0x89, b'P', b'N', b'G', ..] => png(bytes),
-        _ => Err(Problem::picture("no JPEG or PNG")),
+        [0xff, 0xd8, ..] => jpeg::decode(bytes),
+        [0x89, b'P', b'N', b'G', ..] => {
+            let mut limits = Limits::no_limits();
+            limits.max_alloc = Some(METADATA as u64);
+            through("PNG", PngDecoder::with_limits(file, limits), 0).map(rgb)
+        }
+        // Lossless and animated ones are put together with four bytes a pixel, twice at most.
+        [
+            b'R',
+            b'I',
+            b'F',
+            b'F',
+            _,
+            _,
+            _,
+            _,
+            b'W',
+            b'E',
+            b'B',
+            b'P',
+            ..,
+        ] => through("WebP", WebPDecoder::new(file), 8).map(rgb),
+        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => tiff(file),
+        [b'B', b'M', ..] => through("BMP", BmpDecoder::new(file), 0).map(rgb),
+        [b'P', b'1'..=b'7', ..] => through("PNM", PnmDecoder::new(file), 0).map(rgb),
+        _ => Err(Problem::picture(
+            "no JPEG, PNG, WebP, TIFF, BMP, PPM or PGM",
+        )),
     }
 }
 
-fn jpeg(bytes: &[u8]) -> Result<Picture, Problem> {
-    let failed = |e: &dyn std::fmt::Debug| {
-        let text = format!("no JPEG that can be read: {e:?}");
-        Problem::picture(text.split_whitespace().collect::<Vec<_>>().join(" "))
+/// A TIFF is turned as its own tag says: that is no EXIF, and Pillow does it.
+fn tiff(file: Cursor<&[u8]>) -> Result<Picture, Problem> {
+    let mut decoder = TiffDecoder::new(file);
+    let turn = decoder.as_mut().ok().and_then(|d| d.orientation().ok());
+    let turn = turn.unwrap_or(Orientation::NoTransforms);
+    let copy = if turn == Orientation::NoTransforms {
+        0
+    } else {
+        8
     };
-    let options = DecoderOptions::default()
-        .jpeg_set_out_colorspace(ColorSpace::RGB)
-        .set_max_width(usize::from(u16::MAX))
-        .set_max_height(usize::from(u16::MAX));
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    if !has_end(bytes) {
-        return Err(Problem::picture("truncated: a JPEG without its end marker"));
-    }
-    decoder.decode_headers().map_err(|e| failed(&e))?;
-    let (width, height) = decoder.dimensions().unwrap_or((0, 0));
-    check_size(width, height)?;
-    let rgb = decoder.decode().map_err(|e| failed(&e))?;
-    whole(width, height, rgb)
+    let mut picture = through("TIFF", decoder, copy)?;
+    picture.apply_orientation(turn);
+    Ok(rgb(picture))
 }
 
-fn png(bytes: &[u8]) -> Result<Picture, Problem> {
+/// Decodes a `format` of the crate `image`, which holds `more` bytes a pixel besides the pixels.
+fn through(
+    format: &str,
+    decoder: ImageResult<impl ImageDecoder>,
+    more: usize,
+) -> Result<DynamicImage, Problem> {
     let failed = |e: image::ImageError| {
-        let text = format!("no PNG that can be read: {e}");
+        let text = format!("no {format} that can be read: {e}");
         Problem::picture(text.split_whitespace().collect::<Vec<_>>().join(" "))
     };
-    let decoder = PngDecoder::new(Cursor::new(bytes)).map_err(failed)?;
+    let mut decoder = decoder.map_err(failed)?;
     let (width, height) = decoder.dimensions();
     let (width, height) = (width as usize, height as usize);
     check_size(width, height)?;
-    let picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
-    whole(width, height, picture.into_rgb8().into_raw())
-}
-
-fn whole(width: usize, height: usize, rgb: Vec<u8>) -> Result<Picture, Problem> {
-    if rgb.len() != 3 * width * height {
-        return Err(Problem::picture("a JPEG of a kind that has no RGB"));
+    let colours = decoder.color_type();
+    if matches!(colours, ColorType::Rgb32F | ColorType::Rgba32F) {
+        let text = format!("a {format} of floats: 8 and 16 bits are read");
+        return Err(Problem::picture(text));
     }
-    Ok(Picture { width, height, rgb })
+    let converted = if colours == ColorType::Rgb8 { 0 } else { 3 };
+    let each = usize::from(colours.bytes_per_pixel()) + converted + more;
+    check_memory(width, height, each * width * height)?;
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(MEMORY as u64);
+    decoder.set_limits(limits).map_err(failed)?;
+    DynamicImage::from_decoder(decoder).map_err(failed)
 }
 
-fn check_size(width: usize, height: usize) -> Result<(), Problem> {
+fn rgb(picture: DynamicImage) -> Picture {
+    let rgb = picture.into_rgb8();
+    Picture {
+        width: rgb.width() as usize,
+        height: rgb.height() as usize,
+        rgb: rgb.into_raw(),
+    }
+}
+
+pub(super) fn check_size(width: usize, height: usize) -> Result<(), Problem> {
     if width == 0 || height == 0 {
         return Err(Problem::picture("a picture without a pixel"));
     }
@@ -119,43 +186,55 @@ fn check_size(width: usize, height: usize) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether an end marker stands behind the picture's own start of scan. A thumbnail's lies before
-/// it, inside of a segment; inside of compressed data 0xff 0xd9 cannot occur.
-fn has_end(bytes: &[u8]) -> bool {
-    let Some(scan) = start_of_scan(bytes) else {
-        // The decoder says what is wrong with the headers.
-        return bytes.ends_with(&[0xff, 0xd9]);
-    };
-    let mut pairs = bytes[scan..].windows(2);
-    pairs.rfind(|pair| pair == &[0xff, 0xd9]).is_some()
-}
-
-/// The position of the first start-of-scan marker.
-fn start_of_scan(bytes: &[u8]) -> Option<usize> {
-    let mut at = 2;
-    loop {
-        let marker = at + bytes.get(at..)?.iter().position(|&b| b == 0xff)?;
-        match *bytes.get(marker + 1)? {
-            0xda => return Some(marker),
-            // Fill bytes, and markers without a segment.
-            0xff => at = marker + 1,
-            0x00 | 0x01 | 0xd0..=0xd9 => at = marker + 2,
-            _ => {
-                let length = bytes.get(marker + 2..marker + 4)?;
-                at = marker + 2 + usize::from(u16::from_be_bytes([length[0], length[1]]));
-            }
-        }
+/// Whether decoding may take `bytes`.
+pub(super) fn check_memory(width: usize, height: usize, bytes: usize) -> Result<(), Problem> {
+    if bytes > MEMORY {
+        return Err(Problem::picture(format!(
+            "{width}x{height} pixels of this kind take {bytes} bytes to decode, at most {MEMORY} are given"
+        )));
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+
     use super::*;
 
     const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/pictures");
 
     fn file(name: &str) -> Vec<u8> {
         std::fs::read(format!("{FOLDER}/{name}")).unwrap()
+    }
+
+    fn encoded(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        picture.into().write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    /// No two rows, columns or channels are alike.
+    fn ramp(width: u32, height: u32) -> RgbImage {
+        RgbImage::from_fn(width, height, |x, y| {
+            Rgb([7 * x as u8, 11 * y as u8, (5 * x + 3 * y) as u8])
+        })
+    }
+
+    const LOSSLESS: [ImageFormat; 5] = [
+        ImageFormat::Png,
+        ImageFormat::WebP,
+        ImageFormat::Tiff,
+        ImageFormat::Bmp,
+        ImageFormat::Pnm,
+    ];
+
+    fn refusal(bytes: &[u8]) -> String {
+        let message = decode(bytes).unwrap_err().to_string();
+        assert!(!message.contains('\n'), "{message}");
+        message
     }
 
     /// Mean absolute difference in units of a byte.
@@ -190,27 +269,107 @@ mod tests {
     }
 
     #[test]
-    fn a_jpeg_cut_anywhere_is_an_error() {
+    fn lossless_files_come_back_as_written_whatever_their_colours() {
+        for format in LOSSLESS {
+            let picture = ramp(5, 3);
+            let expected = Picture {
+                width: 5,
+                height: 3,
+                rgb: picture.as_raw().clone(),
+            };
+            let grey = DynamicImage::from(picture.clone()).into_luma8();
+            let of_grey: Vec<u8> = grey.as_raw().iter().flat_map(|&g| [g; 3]).collect();
+            assert_eq!(
+                decode(&encoded(picture.clone(), format)),
+                Ok(expected.clone())
+            );
+            assert_eq!(decode(&encoded(grey, format)).unwrap().rgb, of_grey);
+            if format != ImageFormat::Pnm {
+                // Alpha is dropped, not multiplied with.
+                let mut seen_through = DynamicImage::from(picture).into_rgba8();
+                seen_through.pixels_mut().for_each(|pixel| pixel.0[3] = 40);
+                let expected = Ok(expected);
+                assert_eq!(
+                    decode(&encoded(seen_through, format)),
+                    expected,
+                    "{format:?}"
+                );
+            }
+        }
+        let deep = DynamicImage::from(ramp(5, 3)).into_rgb16();
+        for format in [ImageFormat::Png, ImageFormat::Tiff] {
+            let got = decode(&encoded(deep.clone(), format)).unwrap();
+            assert_eq!(got.rgb, *ramp(5, 3).as_raw());
+        }
+        // Samples of a PNM count up to what its header says, as text and as bytes.
+        let of = |bytes: &[u8]| decode(bytes).unwrap().rgb;
+        assert_eq!(of(b"P5 2 1 15\n\x00\x0f"), [0, 0, 0, 255, 255, 255]);
+        assert_eq!(of(b"P3 1 1 255\n1 20 255\n"), [1, 20, 255]);
+    }
+
+    /// The EXIF data that says how a picture is to be turned.
+    fn orientation(turn: u8) -> Vec<u8> {
+        let mut exif = b"II\x2a\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
+        exif.extend([turn, 0, 0, 0, 0, 0, 0, 0]);
+        exif
+    }
+
+    #[test]
+    fn exif_orientation_turns_nothing_as_in_torchvision() {
+        let plain = file("baseline.jpg");
+        let expected = decode(&plain).unwrap();
+        let png = encoded(ramp(5, 3), ImageFormat::Png);
+        for turn in 1..=8 {
+            let exif = [b"Exif\0\0", &orientation(turn)[..]].concat();
+            let length = (exif.len() as u16 + 2).to_be_bytes();
+            let jpeg = [&plain[..2], b"\xff\xe1", &length, &exif, &plain[2..]].concat();
+            assert_eq!(decode(&jpeg).as_ref(), Ok(&expected), "{turn}");
+            let png = with_chunk(&png, b"eXIf", &orientation(turn));
+            assert_eq!(decode(&png).unwrap().rgb, *ramp(5, 3).as_raw(), "{turn}");
+        }
+    }
+
+    #[test]
+    fn a_tiff_is_turned_as_pillow_turns_it() {
+        let mut bytes = encoded(ramp(5, 3), ImageFormat::Tiff);
+        // The tag before which Orientation has its place is one that decoding does not need.
+        let entry = |tag: u16| [&tag.to_le_bytes()[..], &[3, 0, 1, 0, 0, 0]].concat();
+        let resolution = [&296u16.to_le_bytes()[..], &[3, 0, 1, 0, 0, 0]].concat();
+        let at = bytes.windows(8).position(|w| w == resolution).unwrap();
+        bytes[at..at + 8].copy_from_slice(&entry(274));
+        bytes[at + 8] = 6;
+        let turned = image::imageops::rotate90(&ramp(5, 3));
+        let got = decode(&bytes).unwrap();
+        assert_eq!((got.width, got.height), (3, 5));
+        assert_eq!(got.rgb, *turned.as_raw());
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_an_error() {
         for kind in ["baseline.jpg", "progressive.jpg"] {
             let whole = file(kind);
             for cut in 0..whole.len() {
-                let problem = decode(&whole[..cut]).expect_err("cut").to_string();
-                assert!(!problem.contains('\n'), "{problem}");
+                refusal(&whole[..cut]);
             }
             // Bytes behind the end do not matter.
             decode(&[&whole[..], b"trailing"].concat()).unwrap();
+        }
+        for format in LOSSLESS {
+            let whole = encoded(ramp(9, 9), format);
+            // Behind the pixels a PNG has its end, and a TIFF what it says first.
+            for cut in 0..whole.len() / 2 {
+                refusal(&whole[..cut]);
+            }
         }
     }
 
     #[test]
     fn no_damage_panics() {
-        for kind in [
-            "baseline.jpg",
-            "progressive.jpg",
-            "cmyk.jpg",
-            "grey.jpg.png",
-        ] {
-            let whole = file(kind);
+        let mut files: Vec<Vec<u8>> = ["baseline.jpg", "progressive.jpg", "cmyk.jpg"]
+            .map(file)
+            .to_vec();
+        files.extend(LOSSLESS.map(|format| encoded(ramp(9, 9), format)));
+        for whole in files {
             for at in (0..whole.len()).step_by(3) {
                 let mut damaged = whole.clone();
                 damaged[at] ^= 0x55;
@@ -233,12 +392,77 @@ mod tests {
             .position(|pair| pair == [0xff, 0xc0])
             .unwrap();
         wide[frame + 5..frame + 9].copy_from_slice(&[0x4e, 0x20, 0x4e, 0x20]);
-        let message = decode(&wide).unwrap_err().to_string();
-        assert!(message.starts_with("20000x20000 pixels"), "{message}");
+        assert!(refusal(&wide).starts_with("20000x20000 pixels"));
         wide[frame + 5..frame + 9].copy_from_slice(&[0x40, 0x00, 0x40, 0x00]);
-        let message = decode(&wide).unwrap_err().to_string();
-        assert!(message.starts_with("16384x16384 pixels"), "{message}");
+        assert!(refusal(&wide).starts_with("16384x16384 pixels"));
         wide[frame + 5..frame + 9].copy_from_slice(&[0, 0, 0, 0]);
-        decode(&wide).unwrap_err();
+        refusal(&wide);
+    }
+
+    /// A PNG with a chunk behind its header.
+    fn with_chunk(png: &[u8], kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+        let (before, behind) = png.split_at(8 + 25);
+        let body = [&kind[..], content].concat();
+        let (length, sum) = (content.len() as u32, crc32fast::hash(&body));
+        let chunk = [&length.to_be_bytes()[..], &body, &sum.to_be_bytes()].concat();
+        [before, &chunk, behind].concat()
+    }
+
+    /// The PNG with another header: width, height, bits and kind of colours.
+    fn with_header(png: &[u8], width: u32, height: u32, colours: [u8; 2]) -> Vec<u8> {
+        let mut png = png.to_vec();
+        png[16..20].copy_from_slice(&width.to_be_bytes());
+        png[20..24].copy_from_slice(&height.to_be_bytes());
+        png[24..26].copy_from_slice(&colours);
+        let sum = crc32fast::hash(&png[12..29]);
+        png[29..33].copy_from_slice(&sum.to_be_bytes());
+        png
+    }
+
+    #[test]
+    fn what_a_picture_needs_is_refused_before_it_is_asked_for() {
+        let png = encoded(ramp(8, 8), ImageFormat::Png);
+        // 16 bits of four channels, and three bytes of what becomes of them.
+        let deep = with_header(&png, 1 << 13, 1 << 13, [16, 6]);
+        let expected = "8192x8192 pixels of this kind take 738197504 bytes to decode, \
+                        at most 536870912 are given";
+        assert_eq!(refusal(&deep), expected);
+        let mut progressive = file("progressive.jpg");
+        let frame = progressive.windows(2).position(|p| p == [0xff, 0xc2]);
+        let size = frame.unwrap() + 5;
+        progressive[size..size + 4].copy_from_slice(&[0x20, 0, 0x40, 0]);
+        assert!(refusal(&progressive).starts_with("16384x8192 pixels of this kind take 805306368"));
+        let pnm = |size: &str| refusal(format!("P6 {size} 65535\nxx").as_bytes());
+        assert!(pnm("16384 8192").starts_with("16384x8192 pixels of this kind take"));
+        assert!(pnm("99999999 1").starts_with("99999999x1 pixels: at most"));
+        let mut tiff = encoded(ramp(8, 8), ImageFormat::Tiff);
+        let width = [0u8, 1, 4, 0, 1, 0, 0, 0];
+        let at = tiff.windows(8).position(|w| w == width).unwrap();
+        tiff[at + 8..at + 12].copy_from_slice(&(1u32 << 30).to_le_bytes());
+        assert!(refusal(&tiff).starts_with("1073741824x8 pixels: at most"));
+        let mut bmp = encoded(ramp(8, 8), ImageFormat::Bmp);
+        bmp[18..22].copy_from_slice(&(1u32 << 30).to_le_bytes());
+        refusal(&bmp);
+    }
+
+    #[test]
+    fn a_profile_that_unpacks_to_more_than_its_limit_is_left_out() {
+        let png = encoded(ramp(8, 8), ImageFormat::Png);
+        let profile = |bytes: usize| {
+            let mut packed =
+                flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+            packed.write_all(&vec![0; bytes]).unwrap();
+            let content = [&b"p\0\0"[..], &packed.finish().unwrap()].concat();
+            with_chunk(&png, b"iCCP", &content)
+        };
+        assert_eq!(decode(&profile(METADATA / 8)), decode(&png));
+        assert_eq!(decode(&profile(METADATA + 1)), decode(&png));
+    }
+
+    #[test]
+    fn what_is_no_picture_is_named() {
+        for bytes in [&b"GIF89a"[..], b"text", b"RIFF\0\0\0\0WAVE", b"P8 1 1"] {
+            assert_eq!(refusal(bytes), "no JPEG, PNG, WebP, TIFF, BMP, PPM or PGM");
+        }
     }
 }

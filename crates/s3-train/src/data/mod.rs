@@ -15,7 +15,7 @@
 //! | `shapes` | generated, needs no file ([`shapes`]) | 32x32x3 |
 //! | `mnist` | the official IDX files ([`mnist`]) | 28x28x1 |
 //! | `cifar10` | the official binary version ([`cifar`]) | 32x32x3 |
-//! | `imagenet` | a folder of JPEG or PNG files in class folders ([`imagenet`]) | 224x224x3, or `size` |
+//! | `imagenet` | a folder of picture files in class folders ([`imagenet`]) | 224x224x3, or `size` |
 //!
 //! ```
 //! use s3_train::data::{self, DataConfig, DataName, Loader, LoaderConfig};
@@ -38,6 +38,7 @@ pub mod decode;
 mod error;
 mod folder;
 pub mod imagenet;
+mod jpeg;
 pub mod loader;
 mod matlab;
 pub mod mnist;
