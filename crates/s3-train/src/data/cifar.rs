@@ -10,7 +10,6 @@
 //! # Ok::<(), s3_train::data::DataError>(())
 //! ```
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -18,8 +17,9 @@ use flate2::bufread::MultiGzDecoder;
 use tar::Archive;
 
 use super::dataset::{Dataset, Images, channel_statistics};
-use super::error::{DataError, Problem};
+use super::error::{DataError, Problem, way_out};
 use super::read::{self, Failure};
+use crate::files::open_regular;
 
 /// Rows, and columns, of an image.
 const SIDE: usize = 32;
@@ -40,6 +40,16 @@ const RECORDS: usize = 10_000;
 const FOLDER: &str = "cifar-10-batches-bin";
 
 const ARCHIVE: &str = "cifar-10-binary.tar.gz";
+
+/// The official archive unpacks to 184 MB.
+pub const UNPACKED: u64 = 1 << 28;
+
+/// The Python version's folder and archive, and the first file of the folder.
+const PYTHON: [&str; 3] = [
+    "cifar-10-batches-py",
+    "cifar-10-python.tar.gz",
+    "data_batch_1",
+];
 
 /// The files, those of the training split first.
 const FILES: [&str; 6] = [
@@ -69,9 +79,12 @@ const CLASS_NAMES: [&str; 10] = [
 /// `data_dir` itself if the files are there, or else from `data_dir/cifar-10-binary.tar.gz`,
 /// which is read without unpacking it to disk.
 ///
+/// Of an archive only plain files count, by the names in their own headers: long names and other extensions,
+/// which a header may announce with any length, are passed over. It may unpack to [`UNPACKED`] bytes.
+///
 /// # Errors
 ///
-/// [`DataError`] naming the file that is missing, unreadable or damaged.
+/// [`DataError`] naming the file that is missing, unreadable or damaged; the Python version.
 pub fn load(data_dir: &Path) -> Result<(Dataset, Dataset), DataError> {
     load_files(data_dir, RECORDS)
 }
@@ -86,11 +99,18 @@ fn load_files(data_dir: &Path, records: usize) -> Result<(Dataset, Dataset), Dat
     } else if archive.is_file() {
         from_archive(&archive, records)?
     } else {
-        return Err(DataError::Missing {
-            dataset: "cifar10",
-            file: format!("{} and no {ARCHIVE}", FILES[0]),
-            searched: folders.to_vec(),
-        });
+        let other = PYTHON.map(|name| data_dir.join(name));
+        let other = other.iter().find(|path| path.exists());
+        return Err(other.map_or_else(
+            || DataError::missing("cifar10", format!("{} and no {ARCHIVE}", FILES[0]), &folders),
+            |path| {
+                let way_out = way_out("cifar10");
+                let text = format!(
+                    "CIFAR-10's Python version, the binary one is read ({FOLDER} or {ARCHIVE}): {way_out}"
+                );
+                DataError::malformed(path, Problem::Folder(text))
+            },
+        ));
     };
     Ok(splits(batches))
 }
@@ -99,12 +119,8 @@ fn from_folder(folder: &Path, records: usize) -> Result<[Batch; 6], DataError> {
     let mut batches = [const { Batch::EMPTY }; 6];
     for (batch, file) in batches.iter_mut().zip(FILES) {
         let path = folder.join(file);
-        let mut reader = File::open(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => DataError::Missing {
-                dataset: "cifar10",
-                file: file.to_owned(),
-                searched: vec![folder.to_owned()],
-            },
+        let mut reader = open_regular(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => DataError::missing("cifar10", file, &[folder.to_owned()]),
             _ => DataError::io(&path, source),
         })?;
         *batch = Batch::read(&mut reader, records).map_err(|failure| failure.at(&path))?;
@@ -114,22 +130,27 @@ fn from_folder(folder: &Path, records: usize) -> Result<[Batch; 6], DataError> {
 
 fn from_archive(path: &Path, records: usize) -> Result<[Batch; 6], DataError> {
     let io = |source| DataError::io(path, source);
-    let file = BufReader::new(File::open(path).map_err(io)?);
-    let mut archive = Archive::new(MultiGzDecoder::new(file));
+    let file = BufReader::new(open_regular(path).map_err(io)?);
+    let mut archive = Archive::new(MultiGzDecoder::new(file).take(UNPACKED));
     let mut found = [const { None }; 6];
-    for entry in archive.entries().map_err(io)? {
+    for entry in archive.entries().map_err(io)?.raw(true) {
         let mut entry = entry.map_err(io)?;
         let name = entry.path().map_err(io)?.into_owned();
-        if let Some(position) = FILES
-            .iter()
-            .position(|file| name.ends_with(Path::new(FOLDER).join(file)))
-        {
+        let member = |file: &&str| name.ends_with(Path::new(FOLDER).join(file));
+        let position = FILES.iter().position(|file| member(&file));
+        if let (Some(position), true) = (position, entry.header().entry_type().is_file()) {
             let batch = Batch::read(&mut entry, records);
-            found[position] = Some(batch.map_err(|failure| failure.at(&path.join(&name)))?);
+            let member = path.join(FOLDER).join(FILES[position]);
+            found[position] = Some(batch.map_err(|failure| failure.at(&member))?);
         }
     }
     // To the end of the stream, where gzip compares its checksum.
-    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(io)?;
+    let mut rest = archive.into_inner();
+    io::copy(&mut rest, &mut io::sink()).map_err(io)?;
+    if rest.limit() == 0 {
+        let text = format!("an archive that unpacks to {UNPACKED} bytes and more");
+        return Err(DataError::malformed(path, Problem::Folder(text)));
+    }
     let mut batches = [const { Batch::EMPTY }; 6];
     for ((batch, found), file) in batches.iter_mut().zip(found).zip(FILES) {
         let missing = || Problem::MissingMember {
@@ -314,6 +335,67 @@ mod tests {
         let message = load_files(empty.path(), 2).unwrap_err().to_string();
         assert!(
             message.contains("no data_batch_1.bin and no cifar-10-binary.tar.gz"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn the_python_version_is_named_with_the_way_out() {
+        for name in PYTHON {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join(name), b"x").unwrap();
+            let message = load_files(folder.path(), 2).unwrap_err().to_string();
+            assert!(
+                message.contains(&format!("{name}: CIFAR-10's Python version")),
+                "{message}"
+            );
+            assert!(
+                message.contains("`cargo xtask data fetch cifar10`"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn extensions_of_an_archive_are_passed_over_whatever_they_announce() {
+        let plain = tempfile::tempdir().unwrap();
+        fs::write(plain.path().join(ARCHIVE), gzip(&tar(&members()))).unwrap();
+        let expected = load_files(plain.path(), 2).unwrap();
+        let packed = tempfile::tempdir().unwrap();
+        for kind in [
+            tar::EntryType::GNULongName,
+            tar::EntryType::GNULongLink,
+            tar::EntryType::XHeader,
+            tar::EntryType::XGlobalHeader,
+        ] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_path("x").unwrap();
+            let with = |size: u64, content: &[u8]| {
+                let mut header = header.clone();
+                header.set_size(size);
+                header.set_cksum();
+                let padding = vec![0; content.len().next_multiple_of(512) - content.len()];
+                let bytes = [header.as_bytes(), content, &padding, &tar(&members())].concat();
+                fs::write(packed.path().join(ARCHIVE), gzip(&bytes)).unwrap();
+                load_files(packed.path(), 2)
+            };
+            assert_eq!(with(9, b"27 path=y").unwrap(), expected, "{kind:?}");
+            assert!(with(1 << 40, b"").is_err(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn an_archive_of_very_many_bytes_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bytes = gzip(&tar(&members()));
+        // Gzip members are read one after the other; each of these unpacks to 4 MB of zeros.
+        let zeros = gzip(&vec![0; 1 << 22]);
+        bytes.extend(zeros.repeat((UNPACKED >> 22) as usize));
+        fs::write(folder.path().join(ARCHIVE), bytes).unwrap();
+        let message = load_files(folder.path(), 2).unwrap_err().to_string();
+        assert!(
+            message.ends_with("unpacks to 268435456 bytes and more"),
             "{message}"
         );
     }

@@ -147,6 +147,25 @@ impl Dataset {
         )
     }
 
+    /// Of pictures in files, a line that says how many there are, of how many classes, and what was left out of
+    /// the folder and why; `None` of images in memory.
+    #[must_use]
+    pub fn found(&self) -> Option<String> {
+        let Images::Pictures(pictures) = &self.images else {
+            return None;
+        };
+        let (name, classes, all) = (&self.name, self.classes(), pictures.found());
+        let used = match self.len() {
+            used if used < all => format!(", {used} of them used"),
+            _ => String::new(),
+        };
+        let left_out = pictures.left_out().map(|text| format!("; {text}"));
+        let left_out = left_out.unwrap_or_default();
+        Some(format!(
+            "{name}: {all} pictures of {classes} classes{used}{left_out}"
+        ))
+    }
+
     /// Checks what the public fields promise to each other.
     pub(super) fn check(&self) -> Result<(), DataError> {
         let fail = |problem: &str| Err(DataError::argument(&self.name, problem));

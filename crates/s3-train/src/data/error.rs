@@ -20,7 +20,7 @@ pub enum DataError {
         dataset: &'static str,
     },
     /// A file of the data set is in none of the places where it is looked for.
-    #[error("data set `{dataset}`: no {file} in {}", list(.searched))]
+    #[error("data set `{dataset}`: no {file} in {}; {there}; {way_out}", list(.searched))]
     Missing {
         /// Name of the data set.
         dataset: &'static str,
@@ -28,6 +28,10 @@ pub enum DataError {
         file: String,
         /// The folders that were searched.
         searched: Vec<PathBuf>,
+        /// What is there instead.
+        there: String,
+        /// How it is got, and how another folder is named.
+        way_out: String,
     },
     /// The operating system, gzip or tar refused to deliver the bytes.
     #[error("{}: {cause}", .path.display())]
@@ -69,6 +73,21 @@ pub enum DataError {
 }
 
 impl DataError {
+    /// `file` is in none of the folders `searched`.
+    pub(super) fn missing(
+        dataset: &'static str,
+        file: impl Into<String>,
+        searched: &[PathBuf],
+    ) -> Self {
+        Self::Missing {
+            dataset,
+            file: file.into(),
+            searched: searched.to_vec(),
+            there: there(searched),
+            way_out: way_out(dataset),
+        }
+    }
+
     pub(super) fn io(path: &Path, cause: std::io::Error) -> Self {
         Self::Io {
             path: path.to_owned(),
@@ -80,6 +99,16 @@ impl DataError {
         Self::Malformed {
             path: path.to_owned(),
             problem,
+        }
+    }
+
+    /// Why a picture's file could not be read: what is no file to read is a broken picture.
+    pub(super) fn picture(path: &Path, cause: std::io::Error) -> Self {
+        match cause.kind() {
+            std::io::ErrorKind::InvalidData => {
+                Self::malformed(path, Problem::picture(cause.to_string()))
+            }
+            _ => Self::io(path, cause),
         }
     }
 
@@ -188,6 +217,51 @@ impl Problem {
     }
 }
 
+/// How the data set is got, and how another folder is named.
+pub(super) fn way_out(dataset: &str) -> String {
+    let elsewhere = "--data-dir or S3_DATA_DIR names another folder";
+    match dataset {
+        "mnist" | "cifar10" => {
+            format!("`cargo xtask data fetch {dataset}` fetches it, {elsewhere}")
+        }
+        _ => format!("{elsewhere}, data.folder the one in it"),
+    }
+}
+
+/// Names that are listed of what is in a folder.
+const LISTED: usize = 8;
+
+/// What is in the first of `folders` that is there.
+fn there(folders: &[PathBuf]) -> String {
+    let first = |folder: &PathBuf| {
+        Some((
+            folder.display().to_string(),
+            std::fs::read_dir(folder).ok()?,
+        ))
+    };
+    let Some((folder, entries)) = folders.iter().find_map(first) else {
+        return "there is no such folder".to_owned();
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .map(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .escape_debug()
+                .to_string()
+        })
+        .collect();
+    names.sort_unstable();
+    let more = names.len().saturating_sub(LISTED);
+    names.truncate(LISTED);
+    match (names.is_empty(), more) {
+        (true, _) => format!("{folder} is empty"),
+        (false, 0) => format!("{folder} holds {}", names.join(", ")),
+        (false, more) => format!("{folder} holds {} and {more} more", names.join(", ")),
+    }
+}
+
 /// `a`, `a or b`, `a, b or c`.
 fn list(folders: &[PathBuf]) -> impl fmt::Display {
     let names: Vec<String> = folders
@@ -224,14 +298,34 @@ mod tests {
             format!("{:#}", anyhow::Error::from(error)),
             "d/x: entity not found"
         );
-        let error = DataError::Missing {
-            dataset: "mnist",
-            file: "x[.gz]".to_owned(),
-            searched: vec!["a/mnist".into(), "a".into()],
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_what_is_there_and_where_it_comes_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let message = |dataset| {
+            let searched = [root.join("none"), root.to_owned()];
+            let error = DataError::missing(dataset, "x[.gz]", &searched).to_string();
+            assert_eq!(error.lines().count(), 1);
+            error.replace(&root.display().to_string(), "ROOT")
         };
         assert_eq!(
-            error.to_string(),
-            "data set `mnist`: no x[.gz] in a/mnist or a"
+            message("mnist"),
+            "data set `mnist`: no x[.gz] in ROOT/none or ROOT; ROOT is empty; `cargo xtask data fetch mnist` \
+             fetches it, --data-dir or S3_DATA_DIR names another folder"
         );
+        for i in 0..9 {
+            std::fs::write(root.join(format!("f{i}\u{1b}")), b"").unwrap();
+        }
+        let told = message("imagenet");
+        let expected = "; ROOT holds f0\\u{1b}, f1\\u{1b}, ";
+        assert!(told.contains(expected), "{told}");
+        assert!(
+            told.contains(", f7\\u{1b} and 1 more; --data-dir"),
+            "{told}"
+        );
+        let nowhere = DataError::missing("mnist", "x", &["no/where".into()]).to_string();
+        assert!(nowhere.contains("; there is no such folder;"), "{nowhere}");
     }
 }

@@ -234,7 +234,7 @@ mod tests {
     use super::super::folder::testing::{folder_of, png};
     use super::super::loader::{Loader, LoaderConfig};
     use super::super::read::testing::real_data;
-    use super::super::shards::HEADER;
+    use super::super::shards::{ENTRY, HEADER};
     use super::super::{AugmentConfig, DataName, Splits};
     use super::*;
 
@@ -511,7 +511,7 @@ mod tests {
             (0, "corrupted shard"),
             (20, stale),
             (45, stale),
-            (HEADER + 8 * 6 - 8, "corrupted shard"),
+            (HEADER + ENTRY * 5, "corrupted shard"),
         ] {
             let mut damaged = whole.clone();
             damaged[at] ^= 4;
@@ -560,6 +560,79 @@ mod tests {
     }
 
     #[test]
+    fn copied_shards_are_good_and_an_edited_picture_makes_them_stale() {
+        let data = pets();
+        let sharded = DataConfig {
+            shards: true,
+            ..config("pets", 16)
+        };
+        make(&sharded, data.path()).unwrap();
+        let path = |name: &str| data.path().join(name);
+        let touch = |name: &str, seconds: u64| {
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            let file = fs::File::options().append(true).open(path(name)).unwrap();
+            file.set_modified(time).unwrap();
+        };
+        // As after `cp -r`: all bytes are equal and all times are others.
+        let listing = folder::scan(&path("pets")).unwrap();
+        for (split, listing) in [("train", listing.train), ("val", listing.val)] {
+            for (i, file) in listing.files.iter().enumerate() {
+                touch(&format!("pets/{split}/{}", file.path), 1_000_000 + i as u64);
+            }
+        }
+        let copied = splits(&sharded, data.path());
+        // Making keeps them and writes the times down.
+        let shard = path("pets.shards-18/train-00000.shard");
+        let before = fs::read(&shard).unwrap();
+        assert_eq!(
+            make(&sharded, data.path()).unwrap(),
+            [Made::Kept(24), Made::Kept(6)]
+        );
+        let after = fs::read(&shard).unwrap();
+        assert!(before != after && before.len() == after.len());
+        assert_eq!(
+            copied.train.image(3).unwrap(),
+            splits(&sharded, data.path()).train.image(3).unwrap()
+        );
+
+        // Another picture of the same size in bytes, of which only the time tells.
+        let edited = "pets/train/cat/3.png";
+        let mut bytes = fs::read(path(edited)).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(path(edited), bytes).unwrap();
+        touch(edited, 5);
+        let message = refusal(&sharded, data.path());
+        let words = "train.json: the shards are stale, ";
+        assert!(
+            message.contains(words) && message.contains("cat/3.png is another picture"),
+            "{message}"
+        );
+        assert_eq!(make(&sharded, data.path()).unwrap().len(), 24 + 1);
+        splits(&sharded, data.path());
+    }
+
+    #[test]
+    fn found_pictures_are_told_with_what_was_left_out() {
+        let data = pets();
+        fs::write(data.path().join("pets/train/cat/notes.txt"), b"").unwrap();
+        let found = |config: &DataConfig| splits(config, data.path()).train.found();
+        assert_eq!(
+            found(&config("pets", 16)).unwrap(),
+            "pets/train: 24 pictures of 2 classes; 1 left out: 1 .txt in cat"
+        );
+        let limited = DataConfig {
+            train_limit: Some(10),
+            ..config("pets", 16)
+        };
+        assert!(
+            found(&limited)
+                .unwrap()
+                .contains("24 pictures of 2 classes, 10 of them used; ")
+        );
+        assert_eq!(found(&DataConfig::of(DataName::Shapes)), None);
+    }
+
+    #[test]
     fn a_broken_picture_stops_the_making_of_shards_or_is_stored_as_broken() {
         let data = pets();
         fs::write(data.path().join("pets/train/dog/2.png"), b"GIF89a").unwrap();
@@ -568,14 +641,20 @@ mod tests {
             ..config("pets", 16)
         };
         let message = format!("{:#}", make(&stop, data.path()).unwrap_err());
-        assert!(message.ends_with("dog/2.png: no JPEG or PNG"), "{message}");
+        assert!(
+            message.ends_with("dog/2.png: no JPEG, PNG, WebP, TIFF, BMP, PPM or PGM"),
+            "{message}"
+        );
         let skip = DataConfig {
             broken: Broken::Skip,
             ..stop.clone()
         };
         let made = make(&skip, data.path()).unwrap();
         let path = data.path().join("pets/train/dog/2.png");
-        let line = format!("{}: no JPEG or PNG", path.display());
+        let line = format!(
+            "{}: no JPEG, PNG, WebP, TIFF, BMP, PPM or PGM",
+            path.display()
+        );
         let broken: Vec<&Made> = made.iter().filter(|m| **m != Made::Picture).collect();
         assert_eq!(broken, [&Made::Broken(line)]);
         let got = batches(
@@ -584,7 +663,7 @@ mod tests {
             0,
         );
         assert!(
-            got[0].skipped[0].ends_with("dog/2.png: no JPEG or PNG"),
+            got[0].skipped[0].ends_with("dog/2.png: no JPEG, PNG, WebP, TIFF, BMP, PPM or PGM"),
             "{:?}",
             got[0].skipped
         );
@@ -605,7 +684,10 @@ mod tests {
         let first = order.path((0..24).find(is_broken).unwrap());
         for _ in 0..3 {
             let error = make(&config("pets", 16), data.path()).unwrap_err();
-            let expected = format!("{}: no JPEG or PNG", first.display());
+            let expected = format!(
+                "{}: no JPEG, PNG, WebP, TIFF, BMP, PPM or PGM",
+                first.display()
+            );
             assert_eq!(format!("{error:#}"), expected);
         }
     }

@@ -5,6 +5,8 @@
 //! | `train-images-idx3-ubyte[.gz]`, `t10k-images-idx3-ubyte[.gz]` | magic `0x803`, count, rows, columns; a byte a pixel |
 //! | `train-labels-idx1-ubyte[.gz]`, `t10k-labels-idx1-ubyte[.gz]` | magic `0x801`, count; a byte a label |
 //!
+//! Names with a point for the middle hyphen, `train-images.idx3-ubyte[.gz]`, are read as well.
+//!
 //! The numbers of a header are big-endian `u32`. Images stay 28x28x1. The counts are those of the
 //! headers, so that drop-in replacements of MNIST (Fashion-MNIST, KMNIST) load as well, under the
 //! digits' class names.
@@ -34,7 +36,10 @@ const MAX_IMAGES: usize = 1_000_000;
 const IMAGE_MAGIC: u32 = 0x803;
 const LABEL_MAGIC: u32 = 0x801;
 
-/// Reads the training and the test split from `data_dir/mnist` or `data_dir`.
+/// Reads the training and the test split from `data_dir/mnist`, from `data_dir`, or from
+/// `data_dir/MNIST/raw`, where torchvision puts them.
+///
+/// Memory grows with the bytes that are there, to twice what 1,000,000 images take (784 MB).
 ///
 /// # Errors
 ///
@@ -77,18 +82,21 @@ fn split(data_dir: &Path, prefix: &str, name: &str) -> Result<Dataset, DataError
 }
 
 fn find(data_dir: &Path, file: &str) -> Result<PathBuf, DataError> {
-    let folders = [data_dir.join("mnist"), data_dir.to_owned()];
-    let files = folders
+    let folders = [
+        data_dir.join("mnist"),
+        data_dir.to_owned(),
+        data_dir.join("MNIST/raw"),
+    ];
+    let names = [file.to_owned(), file.replace("-idx", ".idx")];
+    let names = names
+        .map(|name| [name.clone(), format!("{name}.gz")])
+        .concat();
+    let mut files = folders
         .iter()
-        .flat_map(|folder| ["", ".gz"].map(|end| folder.join(format!("{file}{end}"))));
+        .flat_map(|folder| names.iter().map(|name| folder.join(name)));
     files
-        .into_iter()
         .find(|path| path.is_file())
-        .ok_or_else(|| DataError::Missing {
-            dataset: "mnist",
-            file: format!("{file}[.gz]"),
-            searched: folders.to_vec(),
-        })
+        .ok_or_else(|| DataError::missing("mnist", format!("{file}[.gz]"), &folders[..2]))
 }
 
 type Parser = fn(&mut dyn Read) -> Result<Vec<u8>, Failure>;
@@ -211,14 +219,36 @@ mod tests {
     }
 
     #[test]
+    fn names_with_a_point_and_torchvisions_folder_are_read() {
+        let hyphens = folder();
+        let expected = load(hyphens.path()).unwrap();
+        for within in ["", "mnist", "MNIST/raw"] {
+            let other = tempfile::tempdir().unwrap();
+            let within = other.path().join(within);
+            fs::create_dir_all(&within).unwrap();
+            for from in [hyphens.path().to_owned(), hyphens.path().join("mnist")] {
+                for entry in fs::read_dir(from).unwrap().flatten() {
+                    let name = entry.file_name().to_string_lossy().replace("-idx", ".idx");
+                    if entry.path().is_file() {
+                        fs::copy(entry.path(), within.join(name)).unwrap();
+                    }
+                }
+            }
+            assert_eq!(load(other.path()).unwrap(), expected);
+        }
+    }
+
+    #[test]
     fn a_missing_file_is_named_with_the_places_searched() {
         let folder = folder();
         fs::remove_file(folder.path().join("mnist/t10k-images-idx3-ubyte")).unwrap();
         let message = load(folder.path()).unwrap_err().to_string();
         let root = folder.path().display();
-        let expected =
-            format!("data set `mnist`: no t10k-images-idx3-ubyte[.gz] in {root}/mnist or {root}");
-        assert_eq!(message, expected);
+        let expected = format!(
+            "data set `mnist`: no t10k-images-idx3-ubyte[.gz] in {root}/mnist or {root}; {root}/mnist holds \
+             train-labels-idx1-ubyte.gz; `cargo xtask data fetch mnist` fetches it, "
+        );
+        assert!(message.starts_with(&expected), "{message}");
     }
 
     #[test]

@@ -4,14 +4,13 @@
 //! code. Asking is a function of its arguments and needs no lock, so any number of
 //! threads may ask.
 
-use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::decode::{Picture, decode};
+use super::decode::{self, Picture, decode};
 use super::error::DataError;
 use super::folder::Listing;
 use super::shards::{KEPT, Shards};
@@ -87,6 +86,16 @@ impl Pictures {
         self.range.is_empty()
     }
 
+    /// Number of pictures that were found in the split's folder.
+    pub(super) fn found(&self) -> usize {
+        self.all.listing.files.len()
+    }
+
+    /// What was left out of the folder and why.
+    pub(super) fn left_out(&self) -> Option<String> {
+        self.all.listing.left_out()
+    }
+
     /// Whether one that cannot be decoded is left out of its batch, instead of stopping the run.
     #[must_use]
     pub fn skips_broken(&self) -> bool {
@@ -135,7 +144,7 @@ impl Pictures {
             Some(shards) => shards.picture(self.place(index)),
             None => {
                 let path = listing.path(self.place(index));
-                let bytes = fs::read(&path).map_err(|source| DataError::io(&path, source))?;
+                let bytes = decode::read(&path).map_err(|e| DataError::picture(&path, e))?;
                 decode(&bytes).map_err(|problem| DataError::malformed(&path, problem))
             }
         }

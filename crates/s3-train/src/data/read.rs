@@ -1,12 +1,12 @@
 //! Reading as many bytes as a format asks for, from plain or gzipped files.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
 use super::error::{DataError, Problem};
+use crate::files::open_regular;
 
 /// Why a stream could not be read; it does not know yet which file it came from.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl From<Problem> for Failure {
 /// Opens a file and unpacks it if it is gzipped, which its first two bytes say: some browsers
 /// unpack a download and keep the name that ends in `.gz`.
 pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read>> {
-    let mut file = BufReader::new(File::open(path)?);
+    let mut file = BufReader::new(open_regular(path)?);
     let gzipped = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
     Ok(if gzipped {
         Box::new(MultiGzDecoder::new(file))

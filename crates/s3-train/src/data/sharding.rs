@@ -10,10 +10,13 @@ use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use rayon::prelude::*;
 
-use super::decode::{Picture, decode};
+use super::decode::{self, Picture, decode};
 use super::error::{DataError, Problem};
 use super::folder::Listing;
-use super::shards::{BROKEN, CHECKSUM, FILE, HEADER, Plan, QUALITY, RAW, Split, header, read};
+use super::shards::{
+    BROKEN, CHECKSUM, Digest16, ENTRY, FILE, HEADER, Plan, QUALITY, RAW, Split, UNREADABLE, digest,
+    header, read,
+};
 use super::view::with_short_side;
 use crate::files::write_atomically;
 use crate::lock::Lock;
@@ -62,19 +65,19 @@ pub(super) fn make(
             bail!("stopped; the same command goes on")
         }
         let pictures = plan.pictures(number);
-        if read(&plan, number).is_ok() {
+        if is_kept(&plan, number)? {
             tell(Made::Kept(pictures.len()));
             continue;
         }
         let made = pictures.clone().into_par_iter().map(|index| {
-            let record = record(&plan, index);
+            let (hash, record) = record(&plan, index);
             if record.is_ok() {
                 tell(Made::Picture);
             }
-            record
+            (hash, record)
         });
         // Collected with their errors first: of several the first of the shard is told, not the fastest.
-        let made: Vec<Result<Vec<u8>, DataError>> = made.collect();
+        let made: Vec<(Digest16, Result<Vec<u8>, DataError>)> = made.collect();
         let in_place_of = |e: DataError| match e {
             DataError::Malformed { path, problem } if skip_broken && problem.is_of_picture() => {
                 tell(Made::Broken(format!("{}: {problem}", path.display())));
@@ -82,16 +85,19 @@ pub(super) fn make(
             }
             e => Err(e),
         };
-        let records = made.into_iter().map(|made| made.or_else(in_place_of));
-        let records: Vec<Vec<u8>> = records.collect::<Result<_, _>>()?;
+        let whole = |(hash, made): (Digest16, Result<_, _>)| Ok((hash, made.or_else(in_place_of)?));
+        let records = made.into_iter().map(whole);
+        let records: Vec<(Digest16, Vec<u8>)> = records.collect::<Result<_, DataError>>()?;
         let mut bytes = header(&plan, &pictures);
-        let mut end = HEADER + 8 * records.len();
-        for record in &records {
+        let mut end = HEADER + ENTRY * records.len();
+        for ((hash, record), index) in records.iter().zip(pictures) {
             end += record.len();
             bytes.extend((end as u64).to_le_bytes());
+            bytes.extend(plan.listing.files[index].modified.to_le_bytes());
+            bytes.extend(hash);
         }
         bytes.reserve_exact(end + CHECKSUM - bytes.len());
-        records.iter().for_each(|record| bytes.extend(record));
+        records.iter().for_each(|(_, record)| bytes.extend(record));
         bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
         lock.check()?;
         write_atomically(&plan.shard(number), &bytes)?;
@@ -115,14 +121,36 @@ fn remove_surplus(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// The record of picture `index`.
-fn record(plan: &Plan, index: usize) -> Result<Vec<u8>, DataError> {
+/// Whether shard `number` is there, whole, and of the files' contents; if only their times are others, those
+/// are written down, and the next start need not compare.
+fn is_kept(plan: &Plan, number: usize) -> Result<bool> {
+    let Ok(shard) = read(plan, number) else {
+        return Ok(false);
+    };
+    let moved = plan.moved(number, shard.start());
+    if plan.changed(&moved)?.is_some() {
+        return Ok(false);
+    }
+    if !moved.is_empty() {
+        write_atomically(&plan.shard(number), &shard.with_times_of(plan, number))?;
+    }
+    Ok(true)
+}
+
+/// The hash of picture `index`, and its record.
+fn record(plan: &Plan, index: usize) -> (Digest16, Result<Vec<u8>, DataError>) {
     let path = plan.listing.path(index);
-    let of = |problem| DataError::malformed(&path, problem);
-    let file = fs::read(&path).map_err(|source| DataError::io(&path, source))?;
-    let picture = decode(&file).map_err(of)?;
+    match decode::read(&path) {
+        Ok(file) => (digest(&file), stored(plan, &path, &file)),
+        Err(e) => (UNREADABLE, Err(DataError::picture(&path, e))),
+    }
+}
+
+fn stored(plan: &Plan, path: &Path, file: &[u8]) -> Result<Vec<u8>, DataError> {
+    let of = |problem| DataError::malformed(path, problem);
+    let picture = decode(file).map_err(of)?;
     if plan.split == Split::Train && picture.width.min(picture.height) <= plan.side {
-        return Ok([&[FILE], &file[..]].concat());
+        return Ok([&[FILE], file].concat());
     }
     let Picture { width, height, rgb } = with_short_side(picture, plan.side).map_err(of)?;
     let (w, h) = (width as u32, height as u32);

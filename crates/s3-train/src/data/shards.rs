@@ -11,20 +11,27 @@
 //! The picture files stay needed: labels and order come from listing them, and so does the stamp that
 //! tells stale shards from those that are up to date.
 //!
+//! Shards are stale if names, sizes, classes or contents of the files are others; when the files were written
+//! does not matter by itself, so that a copied folder is as good as the first. A file whose time is the one in
+//! the shard's table counts as unchanged. Of the others the contents are compared with the hashes in the table:
+//! all by `s3 shards`, which then writes the new times down, and [`COMPARED`] of each split when a run starts,
+//! evenly over it. A start after `cp -r` reads no more than that; a few edited files are all compared.
+//!
 //! ```text
 //! FOLDER.shards-<side>/<split>-00000.shard ..   2048 pictures each (val: 256), in the split's order
 //! FOLDER.shards-<side>/<split>.json             written last: what the shards were made from
 //! FOLDER.shards-<side>/lock                     empty, held by the process that makes them
 //!
 //! a shard, little endian:
-//!   8 bytes   "S3SHARD1"
-//!   32 bytes  stamp: SHA-256 of the files' names, sizes, times and classes, and of this format
+//!   8 bytes   "S3SHARD2"
+//!   32 bytes  stamp: SHA-256 of the files' names, sizes and classes, and of this format
 //!   8 bytes   number of the first picture
 //!   4 bytes   number of pictures, n
-//!   n x 8     where each record ends, from the start of the file
+//!   n x 32    of each picture: where its record ends, from the start of the file (8); when its file was
+//!             last written, in nanoseconds since 1970 (8); the first half of its file's SHA-256 (16)
 //!   records   1 byte kind, then  0: what is wrong with the picture (UTF-8)
 //!                                1: width and height (4 bytes each), RGB
-//!                                2: a JPEG or PNG file
+//!                                2: the file of a picture
 //!   4 bytes   CRC-32 of everything before
 //! ```
 //!
@@ -37,18 +44,26 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::decode::{Picture, decode};
+use super::decode::{self, Picture, decode};
 use super::error::{DataError, Problem};
 use super::folder::{Listing, stamp_text};
+use crate::files::{open_regular, read_regular};
 
-const MAGIC: &[u8; 8] = b"S3SHARD1";
+const MAGIC: &[u8; 8] = b"S3SHARD2";
+/// Bytes of a picture in the table.
+pub(super) const ENTRY: usize = 8 + 8 + size_of::<Digest16>();
+/// Files of a split whose contents are compared when shards are opened and the times are others.
+const COMPARED: usize = 1024;
 pub(super) const HEADER: usize = 8 + 32 + 8 + 4;
 pub(super) const CHECKSUM: usize = 4;
 pub(super) const QUALITY: u8 = 92;
 /// Shards that are shuffled together, and read at about the same time.
 pub(super) const TOGETHER: usize = 4;
+/// No shard may be longer, whatever its table says.
+const MAX_BYTES: u64 = 1 << 34;
 /// Shards that are kept in memory.
 pub(super) const KEPT: usize = 2 * TOGETHER;
 
@@ -121,7 +136,7 @@ impl Plan {
 
     pub(super) fn manifest_text(&self) -> String {
         let value = serde_json::json!({
-            "format": 1,
+            "format": 2,
             "pictures": self.listing.files.len(),
             "short_side": self.side,
             "stamp": stamp_text(&self.stamp),
@@ -138,6 +153,45 @@ impl Plan {
     pub(super) fn count(&self) -> usize {
         self.listing.files.len().div_ceil(self.each)
     }
+
+    /// The pictures of shard `number` whose files have other times than in its table, with the hashes there.
+    pub(super) fn moved(&self, number: usize, start: &[u8]) -> Vec<(usize, Digest16)> {
+        let table = start[HEADER..].as_chunks::<ENTRY>().0.iter();
+        let of_file = |(index, entry): (usize, &[u8; ENTRY])| {
+            let time = u64::from_le_bytes(*entry[8..].first_chunk()?);
+            let hash = entry[16..].first_chunk().copied()?;
+            (time != self.listing.files[index].modified).then_some((index, hash))
+        };
+        self.pictures(number)
+            .zip(table)
+            .filter_map(of_file)
+            .collect()
+    }
+
+    /// The first of these pictures whose file has another hash.
+    pub(super) fn changed(&self, files: &[(usize, Digest16)]) -> Result<Option<usize>, DataError> {
+        let is_other = |&(index, hash): &(usize, Digest16)| {
+            let path = self.listing.path(index);
+            let now = match decode::read(&path).map_err(|e| DataError::picture(&path, e)) {
+                Ok(file) => digest(&file),
+                Err(e) if e.is_broken_picture() => UNREADABLE,
+                Err(e) => return Err(e),
+            };
+            Ok((now != hash).then_some(index))
+        };
+        let changed: Vec<_> = files.par_iter().map(is_other).collect();
+        changed.into_iter().find_map(Result::transpose).transpose()
+    }
+}
+
+/// The first half of a file's SHA-256.
+pub(super) type Digest16 = [u8; 16];
+/// That of what is no file to read.
+pub(super) const UNREADABLE: Digest16 = [0; 16];
+
+pub(super) fn digest(file: &[u8]) -> Digest16 {
+    let sum = Sha256::digest(file);
+    std::array::from_fn(|at| sum[at])
 }
 
 /// The shards of a split, read when they are needed.
@@ -185,8 +239,20 @@ impl Shards {
             );
             return Err(wrong(&manifest, text));
         }
+        let mut moved = Vec::new();
         for number in 0..plan.count() {
-            glance(&plan, number).map_err(|text| wrong(&plan.shard(number), text))?;
+            let table = glance(&plan, number).map_err(|text| wrong(&plan.shard(number), text))?;
+            moved.extend(plan.moved(number, &table));
+        }
+        let step = moved.len().div_ceil(COMPARED).max(1);
+        let compared: Vec<_> = moved.into_iter().step_by(step).collect();
+        if let Some(index) = plan.changed(&compared)? {
+            let path = plan.listing.path(index);
+            let text = format!(
+                "the shards are stale, {} is another picture now: `s3 shards EXPERIMENT` makes them again",
+                path.display()
+            );
+            return Err(wrong(&manifest, text));
         }
         Ok(Self {
             plan,
@@ -256,7 +322,7 @@ fn raw_picture(bytes: &[u8]) -> Option<Picture> {
 
 /// Reads a shard and checks it; the error says what is wrong with it.
 pub(super) fn read(plan: &Plan, number: usize) -> Result<Shard, String> {
-    let bytes = fs::read(plan.shard(number)).map_err(unreadable)?;
+    let bytes = read_regular(&plan.shard(number), MAX_BYTES).map_err(unreadable)?;
     check_start(plan, number, &bytes, bytes.len())?;
     let body = bytes.split_last_chunk::<CHECKSUM>();
     let is_whole =
@@ -268,15 +334,16 @@ pub(super) fn read(plan: &Plan, number: usize) -> Result<Shard, String> {
 }
 
 /// What is wrong with the start or the length of a shard.
-fn glance(plan: &Plan, number: usize) -> Result<(), String> {
-    let file = fs::File::open(plan.shard(number)).map_err(unreadable)?;
+fn glance(plan: &Plan, number: usize) -> Result<Vec<u8>, String> {
+    let file = open_regular(&plan.shard(number)).map_err(unreadable)?;
     let len = file.metadata().map_err(unreadable)?.len();
-    let start = (HEADER + 8 * plan.pictures(number).len()) as u64;
+    let start = (HEADER + ENTRY * plan.pictures(number).len()) as u64;
     let mut bytes = Vec::new();
     file.take(start)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    check_start(plan, number, &bytes, usize::try_from(len).unwrap_or(0)).map_err(str::to_owned)
+    check_start(plan, number, &bytes, usize::try_from(len).unwrap_or(0))?;
+    Ok(bytes)
 }
 
 fn unreadable(e: std::io::Error) -> String {
@@ -301,7 +368,7 @@ fn check_start(plan: &Plan, number: usize, start: &[u8], len: usize) -> Result<(
 
 /// Where record `at` of a shard ends, by the table at its start.
 fn end_of(shard: &[u8], at: usize) -> Option<usize> {
-    let word = shard.get(HEADER + 8 * at..)?.first_chunk::<8>()?;
+    let word = shard.get(HEADER + ENTRY * at..)?.first_chunk::<8>()?;
     usize::try_from(u64::from_le_bytes(*word)).ok()
 }
 
@@ -314,11 +381,29 @@ pub(super) fn header(plan: &Plan, pictures: &std::ops::Range<usize>) -> Vec<u8> 
 }
 
 impl Shard {
+    /// The bytes of its file with the times that its pictures' files have now.
+    pub(super) fn with_times_of(mut self, plan: &Plan, number: usize) -> Vec<u8> {
+        let table = &mut self.bytes[HEADER..HEADER + ENTRY * self.count];
+        for (index, entry) in plan.pictures(number).zip(table.as_chunks_mut::<ENTRY>().0) {
+            let time = plan.listing.files[index].modified.to_le_bytes();
+            entry[8..16].copy_from_slice(&time);
+        }
+        let body = self.bytes.len() - CHECKSUM;
+        let sum = crc32fast::hash(&self.bytes[..body]);
+        self.bytes[body..].copy_from_slice(&sum.to_le_bytes());
+        self.bytes
+    }
+
+    /// Its file up to the end of the table.
+    pub(super) fn start(&self) -> &[u8] {
+        &self.bytes[..HEADER + ENTRY * self.count]
+    }
+
     /// The bytes of record `at`.
     fn record(&self, at: usize) -> Option<&[u8]> {
         let start = match at.checked_sub(1) {
             Some(before) => end_of(&self.bytes, before)?,
-            None => HEADER + 8 * self.count,
+            None => HEADER + ENTRY * self.count,
         };
         self.bytes.get(start..end_of(&self.bytes, at)?)
     }

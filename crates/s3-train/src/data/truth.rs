@@ -1,26 +1,52 @@
 //! The classes of a flat `val`, as ILSVRC2012 is published: all pictures in one folder, and a file
 //! that says which is what.
 //!
-//! The first of these files that is found in the data set's folder or in `val` is read:
+//! The first of these files that is found in the data set's folder or in `val` is read; pictures are known
+//! by their names, whatever the folder below `val`:
 //!
 //! | file | a line |
 //! | --- | --- |
 //! | `LOC_val_solution.csv` (Kaggle) | `ILSVRC2012_val_00000001,n01751748 111 108 441 193` |
+//! | `val_annotations.txt` (Tiny ImageNet) | `val_0.JPEG n03444034 0 32 44 62`, with tabs |
 //! | `val.txt` | `ILSVRC2012_val_00000001.JPEG 65` (place of the class in the order of the names, from 0) or `... n01751748` |
 //! | `ILSVRC2012_validation_ground_truth.txt` (development kit) | `490`, line i for the i-th picture by name; needs `meta.mat` beside it |
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::DataError;
 use super::folder::{problem, stem};
 use super::matlab;
+use crate::files::read_regular;
 
 const KAGGLE: &str = "LOC_val_solution.csv";
+const TINY: &str = "val_annotations.txt";
 const LIST: &str = "val.txt";
 const NUMBERS: &str = "ILSVRC2012_validation_ground_truth.txt";
 const META: &str = "meta.mat";
+/// No file of classes may be longer; ILSVRC2012's largest has 3 MB.
+const MAX_BYTES: u64 = 1 << 26;
+
+/// Whether a file of this name says classes.
+pub(super) fn is_of(name: &str) -> bool {
+    [KAGGLE, TINY, LIST, NUMBERS, META].contains(&name)
+}
+
+/// The folders where such a file is looked for.
+fn folders(root: &Path, val: &Path) -> [PathBuf; 3] {
+    let kit = Path::new("ILSVRC2012_devkit_t12/data");
+    [root.to_owned(), val.to_owned(), root.join(kit)]
+}
+
+/// Whether there is such a file.
+pub(super) fn is_there(root: &Path, val: &Path) -> bool {
+    let names = [KAGGLE, TINY, LIST, NUMBERS];
+    let folders = folders(root, val);
+    let mut all = names
+        .iter()
+        .flat_map(|name| folders.iter().map(move |f| f.join(name)));
+    all.any(|path| path.is_file())
+}
 
 /// The class of each of `pictures`, which are sorted, in `val`; `classes` are sorted too.
 ///
@@ -34,8 +60,13 @@ pub(super) fn labels(
     pictures: &[String],
     classes: &[String],
 ) -> Result<Vec<u16>, DataError> {
-    let kit = Path::new("ILSVRC2012_devkit_t12/data");
-    let folders = [root.to_owned(), val.to_owned(), root.join(kit)];
+    let folders = folders(root, val);
+    // By their names alone.
+    let of_path = |path: &String| {
+        path.rsplit_once('/')
+            .map_or(path.clone(), |(_, n)| n.to_owned())
+    };
+    let pictures: &[String] = &pictures.iter().map(of_path).collect::<Vec<_>>();
     let find = |name: &str| -> Option<PathBuf> {
         let mut paths = folders.iter().map(|folder| folder.join(name));
         paths.find(|path| path.is_file())
@@ -46,6 +77,12 @@ pub(super) fn labels(
             Some((name, rest.split_whitespace().next()?))
         });
     }
+    if let Some(path) = find(TINY) {
+        return named(&path, pictures, classes, |line| {
+            let mut words = line.split('\t');
+            Some((words.next()?, words.next()?.trim()))
+        });
+    }
     if let Some(path) = find(LIST) {
         return named(&path, pictures, classes, |line| {
             let (name, class) = line.split_once(char::is_whitespace)?;
@@ -53,11 +90,8 @@ pub(super) fn labels(
         });
     }
     let Some(path) = find(NUMBERS) else {
-        return Err(DataError::Missing {
-            dataset: "imagenet",
-            file: format!("class folders and no {KAGGLE}, {LIST} or {NUMBERS}"),
-            searched: folders[..2].to_vec(),
-        });
+        let file = format!("class folders and no {KAGGLE}, {TINY}, {LIST} or {NUMBERS}");
+        return Err(DataError::missing("imagenet", file, &folders[..2]));
     };
     numbered(&path, pictures, classes)
 }
@@ -132,7 +166,7 @@ fn numbered(path: &Path, pictures: &[String], classes: &[String]) -> Result<Vec<
         ));
     }
     let meta = path.with_file_name(META);
-    let bytes = fs::read(&meta).map_err(|source| DataError::io(&meta, source))?;
+    let bytes = read_regular(&meta, MAX_BYTES).map_err(|source| DataError::io(&meta, source))?;
     let synsets = matlab::synsets(&bytes).map_err(|text| problem(&meta, text))?;
     let label = |(at, line): (usize, &&str)| {
         let wnid = line
@@ -152,7 +186,8 @@ fn numbered(path: &Path, pictures: &[String], classes: &[String]) -> Result<Vec<
 }
 
 fn read(path: &Path) -> Result<String, DataError> {
-    fs::read_to_string(path).map_err(|source| DataError::io(path, source))
+    let bytes = read_regular(path, MAX_BYTES).map_err(|source| DataError::io(path, source))?;
+    String::from_utf8(bytes).map_err(|_| problem(path, "no text in UTF-8"))
 }
 
 #[cfg(test)]
@@ -262,7 +297,7 @@ mod tests {
             (
                 "val/other.csv",
                 "",
-                "no class folders and no LOC_val_solution.csv, val.txt or ILSVRC2012",
+                "no class folders and no LOC_val_solution.csv, val_annotations.txt, val.txt or ILSVRC2012",
             ),
         ] {
             let message = labels_of(file, text).unwrap_err();
