@@ -91,6 +91,7 @@ pub fn check(
     let config = &run::pinned(config, out)?;
     let device = device::open(&config.device)?;
     let splits = data::load(&config.data, data_dir)?;
+    tell(observer, &splits.found());
     let folder = RunFolder::of(config, out)?;
     let session = Session::new(config, splits, folder.clone(), device, ranks)?;
     tell(observer, &session.notes);
@@ -105,6 +106,7 @@ fn train_here(
     let config = &run::pinned(config, &places.out)?;
     let device = device::open(&config.device)?;
     let splits = data::load(&config.data, places.data_dir.as_deref())?;
+    tell(observer, &splits.found());
     let folder = RunFolder::of(config, &places.out)?;
     let mut session = Session::new(config, splits, folder, device, &places.ranks)?;
     if session.claim(places.resume)? {

@@ -92,6 +92,7 @@ fn of_file(args: &EvalArgs, data_dir: &Path) -> Result<Answers> {
         config.size = Some(network.graph.image.height);
     }
     let mut test = data::load(&config, Some(data_dir))?.test;
+    note(test.found());
     packed::check(network, &test)?;
     take_labels(&network.classes, &mut test, args.labels.other_classes)
         .with_context(|| path.display().to_string())?;

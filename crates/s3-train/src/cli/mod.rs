@@ -186,6 +186,7 @@ fn note(lines: impl IntoIterator<Item = String>) {
 fn to_evaluate(trained: &Trained, data_dir: Option<&Path>, labels: &Labels) -> Result<Splits> {
     let at_hand = trained.to_evaluate(data_dir, labels.other_classes)?;
     note(trained.warnings().into_iter().chain(at_hand.differs));
+    note(at_hand.splits.test.found());
     Ok(at_hand.splits)
 }
 

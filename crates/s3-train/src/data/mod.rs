@@ -186,6 +186,17 @@ pub struct Splits {
     pub test: Arc<Dataset>,
 }
 
+impl Splits {
+    /// What was found of pictures in files, and what was left out: a line a split ([`Dataset::found`]).
+    #[must_use]
+    pub fn found(&self) -> Vec<String> {
+        [&self.train, &self.test]
+            .into_iter()
+            .filter_map(|split| split.found())
+            .collect()
+    }
+}
+
 /// Loads, or generates, the data set that `config` names.
 ///
 /// `data_dir` is where the files of the data sets are; `shapes` needs none. No file is written.
