@@ -36,6 +36,10 @@ const AHEAD: usize = 64;
 /// Batch rows of one tile, at most.
 const MR: usize = 4;
 
+/// Bytes of activations that are held at a time: a quarter of the second-level cache, so that every panel
+/// finds them there.
+const HELD: usize = 1 << 18;
+
 /// The bytes of four activations, a lane of the dot product.
 type Four = [u8; 4];
 
@@ -54,30 +58,47 @@ pub(crate) fn gemm(job: Job<'_>) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx512vbmi")]
 fn of_width<const BITS: usize>(job: Job<'_>) {
-    let x = as_bytes(job.x).as_chunks().0;
-    match job.batch {
-        // Nothing is next to anything: the activations stay where they are.
-        1 if job.w.cols().is_multiple_of(STEP) => batches::<BITS>(job, x),
-        _ => with_scratch(|scratch| {
-            let quads = job.w.tiles().steps() * (STEP / 4);
-            let (bytes, _) = scratch.get(4 * quads * job.batch, 0);
-            let lanes = bytes.as_chunks_mut().0;
-            let mut rest = &mut *lanes;
-            for (from, to) in tiles(job.batch) {
-                let (lanes, after) = rest.split_at_mut((to - from) * quads);
-                let cols = job.w.cols();
-                let x = &as_bytes(job.x)[from * cols..to * cols];
-                match to - from {
-                    1 => interleave::<1>(x, cols, lanes),
-                    2 => interleave::<2>(x, cols, lanes),
-                    3 => interleave::<3>(x, cols, lanes),
-                    _ => interleave::<MR>(x, cols, lanes),
-                }
-                rest = after;
-            }
-            batches::<BITS>(job, lanes);
-        }),
+    let cols = job.w.cols();
+    // Nothing is next to anything: the activations stay where they are.
+    if job.batch == 1 && cols.is_multiple_of(STEP) {
+        let x = as_bytes(job.x).as_chunks().0;
+        return batches::<BITS>(job, x);
     }
+    let held = (HELD / cols).next_multiple_of(MR).max(MR);
+    let rows = job.y.len() / job.batch;
+    for (x, y) in job.x.chunks(held * cols).zip(job.y.chunks_mut(held * rows)) {
+        interleaved::<BITS>(Job {
+            w: job.w,
+            panels: job.panels.clone(),
+            x,
+            batch: x.len() / cols,
+            y,
+        });
+    }
+}
+
+/// Computes the products of as many batch rows as are held at a time.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx512vbmi")]
+fn interleaved<const BITS: usize>(job: Job<'_>) {
+    with_scratch(|scratch| {
+        let quads = job.w.tiles().steps() * (STEP / 4);
+        let (bytes, _) = scratch.get(4 * quads * job.batch, 0);
+        let lanes = bytes.as_chunks_mut().0;
+        let mut rest = &mut *lanes;
+        for (from, to) in tiles(job.batch) {
+            let (lanes, after) = rest.split_at_mut((to - from) * quads);
+            let cols = job.w.cols();
+            let x = &as_bytes(job.x)[from * cols..to * cols];
+            match to - from {
+                1 => interleave::<1>(x, cols, lanes),
+                2 => interleave::<2>(x, cols, lanes),
+                3 => interleave::<3>(x, cols, lanes),
+                _ => interleave::<MR>(x, cols, lanes),
+            }
+            rest = after;
+        }
+        batches::<BITS>(job, lanes);
+    });
 }
 
 /// The batch rows of each tile, their sizes as equal as possible.
