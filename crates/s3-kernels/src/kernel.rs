@@ -6,6 +6,8 @@
 
 #[cfg(all(test, feature = "std", target_arch = "x86_64", target_os = "linux"))]
 mod disassembly;
+#[cfg(all(test, feature = "std"))]
+mod tests;
 
 use core::fmt;
 use core::ops::Range;
@@ -19,6 +21,9 @@ use crate::code::BitWidth;
 use crate::dispatch::{Extension, Isa};
 use crate::error::Error;
 use crate::packed::PackedMatrix;
+#[cfg(feature = "std")]
+use crate::select::Measured;
+use crate::select::{Rates, Shape, Work, fastest};
 #[cfg(target_arch = "x86_64")]
 use crate::tiled;
 
@@ -38,7 +43,8 @@ pub(crate) struct Job<'a> {
 
 /// One implementation of [`gemm`](crate::gemm).
 ///
-/// [`gemm`](crate::gemm) picks by itself; this is for tests and measurements.
+/// [`gemm`](crate::gemm) picks by itself, the one that this CPU was measured to be fastest with
+/// ([`Kernel::select`]); this is for tests and measurements.
 ///
 /// ```
 /// use s3_kernels::{BitWidth, Kernel, PackedMatrix};
@@ -59,24 +65,51 @@ pub struct Kernel {
     extension: Extension,
     multiplication_free: bool,
     widths: &'static [BitWidth],
-    /// Whether it is the fastest of those that come after it in the table, where it can run.
-    pays: fn(&PackedMatrix, batch: usize) -> bool,
+    /// The smallest batch that it is considered for.
+    least_batch: usize,
+    /// What a product asks of it.
+    work: fn(&Shape) -> Work,
+    /// Its rates for ternary weights on an AMD Zen 4; on AArch64, of which none was measured, in proportion.
+    usual: Rates,
+    /// Those of this CPU.
+    #[cfg(feature = "std")]
+    measured: &'static Measured,
     run: fn(Job<'_>),
 }
 
-/// Every kernel, the preferred ones first. The last one serves everything everywhere.
+const fn usual(activation: f64, weight: f64, product: f64) -> Rates {
+    Rates {
+        activation,
+        weight,
+        product,
+    }
+}
+
+/// What a kernel's rates are kept in once they are measured.
+#[cfg(feature = "std")]
+macro_rules! measured {
+    () => {{
+        static MEASURED: Measured = Measured::new();
+        &MEASURED
+    }};
+}
+
+/// Every kernel, of nearly equal ones the preferred first: those that keep weights in one form. The last
+/// one serves everything everywhere.
 static TABLE: &[Kernel] = &[
-    #[cfg(all(target_arch = "x86_64", feature = "std"))]
+    #[cfg(target_arch = "x86_64")]
     Kernel {
-        name: "avx512-b2-table",
+        name: "avx512-any-fused",
         isa: Isa::Avx512,
-        extension: Extension::None,
-        multiplication_free: true,
-        widths: &[BitWidth::B2],
-        pays: |w, batch| {
-            w.rows() >= 1024 && batch >= 2 || w.rows() >= 512 && (4..=64).contains(&batch)
-        },
-        run: avx512::table::gemm,
+        extension: Extension::VnniVbmi,
+        multiplication_free: false,
+        widths: &BitWidth::ALL,
+        least_batch: 1,
+        work: avx512::fused::work,
+        usual: usual(0.075, 0.0003, 0.0041),
+        #[cfg(feature = "std")]
+        measured: measured!(),
+        run: avx512::fused::gemm,
     },
     #[cfg(target_arch = "x86_64")]
     Kernel {
@@ -85,20 +118,26 @@ static TABLE: &[Kernel] = &[
         extension: Extension::Vnni,
         multiplication_free: false,
         widths: &BitWidth::ALL,
-        pays: |w, batch| {
-            w.rows() <= 512 && batch >= 32 || !Extension::VnniVbmi.is_available() && batch >= 8
-        },
+        least_batch: 1,
+        work: tiled::work,
+        usual: usual(0.03, 0.014, 0.0044),
+        #[cfg(feature = "std")]
+        measured: measured!(),
         run: |job| tiled::gemm(&avx512::tile::VNNI, job),
     },
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", feature = "std"))]
     Kernel {
-        name: "avx512-any-fused",
+        name: "avx512-b2-table",
         isa: Isa::Avx512,
-        extension: Extension::VnniVbmi,
-        multiplication_free: false,
-        widths: &BitWidth::ALL,
-        pays: |_, _| true,
-        run: avx512::fused::gemm,
+        extension: Extension::None,
+        multiplication_free: true,
+        widths: &[BitWidth::B2],
+        least_batch: 2,
+        work: avx512::table::work,
+        usual: usual(0.45, 0.0, 0.0038),
+        #[cfg(feature = "std")]
+        measured: measured!(),
+        run: avx512::table::gemm,
     },
     // Without VNNI.
     #[cfg(target_arch = "x86_64")]
@@ -108,7 +147,11 @@ static TABLE: &[Kernel] = &[
         extension: Extension::None,
         multiplication_free: false,
         widths: &BitWidth::ALL,
-        pays: |_, batch| batch >= 16,
+        least_batch: 1,
+        work: tiled::work,
+        usual: usual(0.03, 0.014, 0.0066),
+        #[cfg(feature = "std")]
+        measured: measured!(),
         run: |job| tiled::gemm(&avx512::tile::MADD, job),
     },
     #[cfg(target_arch = "x86_64")]
@@ -118,7 +161,11 @@ static TABLE: &[Kernel] = &[
         extension: Extension::None,
         multiplication_free: false,
         widths: &BitWidth::ALL,
-        pays: |_, batch| batch > 1,
+        least_batch: 2,
+        work: avx2::gemm::work,
+        usual: usual(0.02, 0.0064, 0.0075),
+        #[cfg(feature = "std")]
+        measured: measured!(),
         run: avx2::gemm::gemm,
     },
     #[cfg(target_arch = "x86_64")]
@@ -128,7 +175,11 @@ static TABLE: &[Kernel] = &[
         extension: Extension::None,
         multiplication_free: false,
         widths: &BitWidth::ALL,
-        pays: |_, _| true,
+        least_batch: 1,
+        work: avx2::gemv::work,
+        usual: usual(0.02, 0.0, 0.0076),
+        #[cfg(feature = "std")]
+        measured: measured!(),
         run: avx2::gemv::gemv,
     },
     #[cfg(target_arch = "aarch64")]
@@ -138,7 +189,11 @@ static TABLE: &[Kernel] = &[
         extension: Extension::MatrixProduct,
         multiplication_free: false,
         widths: &BitWidth::ALL,
-        pays: |_, batch| batch > 1,
+        least_batch: 2,
+        work: neon::gemm::work,
+        usual: usual(0.1, 0.01, 0.005),
+        #[cfg(feature = "std")]
+        measured: measured!(),
         run: neon::gemm::matrix,
     },
     #[cfg(target_arch = "aarch64")]
@@ -148,7 +203,11 @@ static TABLE: &[Kernel] = &[
         extension: Extension::DotProduct,
         multiplication_free: false,
         widths: &BitWidth::ALL,
-        pays: |_, _| true,
+        least_batch: 1,
+        work: neon::gemm::work,
+        usual: usual(0.1, 0.01, 0.01),
+        #[cfg(feature = "std")]
+        measured: measured!(),
         run: neon::gemm::dot,
     },
     #[cfg(target_arch = "aarch64")]
@@ -158,7 +217,11 @@ static TABLE: &[Kernel] = &[
         extension: Extension::None,
         multiplication_free: false,
         widths: &BitWidth::ALL,
-        pays: |_, _| true,
+        least_batch: 1,
+        work: neon::gemm::work,
+        usual: usual(0.1, 0.01, 0.04),
+        #[cfg(feature = "std")]
+        measured: measured!(),
         run: neon::gemm::widening,
     },
     Kernel {
@@ -167,19 +230,32 @@ static TABLE: &[Kernel] = &[
         extension: Extension::None,
         multiplication_free: true,
         widths: &BitWidth::ALL,
-        pays: |_, _| true,
+        least_batch: 1,
+        work: |shape| shape.work(0, 1, 1),
+        usual: usual(0.0, 0.0, 1.0),
+        #[cfg(feature = "std")]
+        measured: measured!(),
         run: scalar::gemm,
     },
 ];
 
 impl Kernel {
     /// Every kernel that is compiled for this architecture, whether or not this CPU can run it.
-    pub fn all() -> impl Iterator<Item = &'static Kernel> {
+    pub fn all() -> impl Iterator<Item = &'static Kernel> + Clone {
         TABLE.iter()
     }
 
     /// The kernel that [`gemm`](crate::gemm) would run on `isa`: the fastest of those that need no
-    /// more than `isa` and what this CPU has.
+    /// more than `isa` and what this CPU has, or the one that `S3_KERNELS_KERNEL` names, where it serves
+    /// the weights. Whichever it is, the results are the same.
+    ///
+    /// With `std` the first call for a width may time a few small products, some hundred microseconds in
+    /// all, once a process; where one kernel is by far the fastest on any CPU, as for a vector, it times none. Without
+    /// `std` the choice is that of one CPU, an AMD Zen 4.
+    ///
+    /// # Panics
+    ///
+    /// Where `S3_KERNELS_KERNEL` names no kernel that this CPU can run.
     ///
     /// ```
     /// use s3_kernels::{BitWidth, Isa, Kernel, PackedMatrix};
@@ -189,15 +265,57 @@ impl Kernel {
     /// ```
     #[must_use]
     pub fn select(isa: Isa, w: &PackedMatrix, batch: usize) -> &'static Kernel {
-        TABLE
-            .iter()
-            .find(|k| {
-                isa.includes(k.isa)
-                    && k.is_available()
-                    && k.serves(w.bit_width())
-                    && (k.pays)(w, batch)
+        let shape = Shape {
+            rows: w.rows(),
+            cols: w.cols(),
+            batch,
+        };
+        let width = w.bit_width();
+        let slowest = &TABLE[TABLE.len() - 1];
+        if TABLE.len() == 1 || shape.rows == 0 || shape.cols == 0 {
+            return slowest;
+        }
+        let kernels = TABLE.iter().filter(|kernel| {
+            isa.includes(kernel.isa)
+                && kernel.is_available()
+                && kernel.serves(width)
+                && kernel.least_batch <= batch
+        });
+        #[cfg(feature = "std")]
+        if let Some(named) = named()
+            && kernels.clone().any(|kernel| kernel.name == named.name)
+        {
+            return named;
+        }
+        choose(kernels, &shape, |kernel| kernel.rates(width)).unwrap_or(slowest)
+    }
+
+    /// Its rates on this CPU.
+    #[cfg(feature = "std")]
+    fn rates(&self, width: BitWidth) -> Rates {
+        self.measured.get(width, || {
+            crate::select::rates(self.work, |shape| {
+                let w = PackedMatrix::zeros(shape.rows, shape.cols, width);
+                let x = std::vec![0; shape.activations()];
+                let mut y = std::vec![0; shape.batch * shape.rows];
+                let batch = shape.batch;
+                move || {
+                    self.start(Job {
+                        w: &w,
+                        panels: 0..w.rows().div_ceil(crate::ROW_PANEL),
+                        x: &x,
+                        batch,
+                        y: &mut y,
+                    });
+                }
             })
-            .unwrap_or(&TABLE[TABLE.len() - 1])
+        })
+    }
+
+    /// Its rates: there is no clock.
+    #[cfg(not(feature = "std"))]
+    fn rates(&self, _: BitWidth) -> Rates {
+        self.usual
     }
 
     /// Its name: the instruction set, the width, and what it does.
@@ -257,6 +375,51 @@ impl Kernel {
         } else if !job.y.is_empty() {
             (self.run)(job);
         }
+    }
+}
+
+/// The fastest for `shape`, at these rates.
+fn choose(
+    kernels: impl Iterator<Item = &'static Kernel> + Clone,
+    shape: &Shape,
+    rates: impl Fn(&'static Kernel) -> Rates,
+) -> Option<&'static Kernel> {
+    let usual = |kernel: &Kernel| kernel.usual.time(&(kernel.work)(shape));
+    fastest(kernels, usual, |kernel| {
+        rates(kernel).time(&(kernel.work)(shape))
+    })
+}
+
+/// The kernel that `S3_KERNELS_KERNEL` names; none where it is not set or empty. The first call decides.
+///
+/// # Panics
+///
+/// Where it names no kernel, or one that this CPU cannot run: to run something else than asked would
+/// make every measurement a lie.
+#[cfg(feature = "std")]
+fn named() -> Option<&'static Kernel> {
+    static NAMED: std::sync::OnceLock<Option<&'static Kernel>> = std::sync::OnceLock::new();
+    *NAMED.get_or_init(|| {
+        let name = std::env::var_os("S3_KERNELS_KERNEL").unwrap_or_default();
+        match find(&name.to_string_lossy()) {
+            Ok(kernel) => kernel,
+            Err(message) => panic!("{message}"),
+        }
+    })
+}
+
+/// The kernel called `name` that this CPU can run, none for the empty name, else a message that says what
+/// would be accepted.
+#[cfg(feature = "std")]
+fn find(name: &str) -> Result<Option<&'static Kernel>, std::string::String> {
+    let mut kernels = Kernel::all().filter(|kernel| kernel.is_available());
+    let accepted: std::vec::Vec<&str> = kernels.clone().map(Kernel::name).collect();
+    match kernels.find(|kernel| kernel.name == name) {
+        None if !name.is_empty() => Err(std::format!(
+            "S3_KERNELS_KERNEL={name}: no kernel of this CPU; expected one of {}",
+            accepted.join(", ")
+        )),
+        kernel => Ok(kernel),
     }
 }
 

@@ -16,8 +16,8 @@
 //!
 //! # Features
 //!
-//! * `std` (default): `S3_KERNELS_ISA`, buffers that outlive a call, large pages, and the table kernel's
-//!   second form of the weights. Without it the crate is `no_std`. An x86-64 CPU is asked what it can do
+//! * `std` (default): `S3_KERNELS_ISA`, the choice of kernels by measured rates ([`Kernel::select`]), buffers
+//!   that outlive a call, large pages, and the table kernel's second form of the weights. Without it the crate is `no_std`. An x86-64 CPU is asked what it can do
 //!   either way; of an aarch64 CPU, a crate without `std` knows only what the compiler was told.
 //! * `rayon`: splits work across the threads of the current rayon pool.
 //! * `train`: the training kernels; implies `rayon`.
@@ -67,6 +67,7 @@ mod packed;
 pub mod peak;
 pub mod reference;
 mod scratch;
+mod select;
 mod shape;
 mod split;
 mod tile;

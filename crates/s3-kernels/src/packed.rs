@@ -237,6 +237,22 @@ impl PackedMatrix {
         self.triples.get(&self.tiles)
     }
 
+    /// A matrix of zeros, for measurements; made at once, where [`from_levels`](Self::from_levels) looks at
+    /// every level.
+    ///
+    /// # Panics
+    ///
+    /// Where its bytes do not fit `usize`.
+    #[cfg(feature = "std")]
+    pub(crate) fn zeros(rows: usize, cols: usize, bit_width: BitWidth) -> PackedMatrix {
+        PackedMatrix {
+            tiles: Tiles::zeros(rows, cols, bit_width).expect("a small matrix"),
+            row_sums: std::vec![0; filled_rows(rows, cols)],
+            #[cfg(target_arch = "x86_64")]
+            triples: crate::triples::Kept::zeros(rows, cols),
+        }
+    }
+
     fn build(
         rows: usize,
         cols: usize,

@@ -13,6 +13,7 @@ use crate::arch::as_bytes;
 use crate::epilogue::{AccRow, NR};
 use crate::kernel::Job;
 use crate::scratch::with_scratch;
+use crate::select::{Shape, Work};
 use crate::tile::{MR, Tile, TileKernel, Window};
 use crate::tiles::PANEL;
 use crate::unpack::{QUAD, unpack};
@@ -28,6 +29,13 @@ fn pitch(cols: usize) -> usize {
         false if cols.is_multiple_of(4) => cols,
         crowded => 64 * (lines + usize::from(crowded)),
     }
+}
+
+/// Unpacks weights once; activations are copied where they cannot stay.
+pub(crate) fn work(shape: &Shape) -> Work {
+    let in_place = pitch(shape.cols) == shape.cols;
+    let activations = if in_place { 0 } else { shape.activations() };
+    shape.work(activations, shape.batch, PANEL)
 }
 
 /// Runs `job` on `kernel`.

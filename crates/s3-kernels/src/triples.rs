@@ -21,7 +21,7 @@ pub(crate) const WORD: usize = 9;
 pub(crate) const BLOCK: usize = 32768 / (3 * 3 * 128);
 
 /// The words of a ternary matrix.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Triples {
     /// Words of one row.
     words: usize,
@@ -56,6 +56,23 @@ impl Triples {
         }
     }
 
+    /// Of a matrix of zeros.
+    fn zeros(rows: usize, cols: usize) -> Triples {
+        /// Three levels 0, three times.
+        const WORD_OF_ZEROS: u16 = 13 | 13 << 5 | 13 << 10;
+        let mut line = [0; 64];
+        for bytes in line.as_chunks_mut().0 {
+            *bytes = WORD_OF_ZEROS.to_le_bytes();
+        }
+        let words = cols.div_ceil(WORD);
+        let panels = rows.div_ceil(PANEL);
+        Triples {
+            words,
+            panels,
+            lines: alloc::vec![Line(line); 2 * words * panels],
+        }
+    }
+
     /// Words of one row.
     pub(crate) fn words(&self) -> usize {
         self.words
@@ -74,6 +91,11 @@ impl Triples {
 pub(crate) struct Kept(OnceLock<Triples>);
 
 impl Kept {
+    /// Those of a matrix of zeros.
+    pub(crate) fn zeros(rows: usize, cols: usize) -> Kept {
+        Kept(Triples::zeros(rows, cols).into())
+    }
+
     pub(crate) fn get(&self, tiles: &Tiles) -> &Triples {
         self.0.get_or_init(|| Triples::of(tiles))
     }
@@ -116,4 +138,19 @@ fn packed(tiles: &Tiles, row: usize, col: usize) -> u16 {
     };
     let number = |i: usize| digit(i) + 3 * digit(i + 1) + 9 * digit(i + 2);
     number(0) | number(3) << 5 | number(6) << 10
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Triples;
+    use crate::BitWidth;
+    use crate::tiles::Tiles;
+
+    #[test]
+    fn zeros_are_the_words_of_a_matrix_of_zeros() {
+        for (rows, cols) in [(1, 1), (64, 252), (65, 253), (130, 600)] {
+            let tiles = Tiles::zeros(rows, cols, BitWidth::B2).unwrap();
+            assert_eq!(Triples::zeros(rows, cols), Triples::of(&tiles));
+        }
+    }
 }

@@ -21,6 +21,7 @@ use super::decode::half_step;
 use super::{flush, load, load_i32, offset, store, store_i32};
 use crate::code::BitWidth;
 use crate::kernel::Job;
+use crate::select::{Shape, Work};
 use crate::tiles::{Line, PANEL, STEP};
 
 /// Rows of a tile, at most.
@@ -31,6 +32,11 @@ const ROWS: usize = 16 * TILE;
 const COLS: usize = 1024;
 /// Rows of `w` in a block.
 const BLOCK: usize = 16;
+
+/// Sums activations, and decodes weights for [`ROWS`] rows at a time.
+pub(crate) fn work(shape: &Shape) -> Work {
+    shape.work(shape.activations(), ROWS, PANEL)
+}
 
 /// Serves every width and shape.
 pub(crate) fn gemm(job: Job<'_>) {

@@ -18,10 +18,16 @@ use super::decode::half_step;
 use super::{flush, offset, store_i32};
 use crate::code::BitWidth;
 use crate::kernel::Job;
+use crate::select::{Shape, Work};
 use crate::tiles::{Line, PANEL, STEP};
 
 /// Sums of 8 rows each: `[side][block]`, rows `16 block + 8 side ..` of a panel.
 type Sums = [[__m256i; 4]; 2];
+
+/// Sums activations, and takes weights apart for each row.
+pub(crate) fn work(shape: &Shape) -> Work {
+    shape.work(shape.activations(), 1, PANEL)
+}
 
 /// Serves every width and shape, one row of `x` after the other.
 pub(crate) fn gemv(job: Job<'_>) {

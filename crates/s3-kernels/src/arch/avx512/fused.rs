@@ -24,6 +24,7 @@ use crate::code::BitWidth;
 use crate::dispatch::Extension;
 use crate::kernel::Job;
 use crate::scratch::with_scratch;
+use crate::select::{Shape, Work};
 use crate::tiles::{Line, PANEL, STEP, Tiles};
 
 /// Columns whose scaled sums fit `i32`: `64 * 2 * 128 * CHUNK` is `2^30`.
@@ -42,6 +43,13 @@ const HELD: usize = 1 << 18;
 
 /// The bytes of four activations, a lane of the dot product.
 type Four = [u8; 4];
+
+/// Interleaves activations, but not those of one batch row where they are whole steps.
+pub(crate) fn work(shape: &Shape) -> Work {
+    let in_place = shape.batch == 1 && shape.cols.is_multiple_of(STEP);
+    let activations = if in_place { 0 } else { shape.activations() };
+    shape.work(activations, MR, PANEL)
+}
 
 /// Serves every width and shape, on a CPU with VNNI and VBMI.
 pub(crate) fn gemm(job: Job<'_>) {

@@ -20,6 +20,7 @@ use super::load;
 use crate::dispatch::Isa;
 use crate::kernel::Job;
 use crate::scratch::with_scratch;
+use crate::select::{Shape, Work};
 use crate::tiles::{Line, PANEL};
 use crate::triples::{BLOCK, WORD, levels};
 
@@ -28,6 +29,11 @@ const MR: usize = 4;
 
 /// Batch rows whose tables are held at a time: a quarter of the second-level cache.
 const BATCH: usize = 48;
+
+/// Builds a table for each three activations; two panels are looked up at a time.
+pub(crate) fn work(shape: &Shape) -> Work {
+    shape.work(shape.activations(), MR, 2 * PANEL)
+}
 
 /// Serves ternary weights, of every shape.
 pub(crate) fn gemm(job: Job<'_>) {

@@ -15,6 +15,7 @@ use super::decode::decode;
 use super::tile::{self, BLOCK, Sums};
 use crate::code::BitWidth;
 use crate::kernel::Job;
+use crate::select::{Shape, Work};
 use crate::tiles::{Line, PANEL, STEP};
 
 /// Rows of `x` that are packed at once.
@@ -24,6 +25,11 @@ const COLS: usize = 512;
 
 /// The sums of one tile: levels of 16 rows and packed activations, of as many steps.
 type Microkernel = fn(levels: &[Line], x: &[i8], height: usize, sums: &mut Sums);
+
+/// Packs activations, and decodes weights for [`ROWS`] rows at a time.
+pub(crate) fn work(shape: &Shape) -> Work {
+    shape.work(shape.activations(), ROWS, PANEL)
+}
 
 /// Serves every width and shape on any CPU of this target.
 pub(crate) fn widening(job: Job<'_>) {

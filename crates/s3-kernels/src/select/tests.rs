@@ -1,0 +1,104 @@
+use core::cell::Cell;
+
+use super::{PROBLEMS, Rates, Shape, fastest};
+
+const RATES: Rates = Rates {
+    activation: 0.5,
+    weight: 0.01,
+    product: 0.004,
+};
+
+#[test]
+fn rates_are_found_again_from_the_times_of_the_problems() {
+    for tile in [1, 4, 96] {
+        let measured = PROBLEMS.map(|shape| {
+            let work = shape.work(shape.activations(), tile, 64);
+            (work, RATES.time(&work))
+        });
+        let found = Rates::fitted(&measured);
+        for shape in [(8, 4096, 4096), (512, 64, 576), (3, 100, 7)] {
+            let (batch, rows, cols) = shape;
+            let shape = Shape { rows, cols, batch };
+            let work = shape.work(shape.activations(), tile, 64);
+            let (found, time) = (found.time(&work), RATES.time(&work));
+            // Kinds of work that always come in one proportion, as with a tile of 1, cannot be told apart.
+            assert!((found / time - 1.0).abs() < 1e-3, "{tile} {shape:?}");
+        }
+    }
+}
+
+#[test]
+fn work_that_is_never_done_costs_nothing_and_no_rate_is_negative() {
+    let measured = PROBLEMS.map(|shape| (shape.work(0, 4, 64), shape.work(0, 4, 64).each()[2]));
+    let found = Rates::fitted(&measured);
+    assert_eq!(found.activation, 0.0);
+    // Less work takes longer: noise.
+    let measured = [(measured[0].0, 1.0), (measured[2].0, 1e9)];
+    let found = Rates::fitted(&measured);
+    assert!(
+        found
+            .each()
+            .iter()
+            .all(|&rate| rate >= 0.0 && rate.is_finite())
+    );
+}
+
+#[test]
+fn one_candidate_is_not_timed_and_of_several_the_fastest_is_taken() {
+    let nobody = |_: &f64| -> f64 { panic!("nothing is timed") };
+    assert_eq!(fastest([].iter(), |_: &f64| 1.0, nobody), None);
+    // The second is too far behind the first.
+    assert_eq!(fastest([1.0, 1.6].iter(), |k| *k, nobody), Some(&1.0));
+    let timed = Cell::new(0);
+    let reversed = |k: &f64| {
+        timed.set(timed.get() + 1);
+        -k
+    };
+    let kernels = [1.0, 1.2, 1.4, 1.6];
+    assert_eq!(fastest(kernels.iter(), |k| *k, reversed), Some(&1.4));
+    assert_eq!(timed.get(), 3);
+    // Not for a little.
+    assert_eq!(
+        fastest([1.0, 1.1].iter(), |k| *k, |k| 9.0 - k / 4.0),
+        Some(&1.0)
+    );
+    assert_eq!(
+        fastest([1.0, 1.1].iter(), |k| *k, |k| 9.0 - 8.0 * k),
+        Some(&1.1)
+    );
+}
+
+#[cfg(feature = "std")]
+#[test]
+fn a_kernel_is_measured_once_for_each_width() {
+    use super::Measured;
+    use crate::BitWidth;
+
+    let measured = Measured::new();
+    let calls = Cell::new(0);
+    for _ in 0..3 {
+        for width in BitWidth::ALL {
+            let rates = measured.get(width, || {
+                calls.set(calls.get() + 1);
+                RATES
+            });
+            assert_eq!(rates, RATES);
+        }
+    }
+    assert_eq!(calls.get(), BitWidth::ALL.len());
+}
+
+/// A bound in products, because one in time would depend on who else uses the machine: a kernel that multiplies 200 of
+/// them in a nanosecond is measured in less than a fifth of a millisecond.
+#[cfg(feature = "std")]
+#[test]
+fn measuring_a_kernel_takes_less_than_forty_million_products() {
+    let work = |shape: &Shape| shape.work(shape.activations(), 4, 64);
+    let products = Cell::new(0.0);
+    super::rates(work, |shape| {
+        let one = work(shape).each()[2];
+        let products = &products;
+        move || products.set(products.get() + one)
+    });
+    assert!((1e6..4e7).contains(&products.get()), "{products:?}");
+}
