@@ -300,11 +300,13 @@ fn an_unknown_instruction_set_is_refused_before_anything_is_made() {
         message.contains("avx9") && message.contains("scalar"),
         "{message}"
     );
-    let message = refusal(bench.train("a", &[]).env("S3_KERNELS_AMX", "off"));
-    assert!(
-        message.contains("S3_KERNELS_AMX") && message.contains("`off`"),
-        "{message}"
-    );
+    for variable in ["S3_KERNELS_KERNEL", "S3_KERNELS_AMX", "S3_KERNELS_BF16"] {
+        let message = refusal(bench.train("a", &[]).env(variable, "off"));
+        assert!(
+            message.contains(variable) && message.contains("`off`"),
+            "{message}"
+        );
+    }
     assert!(!bench.path("a").exists());
 }
 

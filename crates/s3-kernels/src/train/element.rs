@@ -1,8 +1,9 @@
 //! The two types in which activations and their gradients are stored: f32 and bf16.
 
-use super::arch::{Lane, Stored, has_pairs, has_tiles};
+use super::arch::{Lane, Stored, Widened, has_pairs, has_tiles};
 use super::batch_norm::{self, BatchNormGrads, BatchNormSaved, BatchStats};
 use super::conv::{self, Pass};
+use super::peak::pairs_pay;
 use crate::dispatch::Isa;
 use crate::error::Error;
 
@@ -66,8 +67,9 @@ impl PartialEq for Bf16 {
 ///
 /// Kernels compute in f32 whatever the elements are: products of two bf16 are exact in f32, sums
 /// are kept in f32, and a result is rounded once, when it is stored. The exception is said where it
-/// holds: CPUs with AVX512-BF16 or AMX add two products, or thirty-two, with those instructions' rounding.
-pub trait Element: Stored + Kernels + Copy + Default + PartialEq + Send + Sync + 'static {
+/// holds: AVX512-BF16 and AMX, where they are used ([`instructions`]), add two products, or thirty-two,
+/// with those instructions' rounding.
+pub trait Element: Stored + Kernels + PartialEq {
     /// Its name in a configuration: `f32` or `bf16`.
     const NAME: &'static str;
 
@@ -79,8 +81,17 @@ pub trait Element: Stored + Kernels + Copy + Default + PartialEq + Send + Sync +
 }
 
 /// The widest instructions that convolutions of `T` run on: the name of the instruction set, and for
-/// [`Bf16`] `avx512_bf16` or `amx_bf16` where the CPU has them. Results may differ in the last bits
-/// between names.
+/// [`Bf16`] `amx_bf16` where the CPU has it, else `avx512_bf16` where that pays. Results may differ in the
+/// last bits between names.
+///
+/// Some CPUs start the multiplication of AVX512-BF16 half as often as that of f32, so that it does no more, and
+/// bf16 are then multiplied as f32. The first call finds out: it times both in registers, for a tenth of a
+/// millisecond, and takes the instruction where it multiplies 1.5 times as much; CPUs do either twice as
+/// much or as much. `S3_KERNELS_BF16=1` takes it in any case, `0` never.
+///
+/// # Panics
+///
+/// Where `S3_KERNELS_BF16` or `S3_KERNELS_AMX` is neither empty nor `0` nor `1`.
 ///
 /// ```
 /// use s3_kernels::{Isa, train};
@@ -240,16 +251,18 @@ impl Kernels for f32 {
     compile_batch_norm!();
 }
 
-/// Convolutions go by pairs where the CPU multiplies them, and elsewhere through f32 copies: the
-/// same products, exact in f32, and one rounding of each result.
+/// Convolutions go by pairs where the CPU gains by it, and elsewhere as f32 that are widened where they
+/// are packed: the same products, exact in f32, and one rounding of each result.
 impl Kernels for Bf16 {
     fn lane(isa: Isa) -> Lane {
         if isa != Isa::Avx512 || !has_pairs() {
             Lane::One
         } else if has_tiles() {
             Lane::Tile
-        } else {
+        } else if pairs_pay() {
             Lane::Pair
+        } else {
+            Lane::One
         }
     }
 
@@ -265,11 +278,8 @@ impl Kernels for Bf16 {
             return conv::pass(isa, (pass, add), batch, x, w, y);
         }
         let w: Vec<f32> = w.iter().map(|&w| Bf16::from_f32(w).to_f32()).collect();
-        let mut sums = widen(y);
-        conv::pass(isa, (pass, add), batch, &widen(x), &w, &mut sums);
-        for (y, sum) in y.iter_mut().zip(sums) {
-            *y = Bf16::from_f32(sum);
-        }
+        let (x, y) = (Widened::of(x), Widened::of_mut(y));
+        conv::pass(isa, (pass, add), batch, x, &w, y);
     }
 
     fn weight_grad(
@@ -281,16 +291,15 @@ impl Kernels for Bf16 {
         dw: &mut [f32],
     ) {
         match lane {
-            Lane::One => conv::weight_grad((isa, lane), pass, batch, &widen(x), &widen(dy), dw),
+            Lane::One => {
+                let (x, dy) = (Widened::of(x), Widened::of(dy));
+                conv::weight_grad((isa, lane), pass, batch, x, dy, dw);
+            }
             _ => conv::weight_grad((isa, lane), pass, batch, x, dy, dw),
         }
     }
 
     compile_batch_norm!();
-}
-
-fn widen(x: &[Bf16]) -> Vec<f32> {
-    x.iter().map(|x| x.to_f32()).collect()
 }
 
 #[cfg(test)]

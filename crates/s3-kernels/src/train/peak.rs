@@ -1,8 +1,11 @@
-//! The yardstick of the train kernels: how fast one core can multiply and add at all.
+//! How fast one core can multiply and add at all: the yardstick of the train kernels, and what decides
+//! in which instruction bf16 are multiplied.
 
 use std::hint::black_box;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
-use super::arch::{LANES, Simd, Task, dispatch};
+use super::arch::{LANES, Simd, Task, dispatch, dispatch_pairs};
 use crate::dispatch::Isa;
 
 /// Runs `rounds` rounds of independent f32 multiply-adds on registers, with the instruction set
@@ -25,6 +28,60 @@ pub fn multiply_adds(rounds: u64) -> u64 {
         },
     );
     flops
+}
+
+/// Whether pairs of bf16 are multiplied as such, on a CPU that can: where `S3_KERNELS_BF16` says so, else
+/// where the instruction gains by it. The first call decides.
+///
+/// # Panics
+///
+/// Where the variable is neither empty nor `0` nor `1`.
+pub(super) fn pairs_pay() -> bool {
+    static PAY: OnceLock<bool> = OnceLock::new();
+    *PAY.get_or_init(|| {
+        let value = std::env::var_os("S3_KERNELS_BF16").unwrap_or_default();
+        match value.to_str() {
+            Some("0") => false,
+            Some("1") => true,
+            Some("") => pay(measured()),
+            _ => panic!("S3_KERNELS_BF16: expected 0 or 1, got {}", value.display()),
+        }
+    })
+}
+
+/// Whether pairs pay, by the times of as many multiplications of f32 and of pairs.
+///
+/// An instruction for pairs does twice the products. It starts as often as that for f32, or half as
+/// often; three quarters is far from both, so that no noise changes what a run computes.
+fn pay([single, pair]: [Duration; 2]) -> bool {
+    4 * single > 3 * pair
+}
+
+/// Rounds of one measurement: some microseconds.
+const ROUNDS: u64 = 1000;
+
+/// Measurements of each, in turns; the shortest counts.
+const TURNS: usize = 10;
+
+/// The times of [`ROUNDS`] rounds of f32 and of pairs.
+fn measured() -> [Duration; 2] {
+    let time = |rounds: &dyn Fn(Rounds<'_>)| {
+        let clock = Instant::now();
+        let mut flops = 0;
+        rounds(Rounds {
+            rounds: ROUNDS,
+            flops: &mut flops,
+        });
+        black_box(flops);
+        clock.elapsed()
+    };
+    let turns = (0..TURNS).map(|_| {
+        [
+            time(&|rounds| dispatch(Isa::Avx512, rounds)),
+            time(&|rounds| dispatch_pairs(rounds)),
+        ]
+    });
+    turns.fold([Duration::MAX; 2], |[a, b], [c, d]| [a.min(c), b.min(d)])
 }
 
 struct Rounds<'a> {
@@ -60,4 +117,25 @@ fn chains<S: Simd, const N: usize>(simd: S, rounds: u64) -> usize {
         black_box(&mut out);
     }
     N
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::pay;
+
+    /// Times of as many multiplications of f32 and of pairs, from how many start in a cycle.
+    fn times(singles: f64, pairs: f64) -> [Duration; 2] {
+        [singles, pairs].map(|starts| Duration::from_secs_f64(1e-5 / starts))
+    }
+
+    #[test]
+    fn pairs_are_multiplied_where_their_instruction_starts_as_often_and_not_where_half_as_often() {
+        // AMD Zen 4: one of each a cycle. Intel Xeon, model 207: two of f32, one of pairs.
+        for noise in [0.8, 1.0, 1.25] {
+            assert!(pay(times(1.0, noise)), "Zen 4, {noise}");
+            assert!(!pay(times(2.0, noise)), "Xeon, {noise}");
+        }
+    }
 }

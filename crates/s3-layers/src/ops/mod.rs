@@ -19,33 +19,34 @@ pub(crate) use shortcut::SubsampleAndPad;
 pub use shortcut::subsample_and_pad;
 
 use candle_core::{DType, Device, Error, Result, Tensor, bail};
-use s3_kernels::Isa;
 use s3_kernels::train::{Bf16, instructions};
+use s3_kernels::{Isa, Kernel};
 
 /// The instructions that the CPU ops of activations in `dtype` run on: those of the widest instruction set
 /// there is, or of the one that `S3_KERNELS_ISA` names ([`s3_kernels::train::instructions`]).
 ///
 /// # Errors
-/// The variable names one that this CPU does not have, or `S3_KERNELS_AMX` is not `0` or `1`.
+/// The variable names one that this CPU does not have, `S3_KERNELS_KERNEL` a kernel that it cannot run, or
+/// `S3_KERNELS_AMX` or `S3_KERNELS_BF16` is not `0` or `1`.
 pub fn instruction_set(dtype: DType) -> Result<&'static str> {
-    // An empty variable is none; what is no UTF-8 is no name.
-    let variable = |name| {
-        std::env::var_os(name)
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
-    };
-    let wanted = variable("S3_KERNELS_ISA");
-    let available: Vec<&str> = Isa::available().map(Isa::name).collect();
-    if !wanted.is_empty() && !available.contains(&wanted.as_str()) {
-        bail!(
-            "S3_KERNELS_ISA: `{wanted}` is not available, expected one of {}",
-            available.join(", ")
-        )
-    }
-    let amx = variable("S3_KERNELS_AMX");
-    if !["", "0", "1"].contains(&amx.as_str()) {
-        bail!("S3_KERNELS_AMX: expected 0 or 1, got `{amx}`")
+    let isas: Vec<&str> = Isa::available().map(Isa::name).collect();
+    let kernels = Kernel::all().filter(|kernel| kernel.is_available());
+    let kernels: Vec<&str> = kernels.map(Kernel::name).collect();
+    for (variable, accepted) in [
+        ("S3_KERNELS_ISA", &*isas),
+        ("S3_KERNELS_KERNEL", &*kernels),
+        ("S3_KERNELS_AMX", &["0", "1"]),
+        ("S3_KERNELS_BF16", &["0", "1"]),
+    ] {
+        // An empty variable is none; what is no UTF-8 is no name.
+        let wanted = std::env::var_os(variable).unwrap_or_default();
+        let wanted = wanted.to_string_lossy();
+        if !wanted.is_empty() && !accepted.contains(&&*wanted) {
+            bail!(
+                "{variable}: `{wanted}` is not available, expected one of {}",
+                accepted.join(", ")
+            )
+        }
     }
     Ok(match dtype {
         DType::BF16 => instructions::<Bf16>(),

@@ -10,7 +10,7 @@
 //! function is compiled for the baseline.
 #![allow(
     unsafe_code,
-    reason = "one change of type; the intrinsics are in the submodules"
+    reason = "changes of type; the intrinsics are in the submodules"
 )]
 
 mod scalar;
@@ -85,9 +85,12 @@ pub trait Simd: Copy + Send + Sync {
 }
 
 /// How elements go into vectors and blocks. Public in name only: it seals [`Element`].
-pub trait Stored: Sized {
+pub trait Stored: Copy + Default + Send + Sync + 'static {
     /// Whether unfinished sums may be kept in elements: not where that would round them.
     const HOLDS_SUMS: bool;
+
+    /// Whether a lane holds two elements.
+    const PAIRS: bool;
 
     /// Runs a task whose lanes hold these elements: one f32, or two bf16.
     fn dispatch<K: Task>(isa: Isa, task: K);
@@ -107,6 +110,7 @@ pub trait Stored: Sized {
 
 impl Stored for f32 {
     const HOLDS_SUMS: bool = true;
+    const PAIRS: bool = false;
 
     fn dispatch<K: Task>(isa: Isa, task: K) {
         dispatch(isa, task);
@@ -140,6 +144,7 @@ impl Stored for f32 {
 
 impl Stored for Bf16 {
     const HOLDS_SUMS: bool = false;
+    const PAIRS: bool = true;
 
     fn dispatch<K: Task>(_: Isa, task: K) {
         dispatch_pairs(task);
@@ -183,6 +188,83 @@ impl Stored for Bf16 {
     #[inline(always)]
     fn pair(low: Bf16, high: Bf16) -> f32 {
         f32::from_bits(u32::from(high.to_bits()) << 16 | u32::from(low.to_bits()))
+    }
+}
+
+/// A bf16 that is multiplied as the f32 that it stands for, one a lane.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(transparent)]
+pub(super) struct Widened(Bf16);
+
+impl Widened {
+    /// The same elements.
+    pub(super) fn of(x: &[Bf16]) -> &[Widened] {
+        let pointer: *const [Widened] = core::ptr::from_ref(x) as _;
+        // SAFETY: `Widened` is a transparent `Bf16`, and the slice is borrowed as long as before.
+        unsafe { &*pointer }
+    }
+
+    /// The same elements.
+    pub(super) fn of_mut(x: &mut [Bf16]) -> &mut [Widened] {
+        let pointer: *mut [Widened] = core::ptr::from_mut(x) as _;
+        // SAFETY: `Widened` is a transparent `Bf16`, and the slice is borrowed as long as before.
+        unsafe { &mut *pointer }
+    }
+}
+
+/// Products of two bf16 are exact in f32, and a result is rounded once, when it is stored.
+impl Stored for Widened {
+    const HOLDS_SUMS: bool = false;
+    const PAIRS: bool = false;
+
+    fn dispatch<K: Task>(isa: Isa, task: K) {
+        dispatch(isa, task);
+    }
+
+    #[inline(always)]
+    fn load_first<S: Simd>(simd: S, x: &[Widened], lanes: usize) -> S::F {
+        let mut values = [0.0; LANES];
+        Self::fill(&mut values, &x[..lanes]);
+        simd.load(&values)
+    }
+
+    #[inline(always)]
+    fn store_first<S: Simd>(simd: S, x: S::F, y: &mut [Widened], lanes: usize) {
+        let mut values = [0.0; LANES];
+        simd.store(x, &mut values);
+        match y.first_chunk_mut::<LANES>() {
+            Some(y) if lanes == LANES => {
+                for (y, x) in y.iter_mut().zip(values) {
+                    *y = Widened(Bf16::from_f32(x));
+                }
+            }
+            _ => {
+                for (y, x) in y[..lanes].iter_mut().zip(values) {
+                    *y = Widened(Bf16::from_f32(x));
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn fill(to: &mut [f32; LANES], from: &[Widened]) {
+        match from.first_chunk::<LANES>() {
+            Some(full) => {
+                for (to, from) in to.iter_mut().zip(full) {
+                    *to = from.0.to_f32();
+                }
+            }
+            None => {
+                *to = [0.0; LANES];
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to = from.0.to_f32();
+                }
+            }
+        }
+    }
+
+    fn pair(_: Widened, _: Widened) -> f32 {
+        unreachable!("a lane holds one f32")
     }
 }
 
@@ -239,7 +321,7 @@ pub trait Task {
 /// What a lane of the operands of [`Simd::mul_add`] holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// One f32.
+    /// One f32, or a bf16 as one.
     One,
     /// Two bf16.
     Pair,

@@ -13,8 +13,7 @@
 )]
 
 use super::tile::{PixelInput, PixelOutput};
-use crate::train::arch::{FULL, LANES, Registers, Simd, Sum};
-use crate::train::element::Element;
+use crate::train::arch::{FULL, LANES, Registers, Simd, Stored, Sum};
 use crate::train::scratch::Block;
 
 /// Pixels of two tiles, side by side.
@@ -40,7 +39,7 @@ impl Matrix {
 
 /// `V` lane blocks × `wide` pixels of a row.
 #[inline(always)]
-pub(super) fn pixels<S: Simd, T: Element, const V: usize>(
+pub(super) fn pixels<S: Simd, T: Stored, const V: usize>(
     simd: S,
     matrix: &mut Matrix,
     wide: usize,
@@ -57,7 +56,7 @@ pub(super) fn pixels<S: Simd, T: Element, const V: usize>(
 }
 
 #[inline(always)]
-fn product<S: Simd, T: Element, const A: usize, const V: usize>(
+fn product<S: Simd, T: Stored, const A: usize, const V: usize>(
     simd: S,
     matrix: &mut Matrix,
     wide: [usize; A],

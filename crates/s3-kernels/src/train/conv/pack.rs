@@ -11,12 +11,12 @@
 
 use super::geometry::{InputLayout, WeightMap};
 use crate::train::arch::{LANES, Lane, Simd, Stored, Task};
-use crate::train::element::{Bf16, Element};
+use crate::train::element::Bf16;
 use crate::train::scratch::{Block, with_blocks};
 
 /// Copies the scratch rows of grid rows `start..start + grid_rows` out of one NHWC image.
 #[inline(always)]
-pub(super) fn pack_rows<T: Element>(
+pub(super) fn pack_rows<T: Stored>(
     layout: &InputLayout,
     image: &[T],
     start: usize,
@@ -47,7 +47,7 @@ pub(super) fn pack_rows<T: Element>(
 
 /// One row, one channel block, the columns of one remainder.
 #[inline(always)]
-fn pack_line<T: Element>(
+fn pack_line<T: Stored>(
     layout: &InputLayout,
     line: &[T],
     block: usize,
@@ -74,7 +74,7 @@ fn pack_line<T: Element>(
 /// One row, one channel block, where pixel `i` holds every input under its window's row: a run of
 /// `kernel_w·channels` inputs, cut where it leaves the image.
 #[inline(always)]
-fn pack_folded<T: Element>(
+fn pack_folded<T: Stored>(
     layout: &InputLayout,
     line: &[T],
     block: usize,

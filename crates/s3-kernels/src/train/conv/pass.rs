@@ -20,8 +20,7 @@ use super::pack::{PackPanel, pack_rows};
 use super::tile::{PixelInput, PixelOutput, pixels};
 use crate::dispatch::Isa;
 use crate::train::ahead::Ahead;
-use crate::train::arch::{LANES, Lane, Simd, Task, dispatch};
-use crate::train::element::Element;
+use crate::train::arch::{LANES, Lane, Simd, Stored, Task, dispatch};
 use crate::train::scratch::{Block, with_blocks};
 
 /// Images are grouped until a group has this many output pixels: below it, reading the weights
@@ -33,7 +32,7 @@ const WEIGHT_BLOCKS: usize = 320;
 
 /// `out = pass(input, w)`, whose lanes hold what `T` says, for a whole batch, or `out +=` where `add`;
 /// no argument empty. Every element of `out` is written.
-pub(in crate::train) fn run<T: Element>(
+pub(in crate::train) fn run<T: Stored>(
     isa: Isa,
     (pass, add): (&Pass, bool),
     batch: usize,
@@ -90,7 +89,7 @@ pub(in crate::train) fn run<T: Element>(
                             scratch,
                         };
                         // Compiled for the one or the other.
-                        if !T::HOLDS_SUMS && pass.lane() == Lane::Tile {
+                        if T::PAIRS && pass.lane() == Lane::Tile {
                             T::dispatch(isa, InMatrix(strip));
                         } else {
                             T::dispatch(isa, strip);
@@ -117,7 +116,7 @@ struct Strip<'a, T> {
     scratch: &'a mut [Block],
 }
 
-impl<T: Element> Task for Strip<'_, T> {
+impl<T: Stored> Task for Strip<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         self.run_in::<S, false>(simd);
@@ -127,14 +126,14 @@ impl<T: Element> Task for Strip<'_, T> {
 /// The same in matrix registers.
 struct InMatrix<'a, T>(Strip<'a, T>);
 
-impl<T: Element> Task for InMatrix<'_, T> {
+impl<T: Stored> Task for InMatrix<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         self.0.run_in::<S, true>(simd);
     }
 }
 
-impl<T: Element> Strip<'_, T> {
+impl<T: Stored> Strip<'_, T> {
     #[inline(always)]
     fn run_in<S: Simd, const MATRIX: bool>(self, simd: S) {
         let Strip {
@@ -218,7 +217,7 @@ impl<T: Element> Strip<'_, T> {
 /// cannot hold unfinished sums, all; then the weights come from the second-level cache, which a tile
 /// of many pixels can afford.
 #[inline(always)]
-fn depth<T: Element>(blocks: usize, taps: usize, width: usize) -> usize {
+fn depth<T: Stored>(blocks: usize, taps: usize, width: usize) -> usize {
     if T::HOLDS_SUMS {
         (WEIGHT_BLOCKS / (taps * LANES * width)).max(1)
     } else {
@@ -259,7 +258,7 @@ struct Piece<'a, T> {
     add: bool,
 }
 
-impl<T: Element> Piece<'_, T> {
+impl<T: Stored> Piece<'_, T> {
     #[inline(always)]
     fn run<S: Simd, const MATRIX: bool>(
         self,
@@ -339,7 +338,7 @@ macro_rules! by_width {
 }
 
 #[inline(always)]
-fn single<S: Simd, T: Element>(
+fn single<S: Simd, T: Stored>(
     simd: S,
     wide: usize,
     x: PixelInput<'_>,
@@ -350,7 +349,7 @@ fn single<S: Simd, T: Element>(
 }
 
 #[inline(always)]
-fn pair<S: Simd, T: Element>(
+fn pair<S: Simd, T: Stored>(
     simd: S,
     wide: usize,
     x: PixelInput<'_>,

@@ -17,8 +17,7 @@
 
 use super::geometry::InputLayout;
 use crate::train::ahead::Ahead;
-use crate::train::arch::{LANES, Simd};
-use crate::train::element::Element;
+use crate::train::arch::{LANES, Simd, Stored};
 use crate::train::scratch::Block;
 
 /// Where pairs lie in scratch; all counts are blocks.
@@ -49,7 +48,7 @@ impl PairLayout {
 
     /// Pairs up the scratch rows of grid rows `start..start + grid_rows` of one image of `x`.
     #[inline(always)]
-    pub(super) fn pack_x<T: Element>(
+    pub(super) fn pack_x<T: Stored>(
         &self,
         layout: &InputLayout,
         image: &[T],
@@ -81,7 +80,7 @@ impl PairLayout {
 
     /// Pairs up rows `start..start + rows` of one image of `dy`, twice.
     #[inline(always)]
-    pub(super) fn pack_dy<T: Element>(
+    pub(super) fn pack_dy<T: Stored>(
         &self,
         layout: &InputLayout,
         image: &[T],
@@ -116,7 +115,7 @@ struct Line<'a, T> {
     phase: usize,
 }
 
-impl<T: Element> Line<'_, T> {
+impl<T: Stored> Line<'_, T> {
     /// `to[i]` from columns `first + 2i` and `first + 2i + 1`.
     #[inline(always)]
     fn pair_up(&self, first: isize, to: &mut [Block]) {

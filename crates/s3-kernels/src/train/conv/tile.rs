@@ -18,8 +18,7 @@
 
 use super::geometry::TapGroup;
 use crate::train::ahead::Ahead;
-use crate::train::arch::{LANES, Simd};
-use crate::train::element::Element;
+use crate::train::arch::{LANES, Simd, Stored};
 use crate::train::scratch::Block;
 
 /// The inputs of a pixel tile: some channel blocks of one image.
@@ -54,7 +53,7 @@ pub(super) struct PixelOutput<'a, T> {
 
 /// `V` lane blocks × `Q` pixels of a row.
 #[inline(always)]
-pub(super) fn pixels<S: Simd, T: Element, const V: usize, const Q: usize>(
+pub(super) fn pixels<S: Simd, T: Stored, const V: usize, const Q: usize>(
     simd: S,
     input: PixelInput<'_>,
     w: [&[Block]; V],

@@ -22,8 +22,7 @@ use super::pixel_pairs::PairLayout;
 use super::weight_group::Group;
 use super::weight_matrix;
 use crate::dispatch::Isa;
-use crate::train::arch::{LANES, Lane, Simd, Task, dispatch};
-use crate::train::element::Element;
+use crate::train::arch::{LANES, Lane, Simd, Stored, Task, dispatch};
 use crate::train::scratch::{Block, with_blocks};
 
 /// The most parts of a batch.
@@ -51,7 +50,7 @@ pub(super) struct Job<'a> {
 
 /// `dw = Σ x · dy`; `pass` is the forward pass with single channels, a lane of scratch holds an f32
 /// or the bf16 of two pixels, and no argument is empty.
-pub(in crate::train) fn run<T: Element>(
+pub(in crate::train) fn run<T: Stored>(
     (isa, lane): (Isa, Lane),
     pass: &Pass,
     batch: usize,
@@ -60,7 +59,7 @@ pub(in crate::train) fn run<T: Element>(
     dw: &mut [f32],
 ) {
     let gradient = gradient_layout(pass);
-    let pairs = (!T::HOLDS_SUMS).then(|| PairLayout::new(&pass.input, gradient.cols));
+    let pairs = T::PAIRS.then(|| PairLayout::new(&pass.input, gradient.cols));
     let job = &Job {
         isa,
         pass,
@@ -150,7 +149,7 @@ impl Job<'_> {
     }
 
     /// Copies rows of images of activations into scratch.
-    fn pack_x<'a, T: Element>(
+    fn pack_x<'a, T: Stored>(
         &self,
         rows: [usize; 2],
         images: impl Iterator<Item = (&'a [T], &'a mut [Block])>,
@@ -169,7 +168,7 @@ impl Job<'_> {
     }
 
     /// Copies rows of images of gradients into scratch.
-    fn pack_dy<'a, T: Element>(
+    fn pack_dy<'a, T: Stored>(
         &self,
         rows: [usize; 2],
         images: impl Iterator<Item = (&'a [T], &'a mut [Block])>,
@@ -189,7 +188,7 @@ impl Job<'_> {
 }
 
 /// `dw = Σ x · dy` with pairs of lane blocks in parallel.
-fn run_by_lanes<T: Element>(job: &Job<'_>, batch: usize, x: &[T], dy: &[T], dw: &mut [f32]) {
+fn run_by_lanes<T: Stored>(job: &Job<'_>, batch: usize, x: &[T], dy: &[T], dw: &mut [f32]) {
     let (isa, pass) = (job.isa, job.pass);
     let map = &pass.weights;
     let panel = map.panel_blocks();
@@ -263,7 +262,7 @@ fn run_by_lanes<T: Element>(job: &Job<'_>, batch: usize, x: &[T], dy: &[T], dw: 
 }
 
 /// The sums over one part, in packed layout.
-fn part_sums<T: Element>(job: &Job<'_>, images: usize, x: &[T], dy: &[T], dw: &mut [Block]) {
+fn part_sums<T: Stored>(job: &Job<'_>, images: usize, x: &[T], dy: &[T], dw: &mut [Block]) {
     let (pass, gradient) = (job.pass, &job.gradient);
     let rows = pass.grids[0].size[0];
     let (x_len, dy_len) = (x.len() / images, dy.len() / images);
@@ -334,7 +333,7 @@ struct Pack<'a, I> {
     images: I,
 }
 
-impl<'a, T: Element, I: Iterator<Item = (&'a [T], &'a mut [Block])>> Task for Pack<'_, I> {
+impl<'a, T: Stored, I: Iterator<Item = (&'a [T], &'a mut [Block])>> Task for Pack<'_, I> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         for (from, to) in self.images {

@@ -6,8 +6,7 @@ use super::pixel_pairs::{PairInput, PairLayout, weight_pairs};
 use super::tile::{WeightInput, weights};
 use super::weight_grad::Job;
 use crate::train::ahead::Ahead;
-use crate::train::arch::{LANES, Simd, Task};
-use crate::train::element::Element;
+use crate::train::arch::{LANES, Simd, Stored, Task};
 use crate::train::scratch::Block;
 
 /// Pixels of a chunk of rows: their gradients and activations stay in the first-level cache while
@@ -30,10 +29,10 @@ pub(super) struct Group<'a, T> {
     pub(super) add: bool,
 }
 
-impl<T: Element> Group<'_, T> {
+impl<T: Stored> Group<'_, T> {
     pub(super) fn run(self) {
         // Compiled for the one or the other.
-        if T::HOLDS_SUMS {
+        if !T::PAIRS {
             T::dispatch(self.job.isa, SingleGroup(self));
         } else if let Some(layout) = &self.job.pairs {
             T::dispatch(self.job.isa, PairGroup(layout, self));
@@ -142,7 +141,7 @@ trait Tiles {
 /// Lanes of one pixel.
 struct SingleGroup<'a, T>(Group<'a, T>);
 
-impl<T: Element> Task for SingleGroup<'_, T> {
+impl<T: Stored> Task for SingleGroup<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let SingleGroup(mut group) = self;
@@ -167,7 +166,7 @@ struct SingleTiles<'a, S, T> {
     cols: usize,
 }
 
-impl<S: Simd, T: Element> Tiles for SingleTiles<'_, S, T> {
+impl<S: Simd, T: Stored> Tiles for SingleTiles<'_, S, T> {
     #[inline(always)]
     fn run(&mut self, tile: Tile<'_>) {
         let (simd, ahead) = (self.simd, &mut self.ahead);
@@ -213,7 +212,7 @@ impl<S: Simd, T: Element> Tiles for SingleTiles<'_, S, T> {
 /// Lanes of two pixels.
 struct PairGroup<'a, T>(&'a PairLayout, Group<'a, T>);
 
-impl<T: Element> Task for PairGroup<'_, T> {
+impl<T: Stored> Task for PairGroup<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let PairGroup(layout, mut group) = self;
@@ -239,7 +238,7 @@ struct PairTiles<'a, S, T> {
     cols: usize,
 }
 
-impl<S: Simd, T: Element> Tiles for PairTiles<'_, S, T> {
+impl<S: Simd, T: Stored> Tiles for PairTiles<'_, S, T> {
     #[inline(always)]
     fn run(&mut self, tile: Tile<'_>) {
         let (simd, ahead) = (self.simd, &mut self.ahead);

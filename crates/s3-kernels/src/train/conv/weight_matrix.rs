@@ -20,8 +20,7 @@
 )]
 
 use super::geometry::Pass;
-use crate::train::arch::{FULL, LANES, Registers, Simd, Sum, Task};
-use crate::train::element::Element;
+use crate::train::arch::{FULL, LANES, Registers, Simd, Stored, Sum, Task};
 use crate::train::scratch::Block;
 
 /// Blocks of scratch that a strip of rows may take: 1 MiB, half of a common second-level cache.
@@ -98,7 +97,7 @@ pub(super) fn blocks(pass: &Pass) -> usize {
     layout.x_blocks(strip) + layout.dy_blocks(strip)
 }
 
-impl<T: Element> Task for Sums<'_, T> {
+impl<T: Stored> Task for Sums<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let layout = Layout::new(self.pass);
@@ -131,7 +130,7 @@ impl<T: Element> Task for Sums<'_, T> {
 
 /// `X` of gradient rows `start..start + rows` of one image.
 #[inline(always)]
-fn pack_x<S: Simd, T: Element>(
+fn pack_x<S: Simd, T: Stored>(
     simd: S,
     layout: &Layout,
     image: &[T],
@@ -167,7 +166,7 @@ fn pack_x<S: Simd, T: Element>(
 
 /// `G` of rows `start..start + rows` of one image.
 #[inline(always)]
-fn pack_dy<S: Simd, T: Element>(
+fn pack_dy<S: Simd, T: Stored>(
     simd: S,
     layout: &Layout,
     image: &[T],
@@ -192,7 +191,7 @@ fn pack_dy<S: Simd, T: Element>(
 /// Sixteen channels, from `first` on, of two pixels of a row; zeros for a pixel outside it. Lanes past the
 /// last channel are unspecified.
 #[inline(always)]
-fn paired<S: Simd, T: Element>(
+fn paired<S: Simd, T: Stored>(
     simd: S,
     line: &[T],
     cols: [usize; 2],
@@ -210,7 +209,7 @@ fn paired<S: Simd, T: Element>(
 
 /// One of the two.
 #[inline(always)]
-fn pixel<T: Element>(
+fn pixel<T: Stored>(
     line: &[T],
     col: usize,
     [width, channels]: [usize; 2],

@@ -281,6 +281,30 @@ fn same_bytes<T: Element>(shape: &ConvShape) {
 }
 
 #[test]
+fn bf16_multiplied_as_f32_are_the_bytes_of_the_f32_kernels_rounded_once() {
+    let wide = |x: &[Bf16]| x.iter().map(|x| x.to_f32()).collect::<Vec<_>>();
+    let narrow = |x: Vec<f32>| x.into_iter().map(Bf16::from_f32).collect::<Vec<_>>();
+    let bits = |x: Vec<Bf16>| x.into_iter().map(Bf16::to_bits).collect::<Vec<_>>();
+    for shape in [
+        shape([2, 9, 9], [17, 33], 3, 2, 1),
+        shape([3, 5, 4], [70, 16], 3, 1, 1),
+        shape([2, 11, 11], [3, 20], 7, 2, 3),
+        shape([1, 3, 4], [176, 192], 3, 1, 1),
+    ] {
+        let ([x, _, dy], [_, w, _]) = data::<Bf16>(&shape);
+        let rounded = wide(&narrow(w.clone()));
+        for isa in Isa::available() {
+            let at = (isa, Lane::One);
+            let (y, dx, dw) = passes(at, &shape, &x, &w, &dy);
+            let (y32, dx32, dw32) = passes(at, &shape, &wide(&x), &rounded, &wide(&dy));
+            assert!(bits(y) == bits(narrow(y32)), "y, {isa:?} {shape:?}");
+            assert!(bits(dx) == bits(narrow(dx32)), "dx, {isa:?} {shape:?}");
+            assert_eq!(dw, dw32, "dw, {isa:?} {shape:?}");
+        }
+    }
+}
+
+#[test]
 fn what_is_not_served_is_an_error_that_names_the_field() {
     let unsupported = |what, got| {
         Err(Error::Unsupported {
