@@ -118,6 +118,7 @@ fn product(
     let (m, mut turn) = (case.m, 0);
     let mut about = json!({
         "kernel": kernel.name(),
+        "chosen": chosen,
         "multiplication_free": kernel.is_multiplication_free(),
     });
     if m == 1 {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::choice::{self, Choice};
 use super::host::Host;
 use super::page::summary;
 use super::report::report;
@@ -30,9 +31,12 @@ pub(crate) struct Options {
     #[arg(long)]
     all: bool,
     /// Also every kernel of the instruction set that the dispatch did not choose, after the one that
-    /// it did
+    /// it did; a line for each product says which was chosen, which was fastest, and what the choice lost
     #[arg(long)]
     every_kernel: bool,
+    /// Appends those lines to a file of records, and writes the page beside it: a table for each kind of CPU
+    #[arg(long, requires = "every_kernel", value_name = "FILE.jsonl")]
+    record: Option<PathBuf>,
     /// Rounds of the alternation
     #[arg(long, default_value_t = 7)]
     rounds: u32,
@@ -93,7 +97,7 @@ impl Measured {
 
 pub(super) fn run(benches: &[&str], options: &Options) -> Result<ExitCode> {
     let mut hosts = start(options)?;
-    let mut all = Vec::new();
+    let (mut all, mut choices) = (Vec::new(), Vec::new());
     for bench in benches {
         for mut case in shapes::cases(bench, options.all, &options.bits) {
             if options.every_kernel {
@@ -105,12 +109,26 @@ pub(super) fn run(benches: &[&str], options: &Options) -> Result<ExitCode> {
                     println!("{}", line(one, &measured));
                 }
             }
+            let chosen = if options.every_kernel {
+                Choice::of(&measured)
+            } else {
+                Vec::new()
+            };
+            if options.json {
+                for choice in &chosen {
+                    println!("{}", choice.line());
+                }
+            }
+            choices.extend(chosen);
             all.extend(measured);
         }
     }
     let page = report(&all);
     if !options.json {
-        println!("{page}");
+        println!("{page}\n{}", choice::table(&choices));
+    }
+    if let Some(path) = &options.record {
+        choice::record(path, &choices)?;
     }
     if let Some(path) = &options.report {
         std::fs::write(path, &page).with_context(|| format!("writing {}", path.display()))?;

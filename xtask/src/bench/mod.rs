@@ -9,6 +9,7 @@
 //! the command and the date make a report.
 
 mod bars;
+mod choice;
 mod cost;
 mod ddp;
 mod host;

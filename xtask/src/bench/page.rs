@@ -5,14 +5,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The command, the machine and the day, as the beginning of a sentence.
 pub(super) fn provenance() -> String {
     let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
     format!(
         "`cargo xtask {command}` at revision {} on {}, {} hardware threads, {}",
         revision(),
         cpu(),
         std::thread::available_parallelism().map_or(0, usize::from),
-        date_of(now.map_or(0, |d| d.as_secs())),
+        today(),
     )
+}
+
+/// Today's day.
+pub(super) fn today() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    date_of(now.map_or(0, |d| d.as_secs()))
 }
 
 /// The day of a Unix time, `2026-11-25`.
@@ -22,7 +27,7 @@ pub(crate) fn date_of(seconds: u64) -> String {
 }
 
 /// The commit of the sources, marked where they differ from it.
-fn revision() -> String {
+pub(super) fn revision() -> String {
     let describe = ["describe", "--always", "--dirty", "--exclude", "*"];
     let output = std::process::Command::new("git").args(describe).output();
     let output = output.ok().filter(|output| output.status.success());
@@ -43,7 +48,8 @@ pub(super) fn summary(values: &[f64]) -> (f64, f64, f64) {
     )
 }
 
-fn cpu() -> String {
+/// The CPU's name and model: its kind.
+pub(super) fn cpu() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
         let line = text.lines().find(|l| l.starts_with(name))?;
