@@ -164,7 +164,7 @@ pub(super) fn record(path: &Path, choices: &[Choice]) -> Result<()> {
 fn page(records: &str) -> Result<String> {
     let mut page = "# Which kernel is chosen, and what the choice loses\n\nGMAC/s of every kernel of the instruction set, \
                     medians over the rounds of a run in which they take turns on one pinned core. A kernel is chosen by rates \
-                    that each process measures for itself (adr/0015); every kernel computes the same integers. Of each kind of CPU the \
+                    that each process measures for itself (adr/0016); every kernel computes the same integers. Of each kind of CPU the \
                     last run; the file of the same name that ends in jsonl keeps all.\n"
         .to_owned();
     let mut runs: Vec<(String, String, Vec<Choice>)> = Vec::new();
