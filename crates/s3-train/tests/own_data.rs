@@ -234,6 +234,30 @@ fn other_pictures_of_the_same_classes_are_evaluated_with_a_line() {
 }
 
 #[test]
+fn a_run_remembers_its_data_folder_and_says_when_it_is_gone() {
+    let bench = pets();
+    let (data, elsewhere) = (bench.path("data"), bench.path("elsewhere"));
+    std::fs::rename(&data, &elsewhere).expect("the data");
+    let flags = [
+        "--no-report",
+        "--set",
+        "epochs=1",
+        "--data-dir",
+        "elsewhere",
+    ];
+    succeed(&mut bench.train("runs", &flags));
+    let run = bench.run("runs").display().to_string();
+    assert_eq!(notes(&mut bench.s3(&["eval", &run])), [] as [String; 0]);
+    succeed(&mut bench.train("runs", &["--set", "epochs=1", "--resume"]));
+    // The flag comes first, and what is gone is said.
+    let named = ["eval", &run, "--data-dir", "nowhere"];
+    assert!(refusal(&mut bench.s3(&named)).contains("nowhere"));
+    std::fs::rename(&elsewhere, &data).expect("the data");
+    let said = notes(&mut bench.s3(&["eval", &run]));
+    assert!(said.len() == 1 && said[0].contains("elsewhere"), "{said:?}");
+}
+
+#[test]
 fn a_run_of_an_older_version_reads_the_data_and_says_so() {
     let bench = pets();
     let run = trained(&bench);
