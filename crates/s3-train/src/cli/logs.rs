@@ -92,7 +92,7 @@ pub(crate) fn run(args: &LogsArgs) -> Result<()> {
             .collect();
         write_together(&together)?;
         for (path, _) in &files {
-            say!("{}", terminal::path(&path));
+            say!("{}", terminal::path(path));
         }
     }
     Ok(())

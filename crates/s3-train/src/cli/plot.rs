@@ -77,7 +77,7 @@ pub(super) fn write_files(folder: &Path, files: &BTreeMap<String, Vec<u8>>) -> R
     let written: Vec<(&Path, &[u8])> = paths.iter().map(PathBuf::as_path).zip(bytes).collect();
     write_together(&written)?;
     for path in &paths {
-        say!("{}", terminal::path(&path));
+        say!("{}", terminal::path(path));
     }
     Ok(())
 }
