@@ -56,8 +56,11 @@ fn network(name: &str, activations: Activations, width: BitWidth) -> Result<Netw
         activations,
         width,
     };
-    let graph = plan.map(|node, _| match &node.op {
-        Op::Layer(layer) => Ok((Vec::new(), maker.layer(layer, &sizes[node.input()]))),
+    let graph = plan.map(|index, _| match &plan.nodes[index].op {
+        Op::Layer(layer) => {
+            let from = &sizes[plan.nodes[index].input()];
+            Ok((Vec::new(), maker.layer(layer, from)))
+        }
         other => bail!("no random numbers for a {}", other.word()),
     })?;
     let f32 = activations == Activations::F32;

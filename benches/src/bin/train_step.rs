@@ -5,12 +5,14 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its line")]
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor};
 use clap::Parser;
 use s3_core::penalty::objective;
 use s3_core::{Params, Role};
-use s3_layers::{Architecture, Mode, ResNet, ResNetConfig};
+use s3_layers::model::Size;
+use s3_layers::zoo::{self, Settings};
+use s3_layers::{Mode, Net};
 use s3_quant::ByRole;
 use s3_train::loss::cross_entropy;
 use s3_train::optim::{Optimizer, OptimizerConfig};
@@ -22,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// One measurement.
 #[derive(Parser)]
 struct Args {
-    /// resnet8, resnet20, resnet18 or resnet50.
+    /// A name of the list of architectures.
     #[arg(long, default_value = "resnet20")]
     model: String,
     /// fp32, s3 or twn.
@@ -70,15 +72,12 @@ fn main() -> Result<()> {
 }
 
 fn measure(args: &Args) -> Result<()> {
-    let found = Architecture::ALL
-        .iter()
-        .find(|(name, _)| *name == args.model);
-    let architecture = found.context("--model: unknown network")?.1;
-    let large = matches!(
-        architecture,
-        Architecture::ResNet18 | Architecture::ResNet50
-    );
-    let (size, classes) = if large { (224, 1000) } else { (32, 10) };
+    let large = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"];
+    let (size, classes) = if large.contains(&args.model.as_str()) {
+        (224, 1000)
+    } else {
+        (32, 10)
+    };
 
     let mut table = toml::Table::new();
     table.insert("name".into(), args.method.clone().into());
@@ -93,14 +92,20 @@ fn measure(args: &Args) -> Result<()> {
     };
     let device = Device::Cpu;
     let params = Params::new(1, &device);
-    let mut config = ResNetConfig::new(architecture, 3, classes);
-    config.width = args.width.unwrap_or(config.width);
-    config.dtype = match args.dtype.as_str() {
+    let mut settings = Settings::new();
+    settings.extend(args.width.map(|width| ("width".to_owned(), width.into())));
+    let image = Size {
+        height: size,
+        width: size,
+        channels: 3,
+    };
+    let plan = zoo::graph(&args.model, &settings, image, classes)?;
+    let dtype = match args.dtype.as_str() {
         "f32" => DType::F32,
         "bf16" => DType::BF16,
         other => bail!("--dtype {other}: expected f32 or bf16"),
     };
-    let net = ResNet::new(&config, &method, &params)?;
+    let net = Net::new(&plan, dtype, &method, &params)?;
     let sgd: OptimizerConfig =
         toml::toml! { name = "sgd" momentum = 0.9 weight_decay = 1e-4 }.try_into()?;
     let mut optimizer = Optimizer::new(&sgd, params.trainable())?;
@@ -152,7 +157,7 @@ fn measure(args: &Args) -> Result<()> {
         "batch": args.batch,
         "threads": threads,
         "dtype": args.dtype,
-        "width": config.width,
+        "width": plan.layers().next().map(|(_, layer)| layer.channels),
         "images_per_s": args.batch as f64 / step,
         "best_images_per_s": args.batch as f64 / best,
         "step_ms": step * 1e3,

@@ -6,8 +6,8 @@
 //! G = X̃ X̃ᵀ,   X̃ Xᵀ      in f64, over evenly spaced positions of the images
 //! ```
 
-use crate::quantized::{Mode, QuantLayer, in_layer};
-use crate::resnet::ResNet;
+use crate::net::Net;
+use crate::quantized::{Mode, in_layer};
 use candle_core::{Result, Tensor, bail};
 use s3_core::InputMoments;
 use s3_core::host::{Host, on_cpu};
@@ -15,7 +15,7 @@ use s3_core::host::{Host, on_cpu};
 /// Patches that moments are taken over, for each weight of a filter; fewer where the images have fewer.
 const PATCHES_A_WEIGHT: usize = 10;
 
-impl ResNet {
+impl Net {
     /// Whether a pre-trained start of this network wants [`calibrate`](Self::calibrate).
     pub fn needs_moments(&self) -> bool {
         self.layers().iter().any(|l| l.quantizer.needs().moments)
@@ -30,27 +30,24 @@ impl ResNet {
     /// # Errors
     /// Those of the quantizers, with the layer's name; networks of different layers.
     pub fn calibrate(&self, float: &Self, images: &Tensor) -> Result<()> {
-        for (layer, (stride, padding)) in self.geometries() {
+        for (layer, geometry) in self.layers_with_nodes() {
             if !layer.quantizer.needs().moments {
                 continue;
             }
             let name = &layer.spec.name;
+            if geometry.groups > 1 {
+                bail!("layer {name}: moments are taken of layers of one group")
+            }
             let (now, then) = (self.input_of(name, images)?, float.input_of(name, images)?);
             let filter = Filter {
-                kernel: layer.spec.shape.get(2).copied().unwrap_or(1),
-                stride,
-                padding,
+                kernel: geometry.kernel,
+                stride: geometry.stride,
+                padding: geometry.padding,
             };
             let moments = filter.moments(&now, &then);
             in_layer(name, moments.and_then(|m| layer.quantizer.calibrate(&m)))?;
         }
         Ok(())
-    }
-
-    /// Every layer with its stride and padding, front to end.
-    fn geometries(&self) -> Vec<(&QuantLayer, (usize, usize))> {
-        let convs = self.convs().map(|c| (&c.conv.layer, c.conv.geometry()));
-        convs.chain([(&self.fc.layer, (1, 0))]).collect()
     }
 
     /// What layer `name` is given when the network evaluates `images`.
@@ -71,7 +68,7 @@ impl ResNet {
 
 /// The geometry of a layer's filters.
 struct Filter {
-    kernel: usize,
+    kernel: [usize; 2],
     stride: usize,
     padding: usize,
 }
@@ -91,10 +88,12 @@ impl Filter {
             [n, c] => [n, 1, 1, c],
             ref other => bail!("its input has shape {other:?}, expected [n, h, w, c] or [n, c]"),
         };
-        let out =
-            |size: usize| (size + 2 * self.padding).saturating_sub(self.kernel) / self.stride + 1;
-        let (rows, columns) = (out(height), out(width));
-        let n = channels * self.kernel * self.kernel;
+        let out = |size: usize, kernel| {
+            (size + 2 * self.padding).saturating_sub(kernel) / self.stride + 1
+        };
+        let [tall, wide] = self.kernel;
+        let (rows, columns) = (out(height, tall), out(width, wide));
+        let n = channels * tall * wide;
         let all = images * rows * columns;
         // Odd, so that images of an even width are not seen in every second column alone.
         let every = ((all / (PATCHES_A_WEIGHT * n)).max(1) - 1) | 1;
@@ -126,9 +125,9 @@ impl Filter {
     /// weights: channel, row, column.
     fn patch(&self, image: &[f32], size: [usize; 3], corner: [usize; 2], patch: &mut [f64]) {
         let [height, width, channels] = size;
-        let k = self.kernel;
+        let [tall, wide] = self.kernel;
         for (i, value) in patch.iter_mut().enumerate() {
-            let (channel, row, column) = (i / (k * k), i / k % k, i % k);
+            let (channel, row, column) = (i / (tall * wide), i / wide % tall, i % wide);
             let inside =
                 |at: usize, size: usize| at.checked_sub(self.padding).filter(|&a| a < size);
             let (y, x) = (
@@ -168,7 +167,7 @@ mod tests {
             let w = noise(n, 0.4);
             let weight = Tensor::from_slice(&w, (1, 3, kernel, kernel), &Device::Cpu)?;
             let filter = Filter {
-                kernel,
+                kernel: [kernel; 2],
                 stride,
                 padding,
             };
@@ -193,7 +192,7 @@ mod tests {
     fn large_images_give_evenly_spaced_patches() -> Result<()> {
         let x = Tensor::ones((4, 16, 16, 1), candle_core::DType::F32, &Device::Cpu)?;
         let filter = Filter {
-            kernel: 1,
+            kernel: [1, 1],
             stride: 1,
             padding: 0,
         };

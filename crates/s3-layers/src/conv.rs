@@ -44,11 +44,6 @@ impl QuantConv2d {
         })
     }
 
-    /// `(stride, padding)`.
-    pub(crate) fn geometry(&self) -> (usize, usize) {
-        (self.stride, self.padding)
-    }
-
     /// The convolution of `x`.
     ///
     /// # Errors

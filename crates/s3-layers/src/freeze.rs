@@ -18,150 +18,101 @@
 //! t_1 = scale_1 Σ plane_1 · x + residual;    y = act(bn_shift + scale_2 Σ plane_2 · x + t_1)
 //! ```
 
-use crate::QuantLinear;
+use crate::net::{Net, Trained};
 use crate::quantized::{QuantLayer, in_layer};
-use crate::resnet::{Block, ConvBn, ResNet, Residual};
 use candle_core::{Result, bail};
 use s3_core::host::{Host, on_cpu};
 use s3_core::{Codes, Scale, WeightForm};
-use s3_kernels::model::{
-    Act, Activations, Frozen, Graph, Input, Layer, Network, Op, Size, Then, Weight, Window,
-};
+use s3_kernels::model::{Activations, Frozen, Input, Network, Node, Then, Weight};
 use s3_kernels::{BitWidth, PackedMatrix};
 
-impl ResNet {
+impl Net {
     /// The network as a file holds it, in evaluation mode and with f32 activations: each weight from
     /// its method's codes, or in full precision where the layer's [form](WeightForm) is a float.
     ///
     /// # Errors
     /// One line that names the layer: discrete weights that have no codes, a quantized input, or a
-    /// classifier of more than one plane.
+    /// linear layer of more than one plane; a batch norm that follows no layer.
     ///
     /// ```
-    /// use candle_core::Device;
+    /// use candle_core::{DType, Device};
     /// use s3_core::{Params, s3::S3};
+    /// use s3_layers::Net;
     /// use s3_layers::model::{Input, Size};
-    /// use s3_layers::{Architecture, ResNet, ResNetConfig};
+    /// use s3_layers::zoo::{self, Settings};
     ///
-    /// let config = ResNetConfig::new(Architecture::ResNet8, 1, 2);
-    /// let net = ResNet::new(&config, &S3::new(2), &Params::new(1, &Device::Cpu))?;
     /// let image = Size { height: 8, width: 8, channels: 1 };
+    /// let plan = zoo::graph("resnet8", &Settings::new(), image, 2)?;
+    /// let net = Net::new(&plan, DType::F32, &S3::new(2), &Params::new(1, &Device::Cpu))?;
     /// let input = Input { mean: vec![0.0], std: vec![1.0], scale: 1.0 };
-    /// let frozen = net.freeze("two", image, input, vec!["cat".into(), "dog".into()])?;
+    /// let frozen = net.freeze("two", input, vec!["cat".into(), "dog".into()])?;
     /// // A convolution, three blocks of two, two parameter-free shortcuts, the mean, the classifier.
     /// assert_eq!(frozen.graph.nodes.len(), 1 + 6 + 2 + 1 + 1);
     /// assert_eq!(frozen.graph.nodes[2].name, "layer1.0.conv2");
-    /// # Ok::<(), candle_core::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn freeze(
-        &self,
-        name: &str,
-        image: Size,
-        input: Input,
-        classes: Vec<String>,
-    ) -> Result<Network> {
-        let mut nodes = Nodes(Graph::new(image));
-        let mut value = nodes.conv_bn(&self.stem, 0, None, true)?;
-        if self.max_pool {
-            value = nodes.push("maxpool", value, Op::MaxPool(Window::square(3, 2, 1)));
-        }
-        for block in &self.blocks {
-            value = nodes.block(block, value)?;
-        }
-        value = nodes.push("avgpool", value, Op::MeanPool { shift: 0 });
-        nodes.linear(&self.fc, value)?;
+    pub fn freeze(&self, name: &str, input: Input, classes: Vec<String>) -> Result<Network> {
+        let nodes = &self.graph.nodes;
         Ok(Network {
             name: name.to_string(),
             input,
             classes,
             activations: Activations::F32,
-            graph: nodes.0,
+            graph: self
+                .graph
+                .map(|index, holds| frozen(&nodes[index], holds))?,
         })
     }
 }
 
-/// The nodes so far; each method adds some and returns the value that the last of them makes.
-struct Nodes(Graph<Frozen>);
-
-impl Nodes {
-    fn push(&mut self, name: &str, input: usize, op: Op<Frozen>) -> usize {
-        self.0.push(name, &[input], op)
+/// What a layer freezes to: its planes but the last, and the last, behind which the bias is added.
+fn frozen(node: &Node<Trained>, holds: &Trained) -> Result<(Vec<Frozen>, Frozen)> {
+    let Some(layer) = &holds.weight else {
+        bail!(
+            "layer {}: a batch norm that follows no layer is not packed",
+            node.name
+        )
+    };
+    let spec = &layer.spec;
+    let mut planes = in_layer(&spec.name, weights(layer))?;
+    let Some((weight, factors)) = planes.pop() else {
+        bail!("layer {}: its weights have no planes", spec.name)
+    };
+    if spec.shape.len() == 2 && !planes.is_empty() {
+        bail!(
+            "layer {}: a classifier of more than one plane is not packed: leave it in full precision",
+            spec.name
+        )
     }
+    let (scale, bias) = scale_and_bias(holds, spec.shape[0])?;
+    let then = |factors: &[f32], bias| Then::Scale {
+        scale: scale.iter().zip(factors).map(|(s, f)| s * f).collect(),
+        bias,
+    };
+    let before = planes.into_iter().map(|(weight, factors)| Frozen {
+        weight,
+        then: then(&factors, vec![0.0; spec.shape[0]]),
+    });
+    let before = before.collect();
+    let then = then(&factors, bias);
+    Ok((before, Frozen { weight, then }))
+}
 
-    fn block(&mut self, block: &Block, input: usize) -> Result<usize> {
-        let residual = match &block.residual {
-            Residual::Identity => input,
-            &Residual::SubsampleAndPad { stride, channels } => {
-                let first = block.main.first().map_or("", |c| &c.conv.layer.spec.name);
-                let block = first.rsplit_once('.').map_or(first, |(block, _)| block);
-                let op = Op::Subsample { stride, channels };
-                self.push(&format!("{block}.downsample"), input, op)
-            }
-            Residual::Project(conv) => self.conv_bn(conv, input, None, false)?,
-        };
-        let mut value = input;
-        for (i, conv) in block.main.iter().enumerate() {
-            let last = i + 1 == block.main.len();
-            value = self.conv_bn(conv, value, last.then_some(residual), true)?;
-        }
-        Ok(value)
+/// What follows the sums of a layer, channel by channel: its bias, then its batch norm in evaluation.
+fn scale_and_bias(holds: &Trained, channels: usize) -> Result<(Vec<f32>, Vec<f32>)> {
+    let bias = match &holds.bias {
+        Some(bias) => Some(on_cpu(bias.as_tensor())?.to_vec1::<f32>()?),
+        None => None,
+    };
+    let Some(norm) = &holds.norm else {
+        return Ok((vec![1.0; channels], bias.unwrap_or(vec![0.0; channels])));
+    };
+    let (scale, shift) = in_layer(norm.name(), norm.scale_shift())?;
+    let (scale, mut shift) = (on_cpu(&scale)?.to_vec1()?, on_cpu(&shift)?.to_vec1()?);
+    for ((shift, scale), bias) in shift.iter_mut().zip(&scale).zip(bias.iter().flatten()) {
+        *shift += scale * bias;
     }
-
-    fn conv_bn(
-        &mut self,
-        ConvBn { conv, bn }: &ConvBn,
-        input: usize,
-        residual: Option<usize>,
-        relu: bool,
-    ) -> Result<usize> {
-        let spec = &conv.layer.spec;
-        let mut planes = in_layer(&spec.name, weights(&conv.layer))?;
-        let (scale, shift) = in_layer(bn.name(), bn.scale_shift())?;
-        let (scale, shift) = (on_cpu(&scale)?, on_cpu(&shift)?);
-        let (scale, shift) = (Host::new(&scale)?, Host::new(&shift)?);
-        let (stride, padding) = conv.geometry();
-        let op = |(weight, factors): Plane, add, relu, bias| {
-            let scale = scale.iter().zip(&factors).map(|(s, f)| s * f).collect();
-            let then = Then::Scale { scale, bias };
-            Op::Layer(Layer {
-                stride,
-                padding,
-                add,
-                act: if relu { Act::Relu } else { Act::None },
-                ..Layer::new(spec.shape[0], [spec.shape[2]; 2], Frozen { weight, then })
-            })
-        };
-        let last = planes.pop();
-        let mut sum = residual;
-        for (i, plane) in planes.into_iter().enumerate() {
-            let name = format!("{}.plane{i}", spec.name);
-            sum = Some(self.push(
-                &name,
-                input,
-                op(plane, sum, false, vec![0.0; spec.shape[0]]),
-            ));
-        }
-        let Some(last) = last else {
-            bail!("layer {}: its weights have no planes", spec.name)
-        };
-        let op = op(last, sum, relu, shift.to_vec());
-        Ok(self.push(&spec.name, input, op))
-    }
-
-    fn linear(&mut self, linear: &QuantLinear, input: usize) -> Result<usize> {
-        let spec = &linear.layer.spec;
-        let mut planes = in_layer(&spec.name, weights(&linear.layer))?;
-        let (Some((weight, scale)), true) = (planes.pop(), planes.is_empty()) else {
-            bail!(
-                "layer {}: a classifier of more than one plane is not packed: leave it in full precision",
-                spec.name
-            )
-        };
-        let bias = linear.bias().to_vec1()?;
-        let then = Then::Scale { scale, bias };
-        let op = Op::Layer(Layer::new(spec.shape[0], [1, 1], Frozen { weight, then }));
-        Ok(self.push(&spec.name, input, op))
-    }
+    Ok((scale, shift))
 }
 
 /// Weights in the order of the kernels, and the factor of each row.

@@ -1,4 +1,4 @@
-//! candle modules over discrete weights, and the ResNets of the paper.
+//! candle modules over discrete weights: single layers, and whole networks from a plan.
 //!
 //! A layer holds a `Box<dyn Quantizer>` and never learns which method it is; a model receives a
 //! `&dyn Method`. **Activations are NHWC** (`[batch, height, width, channels]`): the layout in which
@@ -12,14 +12,16 @@
 //! ```
 //! use candle_core::{DType, Device, Tensor};
 //! use s3_core::{Params, s3::S3};
-//! use s3_layers::{Architecture, Mode, ResNet, ResNetConfig};
+//! use s3_layers::model::Size;
+//! use s3_layers::zoo::{self, Settings};
+//! use s3_layers::{Mode, Net};
 //!
-//! let params = Params::new(1, &Device::Cpu);
-//! let config = ResNetConfig::new(Architecture::ResNet8, 3, 10);
-//! let net = ResNet::new(&config, &S3::new(3), &params)?;
+//! let image = Size { height: 32, width: 32, channels: 3 };
+//! let plan = zoo::graph("resnet8", &Settings::new(), image, 10)?;
+//! let net = Net::new(&plan, DType::F32, &S3::new(3), &Params::new(1, &Device::Cpu))?;
 //! let images = Tensor::zeros((2, 32, 32, 3), DType::F32, &Device::Cpu)?;
 //! assert_eq!(net.forward(&images, Mode::Eval)?.dims(), [2, 10]);
-//! # Ok::<(), candle_core::Error>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![forbid(unsafe_code)]
 
@@ -29,18 +31,18 @@ pub mod export;
 mod freeze;
 mod fused;
 mod linear;
+mod net;
 mod norm;
 pub mod ops;
 pub mod quantize;
 mod quantized;
-mod resnet;
-mod size;
 
 pub use conv::QuantConv2d;
 pub use linear::QuantLinear;
+pub use net::{Net, Trace};
 pub use norm::BatchNorm;
 pub use quantized::{Mode, QuantLayer};
-pub use resnet::{Architecture, ResNet, ResNetConfig, Shortcut, Trace};
 /// What a frozen network is, how it runs and its file.
 pub use s3_kernels::model;
-pub use size::NetworkSize;
+/// Architectures: what a [`Net`] is built from.
+pub use s3_kernels::zoo;

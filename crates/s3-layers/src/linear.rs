@@ -43,11 +43,6 @@ impl QuantLinear {
         })
     }
 
-    /// What is added to each output.
-    pub(crate) fn bias(&self) -> &Tensor {
-        self.bias.as_tensor()
-    }
-
     /// The affine map of `x`.
     ///
     /// # Errors

@@ -1,11 +1,12 @@
 //! A frozen network against the layers it came from, and an integer network against the frozen one.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use s3_core::s3::{S3, Start};
 use s3_core::{Codes, LayerSpec, Method, Params, Quantizer, Role, WeightForm};
-use s3_layers::model::{Activations, Input, Model, Network, Size, Weight};
+use s3_layers::model::{Activations, Graph, Input, Model, Network, Size, Weight};
 use s3_layers::quantize::{Calibration, Observed, quantize};
-use s3_layers::{Architecture, Mode, ResNet, ResNetConfig, Shortcut};
+use s3_layers::zoo::{Architecture, Plan, ResNet, Shortcut};
+use s3_layers::{Mode, Net};
 
 const IMAGES: usize = 6;
 
@@ -49,17 +50,15 @@ fn noise(n: usize, seed: f64) -> Vec<f32> {
 }
 
 struct Case {
-    net: ResNet,
-    size: usize,
-    channels: usize,
+    net: Net,
     images: Vec<f32>,
 }
 
 impl Case {
     /// A network whose batch norms have seen the images: gains of either sign, one of them 0.
-    fn new(config: &ResNetConfig, method: &dyn Method, size: usize) -> Result<Self> {
+    fn new(plan: &Graph<Plan>, method: &dyn Method) -> Result<Self> {
         let params = Params::new(5, &Device::Cpu);
-        let net = ResNet::new(config, method, &params)?;
+        let net = Net::new(plan, DType::F32, method, &params)?;
         for (i, (name, param)) in params.all().into_iter().enumerate() {
             let norm = param.kind == s3_core::ParamKind::Norm;
             let gain = norm && name.ends_with("weight");
@@ -81,13 +80,8 @@ impl Case {
                     .set(&Tensor::from_vec(values, shape, &Device::Cpu)?)?;
             }
         }
-        let channels = config.in_channels;
-        let case = Self {
-            net,
-            size,
-            channels,
-            images: noise(IMAGES * size * size * channels, 0.5),
-        };
+        let images = noise(IMAGES * plan.image.len(), 0.5);
+        let case = Self { net, images };
         for _ in 0..40 {
             case.net.forward(&case.tensor()?, Mode::Train)?;
         }
@@ -95,7 +89,8 @@ impl Case {
     }
 
     fn tensor(&self) -> Result<Tensor> {
-        let shape = (IMAGES, self.size, self.size, self.channels);
+        let image = self.net.plan().image;
+        let shape = (IMAGES, image.height, image.width, image.channels);
         Tensor::from_slice(&self.images, shape, &Device::Cpu)
     }
 
@@ -105,18 +100,14 @@ impl Case {
     }
 
     fn freeze(&self, classes: usize) -> Result<Network> {
-        let image = Size {
-            height: self.size,
-            width: self.size,
-            channels: self.channels,
-        };
+        let channels = self.net.plan().image.channels;
         let input = Input {
-            mean: vec![0.0; self.channels],
-            std: vec![1.0; self.channels],
+            mean: vec![0.0; channels],
+            std: vec![1.0; channels],
             scale: 1.0,
         };
         let classes = (0..classes).map(|c| c.to_string()).collect();
-        self.net.freeze("case", image, input, classes)
+        self.net.freeze("case", input, classes)
     }
 
     fn run(&self, network: &Network) -> Vec<f32> {
@@ -144,23 +135,40 @@ fn authors(bits: u32) -> S3 {
 const OUTER: &[Role] = &[Role::First, Role::Last];
 
 fn cases() -> Result<Vec<Case>> {
-    let small = |architecture, width, shortcut| ResNetConfig {
-        width,
-        shortcut,
-        ..ResNetConfig::new(architecture, 3, 7)
-    };
     let method = |bits, float| Partly {
         s3: authors(bits),
         float,
     };
-    let (r8, r20) = (Architecture::ResNet8, Architecture::ResNet20);
-    let (r18, r50) = (Architecture::ResNet18, Architecture::ResNet50);
+    let case = |name, size, width, shortcut, method: &Partly| {
+        Case::new(&resnet(name, [size, 3], width, shortcut, 7), method)
+    };
+    use Shortcut::{A, B};
     Ok(vec![
-        Case::new(&small(r8, 8, Shortcut::A), &method(2, OUTER), 15)?,
-        Case::new(&small(r20, 16, Shortcut::B), &method(3, &[Role::First]), 16)?,
-        Case::new(&small(r18, 8, Shortcut::B), &method(4, OUTER), 64)?,
-        Case::new(&small(r50, 4, Shortcut::B), &method(3, &[]), 64)?,
+        case("resnet8", 15, 8, A, &method(2, OUTER))?,
+        case("resnet20", 16, 16, B, &method(3, &[Role::First]))?,
+        case("resnet18", 64, 8, B, &method(4, OUTER))?,
+        case("resnet50", 64, 4, B, &method(3, &[]))?,
     ])
+}
+
+/// A ResNet on images of `side` pixels and `channels`.
+fn resnet(
+    name: &str,
+    [side, channels]: [usize; 2],
+    width: usize,
+    shortcut: Shortcut,
+    classes: usize,
+) -> Graph<Plan> {
+    let settings = ResNet {
+        shortcut: Some(shortcut),
+        width: Some(width),
+    };
+    let image = Size {
+        height: side,
+        width: side,
+        channels,
+    };
+    settings.graph(name, image, classes).expect("a network")
 }
 
 /// Sums run over the same products in another order. A sum of K products of f32 is within
@@ -228,12 +236,12 @@ fn weights_stay_powers_of_two_between_the_first_layer_and_the_last() -> Result<(
 
 #[test]
 fn what_cannot_be_an_integer_network_is_refused_with_the_layers_name() -> Result<()> {
-    let config = ResNetConfig::new(Architecture::ResNet8, 1, 3);
+    let plan = resnet("resnet8", [8, 1], 16, Shortcut::A, 3);
     let float = Partly {
         s3: authors(2),
         float: &[Role::First, Role::Hidden, Role::Last],
     };
-    let case = Case::new(&config, &float, 8)?;
+    let case = Case::new(&plan, &float)?;
     let network = case.freeze(3)?;
     let observed = Observed::new(&network);
     let refused = |activations| {

@@ -12,7 +12,8 @@ use s3_core::{
 use s3_layers::export::{self, OnnxWeights};
 use s3_layers::model::{Activations, Input, Model, Network, Size};
 use s3_layers::quantize::{Calibration, Observed, quantize};
-use s3_layers::{Architecture, Mode, ResNet, ResNetConfig, Shortcut};
+use s3_layers::zoo::{Architecture, ResNet, Shortcut};
+use s3_layers::{Mode, Net};
 use std::fmt::Write;
 use std::process::Command;
 
@@ -112,36 +113,38 @@ fn unversioned(file: &[u8]) -> Vec<u8> {
 
 struct Case {
     name: &'static str,
-    config: ResNetConfig,
+    network: &'static str,
+    settings: ResNet,
     size: usize,
+    dtype: DType,
     method: Mixed,
 }
 
 fn cases() -> Vec<Case> {
-    let case = |name, architecture, shortcut, width, size, dtype| Case {
+    let case = |name, network, shortcut, width, size, dtype| Case {
         name,
-        config: ResNetConfig {
-            shortcut,
-            width,
-            dtype,
-            ..ResNetConfig::new(architecture, 3, CLASSES)
+        network,
+        settings: ResNet {
+            shortcut: Some(shortcut),
+            width: Some(width),
         },
         size,
+        dtype,
         method: Mixed {
             wide: name == "resnet8 A wide",
         },
     };
-    use {Architecture::*, Shortcut::*};
+    use Shortcut::{A, B};
     let of = |dtype| {
         [
-            case("resnet8 A", ResNet8, A, 6, 9, dtype),
-            case("resnet8 A wide", ResNet8, A, 4, 8, dtype),
-            case("resnet8 B", ResNet8, B, 6, 9, dtype),
-            case("resnet20 A", ResNet20, A, 5, 8, dtype),
-            case("resnet20 B", ResNet20, B, 4, 8, dtype),
-            case("resnet18 B", ResNet18, B, 4, 35, dtype),
-            case("resnet18 A", ResNet18, A, 4, 32, dtype),
-            case("resnet50 B", ResNet50, B, 3, 33, dtype),
+            case("resnet8 A", "resnet8", A, 6, 9, dtype),
+            case("resnet8 A wide", "resnet8", A, 4, 8, dtype),
+            case("resnet8 B", "resnet8", B, 6, 9, dtype),
+            case("resnet20 A", "resnet20", A, 5, 8, dtype),
+            case("resnet20 B", "resnet20", B, 4, 8, dtype),
+            case("resnet18 B", "resnet18", B, 4, 35, dtype),
+            case("resnet18 A", "resnet18", A, 4, 32, dtype),
+            case("resnet50 B", "resnet50", B, 3, 33, dtype),
         ]
     };
     of(DType::F32).into_iter().chain(of(DType::BF16)).collect()
@@ -149,7 +152,7 @@ fn cases() -> Vec<Case> {
 
 impl Case {
     fn images(&self) -> Vec<f32> {
-        let pixels = IMAGES * self.size * self.size * self.config.in_channels;
+        let pixels = IMAGES * self.size * self.size * 3;
         let pixel = |i: usize| ((i * 7919 % 1009) as f32) / 504.0 - 1.0;
         (0..pixels).map(pixel).collect()
     }
@@ -157,7 +160,14 @@ impl Case {
     /// A line a file: network, type of the activations in training, what is hashed, the hash.
     fn lines(&self) -> Result<String> {
         let (params, size) = (Params::new(3, &Device::Cpu), self.size);
-        let mut net = ResNet::new(&self.config, &self.method, &params)?;
+        let image = Size {
+            height: size,
+            width: size,
+            channels: 3,
+        };
+        let plan = self.settings.graph(self.network, image, CLASSES);
+        let plan = plan.expect("a network that fits");
+        let mut net = Net::new(&plan, self.dtype, &self.method, &params)?;
         let images = Tensor::from_vec(self.images(), (IMAGES, size, size, 3), &Device::Cpu)?;
         let powers = |i: usize| [0.5f32, -0.25, 1.0, -1.0, 0.125][i % 5];
         let slope = (0..IMAGES * CLASSES).map(powers).collect();
@@ -180,22 +190,17 @@ impl Case {
         }
         let mut lines = String::new();
         let mut put = |what: &str, bytes: &[u8]| {
-            let (name, dtype) = (self.name, self.config.dtype.as_str());
+            let (name, dtype) = (self.name, self.dtype.as_str());
             let _ = writeln!(lines, "{name} {dtype} {what} {:016x}", hash(bytes));
         };
         put("trained", &parameters(&params)?);
-        let image = Size {
-            height: size,
-            width: size,
-            channels: 3,
-        };
         let input = Input {
             mean: vec![0.5; 3],
             std: vec![0.25; 3],
             scale: 1.0,
         };
         let classes = (0..CLASSES).map(|c| c.to_string()).collect();
-        let frozen = net.freeze(self.name, image, input, classes)?;
+        let frozen = net.freeze(self.name, input, classes)?;
         put("packed", &frozen.to_bytes());
         let onnx = export::onnx(&frozen, OnnxWeights::Int8).expect("an ONNX file");
         put("onnx", &unversioned(&onnx));

@@ -4,7 +4,9 @@
 use candle_core::{DType, Device, Result, Tensor};
 use s3_core::s3::S3;
 use s3_core::{Codes, Init, LayerSpec, Method, ParamKind, Params, Quantizer, WeightForm};
-use s3_layers::{Architecture, BatchNorm, Mode, ResNet, ResNetConfig, Shortcut};
+use s3_layers::model::Size;
+use s3_layers::zoo::{Architecture, ResNet, Shortcut};
+use s3_layers::{BatchNorm, Mode, Net};
 
 /// Plain weights, so that parameters are counted as the literature does.
 struct Plain;
@@ -35,43 +37,69 @@ impl Quantizer for PlainWeight {
     }
 }
 
-fn build(config: &ResNetConfig) -> Result<(ResNet, Params)> {
-    let params = Params::new(1, &Device::Cpu);
-    Ok((ResNet::new(config, &Plain, &params)?, params))
+/// A ResNet as these tests ask for it.
+#[derive(Clone)]
+struct Case {
+    name: &'static str,
+    settings: ResNet,
+    side: usize,
+    channels: usize,
+    classes: usize,
+    dtype: DType,
 }
 
-fn count(config: &ResNetConfig) -> Result<usize> {
-    let (_, params) = build(config)?;
-    Ok(params
-        .trainable()
-        .iter()
-        .map(|(_, p)| p.var.elem_count())
-        .sum())
+/// The literature's form on images of `side` pixels and three channels.
+fn case(name: &'static str, side: usize, classes: usize) -> Case {
+    Case {
+        name,
+        settings: ResNet::default(),
+        side,
+        channels: 3,
+        classes,
+        dtype: DType::F32,
+    }
+}
+
+impl Case {
+    fn net(&self, method: &dyn Method, params: &Params) -> Result<Net> {
+        let image = Size {
+            height: self.side,
+            width: self.side,
+            channels: self.channels,
+        };
+        let plan = self.settings.graph(self.name, image, self.classes);
+        Net::new(&plan.expect("a plan"), self.dtype, method, params)
+    }
+}
+
+fn build(case: &Case) -> Result<(Net, Params)> {
+    let params = Params::new(1, &Device::Cpu);
+    Ok((case.net(&Plain, &params)?, params))
 }
 
 #[test]
-fn parameter_counts_are_those_of_the_literature() -> Result<()> {
-    // ResNet-18 and -50: torchvision's models (11,689,512 and 25,557,032 parameters).
-    // ResNet-20, option A: 0.27 M in He et al., 269,722 with the classifier and batch norm.
-    for (architecture, channels, classes, want) in [
-        (Architecture::ResNet20, 3, 10, 269_722),
-        (Architecture::ResNet8, 3, 10, 75_290),
-        (Architecture::ResNet18, 3, 1000, 11_689_512),
-        (Architecture::ResNet50, 3, 1000, 25_557_032),
+fn a_network_has_the_parameters_of_its_plan() -> Result<()> {
+    for (name, side) in [
+        ("resnet8", 32),
+        ("resnet20", 32),
+        ("resnet18", 64),
+        ("resnet50", 64),
     ] {
-        let config = ResNetConfig::new(architecture, channels, classes);
-        assert_eq!(count(&config)?, want, "{}", architecture.name());
+        let (net, params) = build(&case(name, side, 10))?;
+        let trainable = params.trainable();
+        let all: usize = trainable.iter().map(|(_, p)| p.var.elem_count()).sum();
+        assert_eq!(
+            all as u128,
+            net.plan().parameters().expect("a count"),
+            "{name}"
+        );
     }
-    // Option B adds two 1x1 convolutions with their batch norms.
-    let mut b = ResNetConfig::new(Architecture::ResNet20, 3, 10);
-    b.shortcut = Shortcut::B;
-    assert_eq!(count(&b)?, 269_722 + (16 * 32 + 64) + (32 * 64 + 128));
     Ok(())
 }
 
 #[test]
 fn names_are_torchs() -> Result<()> {
-    let (_, params) = build(&ResNetConfig::new(Architecture::ResNet18, 3, 1000))?;
+    let (_, params) = build(&case("resnet18", 224, 1000))?;
     let all = params.all();
     for name in [
         "conv1.weight",
@@ -90,7 +118,7 @@ fn names_are_torchs() -> Result<()> {
     }
     // torchvision's state dict has 122 entries, 20 of them `num_batches_tracked`.
     assert_eq!(all.len(), 102);
-    let (_, params) = build(&ResNetConfig::new(Architecture::ResNet50, 3, 1000))?;
+    let (_, params) = build(&case("resnet50", 224, 1000))?;
     // 320 entries, 53 of them `num_batches_tracked`.
     assert_eq!(params.all().len(), 267);
     assert!(params.all().contains_key("layer1.0.downsample.0.weight"));
@@ -100,11 +128,7 @@ fn names_are_torchs() -> Result<()> {
 #[test]
 fn latents_have_the_names_of_the_paper() -> Result<()> {
     let params = Params::new(1, &Device::Cpu);
-    ResNet::new(
-        &ResNetConfig::new(Architecture::ResNet8, 1, 10),
-        &S3::new(3),
-        &params,
-    )?;
+    case("resnet8", 32, 10).net(&S3::new(3), &params)?;
     for latent in ["w_sign", "w_sparse", "w_1", "w_2"] {
         assert!(
             params
@@ -118,43 +142,31 @@ fn latents_have_the_names_of_the_paper() -> Result<()> {
 
 #[test]
 fn every_network_runs_on_its_images() -> Result<()> {
-    for (architecture, size, channels) in [
-        (Architecture::ResNet8, 28, 1),
-        (Architecture::ResNet20, 32, 3),
-        (Architecture::ResNet18, 64, 3),
-        (Architecture::ResNet50, 64, 3),
+    for (name, size, channels) in [
+        ("resnet8", 28, 1),
+        ("resnet20", 32, 3),
+        ("resnet18", 64, 3),
+        ("resnet50", 64, 3),
     ] {
-        let (net, params) = build(&ResNetConfig::new(architecture, channels, 7))?;
+        let case = Case {
+            channels,
+            ..case(name, size, 7)
+        };
+        let (net, params) = build(&case)?;
         let x = Tensor::ones((2, size, size, channels), DType::F32, &Device::Cpu)?;
         assert_eq!(net.forward(&x, Mode::Eval)?.dims(), [2, 7]);
         let grads = net.forward(&x, Mode::Train)?.sqr()?.sum_all()?.backward()?;
-        for (name, p) in params.trainable() {
-            assert!(
-                grads.get(&p.var).is_some(),
-                "{}: no gradient for {name}",
-                architecture.name()
-            );
+        for (parameter, p) in params.trainable() {
+            let gradient = grads.get(&p.var);
+            assert!(gradient.is_some(), "{name}: no gradient for {parameter}");
         }
     }
     Ok(())
 }
 
 #[test]
-fn a_whole_resnet_with_option_a_refuses_bottlenecks() {
-    let mut config = ResNetConfig::new(Architecture::ResNet50, 3, 10);
-    config.shortcut = Shortcut::A;
-    assert!(
-        build(&config)
-            .err()
-            .expect("refused")
-            .to_string()
-            .contains("resnet50")
-    );
-}
-
-#[test]
 fn errors_name_the_layer() -> Result<()> {
-    let (net, _) = build(&ResNetConfig::new(Architecture::ResNet8, 3, 10))?;
+    let (net, _) = build(&case("resnet8", 32, 10))?;
     let x = Tensor::ones((1, 32, 32, 1), DType::F32, &Device::Cpu)?;
     let message = format!("{}", net.forward(&x, Mode::Eval).expect_err("channels"));
     assert!(message.contains("conv1"), "{message}");
@@ -209,9 +221,9 @@ fn images(channels: usize) -> Result<Tensor> {
     Tensor::from_vec(pixels, (3, 40, 40, channels), &Device::Cpu)
 }
 
-/// Logits, gradients and buffers of one training step, by the fused trunk or layer by layer.
-fn step(config: &ResNetConfig, x: &Tensor, fused: bool) -> Result<Vec<(String, Tensor)>> {
-    let (net, params) = build(config)?;
+/// Logits, gradients and buffers of one training step, by the fused step or layer by layer.
+fn step(case: &Case, x: &Tensor, fused: bool) -> Result<Vec<(String, Tensor)>> {
+    let (net, params) = build(case)?;
     let logits = if fused {
         net.forward(x, Mode::Train)?
     } else {
@@ -229,27 +241,26 @@ fn step(config: &ResNetConfig, x: &Tensor, fused: bool) -> Result<Vec<(String, T
 }
 
 #[test]
-fn the_fused_trunk_equals_the_layers_one_by_one() -> Result<()> {
+fn the_fused_step_equals_the_layers_one_by_one() -> Result<()> {
     // The same kernels in the same order; only the order in which two gradients of a block's input
     // are added may differ, which later layers' weight gradients see as rounding.
     const TOLERANCE: f64 = 1e-5;
-    for (architecture, shortcut) in [
-        (Architecture::ResNet8, Shortcut::A),
-        (Architecture::ResNet20, Shortcut::B),
-        (Architecture::ResNet18, Shortcut::B),
-        (Architecture::ResNet50, Shortcut::B),
+    for (name, shortcut) in [
+        ("resnet8", Shortcut::A),
+        ("resnet20", Shortcut::B),
+        ("resnet18", Shortcut::B),
+        ("resnet50", Shortcut::B),
     ] {
-        let mut config = ResNetConfig::new(architecture, 3, 7);
-        config.shortcut = shortcut;
+        let mut case = case(name, 40, 7);
+        case.settings.shortcut = Some(shortcut);
         let x = images(3)?;
-        let (fused, unfused) = (step(&config, &x, true)?, step(&config, &x, false)?);
-        for ((name, a), (_, b)) in fused.into_iter().zip(unfused) {
+        let (fused, unfused) = (step(&case, &x, true)?, step(&case, &x, false)?);
+        for ((tensor, a), (_, b)) in fused.into_iter().zip(unfused) {
             let size = f64::from(b.abs()?.max_all()?.to_scalar::<f32>()?);
             let apart = f64::from((a - b)?.abs()?.max_all()?.to_scalar::<f32>()?);
             assert!(
                 apart <= TOLERANCE * size,
-                "{}: {name} {apart} apart, largest {size}",
-                architecture.name()
+                "{name}: {tensor} {apart} apart, largest {size}"
             );
         }
     }
@@ -303,8 +314,7 @@ fn resnet8_of_candle(x: &Tensor, params: &Params) -> Result<Tensor> {
 fn a_whole_resnet8_step_equals_candles_own_ops() -> Result<()> {
     // Sums of up to 576 products and 4800 pixels in f32, in two orders, through nine layers.
     const TOLERANCE: f64 = 1e-4;
-    let config = ResNetConfig::new(Architecture::ResNet8, 3, 7);
-    let (net, params) = build(&config)?;
+    let (net, params) = build(&case("resnet8", 40, 7))?;
     let x = images(3)?;
     let (ours, theirs) = (
         net.forward(&x, Mode::Train)?,
@@ -330,19 +340,19 @@ fn a_whole_resnet8_step_equals_candles_own_ops() -> Result<()> {
 /// and gradient of `n` layers, independently, by about `√(2n)` times that.
 #[test]
 fn a_step_in_bf16_is_a_rounded_step_in_f32() -> Result<()> {
-    for (architecture, layers) in [
-        (Architecture::ResNet8, 7.0),
-        (Architecture::ResNet20, 19.0),
-        (Architecture::ResNet18, 20.0),
-        (Architecture::ResNet50, 53.0),
+    for (name, layers) in [
+        ("resnet8", 7.0),
+        ("resnet20", 19.0),
+        ("resnet18", 20.0),
+        ("resnet50", 53.0),
     ] {
-        let mut config = ResNetConfig::new(architecture, 3, 7);
+        let mut case = case(name, 40, 7);
         let x = images(3)?;
         let rounded = x.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;
-        let full = step(&config, &x, true)?;
-        let moved = step(&config, &rounded, true)?;
-        config.dtype = DType::BF16;
-        let ours = step(&config, &x, true)?;
+        let full = step(&case, &x, true)?;
+        let moved = step(&case, &rounded, true)?;
+        case.dtype = DType::BF16;
+        let ours = step(&case, &x, true)?;
         let norm = |x: &Tensor| -> Result<f64> {
             Ok(f64::from(x.sqr()?.sum_all()?.to_scalar::<f32>()?).sqrt())
         };
@@ -356,8 +366,7 @@ fn a_step_in_bf16_is_a_rounded_step_in_f32() -> Result<()> {
         let (ours, yardstick) = (apart(&ours)?, apart(&moved)?);
         assert!(
             0.0 < ours && ours < f64::sqrt(2.0 * layers) * yardstick,
-            "{}: {ours} apart, the images' rounding alone {yardstick}",
-            architecture.name()
+            "{name}: {ours} apart, the images' rounding alone {yardstick}"
         );
     }
     Ok(())
@@ -365,17 +374,17 @@ fn a_step_in_bf16_is_a_rounded_step_in_f32() -> Result<()> {
 
 #[test]
 fn the_other_types_are_refused() {
-    let mut config = ResNetConfig::new(Architecture::ResNet8, 3, 10);
-    config.dtype = DType::F16;
-    let message = build(&config).err().expect("refused").to_string();
+    let mut case = case("resnet8", 32, 10);
+    case.dtype = DType::F16;
+    let message = build(&case).err().expect("refused").to_string();
     assert!(message.contains("F32 or BF16"), "{message}");
 }
 
 #[test]
 fn width_scales_every_stage() -> Result<()> {
-    let mut config = ResNetConfig::new(Architecture::ResNet8, 3, 10);
-    config.width = 8;
-    let (_, params) = build(&config)?;
+    let mut case = case("resnet8", 32, 10);
+    case.settings.width = Some(8);
+    let (_, params) = build(&case)?;
     assert_eq!(
         params.all()["layer3.0.conv2.weight"].var.dims(),
         [32, 32, 3, 3]
@@ -385,7 +394,7 @@ fn width_scales_every_stage() -> Result<()> {
 
 #[test]
 fn a_fused_step_refuses_a_second_backward_pass() -> Result<()> {
-    let (net, _) = build(&ResNetConfig::new(Architecture::ResNet8, 3, 10))?;
+    let (net, _) = build(&case("resnet8", 16, 10))?;
     let x = Tensor::ones((2, 16, 16, 3), DType::F32, &Device::Cpu)?;
     let loss = net.forward(&x, Mode::Train)?.sum_all()?;
     loss.backward()?;

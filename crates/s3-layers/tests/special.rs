@@ -5,7 +5,9 @@ use s3_core::{
     Codes, Init, InputMoments, LayerSpec, Method, Needs, ParamKind, Params, Progress, Quantizer,
     Role, WeightForm, ste,
 };
-use s3_layers::{Architecture, Mode, QuantConv2d, QuantLinear, ResNet, ResNetConfig};
+use s3_layers::model::{Graph, Size};
+use s3_layers::zoo::{self, Plan, Settings};
+use s3_layers::{Mode, Net, QuantConv2d, QuantLinear};
 use std::sync::{Arc, Mutex};
 
 /// Weights of mean `w` and variance 1/4; inputs are rounded to halves where asked for.
@@ -193,11 +195,23 @@ impl Quantizer for Halved {
     }
 }
 
+/// ResNet-8 of three classes on grey images of 8 x 8 pixels.
+fn resnet8() -> Graph<Plan> {
+    let image = Size {
+        height: 8,
+        width: 8,
+        channels: 1,
+    };
+    zoo::graph("resnet8", &Settings::new(), image, 3).expect("a network")
+}
+
 #[test]
 fn each_layer_is_calibrated_once_behind_those_before_it() -> Result<()> {
     let seen = Arc::default();
-    let config = ResNetConfig::new(Architecture::ResNet8, 1, 3);
-    let build = |seen| ResNet::new(&config, &Calibrated(seen), &Params::new(1, &Device::Cpu));
+    let build = |seen| {
+        let params = Params::new(1, &Device::Cpu);
+        Net::new(&resnet8(), DType::F32, &Calibrated(seen), &params)
+    };
     let (net, float) = (build(Arc::clone(&seen))?, build(Arc::default())?);
     assert!(net.needs_moments());
     let x = Tensor::rand(0f32, 1.0, (3, 8, 8, 1), &Device::Cpu)?;
@@ -219,13 +233,13 @@ fn each_layer_is_calibrated_once_behind_those_before_it() -> Result<()> {
     Ok(())
 }
 
-/// The fused trunk knows plain products alone; a network with others takes the layers one by one.
+/// The fused step knows plain products alone; a network with others takes the layers one by one.
 #[test]
 fn a_network_of_such_layers_trains_and_evaluates() -> Result<()> {
     for rounds_inputs in [false, true] {
         let params = Params::new(1, &Device::Cpu);
-        let config = ResNetConfig::new(Architecture::ResNet8, 1, 3);
-        let mut net = ResNet::new(&config, &Special { rounds_inputs }, &params)?;
+        let method = Special { rounds_inputs };
+        let mut net = Net::new(&resnet8(), DType::F32, &method, &params)?;
         let x = Tensor::rand(0f32, 1.0, (4, 8, 8, 1), &Device::Cpu)?;
         net.advance(at(0))?;
         let loss = net.forward(&x, Mode::Train)?.sqr()?.sum_all()?;
@@ -236,7 +250,7 @@ fn a_network_of_such_layers_trains_and_evaluates() -> Result<()> {
         }
         assert_eq!(net.forward(&x, Mode::Eval)?.dims(), [4, 3]);
         // Plain products would give the same scores in every step, and those of unrounded inputs.
-        let scores = |net: &ResNet, x: &Tensor| -> Result<Vec<f32>> {
+        let scores = |net: &Net, x: &Tensor| -> Result<Vec<f32>> {
             net.forward(x, Mode::Train)?.flatten_all()?.to_vec1()
         };
         let before = scores(&net, &x)?;

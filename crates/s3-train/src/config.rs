@@ -10,7 +10,8 @@ use crate::summary::image_of;
 use anyhow::{Context, Result, bail};
 use candle_core::DType;
 use s3_core::Role;
-use s3_layers::{Architecture, ResNetConfig, Shortcut};
+use s3_layers::model::{Graph, Size};
+use s3_layers::zoo::{self, Plan, Settings};
 use s3_quant::ByRole;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -102,19 +103,14 @@ pub struct Config {
     pub alpha: Option<Schedule>,
 }
 
-/// The network of an experiment; its image shape and classes come from the data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The network of an experiment; its image and classes come from the data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
-    /// `resnet8`, `resnet20`, `resnet18` or `resnet50`.
+    /// A name of [`zoo::ARCHITECTURES`].
     pub name: String,
-    /// `A` (no parameters) or `B` (1x1 convolution); by default A for the small networks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shortcut: Option<String>,
-    /// Channels of the first stage, which every later stage doubles; by default the literature's, 16
-    /// for the small networks and 64 for the large ones.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub width: Option<usize>,
+    /// The architecture's own settings.
+    #[serde(flatten)]
+    pub settings: Table,
 }
 
 /// Which layers stay in full precision.
@@ -208,11 +204,7 @@ impl Config {
             Err(e) => bail!("{e}{}", other_keys(&config.method, overrides)),
         };
         config.validate()?;
-        let shortcut = match config.resnet(1, 1)?.shortcut {
-            Shortcut::A => "A",
-            Shortcut::B => "B",
-        };
-        config.model.shortcut = Some(shortcut.into());
+        config.model.settings = config.model.resolved()?;
         Ok(config)
     }
 
@@ -270,32 +262,21 @@ impl Config {
             )
         }
         self.head_is_fresh()?;
-        self.architecture()?;
-        self.shortcut()?;
         self.activations()?;
-        if self.model.width == Some(0) {
-            bail!("model.width: expected a number > 0, got 0")
-        }
         if u32::try_from(self.epochs).is_err() {
             bail!("epochs: expected at most {}, got {}", u32::MAX, self.epochs)
         }
-        let ([height, width, channels], classes) = image_of(&self.data);
-        let products = self.resnet(channels, classes)?.size(height, width).products;
+        let (image, classes) = image_of(&self.data);
+        let products = self.plan(image, classes)?.multiplications()?;
         if products > MAX_PRODUCTS {
             bail!(
-                "{}: the network takes {products} products for an image of {height}x{width}, at most {MAX_PRODUCTS} are trained",
-                self.size_key()
+                "{}: the network takes {products} products for an image of {}x{}, at most {MAX_PRODUCTS} are trained",
+                self.model.key(),
+                image.height,
+                image.width
             )
         }
         Ok(())
-    }
-
-    /// The key that makes a network as large as it is.
-    fn size_key(&self) -> String {
-        match self.model.width {
-            Some(width) => format!("model.width: {width}"),
-            None => format!("model.name: {}", self.model.name),
-        }
     }
 
     /// Whether the classifier does not start from the file of `init_from`.
@@ -322,7 +303,11 @@ impl Config {
         }
     }
 
-    pub(crate) fn activations(&self) -> Result<DType> {
+    /// What activations are stored in while training.
+    ///
+    /// # Errors
+    /// A name other than `f32` and `bf16`.
+    pub fn activations(&self) -> Result<DType> {
         match self.dtype.as_str() {
             "f32" => Ok(DType::F32),
             "bf16" => Ok(DType::BF16),
@@ -330,50 +315,23 @@ impl Config {
         }
     }
 
-    fn architecture(&self) -> Result<Architecture> {
-        let found = Architecture::ALL
-            .iter()
-            .find(|(name, _)| *name == self.model.name);
-        match found {
-            Some((_, architecture)) => Ok(*architecture),
-            None => bail!(
-                "model.name: unknown network `{}`, expected one of {}",
-                self.model.name,
-                Architecture::ALL.map(|(name, _)| name).join(", ")
-            ),
-        }
-    }
-
-    fn shortcut(&self) -> Result<Option<Shortcut>> {
-        Ok(match self.model.shortcut.as_deref() {
-            None => None,
-            Some("A") => Some(Shortcut::A),
-            Some("B") => Some(Shortcut::B),
-            Some(other) => bail!("model.shortcut: expected \"A\" or \"B\", got \"{other}\""),
-        })
-    }
-
-    /// The network for images of `in_channels` and `classes`.
+    /// What the network for `image` and `classes` is built from.
     ///
     /// # Errors
-    /// An unknown name; a network of more than [`MAX_WEIGHTS`].
-    pub fn resnet(&self, in_channels: usize, classes: usize) -> Result<ResNetConfig> {
-        let mut config = ResNetConfig::new(self.architecture()?, in_channels, classes);
-        if let Some(shortcut) = self.shortcut()? {
-            config.shortcut = shortcut;
-        }
-        if let Some(width) = self.model.width {
-            config.width = width;
-        }
-        config.dtype = self.activations()?;
-        let weights = config.size(1, 1).weights;
+    /// One line that names the key or the node: an unknown name, a setting that the network has not, a node
+    /// that does not fit on this image, a network of more than [`MAX_WEIGHTS`].
+    pub fn plan(&self, image: Size, classes: usize) -> Result<Graph<Plan>> {
+        let settings = self.model.as_json()?;
+        let plan = zoo::graph(&self.model.name, &settings, image, classes);
+        let plan = plan.map_err(|error| self.model.error(&error))?;
+        let weights = plan.weights()?;
         if weights > MAX_WEIGHTS {
             bail!(
                 "{}: a network of {weights} weights, at most {MAX_WEIGHTS} are trained",
-                self.size_key()
+                self.model.key()
             )
         }
-        Ok(config)
+        Ok(plan)
     }
 
     /// The method with its full-precision layers.
@@ -417,6 +375,42 @@ impl Config {
             "{}-{hex}-s{}",
             self.experiment, self.seed
         )))
+    }
+}
+
+impl ModelConfig {
+    /// The settings with what was left open filled in.
+    fn resolved(&self) -> Result<Table> {
+        let resolved = zoo::resolved(&self.name, &self.as_json()?);
+        Ok(Table::try_from(resolved.map_err(|e| self.error(&e))?)?)
+    }
+
+    fn as_json(&self) -> Result<Settings> {
+        Ok(serde_json::from_value(serde_json::to_value(
+            &self.settings,
+        )?)?)
+    }
+
+    /// The key that the size of the network comes from, and its value.
+    fn key(&self) -> String {
+        match self.settings.get("width") {
+            Some(width) => format!("model.width: {width}"),
+            None => format!("model.name: {}", self.name),
+        }
+    }
+
+    fn error(&self, error: &zoo::Error) -> anyhow::Error {
+        one_line(&match error {
+            zoo::Error::Unknown { .. } => format!("model.name: {error}"),
+            zoo::Error::Setting { message } => {
+                let key = message.split(": ").next().unwrap_or_default();
+                match self.settings.contains_key(key) {
+                    true => format!("model.{message}"),
+                    false => format!("model: {message}"),
+                }
+            }
+            _ => format!("{}: {error}", self.key()),
+        })
     }
 }
 
@@ -605,14 +599,14 @@ mod tests {
             ),
             (
                 vec!["model.width=9223372036854775807"],
-                vec!["model.width: 9223372036854775807", "weights"],
+                vec!["model.width: 9223372036854775807", "shape"],
             ),
             (
                 vec![
                     "model.name=resnet50",
                     "data={name=\"imagenet\", size=1000000}",
                 ],
-                vec!["resnet50", "products"],
+                vec!["resnet50", "shape"],
             ),
         ] {
             let message = error(TEXT, &overrides);

@@ -7,7 +7,7 @@ use candle_core::backprop::GradStore;
 use s3_core::host::{Host, on_cpu};
 use s3_core::params::Param;
 use s3_core::{ParamKind, Params, WeightForm};
-use s3_layers::{Mode, ResNet};
+use s3_layers::{Mode, Net};
 use s3_metrics::dynamics::{self, LOW_VALUE_THRESHOLD};
 use s3_metrics::gradient::GradientRecord;
 use s3_metrics::record::{DynamicsRecord, LatentRecord};
@@ -45,7 +45,7 @@ fn latents(params: &Params) -> impl Iterator<Item = (String, Param)> {
 /// # Errors
 /// Those of candle.
 pub fn snapshot(
-    net: &ResNet,
+    net: &Net,
     params: &Params,
     epoch: u32,
     before: &Tensors,
@@ -114,7 +114,7 @@ pub(crate) fn by_layer(records: &[DynamicsRecord]) -> Vec<(&str, Vec<&DynamicsRe
 ///
 /// # Errors
 /// Those of candle.
-pub fn sparsity(net: &ResNet) -> Result<Option<f64>> {
+pub fn sparsity(net: &Net) -> Result<Option<f64>> {
     let (mut zeros, mut weights) = (0u64, 0u64);
     for layer in net.layers() {
         if layer.quantizer.form() != WeightForm::Float {

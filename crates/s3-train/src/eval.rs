@@ -5,7 +5,7 @@ use crate::loss::cross_entropy;
 use crate::ranks::{Ranks, collective};
 use anyhow::Result;
 use candle_core::{Device, Tensor};
-use s3_layers::{Mode, ResNet};
+use s3_layers::{Mode, Net};
 use s3_metrics::accuracy::Accuracy;
 use std::ops::Range;
 use std::sync::Arc;
@@ -118,7 +118,7 @@ fn first_of_largest(row: &[f32]) -> u32 {
 /// # Errors
 /// Those of the loader and of the network.
 pub fn evaluate(
-    net: &ResNet,
+    net: &Net,
     data: &Arc<Dataset>,
     batch_size: usize,
     device: &Device,
@@ -129,7 +129,7 @@ pub fn evaluate(
 }
 
 fn scores(
-    net: &ResNet,
+    net: &Net,
     data: &Dataset,
     images: Vec<f32>,
     n: usize,
@@ -148,7 +148,7 @@ fn scores(
 /// # Errors
 /// As [`evaluate`], and those of the ranks.
 pub(crate) fn evaluate_together(
-    net: &ResNet,
+    net: &Net,
     data: &Arc<Dataset>,
     batch_size: usize,
     device: &Device,

@@ -21,6 +21,7 @@ use crate::data::view::side_of;
 use crate::data::{Dataset, Images};
 use crate::run::RunFolder;
 use anyhow::{Context, Result, bail, ensure};
+use s3_layers::model::Size;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -180,6 +181,16 @@ impl Description {
 }
 
 impl Input {
+    /// The size of the image.
+    #[must_use]
+    pub const fn size(&self) -> Size {
+        Size {
+            height: self.height,
+            width: self.width,
+            channels: self.channels,
+        }
+    }
+
     /// `[height, width, channels]`.
     #[must_use]
     pub const fn shape(&self) -> [usize; 3] {

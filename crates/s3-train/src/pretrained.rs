@@ -34,7 +34,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};
 use s3_core::{Params, Role};
-use s3_layers::{QuantLayer, ResNet};
+use s3_layers::{Net, QuantLayer};
 use s3_quant::ByRole;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, BTreeSet};
@@ -300,11 +300,11 @@ const CALIBRATION_IMAGES: usize = 256;
 ///
 /// # Errors
 /// A file that holds no full-precision weights of this network, and those of
-/// [`ResNet::calibrate`].
+/// [`Net::calibrate`].
 pub fn calibrate(
     source: &Source<'_>,
     config: &Config,
-    net: &ResNet,
+    net: &Net,
     data: &Arc<Dataset>,
     device: &Device,
 ) -> Result<()> {
@@ -313,8 +313,7 @@ pub fn calibrate(
         ..config.method()?
     };
     let params = Params::new(config.seed, device);
-    let resnet = config.resnet(data.channels, data.classes())?;
-    let float = ResNet::new(&resnet, &float, &params)?;
+    let float = Net::new(net.plan(), config.activations()?, &float, &params)?;
     start_from(source, &params, &float.layers()).context("calibration")?;
     let images = LoaderConfig::eval(CALIBRATION_IMAGES.min(data.len()));
     let batch = Loader::new(data, &images, 0, 0)?.next().transpose()?;
@@ -404,14 +403,21 @@ fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use s3_layers::{Architecture, ResNet, ResNetConfig};
+    use s3_layers::model::Size;
+    use s3_layers::zoo::{self, Settings};
     use std::collections::HashMap;
 
     /// A ResNet-8 of two classes under the method of `table`.
-    fn network(table: toml::Table, seed: u64) -> Result<(ResNet, Params)> {
-        let config = ResNetConfig::new(Architecture::ResNet8, 1, 2);
+    fn network(table: toml::Table, seed: u64) -> Result<(Net, Params)> {
+        let image = Size {
+            height: 8,
+            width: 8,
+            channels: 1,
+        };
+        let plan = zoo::graph("resnet8", &Settings::new(), image, 2)?;
         let params = Params::new(seed, &Device::Cpu);
-        let net = ResNet::new(&config, &*s3_quant::build(&table)?.method, &params)?;
+        let method = s3_quant::build(&table)?.method;
+        let net = Net::new(&plan, DType::F32, &*method, &params)?;
         Ok((net, params))
     }
 
@@ -499,7 +505,7 @@ mod tests {
         write(&network(toml::toml! { name = "fp32" }, 1)?.1, &file, |_| {
             true
         })?;
-        let refused = |(net, params): &(ResNet, Params)| {
+        let refused = |(net, params): &(Net, Params)| {
             let result = start_from(&from(&file), params, &net.layers());
             let message = format!("{:#}", result.expect_err("refused"));
             assert!(message.contains("w.safetensors") && !message.contains('\n'));
@@ -535,7 +541,7 @@ mod tests {
         Ok(candle_core::safetensors::save(&tensors, path)?)
     }
 
-    fn refusal(source: &Source<'_>, (net, params): &(ResNet, Params)) -> String {
+    fn refusal(source: &Source<'_>, (net, params): &(Net, Params)) -> String {
         let error = start_from(source, params, &net.layers()).expect_err("refused");
         let message = format!("{error:#}");
         assert!(!message.contains('\n'), "{message}");

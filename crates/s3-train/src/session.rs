@@ -17,7 +17,7 @@ use crate::train::{Outcome, build, load_params, set};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use s3_core::Params;
-use s3_layers::ResNet;
+use s3_layers::Net;
 use s3_layers::ops::AcrossRanks;
 use s3_metrics::record::{
     DynamicsRecord, EpochRecord, TimingRecord, append_jsonl, drop_records_after, read_jsonl,
@@ -38,7 +38,7 @@ pub(crate) struct Session<'a> {
     pub(crate) validation: Option<Arc<Dataset>>,
     pub(crate) test: Arc<Dataset>,
     pub(crate) loader: LoaderConfig,
-    pub(crate) net: ResNet,
+    pub(crate) net: Net,
     pub(crate) params: Params,
     pub(crate) optimizer: Optimizer,
     pub(crate) position: Position,
@@ -64,8 +64,8 @@ impl<'a> Session<'a> {
         ranks: &Arc<dyn Ranks>,
     ) -> Result<Self> {
         check_augmentation(config, &splits.train)?;
-        let (channels, classes) = (splits.train.channels, splits.train.classes());
-        let (mut net, params) = build(config, channels, classes, &device)?;
+        let (image, classes) = (splits.train.size(), splits.train.classes());
+        let (mut net, params) = build(config, image, classes, &device)?;
         // A checkpoint, where there is one, replaces every parameter.
         let mut notes = Vec::new();
         let started = match (Source::of(config)?, folder.last().is_file()) {
@@ -111,13 +111,12 @@ impl<'a> Session<'a> {
                 train.len()
             )
         }
-        let resnet = config.resnet(channels, classes)?;
         let batches = Batches {
             images: train.len(),
             drop_last: config.drop_last,
             parts: of,
             whole_statistics: synced,
-            values: resnet.size(train.height, train.width).smallest_map,
+            values: net.plan().smallest_norm()?,
         };
         batches.check(config.batch_size)?;
         if config.data.broken == Broken::Skip {
@@ -209,9 +208,8 @@ impl<'a> Session<'a> {
         }
         self.folder.write_json("manifest.json", &manifest)?;
         Description::of(&self.train).write(&self.folder)?;
-        let image = [self.train.height, self.train.width, self.train.channels];
         self.folder
-            .write_json("model.json", &model_cost(&self.net, image, &self.device)?)?;
+            .write_json("model.json", &model_cost(&self.net)?)?;
         for lines in ["epochs.jsonl", "dynamics.jsonl", "timing.jsonl"] {
             crate::files::write_atomically(&self.folder.file(lines), b"")?;
         }
@@ -377,8 +375,7 @@ impl<'a> Session<'a> {
         if !self.leads() {
             return Ok(Outcome::Finished { folder, last });
         }
-        let image = [self.train.height, self.train.width, self.train.channels];
-        let cost = model_cost(&self.net, image, &self.device)?;
+        let cost = model_cost(&self.net)?;
         self.check_lock()?;
         self.folder.write_json("model.json", &cost)?;
         let best = self

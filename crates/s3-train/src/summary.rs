@@ -2,72 +2,86 @@
 
 use crate::data::{DataConfig, DataName, imagenet};
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
 use s3_core::WeightForm;
 use s3_core::host::{Host, on_cpu};
-use s3_layers::{Mode, ResNet};
+use s3_layers::model::{Layer, Op, Size};
+use s3_layers::zoo::Plan;
+use s3_layers::{Mode, Net, QuantLayer};
 use s3_metrics::cost::{KernelOp, LayerCost, ModelCost, summarize};
 use std::collections::BTreeMap;
 
-/// The `[height, width, channels]` of a data set's images and its number of classes, known without
-/// loading it; of picture folders as many classes as ImageNet has, which is a guess
-/// ([`imagenet::classes`] counts those of a folder).
-pub fn image_of(data: &DataConfig) -> ([usize; 3], usize) {
+/// The size of a data set's images and its number of classes, known without loading it; of picture folders
+/// as many classes as ImageNet has, which is a guess ([`imagenet::classes`] counts those of a folder).
+pub fn image_of(data: &DataConfig) -> (Size, usize) {
+    let square = |side, channels| Size {
+        height: side,
+        width: side,
+        channels,
+    };
     match data.name {
-        DataName::Shapes | DataName::Cifar10 => ([32, 32, 3], 10),
-        DataName::Mnist => ([28, 28, 1], 10),
-        DataName::Imagenet => {
-            let size = data.size.unwrap_or(imagenet::SIZE);
-            ([size, size, 3], 1000)
-        }
+        DataName::Shapes | DataName::Cifar10 => (square(32, 3), 10),
+        DataName::Mnist => (square(28, 1), 10),
+        DataName::Imagenet => (square(data.size.unwrap_or(imagenet::SIZE), 3), 1000),
     }
 }
 
-/// Counts parameters, operations and bytes of `net` for one image of `[height, width, channels]`,
-/// by running it once.
+/// Counts parameters, operations and bytes of `net` for one image.
 ///
 /// # Errors
-/// A shape that does not fit.
-pub fn model_cost(net: &ResNet, image: [usize; 3], device: &Device) -> Result<ModelCost> {
+/// Those of the quantizers.
+pub fn model_cost(net: &Net) -> Result<ModelCost> {
     let layers: BTreeMap<_, _> = net
         .layers()
         .into_iter()
         .map(|l| (l.spec.name.as_str(), l))
         .collect();
+    let plan = net.plan();
+    let sizes = plan.sizes()?;
     let mut costs = Vec::new();
-    let mut see = |name: &str, x: &Tensor, y: &Tensor| -> candle_core::Result<()> {
-        let size = |d: usize| y.dims().get(d).copied().unwrap_or(1) as u64;
-        let Some(layer) = layers.get(name) else {
-            let channels = y.dims().last().copied().unwrap_or(0) as u64;
-            costs.push(LayerCost::batch_norm(name, channels, [size(1), size(2)]));
-            return Ok(());
-        };
-        let dim = |i: usize| layer.spec.shape[i] as u64;
-        let cost = if layer.spec.shape.len() == 2 {
-            LayerCost::linear(name, dim(0), dim(1)).with_bias()
-        } else {
-            LayerCost::conv2d(name, [dim(0), dim(1), dim(2), dim(3)], [size(1), size(2)])
-        };
-        let cost = cost.with_input(x.elem_count() as u64);
-        let weight = on_cpu(&layer.weight(Mode::Eval)?)?;
-        let nonzero = Host::new(&weight)?.iter().filter(|&&v| v != 0.0).count() as u64;
-        costs.push(match layer.quantizer.form() {
-            WeightForm::Float => cost,
-            WeightForm::Discrete { bits, op } => {
-                let op = match op {
-                    s3_core::KernelOp::Multiply => KernelOp::Multiply,
-                    s3_core::KernelOp::SignFlip => KernelOp::SignFlip,
-                    s3_core::KernelOp::ShiftSignFlip => KernelOp::ShiftSignFlip,
-                    s3_core::KernelOp::SumOfTwoShifts => KernelOp::SumOfTwoShifts,
-                    s3_core::KernelOp::SumOfSignFlips => KernelOp::SumOfSignFlips,
-                };
-                cost.quantized(bits, op).with_nonzero(nonzero)
-            }
-        });
-        Ok(())
-    };
-    let [h, w, c] = image;
-    let x = Tensor::zeros((1, h, w, c), DType::F32, device)?;
-    net.forward_traced(&x, Mode::Eval, &mut see)?;
+    for (index, node) in plan.nodes.iter().enumerate() {
+        let (from, made) = (sizes[node.input()], sizes[index + 1]);
+        let pixels = [made.height as u64, made.width as u64];
+        if let (Op::Layer(layer), Some(trained)) = (&node.op, layers.get(node.name.as_str())) {
+            costs.push(cost_of(layer, trained, &from, pixels)?);
+        }
+        if let Some(norm) = node.holds().and_then(|plan| plan.norm.as_ref()) {
+            costs.push(LayerCost::batch_norm(norm, made.channels as u64, pixels));
+        }
+    }
     Ok(summarize(&costs))
+}
+
+fn cost_of(
+    layer: &Layer<Plan>,
+    trained: &QuantLayer,
+    from: &Size,
+    pixels: [u64; 2],
+) -> Result<LayerCost> {
+    let (name, dim) = (&trained.spec.name, |i: usize| trained.spec.shape[i] as u64);
+    let cost = if layer.holds.is_linear {
+        LayerCost::linear(name, dim(0), dim(1))
+    } else {
+        LayerCost::conv2d(name, [dim(0), dim(1), dim(2), dim(3)], pixels)
+    };
+    let cost = if layer.holds.bias {
+        cost.with_bias()
+    } else {
+        cost
+    };
+    let cost = cost.with_input(from.len() as u64);
+    let weight = on_cpu(&trained.weight(Mode::Eval)?)?;
+    let nonzero = Host::new(&weight)?.iter().filter(|&&v| v != 0.0).count() as u64;
+    Ok(match trained.quantizer.form() {
+        WeightForm::Float => cost,
+        WeightForm::Discrete { bits, op } => {
+            let op = match op {
+                s3_core::KernelOp::Multiply => KernelOp::Multiply,
+                s3_core::KernelOp::SignFlip => KernelOp::SignFlip,
+                s3_core::KernelOp::ShiftSignFlip => KernelOp::ShiftSignFlip,
+                s3_core::KernelOp::SumOfTwoShifts => KernelOp::SumOfTwoShifts,
+                s3_core::KernelOp::SumOfSignFlips => KernelOp::SumOfSignFlips,
+            };
+            cost.quantized(bits, op).with_nonzero(nonzero)
+        }
+    })
 }

@@ -18,7 +18,8 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use s3_core::penalty::objective;
 use s3_core::{Params, Progress};
-use s3_layers::{Mode, ResNet};
+use s3_layers::model::Size;
+use s3_layers::{Mode, Net};
 use s3_metrics::accuracy::Accuracy;
 use s3_metrics::record::{EpochRecord, TimingRecord, append_jsonl};
 use std::path::{Path, PathBuf};
@@ -145,13 +146,14 @@ fn train_here(
 /// A bad configuration.
 pub fn build(
     config: &Config,
-    channels: usize,
+    image: Size,
     classes: usize,
     device: &Device,
-) -> Result<(ResNet, Params)> {
+) -> Result<(Net, Params)> {
     let params = Params::new(config.seed, device);
-    let resnet = config.resnet(channels, classes)?;
-    Ok((ResNet::new(&resnet, &config.method()?, &params)?, params))
+    let plan = config.plan(image, classes)?;
+    let net = Net::new(&plan, config.activations()?, &config.method()?, &params)?;
+    Ok((net, params))
 }
 
 /// Loads a checkpoint's parameters and buffers into `params`.

@@ -10,8 +10,8 @@ use crate::session::hold_out;
 use crate::train::{build, load_params};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use s3_layers::ResNet;
-use s3_layers::model::{Input, Network, Size};
+use s3_layers::Net;
+use s3_layers::model::{Input, Network};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct Trained {
     /// The run's resolved configuration.
     pub config: Config,
     /// The network.
-    pub net: ResNet,
+    pub net: Net,
     /// What it sees and what its answers are called.
     pub description: Description,
     /// The checkpoint's file.
@@ -98,8 +98,8 @@ impl Trained {
                 (Description::of(&splits.train), Some(splits))
             }
         };
-        let (channels, classes) = (description.input.channels, description.classes.len());
-        let (net, params) = build(&config, channels, classes, &device)?;
+        let (image, classes) = (description.input.size(), description.classes.len());
+        let (net, params) = build(&config, image, classes, &device)?;
         load_params(&params, &tensors, &path)?;
         Ok(Self {
             config,
@@ -212,18 +212,13 @@ impl Trained {
     /// A layer whose weights cannot be packed, named with the reason.
     pub fn freeze(&self) -> Result<Network> {
         let Description { input, classes, .. } = &self.description;
-        let image = Size {
-            height: input.height,
-            width: input.width,
-            channels: input.channels,
-        };
         let input = Input {
             mean: input.mean.clone(),
             std: input.std.clone(),
             scale: 1.0,
         };
         self.net
-            .freeze(&self.name(), image, input, classes.clone())
+            .freeze(&self.name(), input, classes.clone())
             .with_context(|| self.checkpoint.display().to_string())
     }
 }

@@ -2,12 +2,13 @@
 
 mod common;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use common::{Bench, refusal, succeed};
 use s3_core::{Params, Role};
-use s3_layers::model::{Activations, Input, Model, Size};
+use s3_layers::model::{Activations, Graph, Input, Model, Size};
 use s3_layers::quantize::{Calibration, Observed, quantize};
-use s3_layers::{Architecture, Mode, ResNet, ResNetConfig};
+use s3_layers::zoo::{self, Plan, Settings};
+use s3_layers::{Mode, Net};
 use s3_quant::{ByRole, METHODS};
 use s3_train::packed::{f32_bytes, sizes};
 
@@ -18,13 +19,14 @@ const FLOAT_ERROR: f32 = 1e-4;
 /// Of the largest score, as in `s3-layers/tests/frozen.rs`.
 const ERROR_A_NODE: f32 = 0.014;
 
-/// The size of grey images.
-fn grey(side: usize) -> Size {
-    Size {
-        height: side,
-        width: side,
+/// ResNet-8 on grey images of 8 x 8 pixels.
+fn resnet8(classes: usize) -> Graph<Plan> {
+    let image = Size {
+        height: 8,
+        width: 8,
         channels: 1,
-    }
+    };
+    zoo::graph("resnet8", &Settings::new(), image, classes).expect("a network")
 }
 
 fn input(channels: usize) -> Input {
@@ -36,7 +38,7 @@ fn input(channels: usize) -> Input {
 }
 
 /// Bytes of a network as f32, with a scale and a bias a channel, and its number of weights.
-fn float_size(net: &ResNet) -> [usize; 2] {
+fn float_size(net: &Net) -> [usize; 2] {
     let layers = net.layers();
     let weights: usize = layers
         .iter()
@@ -64,12 +66,9 @@ fn every_method_freezes_to_what_it_trained() {
                 full_precision: vec![Role::First, Role::Last],
             };
             let params = Params::new(1, &Device::Cpu);
-            let config = ResNetConfig::new(Architecture::ResNet8, 1, 4);
-            let net = ResNet::new(&config, &method, &params).expect("a network");
+            let net = Net::new(&resnet8(4), DType::F32, &method, &params).expect("a network");
             let classes = ["a", "b", "c", "d"].map(String::from).to_vec();
-            let network = net
-                .freeze("x", grey(8), input(1), classes)
-                .expect(entry.name);
+            let network = net.freeze("x", input(1), classes).expect(entry.name);
             // Planes are no layers of their own.
             let [floats, weights] = float_size(&net);
             assert_eq!(f32_bytes(&network), floats, "{} {bits}", entry.name);
@@ -109,17 +108,16 @@ fn a_method_that_quantizes_inputs_is_not_exported_and_says_why() {
         method: s3_quant::build(&table).expect("a method").method,
         full_precision: vec![Role::First, Role::Last],
     };
-    let mut config = ResNetConfig::new(Architecture::ResNet8, 1, 2);
     let params = Params::new(1, &Device::Cpu);
-    let net = ResNet::new(&config, &method, &params).expect("a network");
-    let refused = net.freeze("x", grey(8), input(1), vec!["a".into(), "b".into()]);
+    let net = Net::new(&resnet8(2), DType::F32, &method, &params).expect("a network");
+    let refused = net.freeze("x", input(1), vec!["a".into(), "b".into()]);
     let message = refused.expect_err("refused").to_string();
     assert!(
         message.starts_with("layer layer1.0.conv1: its method quantizes its input"),
         "{message}"
     );
-    config.dtype = candle_core::DType::BF16;
-    let refused = ResNet::new(&config, &method, &Params::new(1, &Device::Cpu));
+    let params = Params::new(1, &Device::Cpu);
+    let refused = Net::new(&resnet8(2), DType::BF16, &method, &params);
     let message = refused.err().expect("refused").to_string();
     assert!(message.contains("trains in f32 only"), "{message}");
 }
@@ -290,20 +288,13 @@ fn a_3_bit_resnet18_is_a_ninth_of_its_floats() {
     let (image, classes) = s3_train::summary::image_of(&config.data);
     let params = Params::new(config.seed, &Device::Cpu);
     let method = config.method().expect("a method");
-    let resnet = config.resnet(image[2], classes).expect("a network");
-    let net = ResNet::new(&resnet, &method, &params).expect("a network");
-    let size = Size {
-        height: image[0],
-        width: image[1],
-        channels: image[2],
-    };
+    let plan = config.plan(image, classes).expect("a network");
+    let net = Net::new(&plan, DType::F32, &method, &params).expect("a network");
     let names = (0..classes).map(|class| class.to_string()).collect();
     let frozen = net
-        .freeze("resnet18-imagenet", size, input(image[2]), names)
+        .freeze("resnet18-imagenet", input(image.channels), names)
         .expect("freezes");
-    let x: Vec<f32> = (0..image.iter().product())
-        .map(|i: usize| (i as f32 * 0.37).sin())
-        .collect();
+    let x: Vec<f32> = (0..image.len()).map(|i| (i as f32 * 0.37).sin()).collect();
     let mut observed = Observed::new(&frozen);
     let model = Model::new(frozen.clone()).expect("runs");
     observed.run(&model, &x, 1).expect("scores");

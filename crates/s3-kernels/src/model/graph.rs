@@ -309,6 +309,24 @@ impl<L> Node<L> {
         self.inputs.iter().copied().chain(added)
     }
 
+    /// What its layer or norm holds.
+    pub fn holds(&self) -> Option<&L> {
+        match &self.op {
+            Op::Layer(layer) => Some(&layer.holds),
+            Op::Norm { holds, .. } => Some(holds),
+            _ => None,
+        }
+    }
+
+    /// The same, to change.
+    pub fn holds_mut(&mut self) -> Option<&mut L> {
+        match &mut self.op {
+            Op::Layer(layer) => Some(&mut layer.holds),
+            Op::Norm { holds, .. } => Some(holds),
+            _ => None,
+        }
+    }
+
     /// The value that it reads first: the only one but for sums and concatenations. A graph that
     /// [`Graph::sizes`] accepts has one.
     #[must_use]
@@ -357,7 +375,8 @@ impl<L> Graph<L> {
         last
     }
 
-    /// The same network with other contents: `make` gives what stands for those of a layer or of a norm.
+    /// The same network with other contents: `make` gives what stands for those of node `index`, a layer or a
+    /// norm.
     /// Those of a layer may be several planes, the last of which keeps the layer's name. Each of the others
     /// is a layer `name.plane0` and so on before it, and is added to the next; the activation is the last
     /// one's. A norm has one plane.
@@ -366,28 +385,28 @@ impl<L> Graph<L> {
     /// Those of `make`.
     pub fn map<M, E>(
         &self,
-        mut make: impl FnMut(&Node<L>, &L) -> Result<(Vec<M>, M), E>,
+        mut make: impl FnMut(usize, &L) -> Result<(Vec<M>, M), E>,
     ) -> Result<Graph<M>, E> {
         let mut graph = Graph::new(self.image);
         // The value that now takes the place of each.
         let mut values = vec![0];
-        for node in &self.nodes {
+        for (index, node) in self.nodes.iter().enumerate() {
             let mut planes = Vec::new();
             let mut op = node.op.map(|holds| {
-                let (before, last) = make(node, holds)?;
+                let (before, last) = make(index, holds)?;
                 planes = before;
                 Ok(last)
             })?;
             let inputs: Vec<usize> = node.inputs.iter().map(|&value| values[value]).collect();
             if let Op::Layer(layer) = &mut op {
                 let mut sum = layer.add.map(|value| values[value]);
-                for (index, plane) in planes.into_iter().enumerate() {
+                for (number, plane) in planes.into_iter().enumerate() {
                     let plane = Layer {
                         add: sum,
                         act: Act::None,
                         ..layer.with(plane)
                     };
-                    let name = format!("{}.plane{index}", node.name);
+                    let name = format!("{}.plane{number}", node.name);
                     sum = Some(graph.push(name, &inputs, Op::Layer(plane)));
                 }
                 layer.add = sum;

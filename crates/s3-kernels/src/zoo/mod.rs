@@ -20,11 +20,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod fuse;
+mod nodes;
 mod plan;
 mod resnet;
 #[cfg(test)]
 mod tests;
 
+pub use nodes::Nodes;
 pub use plan::{Plan, Role};
 pub use resnet::{ResNet, Shortcut};
 
@@ -45,6 +48,7 @@ pub type Settings = Map<String, Value>;
 /// The list of architectures.
 pub const ARCHITECTURES: &[Entry] = &[
     entry::<ResNet>(), //
+    entry::<Nodes>(),
 ];
 
 /// A family of networks; the value is its settings.
@@ -176,7 +180,7 @@ const fn entry<A: Architecture>() -> Entry {
     }
 }
 
-fn read<A: Architecture>(settings: &Settings) -> Result<A, String> {
+fn read<A: DeserializeOwned>(settings: &Settings) -> Result<A, String> {
     let read = |settings| serde_json::from_value::<A>(Value::Object(settings));
     read(settings.clone()).map_err(|error| {
         // A mistyped value's message does not name its key: it is the one without which the rest is read.

@@ -9,7 +9,7 @@ use std::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use crate::model::{self, Act, Graph, Layer, Op, Size};
+use crate::model::{self, Act, Graph, Layer, Node, Op, Size};
 
 /// Where a layer stands in its network; configurations choose by role which layers stay in full
 /// precision.
@@ -113,6 +113,14 @@ impl Layer<Plan> {
         self
     }
 
+    /// Weights, where the layer reads a value of size `from`.
+    fn weights(&self, from: &Size) -> u128 {
+        let sides = self.weight_shape(from).into_iter();
+        sides.fold(1, |product: u128, side| {
+            product.saturating_mul(side as u128)
+        })
+    }
+
     /// The weight's shape, where the layer reads a value of size `from`: `[out, in / groups, height, width]`
     /// or `[out, in]`.
     #[must_use]
@@ -151,6 +159,15 @@ impl Graph<Plan> {
                 let what = "no node reads what it makes, and it is not the last";
                 return Err(refuse(&node.name, what).into());
             }
+            if let Op::Layer(layer) = &node.op {
+                let pixels = sizes[node.input()].pixels();
+                if layer.holds.is_linear && pixels > 1 {
+                    let what = format!(
+                        "a linear layer reads one pixel, got {pixels}: flatten them or take their mean first"
+                    );
+                    return Err(refuse(&node.name, &what).into());
+                }
+            }
             if is_last && sizes[index + 1] != wanted {
                 let got = sizes[index + 1];
                 let what = format!(
@@ -166,43 +183,59 @@ impl Graph<Plan> {
         }
     }
 
+    /// Weights of all layers, without biases and batch norms.
+    ///
+    /// # Errors
+    /// Those of [`Graph::sizes`].
+    pub fn weights(&self) -> Result<u128, Error> {
+        let sizes = self.sizes()?;
+        let of = |(node, layer): (&Node<Plan>, &Layer<Plan>)| layer.weights(&sizes[node.input()]);
+        Ok(self.layers().map(of).fold(0, u128::saturating_add))
+    }
+
     /// Parameters in full precision: weights, biases, and the gains and biases of batch norms.
     ///
     /// # Errors
     /// Those of [`Graph::sizes`].
-    pub fn parameters(&self) -> Result<usize, Error> {
+    pub fn parameters(&self) -> Result<u128, Error> {
         let sizes = self.sizes()?;
-        let mut count = 0;
-        for (index, node) in self.nodes.iter().enumerate() {
-            let channels = sizes[index + 1].channels;
-            let plan = match &node.op {
-                Op::Layer(layer) => {
-                    let from = &sizes[node.input()];
-                    count += layer.weight_shape(from).iter().product::<usize>();
-                    &layer.holds
-                }
-                Op::Norm { holds, .. } => holds,
-                _ => continue,
-            };
-            count += if plan.bias { channels } else { 0 };
-            count += if plan.norm.is_some() { 2 * channels } else { 0 };
+        let mut count = self.weights()?;
+        for (node, made) in self.nodes.iter().zip(&sizes[1..]) {
+            let Some(plan) = node.holds() else { continue };
+            let each = u128::from(plan.bias) + 2 * u128::from(plan.norm.is_some());
+            count = count.saturating_add(each * made.channels as u128);
         }
         Ok(count)
     }
 
-    /// Multiplications of all layers for one image.
+    /// Products of weight and activation of all layers, for one image.
     ///
     /// # Errors
     /// Those of [`Graph::sizes`].
-    pub fn multiplications(&self) -> Result<usize, Error> {
+    pub fn multiplications(&self) -> Result<u128, Error> {
         let sizes = self.sizes()?;
-        let of = |(index, node): (usize, &model::Node<Plan>)| match &node.op {
+        let of = |(node, made): (&Node<Plan>, &Size)| match &node.op {
             Op::Layer(layer) => {
-                let weights: usize = layer.weight_shape(&sizes[node.input()]).iter().product();
-                weights * sizes[index + 1].pixels()
+                let weights = layer.weights(&sizes[node.input()]);
+                weights.saturating_mul(made.pixels() as u128)
             }
             _ => 0,
         };
-        Ok(self.nodes.iter().enumerate().map(of).sum())
+        let nodes = self.nodes.iter().zip(&sizes[1..]);
+        Ok(nodes.map(of).fold(0, u128::saturating_add))
+    }
+
+    /// Pixels of the smallest value that a batch norm sees: in training one image is so many values of each
+    /// channel. The largest number where there is no batch norm.
+    ///
+    /// # Errors
+    /// Those of [`Graph::sizes`].
+    pub fn smallest_norm(&self) -> Result<u128, Error> {
+        let sizes = self.sizes()?;
+        let nodes = self.nodes.iter().zip(&sizes[1..]);
+        let has_norm = |node: &Node<Plan>| node.holds().is_some_and(|plan| plan.norm.is_some());
+        let seen = nodes.filter(|(node, _)| has_norm(node));
+        let pixels = seen.map(|(_, made)| made.pixels() as u128);
+        Ok(pixels.min().unwrap_or(u128::MAX))
     }
 }

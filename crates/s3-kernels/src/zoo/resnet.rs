@@ -107,12 +107,16 @@ impl Architecture for ResNet {
         }
         let mut channels = width;
         for (stage, &blocks) in stages.iter().enumerate() {
-            let inner = width << stage;
+            let inner = width.saturating_mul(1 << stage);
             for block in 0..blocks {
                 let at = format!("layer{}.{block}", stage + 1);
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
                 let convs: &[_] = if bottleneck {
-                    &[(inner, 1, 1), (inner, 3, stride), (4 * inner, 1, 1)]
+                    &[
+                        (inner, 1, 1),
+                        (inner, 3, stride),
+                        (inner.saturating_mul(4), 1, 1),
+                    ]
                 } else {
                     &[(inner, 3, stride), (inner, 3, 1)]
                 };

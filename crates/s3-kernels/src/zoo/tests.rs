@@ -5,7 +5,7 @@ use std::string::ToString;
 use std::vec::Vec;
 
 use super::*;
-use crate::model::{Layer, Op};
+use crate::model::{Act, Layer, Op};
 
 fn image(side: usize) -> Size {
     Size {
@@ -68,15 +68,28 @@ fn the_depth_of_a_name_is_its_number_of_layers() {
     }
 }
 
+/// What network `name` cannot do without.
+fn least(name: &str) -> Settings {
+    let nodes = serde_json::json!({ "nodes": [
+        { "name": "mean", "op": "mean_pool" },
+        { "name": "fc", "op": "linear", "role": "last" },
+    ]});
+    match (resolved(name, &Settings::new()), nodes) {
+        (Err(_), Value::Object(nodes)) => nodes,
+        _ => Settings::new(),
+    }
+}
+
 #[test]
 fn names_of_the_list_are_there_once_and_build() {
     let all: Vec<&str> = names().collect();
     for (i, name) in all.iter().enumerate() {
         assert!(!all[i + 1..].contains(name), "{name}");
-        let settings = resolved(name, &Settings::new()).unwrap();
+        let least = least(name);
+        let settings = resolved(name, &least).unwrap();
         assert_eq!(resolved(name, &settings).unwrap(), settings, "{name}");
         let (short, whole) = (
-            graph(name, &Settings::new(), image(64), 7),
+            graph(name, &least, image(64), 7),
             graph(name, &settings, image(64), 7),
         );
         assert_eq!(short.unwrap(), whole.unwrap(), "{name}");
@@ -124,4 +137,133 @@ fn a_graph_that_classifies_nothing_or_makes_a_value_in_vain_is_refused() {
     assert!(message(whole.clone()).starts_with("node `drop`: no node reads"));
     whole.nodes[2].inputs[0] = 2;
     assert!(whole.classifying(10).is_ok());
+}
+
+/// A 5x5 convolution of stride 2, two depthwise layers, a residual, a concatenation, a pool, two linear layers.
+fn listed() -> Value {
+    serde_json::json!({ "nodes": [
+        { "name": "conv1", "op": "conv", "channels": 8, "kernel": 5, "stride": 2, "norm": "bn1", "act": "relu",
+          "role": "first" },
+        { "name": "dw1", "op": "conv", "channels": 8, "kernel": [3, 1], "groups": "depthwise", "norm": "bn2",
+          "act": "relu6", "role": "depthwise" },
+        { "name": "dw2", "op": "conv", "channels": 8, "kernel": 3, "groups": 8, "norm": "bn3" },
+        { "name": "sum", "op": "add", "inputs": ["dw2", "conv1"], "act": "relu" },
+        { "name": "both", "op": "concat", "inputs": ["sum", "dw1"] },
+        { "name": "pool", "op": "max_pool", "kernel": 2 },
+        { "name": "flat", "op": "flatten" },
+        { "name": "fc1", "op": "linear", "channels": 12, "act": "relu" },
+        { "name": "fc2", "op": "linear", "role": "last" },
+    ]})
+}
+
+#[test]
+fn a_list_of_nodes_is_the_graph_that_it_says() {
+    let graph = of("nodes", listed(), image(16), 10).unwrap();
+    let names: Vec<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
+    // The columns of dw1 are not padded, its rows are; the sum is dw2's.
+    let wanted = [
+        "conv1", "dw1.pad", "dw1", "dw2", "both", "pool", "flat", "fc1", "fc2",
+    ];
+    assert_eq!(names, wanted);
+    let sizes = graph.sizes().unwrap();
+    let of = |value: usize| {
+        [
+            sizes[value].height,
+            sizes[value].width,
+            sizes[value].channels,
+        ]
+    };
+    assert_eq!(
+        [of(1), of(2), of(3), of(5)],
+        [[8, 8, 8], [10, 8, 8], [8, 8, 8], [8, 8, 16]]
+    );
+    assert_eq!([of(6), of(7), of(9)], [[4, 4, 16], [1, 1, 256], [1, 1, 10]]);
+    let layers: Vec<_> = graph.layers().map(|(_, layer)| layer).collect();
+    assert_eq!((layers[2].add, layers[2].act), (Some(1), Act::Relu));
+    assert_eq!(layers[1].act, Act::Relu6);
+    assert_eq!([layers[1].groups, layers[2].groups], [8, 8]);
+    assert_eq!([layers[0].holds.bias, layers[3].holds.bias], [false, true]);
+    let weights = 8 * 3 * 25 + 8 * 3 + 8 * 9 + 12 * 256 + 10 * 12;
+    assert_eq!(graph.weights().unwrap(), weights);
+    assert_eq!(graph.parameters().unwrap(), weights + 3 * 16 + 12 + 10);
+    assert_eq!(graph.smallest_norm().unwrap(), 64);
+}
+
+#[test]
+fn a_node_that_does_not_fit_is_named_in_one_line_with_what_would() {
+    type Change = fn(&mut Vec<Value>);
+    let refused: [(Change, &[&str]); 16] = [
+        (
+            |n| n[1]["op"] = "conw".into(),
+            &["`dw1`", "op", "conv, linear", "`conw`"],
+        ),
+        (
+            |n| n[1]["colour"] = 1.into(),
+            &["`dw1`", "colour", "channels"],
+        ),
+        (|n| n[3]["kernel"] = 1.into(), &["`sum`", "kernel", "act"]),
+        (|n| n[1]["name"] = "conv1".into(), &["`conv1`", "twice"]),
+        (|n| n[1]["name"] = "image".into(), &["`image`", "image's"]),
+        (
+            |n| n[1]["input"] = "pool".into(),
+            &["`dw1`", "input", "image, conv1", "`pool`"],
+        ),
+        (|n| n[1]["groups"] = 3.into(), &["`dw1`", "groups"]),
+        (
+            |n| n[1]["groups"] = "all".into(),
+            &["`dw1`", "groups", "depthwise"],
+        ),
+        (
+            |n| n[1]["kernel"] = "wide".into(),
+            &["`dw1`", "kernel", "[height, width]"],
+        ),
+        (|n| n[1]["act"] = "gelu".into(), &["`dw1`", "act", "relu6"]),
+        (
+            |n| n[1]["role"] = "middle".into(),
+            &["`dw1`", "role", "hidden"],
+        ),
+        (
+            |n| n[3]["inputs"] = serde_json::json!(["dw2", "image"]),
+            &["`sum`", "inputs"],
+        ),
+        (
+            |n| n[3]["inputs"] = serde_json::json!(["dw2"]),
+            &["`sum`", "two"],
+        ),
+        (
+            |n| n[8]["channels"] = 9.into(),
+            &["`fc2`", "10 classes", "9"],
+        ),
+        (|n| drop(n.remove(6)), &["`fc1`", "one pixel"]),
+        (
+            |n| n[7]["input"] = "pool".into(),
+            &["`flat`", "no node reads"],
+        ),
+    ];
+    for (change, words) in refused {
+        let mut settings = listed();
+        change(settings["nodes"].as_array_mut().unwrap());
+        let message = of("nodes", settings, image(16), 10)
+            .unwrap_err()
+            .to_string();
+        assert!(words.iter().all(|word| message.contains(word)), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+    }
+}
+
+#[test]
+fn the_largest_numbers_are_refused_by_the_node_that_has_them() {
+    let width = serde_json::json!({ "width": usize::MAX });
+    let message = of("resnet50", width, image(32), 10)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("`conv1`") && message.contains("shape"),
+        "{message}"
+    );
+    let wide = image(usize::MAX);
+    let message = of("resnet8", serde_json::json!({}), wide, 10)
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("input: shape"), "{message}");
 }

@@ -8,49 +8,6 @@ use s3_kernels::train::Element;
 use s3_kernels::{ConvShape, train};
 use std::sync::Arc;
 
-/// The geometry of one convolution with its batch norm.
-#[derive(Clone, Debug)]
-pub(crate) struct ConvBnSpec {
-    pub(crate) c_in: usize,
-    pub(crate) c_out: usize,
-    pub(crate) kernel: usize,
-    pub(crate) stride: usize,
-    pub(crate) padding: usize,
-}
-
-impl ConvBnSpec {
-    fn weights(&self) -> usize {
-        self.c_out * self.c_in * self.kernel * self.kernel
-    }
-
-    /// Parameters: weight, gain, bias, in this order.
-    pub(crate) fn parameters(&self) -> usize {
-        self.weights() + 2 * self.c_out
-    }
-
-    fn shape(&self, [batch, height, width]: [usize; 3]) -> ConvShape {
-        ConvShape {
-            batch,
-            height,
-            width,
-            in_channels: self.c_in,
-            out_channels: self.c_out,
-            kernel_h: self.kernel,
-            kernel_w: self.kernel,
-            stride: self.stride,
-            padding: self.padding,
-            ..ConvShape::default()
-        }
-    }
-
-    /// `(weight, gain, bias)` of this layer's parameters.
-    fn split<'a>(&self, parameters: &'a [f32]) -> (&'a [f32], &'a [f32], &'a [f32]) {
-        let (weight, affine) = parameters.split_at(self.weights());
-        let (gamma, beta) = affine.split_at(self.c_out);
-        (weight, gamma, beta)
-    }
-}
-
 /// A batch's mean and biased variance per channel, over `rows` values each.
 #[derive(Clone, Debug)]
 pub(crate) struct Moments {
@@ -69,33 +26,27 @@ pub(crate) struct Kept<T> {
     relu: bool,
 }
 
-impl<T> Kept<T> {
-    /// `[batch, height, width]` of the output.
-    pub(crate) fn size(&self) -> Result<[usize; 3]> {
-        let (h, w) = (self.shape.out_height(), self.shape.out_width());
-        Ok([
-            self.shape.batch,
-            h.map_err(kernel_error)?,
-            w.map_err(kernel_error)?,
-        ])
-    }
+/// `(weight, gain, bias)` of a layer's parameters.
+fn split(parameters: &[f32], channels: usize) -> (&[f32], &[f32], &[f32]) {
+    let (weight, affine) = parameters.split_at(parameters.len() - 2 * channels);
+    let (gamma, beta) = affine.split_at(channels);
+    (weight, gamma, beta)
 }
 
-/// `act(bn(conv(x)) + residual)`.
+/// `act(bn(conv(x)) + residual)`; `parameters` are weight, gain, bias, in this order.
 pub(crate) fn forward<T: Element>(
-    spec: &ConvBnSpec,
+    shape: ConvShape,
     parameters: &[f32],
-    (x, size): (&[T], [usize; 3]),
+    x: &[T],
     residual: Option<&[T]>,
     (relu, eps): (bool, f32),
     scratch: &Arc<Scratch<T>>,
 ) -> Result<Kept<T>> {
-    let shape = spec.shape(size);
-    let (weight, gamma, beta) = spec.split(parameters);
+    let (weight, gamma, beta) = split(parameters, shape.out_channels);
     let len = shape.output_len().map_err(kernel_error)?;
     let (mut conv, mut y) = (scratch.take(len), scratch.take(len));
     train::conv2d_forward(&shape, x, weight, &mut conv).map_err(kernel_error)?;
-    let channel = || vec![0f32; spec.c_out];
+    let channel = || vec![0f32; shape.out_channels];
     let (mut mean, mut var, mut inv_std) = (channel(), channel(), channel());
     let stats = train::BatchStats {
         mean: &mut mean,
@@ -107,7 +58,7 @@ pub(crate) fn forward<T: Element>(
     let moments = Moments {
         mean,
         var,
-        rows: len / spec.c_out.max(1),
+        rows: len / shape.out_channels.max(1),
     };
     Ok(Kept {
         shape,
@@ -138,7 +89,6 @@ pub(crate) struct Grads<'a, T> {
 
 /// The gradients of [`forward`] given that of its result.
 pub(crate) fn backward<T: Element>(
-    spec: &ConvBnSpec,
     parameters: &[f32],
     x: &[T],
     kept: &Kept<T>,
@@ -146,9 +96,10 @@ pub(crate) fn backward<T: Element>(
     grads: Grads<'_, T>,
     scratch: &Arc<Scratch<T>>,
 ) -> Result<()> {
-    let (weight, gamma, _) = spec.split(parameters);
-    let (dw, affine) = grads.parameters.split_at_mut(spec.weights());
-    let (dgamma, dbeta) = affine.split_at_mut(spec.c_out);
+    let channels = kept.shape.out_channels;
+    let (weight, gamma, _) = split(parameters, channels);
+    let (dw, affine) = grads.parameters.split_at_mut(weight.len());
+    let (dgamma, dbeta) = affine.split_at_mut(channels);
     let mut d_conv = scratch.take(kept.conv.len());
     let saved = train::BatchNormSaved {
         x: &kept.conv,

@@ -9,6 +9,7 @@ mod relu;
 mod shortcut;
 #[cfg(test)]
 mod testing;
+mod windows;
 
 pub use across::{AcrossRanks, batch_norm_across};
 pub use conv::conv2d;
@@ -17,6 +18,7 @@ pub use pool::{global_avg_pool, max_pool2d};
 pub use relu::relu;
 pub(crate) use shortcut::SubsampleAndPad;
 pub use shortcut::subsample_and_pad;
+pub use windows::{avg_pool2d, depthwise_conv2d};
 
 use candle_core::{DType, Device, Error, Result, Tensor, bail};
 use s3_kernels::train::{Bf16, instructions};

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use clap::Args;
 use s3_core::Params;
-use s3_layers::ResNet;
+use s3_layers::Net;
 use s3_metrics::cost::ModelCost;
 use s3_metrics::cost::energy::EnergyModel;
 use s3_train::config::Config;
@@ -77,7 +77,7 @@ fn of_experiment(args: &SummaryArgs) -> Result<ModelCost> {
         }
     }
     let params = Params::new(config.seed, &Device::Cpu);
-    let resnet = config.resnet(image[2], classes)?;
-    let net = ResNet::new(&resnet, &config.method()?, &params)?;
-    model_cost(&net, image, &Device::Cpu)
+    let plan = config.plan(image, classes)?;
+    let net = Net::new(&plan, config.activations()?, &config.method()?, &params)?;
+    model_cost(&net)
 }

@@ -1,5 +1,6 @@
 //! The images and labels of a split, in memory or in files, with statistics and fingerprint.
 
+use s3_layers::model::Size;
 use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
@@ -70,6 +71,16 @@ impl Dataset {
     #[must_use]
     pub fn classes(&self) -> usize {
         self.class_names.len()
+    }
+
+    /// The size of an image.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        Size {
+            height: self.height,
+            width: self.width,
+            channels: self.channels,
+        }
     }
 
     /// Values of one image: `height * width * channels`.

@@ -96,8 +96,8 @@ fn a_layer_of_several_planes_becomes_as_many_layers_each_added_to_the_next() {
     };
     let x = graph.push("b", &[x], Op::Layer(sum));
     graph.push("c", &[x], Op::Layer(layer(1, [3, 3])));
-    let planes: Result<_, ()> = graph.map(|node, ()| match node.name.as_str() {
-        "b" => Ok((vec![1, 2], 3)),
+    let planes: Result<_, ()> = graph.map(|index, ()| match index {
+        1 => Ok((vec![1, 2], 3)),
         _ => Ok((Vec::new(), 0)),
     });
     let planes: Graph<i32> = planes.unwrap();

@@ -1,0 +1,138 @@
+//! What has no kernel of its own: average pools and depthwise convolutions, tap by tap.
+
+use super::indices;
+use candle_core::{Result, Tensor, bail};
+
+/// Calls `see((a, b), pixels)` for each tap of a window: `[n, h', w', c]`, the pixels that it meets.
+fn for_each_tap(
+    x: &Tensor,
+    kernel: [usize; 2],
+    stride: usize,
+    padding: usize,
+    mut see: impl FnMut([usize; 2], Tensor) -> Result<()>,
+) -> Result<()> {
+    let (_, h, w, _) = x.dims4()?;
+    let padded = [h + 2 * padding, w + 2 * padding];
+    if stride == 0 || kernel[0] > padded[0] || kernel[1] > padded[1] {
+        bail!(
+            "a window of {kernel:?} at stride {stride} on an image of {padded:?} with its padding"
+        )
+    }
+    let x = x
+        .pad_with_zeros(1, padding, padding)?
+        .pad_with_zeros(2, padding, padding)?;
+    let out = |i: usize| (padded[i] - kernel[i]) / stride + 1;
+    for a in 0..kernel[0] {
+        let rows = x.index_select(&indices(a, stride, out(0), x.device())?, 1)?;
+        for b in 0..kernel[1] {
+            let pixels = rows.index_select(&indices(b, stride, out(1), x.device())?, 2)?;
+            see([a, b], pixels)?;
+        }
+    }
+    Ok(())
+}
+
+fn sum_of(sum: Option<Tensor>, more: Tensor) -> Result<Option<Tensor>> {
+    Ok(Some(match sum {
+        Some(sum) => (sum + more)?,
+        None => more,
+    }))
+}
+
+/// The mean of each `kernel[0]` x `kernel[1]` window, `stride` apart, zeros of the padding included.
+///
+/// # Shapes
+/// `x: [n, h, w, c]`, result `[n, (h + 2·padding - kernel[0])/stride + 1, .., c]`.
+///
+/// # Errors
+/// A rank other than 4, or a window that does not fit.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::arange(0f32, 6., &Device::Cpu)?.reshape((1, 2, 3, 1))?;
+/// let y = s3_layers::ops::avg_pool2d(&x, [2, 1], 1, 0)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [1.5, 2.5, 3.5]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: usize, padding: usize) -> Result<Tensor> {
+    let mut sum = None;
+    for_each_tap(x, kernel, stride, padding, |_, pixels| {
+        sum = sum_of(sum.take(), pixels)?;
+        Ok(())
+    })?;
+    match sum {
+        Some(sum) => sum / (kernel[0] * kernel[1]) as f64,
+        None => bail!("avg_pool2d: a window of no pixels"),
+    }
+}
+
+/// `y[n,i,j,c] = Σ x[n, i·stride + a - padding, j·stride + b - padding, c] · w[c,0,a,b]`: a convolution in
+/// which each channel sees itself.
+///
+/// # Shapes
+/// `x: [n, h, w, c]`, `w: [c, 1, kh, kw]`, result `[n, h', w', c]`.
+///
+/// # Errors
+/// Channels that differ, a window that does not fit, or a rank other than 4.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[[[[1f32, 10.], [2., 20.]]]], &Device::Cpu)?;
+/// let w = Tensor::new(&[[[[3f32, 1.]]], [[[0., 2.]]]], &Device::Cpu)?;
+/// let y = s3_layers::ops::depthwise_conv2d(&x, &w, 1, 0)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [5., 40.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn depthwise_conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
+    let (channels, one, height, width) = w.dims4()?;
+    if one != 1 || x.dim(3)? != channels {
+        bail!(
+            "depthwise_conv2d: x has shape {:?} and w {:?}, expected [n, h, w, c] and [c, 1, kh, kw]",
+            x.dims(),
+            w.dims()
+        )
+    }
+    let taps = w.to_dtype(x.dtype())?;
+    let mut sum = None;
+    for_each_tap(x, [height, width], stride, padding, |[a, b], pixels| {
+        let tap = taps.narrow(2, a, 1)?.narrow(3, b, 1)?.flatten_all()?;
+        sum = sum_of(sum.take(), pixels.broadcast_mul(&tap)?)?;
+        Ok(())
+    })?;
+    match sum {
+        Some(sum) => Ok(sum),
+        None => bail!("depthwise_conv2d: a kernel of no taps"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Rng, assert_close, close_gradients};
+    use candle_core::Var;
+
+    /// Against candle's own grouped convolution, whose gradients hold at stride 1.
+    #[test]
+    fn a_depthwise_convolution_equals_candles_grouped_one() -> Result<()> {
+        let mut rng = Rng::new(3);
+        for (stride, padding) in [(1, 1), (1, 0), (2, 1)] {
+            let x = Var::from_tensor(&rng.normal((2, 7, 7, 5))?)?;
+            let w = Var::from_tensor(&rng.normal((5, 1, 3, 3))?)?;
+            let ours = depthwise_conv2d(&x, &w, stride, padding)?;
+            let theirs = x
+                .permute((0, 3, 1, 2))?
+                .conv2d(&w, padding, stride, 1, 5)?
+                .permute((0, 2, 3, 1))?;
+            assert_close(&ours, &theirs)?;
+            if stride == 1 {
+                let g = rng.normal(ours.shape().clone())?;
+                close_gradients(
+                    &[&x, &w],
+                    &(ours * &g)?.sum_all()?,
+                    &(theirs * &g)?.sum_all()?,
+                )?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,206 @@
+//! Networks that are no ResNets: the fused step against the layers one by one, whatever the wiring.
+
+use candle_core::{DType, Device, Result, Tensor};
+use s3_core::{Params, s3::S3};
+use s3_layers::model::{Act, Graph, Layer, Op, Size, Window};
+use s3_layers::zoo::{Plan, Role};
+use s3_layers::{Mode, Net};
+
+const CLASSES: usize = 5;
+const IMAGES: usize = 3;
+
+fn start() -> Graph<Plan> {
+    Graph::new(Size {
+        height: 9,
+        width: 8,
+        channels: 2,
+    })
+}
+
+/// A convolution with its batch norm and a ReLU.
+fn conv(name: &str, channels: usize, kernel: usize) -> Layer<Plan> {
+    Layer::conv(channels, kernel).norm(format!("{name}.bn")).relu()
+}
+
+fn add(graph: &mut Graph<Plan>, name: &str, input: usize, layer: Layer<Plan>) -> usize {
+    graph.layer(name, input, layer)
+}
+
+/// Each with what it is there for.
+fn networks() -> Vec<(&'static str, Graph<Plan>)> {
+    let mut all = Vec::new();
+
+    let mut g = start();
+    let a = add(&mut g, "a", 0, conv("a", 6, 3));
+    let b = add(&mut g, "b", a, conv("b", 6, 3).add(a));
+    let c = add(&mut g, "c", b, conv("c", 6, 1).add(a));
+    let pool = g.push("pool", &[c], Op::MeanPool { shift: 0 });
+    add(&mut g, "fc", pool, Layer::linear(CLASSES));
+    all.push(("a layer adds its own input, and a value has four readers", g));
+
+    let mut g = start();
+    let a = add(&mut g, "a", 0, conv("a", 4, 3));
+    let b = add(&mut g, "b", a, conv("b", 4, 3));
+    let max = g.push("max", &[a], Op::MaxPool(Window::square(3, 2, 1)));
+    let (stride, channels) = (2, 7);
+    let sub = g.push("sub", &[b], Op::Subsample { stride, channels });
+    let c = add(&mut g, "c", max, conv("c", 7, 3).add(sub));
+    let d = add(&mut g, "d", b, conv("d", 7, 3).stride(2).add(c));
+    let pool = g.push("pool", &[d], Op::MeanPool { shift: 0 });
+    add(&mut g, "fc", pool, Layer::linear(CLASSES));
+    all.push(("a pool and a subsample meet gradients that are there", g));
+
+    let mut g = start();
+    let a = add(&mut g, "a", 0, conv("a", 4, 3).stride(2));
+    let b = add(&mut g, "b", a, conv("b", 3, 3));
+    let both = g.push("both", &[a, b], Op::Concat);
+    let dw = Layer {
+        groups: 7,
+        act: Act::Relu6,
+        ..Layer::conv(7, 3).norm("dw.bn").role(Role::Depthwise)
+    };
+    let dw = add(&mut g, "dw", both, dw);
+    let act = Act::Relu;
+    let sum = g.push("sum", &[dw, both], Op::Add { act });
+    let sides = [0, 1, 2, 0];
+    let pad = g.push("pad", &[sum], Op::Pad { sides });
+    let avg = g.push("avg", &[pad], Op::AvgPool(Window::square(2, 2, 0)));
+    let flat = g.push("flat", &[avg], Op::Flatten);
+    let fc = add(&mut g, "fc1", flat, Layer::linear(6).relu());
+    add(&mut g, "fc2", fc, Layer::linear(CLASSES));
+    all.push(("what has no kernels stands behind the front", g));
+
+    let mut g = start();
+    let flat = g.push("flat", &[0], Op::Flatten);
+    let fc = add(&mut g, "fc1", flat, Layer::linear(6).norm("bn").relu());
+    add(&mut g, "fc2", fc, Layer::linear(CLASSES));
+    all.push(("there is no front", g));
+
+    let mut g = start();
+    let a = add(&mut g, "a", 0, conv("a", 4, 3));
+    let norm = Layer::conv(1, 1).norm("norm").holds;
+    let act = Act::Relu;
+    let norm = g.push("norm", &[a], Op::Norm { holds: norm, act });
+    let b = add(&mut g, "b", norm, Layer::conv(4, 3).add(a));
+    let pool = g.push("pool", &[b], Op::MeanPool { shift: 0 });
+    add(&mut g, "fc", pool, Layer::linear(CLASSES));
+    all.push(("a batch norm of its own, and a layer without one", g));
+    all
+}
+
+fn images() -> Result<Tensor> {
+    let Size {
+        height,
+        width,
+        channels,
+    } = start().image;
+    let pixel = |i: usize| ((i * 7919 % 1009) as f32) / 504.0 - 1.0;
+    let pixels = (0..IMAGES * height * width * channels).map(pixel).collect();
+    Tensor::from_vec(pixels, (IMAGES, height, width, channels), &Device::Cpu)
+}
+
+/// Scores, gradients and buffers of one training step.
+fn step(plan: &Graph<Plan>, dtype: DType, fused: bool) -> Result<Vec<(String, Tensor)>> {
+    let params = Params::new(2, &Device::Cpu);
+    let net = Net::new(plan, dtype, &S3::new(3), &params)?;
+    let x = images()?;
+    let scores = match fused {
+        true => net.forward(&x, Mode::Train)?,
+        false => net.forward_traced(&x, Mode::Train, &mut |_, _, _| Ok(()))?,
+    };
+    let weights = Tensor::arange(0f32, (IMAGES * CLASSES) as f32, &Device::Cpu)?;
+    let loss = scores.flatten_all()?.mul(&weights.sin()?)?.sum_all()?;
+    let gradients = loss.backward()?;
+    let mut all = vec![("scores".to_string(), scores.detach())];
+    for (name, p) in params.all() {
+        match gradients.get(&p.var) {
+            Some(g) => all.push((format!("gradient of {name}"), g.clone())),
+            None => all.push((name, p.var.as_detached_tensor())),
+        }
+    }
+    Ok(all)
+}
+
+#[test]
+fn the_fused_step_equals_the_layers_one_by_one_whatever_the_wiring() -> Result<()> {
+    // The same kernels; gradients of one value are added in another order.
+    const TOLERANCE: f64 = 1e-4;
+    for (what, plan) in networks() {
+        let plan = plan.classifying(CLASSES).expect(what);
+        let (fused, plain) = (step(&plan, DType::F32, true)?, step(&plan, DType::F32, false)?);
+        let gradients = fused.iter().filter(|(name, _)| name.starts_with("gradient"));
+        assert!(gradients.count() >= plan.layers().count(), "{what}");
+        for ((name, a), (_, b)) in fused.into_iter().zip(plain) {
+            let largest = |x: &Tensor| -> Result<f64> {
+                Ok(f64::from(x.abs()?.max_all()?.to_scalar::<f32>()?))
+            };
+            let (apart, size) = (largest(&(a - &b)?)?, largest(&b)?);
+            assert!(
+                apart <= TOLERANCE * size,
+                "{what}: {name} {apart} apart, largest {size}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn networks_with_a_front_train_in_bf16_and_others_say_that_they_do_not() -> Result<()> {
+    for (what, plan) in networks() {
+        let trained = step(&plan, DType::BF16, true);
+        if what == "there is no front" {
+            let message = trained.expect_err(what).to_string();
+            assert!(message.contains("layer flat") && message.contains("f32"), "{message}");
+        } else {
+            let scores = trained?.remove(0).1.flatten_all()?.to_vec1::<f32>()?;
+            assert!(scores.iter().all(|score| score.is_finite()), "{what}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn evaluation_is_layer_by_layer_and_moves_nothing() -> Result<()> {
+    for (what, plan) in networks() {
+        let params = Params::new(2, &Device::Cpu);
+        let net = Net::new(&plan, DType::F32, &S3::new(3), &params)?;
+        let mut names = Vec::new();
+        let scores = net.forward_traced(&images()?, Mode::Eval, &mut |name, _, _| {
+            names.push(name.to_string());
+            Ok(())
+        })?;
+        assert_eq!(scores.dims(), [IMAGES, CLASSES], "{what}");
+        let again = net.forward(&images()?, Mode::Eval)?;
+        assert_eq!(scores.to_vec2::<f32>()?, again.to_vec2::<f32>()?, "{what}");
+        for layer in net.layers() {
+            assert!(names.contains(&layer.spec.name), "{what}: {}", layer.spec.name);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_does_not_train_or_freeze_is_refused_by_the_nodes_name() -> Result<()> {
+    let refused = |op: Op<Plan>| {
+        let mut g = start();
+        let x = g.push("odd", &[0], op);
+        let x = g.push("pool", &[x], Op::MeanPool { shift: 0 });
+        g.layer("fc", x, Layer::linear(CLASSES));
+        let net = Net::new(&g, DType::F32, &S3::new(2), &Params::new(1, &Device::Cpu));
+        net.err().map(|e| e.to_string()).unwrap_or_default()
+    };
+    let window = Window {
+        kernel: [2, 3],
+        stride: 1,
+        padding: 0,
+    };
+    assert!(refused(Op::MaxPool(window)).starts_with("layer odd: kernel"));
+    assert!(refused(Op::Dropout(0.5)).starts_with("layer odd: "));
+    let groups = Layer {
+        groups: 2,
+        ..Layer::conv(4, 1)
+    };
+    assert!(refused(Op::Layer(groups)).starts_with("layer odd: groups"));
+    assert_eq!(refused(Op::Layer(Layer::conv(4, 1))), "");
+    Ok(())
+}
