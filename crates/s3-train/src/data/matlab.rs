@@ -69,6 +69,8 @@ fn walk(mut bytes: &[u8], depth: usize, found: &mut Found) -> Option<()> {
     while !bytes.is_empty() {
         let (kind, content, rest) = element(bytes)?;
         match kind {
+            // MATLAB packs an array whole; packed ones in packed ones would hold LIMIT each.
+            COMPRESSED if depth > 0 => return None,
             COMPRESSED => {
                 let mut plain = Vec::new();
                 let decoder = ZlibDecoder::new(content);
@@ -212,6 +214,17 @@ mod tests {
             damaged[at] ^= 0x41;
             let _ = synsets(&damaged);
         }
+        let inside = |content: &[u8]| {
+            let mut packed =
+                flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut packed, content).unwrap();
+            let packed = packed.finish().unwrap();
+            let length = (packed.len() as u32).to_le_bytes();
+            [&COMPRESSED.to_le_bytes()[..], &length, &packed].concat()
+        };
+        let twice = inside(&inside(&number(1)));
+        let problem = synsets(&[vec![0; 128], twice].concat()).unwrap_err();
+        assert_eq!(problem, "no MATLAB file that can be read");
         let deep = (0..100).fold(Vec::new(), |inner, _| matrix(CELLS, &inner));
         synsets(&[vec![0; 128], deep].concat()).unwrap_err();
     }
