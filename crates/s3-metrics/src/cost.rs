@@ -6,8 +6,18 @@
 //! ```text
 //! outputs = c_out * out_h * out_w                       elements of its output
 //! MACs    = product(weight shape) * out_h * out_w       every tap counts, padding included
-//! active  = nonzero * out_h * out_w                     taps with a non-zero weight, if known,
-//!                                                       else MACs
+//! active  = terms * out_h * out_w                       taps with a non-zero term of a weight
+//! ```
+//!
+//! A **plane** holds one term of each weight: 0 or a signed power of two. Most methods have one plane;
+//! ShiftCNN and APoT at 4 and 5 bits add two, TTQ and LQ-Net scale and add as many as they have bits.
+//! `terms` counts the terms that are not zero over all planes, so that a TTQ weight, which is in one of
+//! its two planes at most, is one term or none, and an APoT level of one power is one term. Known are the
+//! terms of trained weights alone; without them every plane is full but for weights known to be zero, an
+//! upper bound:
+//!
+//! ```text
+//! terms <= planes * (nonzero, if known, else all weights)
 //! ```
 //!
 //! the operations are, by the kernel operation (the first column of the paper's Table 1):
@@ -17,21 +27,24 @@
 //! | multiplication | MACs | MACs | 0 | 0 |
 //! | sign flip | 0 | active | 0 | active |
 //! | shift + sign flip | 0 | active | active | active |
-//! | sum of `b` sign flips | `b` outputs | `b` MACs + (`b` - 1) outputs | 0 | `b` MACs |
+//! | sum of `b` sign flips | `b` outputs | active + (`b` - 1) outputs | 0 | active |
+//! | sum of two shifts | 0 | active | active | active |
 //! | batch norm | outputs | outputs | 0 | 0 |
 //!
 //! An addition into an accumulator counts also when the accumulator is zero. A multiplying kernel
 //! is dense and does not skip zeros; the others do. A shift by 0 and a flip to the same sign
-//! count: the data path does them. A sum of `b` sign flips (LQ-Net) has `b` planes of ±1, each
+//! count: the data path does them. A layer whose only levels are 0 and ±2^p for one p shifts nothing:
+//! its operation is a sign flip. A sum of `b` sign flips (LQ-Net, TTQ) has `b` planes of 0 and ±1, each
 //! scaled once per output. A bias adds `outputs` additions. A batch norm is that of inference:
-//! one multiplication and one addition an element (its four vectors folded into two), no MAC. A
-//! float scale of a discrete weight is folded into the batch norm behind it and costs nothing.
+//! one multiplication and one addition an element (its four vectors folded into two), no MAC. The
+//! one float scale of a discrete weight is folded into the batch norm behind it and costs nothing;
+//! those of several scaled planes cannot be ([`LayerCost::scales`]).
 //! Activations, pools and the additions of shortcuts are not counted.
 //!
 //! What moves through memory and an estimate of energy: [`energy`].
 //!
 //! Bytes are those of the weights at `bits` each, packed without gaps and rounded up to a byte
-//! per layer, plus 4 for each bias and 8 for each batch-norm channel; compression is the bytes of
+//! per layer, plus 4 for each bias and each scale that stays, and 8 for each batch-norm channel; compression is the bytes of
 //! the same network in 32-bit floats over that.
 //!
 //! ```
@@ -77,7 +90,7 @@ pub enum KernelOp {
     Multiply,
     /// Weights in {-1, 0, 1}: add, subtract or skip.
     SignFlip,
-    /// As many planes of ±1 as there are bits, each with a float scale (LQ-Net).
+    /// As many planes of 0 and ±1 as there are bits, each with float scales (LQ-Net, TTQ).
     SumOfSignFlips,
     /// Weights that are zero or a signed power of two.
     ShiftSignFlip,
@@ -104,6 +117,13 @@ pub struct LayerCost {
     pub operation: KernelOp,
     /// Number of weights that are not zero, if known.
     pub nonzero: Option<u64>,
+    /// Number of non-zero terms over the planes of all weights, where there are several planes and it is
+    /// known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<u64>,
+    /// Floats that scale its planes and that no batch norm can take.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub scales: u64,
     /// Whether it adds a 32-bit bias to each output channel.
     pub bias: bool,
     /// Elements of its input, where they are not those of an ungrouped layer of stride 1.
@@ -140,6 +160,24 @@ impl LayerCost {
     pub fn with_nonzero(self, nonzero: u64) -> Self {
         Self {
             nonzero: Some(nonzero),
+            ..self
+        }
+    }
+
+    /// The same layer with a known number of non-zero terms over its planes, and the floats that scale
+    /// these and stay.
+    ///
+    /// ```
+    /// use s3_metrics::cost::{KernelOp, LayerCost};
+    /// // TTQ's weights [W_p, 0, -W_n]: two masked sums of one weight each, scaled and added.
+    /// let ttq = LayerCost::linear("fc", 1, 3).quantized(2, KernelOp::SumOfSignFlips);
+    /// let counts = ttq.with_nonzero(2).with_planes(2, 2).counts();
+    /// assert_eq!((counts.additions, counts.multiplications, counts.bytes), (3, 2, 1 + 8));
+    /// ```
+    pub fn with_planes(self, terms: u64, scales: u64) -> Self {
+        Self {
+            terms: Some(terms),
+            scales,
             ..self
         }
     }
@@ -184,8 +222,19 @@ impl LayerCost {
             bits: None,
             operation: KernelOp::Multiply,
             nonzero: None,
+            terms: None,
+            scales: 0,
             bias: false,
             input_elements: None,
+        }
+    }
+
+    /// Terms of a weight: planes of its codes.
+    fn planes(&self) -> u64 {
+        match self.operation {
+            KernelOp::Multiply | KernelOp::SignFlip | KernelOp::ShiftSignFlip => 1,
+            KernelOp::SumOfTwoShifts => 2,
+            KernelOp::SumOfSignFlips => u64::from(self.bits.unwrap_or(1)),
         }
     }
 
@@ -206,19 +255,20 @@ impl LayerCost {
             };
         }
         let macs = elements * positions;
-        let active = self.nonzero.unwrap_or(elements) * positions;
+        let planes = self.planes();
+        let most = planes * self.nonzero.unwrap_or(elements);
+        let active = self.terms.unwrap_or(most) * positions;
         let bits = u64::from(self.bits.unwrap_or(32));
         let biases = if self.bias { channels } else { 0 };
         let (multiplications, additions, shifts, sign_flips) = match self.operation {
             KernelOp::Multiply => (macs, macs, 0, 0),
             KernelOp::SignFlip => (0, active, 0, active),
-            KernelOp::ShiftSignFlip => (0, active, active, active),
-            KernelOp::SumOfTwoShifts => (0, 2 * active, 2 * active, 2 * active),
+            KernelOp::ShiftSignFlip | KernelOp::SumOfTwoShifts => (0, active, active, active),
             KernelOp::SumOfSignFlips => (
-                bits * outputs,
-                bits * macs + bits.saturating_sub(1) * outputs,
+                planes * outputs,
+                active + planes.saturating_sub(1) * outputs,
                 0,
-                bits * macs,
+                active,
             ),
         };
         Counts {
@@ -228,10 +278,14 @@ impl LayerCost {
             additions: additions + biases * positions,
             shifts,
             sign_flips,
-            bytes: (elements * bits).div_ceil(8) + 4 * biases,
+            bytes: (elements * bits).div_ceil(8) + 4 * (biases + self.scales),
             float_bytes: 4 * (elements + biases),
         }
     }
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Counts of one layer or of a network, for one inference of one image.

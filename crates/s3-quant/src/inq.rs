@@ -176,7 +176,10 @@ impl Quantizer for Incremental {
     fn form(&self) -> WeightForm {
         WeightForm::Discrete {
             bits: self.bits,
-            op: KernelOp::ShiftSignFlip,
+            op: match self.bits {
+                2 => KernelOp::SignFlip, // its one magnitude is the layer's scale
+                _ => KernelOp::ShiftSignFlip,
+            },
         }
     }
 }

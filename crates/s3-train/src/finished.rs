@@ -13,6 +13,7 @@
 //! | `train_seconds`, `images_per_second` | of each epoch's last sitting, wall time |
 //! | `bytes`, `float_bytes` | of the network, weights packed at their bits; of the same in f32 |
 //! | `multiplications`, `additions`, `shifts`, `sign_flips` | of one inference |
+//! | `terms` | of the quantized weights: terms that are not 0, over all planes ([`s3_metrics::cost`]); that it is there says that the operations are counted by them |
 //! | `cpu`, `threads`, `isa`, `git_revision`, `git_dirty`, `began_unix` | of the first sitting |
 //!
 //! A number that is absent or not finite is `null`. [`layers`] has the weight dynamics, a list in the order of
@@ -64,6 +65,11 @@ pub fn record(folder: &Path) -> Result<Value> {
         Some(l) => json!(l.layer.operation),
         None => json!(entry.operation),
     };
+    let coded = cost.layers.iter().map(|l| &l.layer);
+    let terms = coded
+        .filter(|l| l.bits.is_some())
+        .map(|l| l.terms.or(l.nonzero));
+    let terms: Option<u64> = terms.sum();
     let sitting = &manifest["sittings"][0];
     let of = |key: &str| sitting.get(key).cloned().unwrap_or(Value::Null);
     Ok(json!({
@@ -95,6 +101,7 @@ pub fn record(folder: &Path) -> Result<Value> {
         "additions": total.additions,
         "shifts": total.shifts,
         "sign_flips": total.sign_flips,
+        "terms": terms,
         "cpu": of("cpu"),
         "threads": of("threads"),
         "isa": of("isa"),

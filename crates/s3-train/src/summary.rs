@@ -2,8 +2,8 @@
 
 use crate::data::{DataConfig, DataName, imagenet};
 use anyhow::Result;
-use s3_core::WeightForm;
 use s3_core::host::{Host, on_cpu};
+use s3_core::{Codes, Scale, WeightForm};
 use s3_layers::model::{Layer, Op, Size};
 use s3_layers::zoo::Plan;
 use s3_layers::{Mode, Net, QuantLayer};
@@ -22,6 +22,20 @@ pub fn image_of(data: &DataConfig) -> (Size, usize) {
         DataName::Shapes | DataName::Cifar10 => (square(32, 3), 10),
         DataName::Mnist => (square(28, 1), 10),
         DataName::Imagenet => (square(data.size.unwrap_or(imagenet::SIZE), 3), 1000),
+    }
+}
+
+/// The floats of several planes that stay beside a batch norm: where each plane has its own. Planes of
+/// shifts share one, which the batch norm takes.
+fn scales(op: KernelOp, planes: &[Codes]) -> u64 {
+    let of = |codes: &Codes| match &codes.scale {
+        Scale::One => 0,
+        Scale::Layer(_) => 1,
+        Scale::Filter(each) => each.len() as u64,
+    };
+    match op {
+        KernelOp::SumOfSignFlips => planes.iter().map(of).sum(),
+        _ => 0,
     }
 }
 
@@ -81,7 +95,15 @@ fn cost_of(
                 s3_core::KernelOp::SumOfTwoShifts => KernelOp::SumOfTwoShifts,
                 s3_core::KernelOp::SumOfSignFlips => KernelOp::SumOfSignFlips,
             };
-            cost.quantized(bits, op).with_nonzero(nonzero)
+            let cost = cost.quantized(bits, op).with_nonzero(nonzero);
+            match trained.quantizer.planes()? {
+                Some(planes) if planes.len() > 1 => {
+                    let levels = planes.iter().flat_map(|p| &p.levels);
+                    let terms = levels.filter(|l| **l != 0).count() as u64;
+                    cost.with_planes(terms, scales(op, &planes))
+                }
+                _ => cost,
+            }
         }
     })
 }

@@ -358,6 +358,54 @@ fn the_summary_has_the_energy_of_three_versions() {
     );
 }
 
+#[test]
+fn a_summary_counts_the_terms_of_the_planes() {
+    let bench = Bench::new();
+    let tiny = std::fs::read_to_string(bench.path("tiny.toml")).expect("tiny.toml");
+    let summary = |method: &str| -> serde_json::Value {
+        let lines = tiny
+            .lines()
+            .map(|line| match line.trim_start().starts_with("method = ") {
+                true => format!("method = {{ {method} }}\n"),
+                false => format!("{line}\n"),
+            });
+        let text: String = lines.collect();
+        std::fs::write(bench.path("other.toml"), text).expect("other.toml");
+        let shown = succeed(&mut bench.s3(&["summary", "other.toml", "--json"]));
+        serde_json::from_str(&shown).expect("JSON")
+    };
+    let coded = |summary: &serde_json::Value| -> Vec<serde_json::Value> {
+        let layers = summary["layers"].as_array().expect("layers").iter();
+        layers
+            .filter(|l| !l["layer"]["bits"].is_null())
+            .cloned()
+            .collect()
+    };
+    // A TTQ weight is in one plane at most; its two factors are bytes that stay.
+    let ttq = coded(&summary("name = \"ttq\""));
+    assert!(!ttq.is_empty());
+    for l in &ttq {
+        assert_eq!(l["layer"]["terms"], l["layer"]["nonzero"], "{l}");
+        assert_eq!(l["layer"]["scales"], 2, "{l}");
+    }
+    // LQ-Net's bases: a float a filter and plane.
+    for l in coded(&summary("name = \"lqnet\", bits = 3")) {
+        let filters = l["layer"]["weight_shape"][0].as_u64().expect("filters");
+        assert_eq!(l["layer"]["scales"], 3 * filters, "{l}");
+    }
+    // Levels of one term and zeros are not two terms.
+    for l in coded(&summary("name = \"apot\", bits = 4")) {
+        let count = |key: &str| l["layer"][key].as_u64().expect("a number");
+        assert!(count("terms") < 2 * count("nonzero"), "{l}");
+        assert!(count("terms") >= count("nonzero"), "{l}");
+    }
+    // {0, ±1}: nothing is shifted, whatever the method does at more bits.
+    for method in ["deepshift_ps", "inq"] {
+        let of = summary(&format!("name = \"{method}\", bits = 2"));
+        assert_eq!(of["total"]["shifts"], 0, "{method}");
+    }
+}
+
 fn every_picture_becomes_a_file(bench: &Bench, run: &Path) {
     let run = run.display().to_string();
     let said = succeed(&mut bench.s3(&["report", &run, "-o", "page.html", "--pictures", "drawn"]));

@@ -208,6 +208,8 @@ pub fn report(layers: &[LayerCost], model: &EnergyModel) -> EnergyReport {
         bits: None,
         operation: KernelOp::Multiply,
         nonzero: None,
+        terms: None,
+        scales: 0,
         ..layer.clone()
     };
     let int8 = |layer: &LayerCost| match layer.kind {

@@ -145,6 +145,53 @@ fn each_operation_counts_as_defined() {
 }
 
 #[test]
+fn a_plane_costs_its_terms_that_are_not_zero() {
+    // 2 output channels, 12 weights, 20 positions, 40 outputs.
+    let float = LayerCost::conv2d("c", [2, 3, 2, 1], [4, 5]);
+    let operations = |layer: &LayerCost| {
+        let c = layer.counts();
+        [c.multiplications, c.additions, c.shifts, c.sign_flips]
+    };
+    // TTQ: 7 weights are not zero, each in one of two planes; without the terms 7 in both is the bound.
+    let ttq = float.clone().quantized(2, KernelOp::SumOfSignFlips);
+    let known = ttq.clone().with_nonzero(7);
+    assert_eq!(operations(&known), [80, 2 * 140 + 40, 0, 280]);
+    assert_eq!(
+        operations(&known.clone().with_planes(7, 2)),
+        [80, 140 + 40, 0, 140]
+    );
+    // LQ-Net: every weight is in every plane, so that both agree.
+    let lqnet = ttq.clone().with_planes(24, 4);
+    assert_eq!(operations(&lqnet), operations(&ttq));
+    // Its four scales stay; one scale of one plane would be in the batch norm.
+    assert_eq!(lqnet.counts().bytes, ttq.counts().bytes + 16);
+    // APoT: of 9 weights that are not zero 5 are one power of two, 4 the sum of two.
+    let sum = float.quantized(4, KernelOp::SumOfTwoShifts).with_nonzero(9);
+    assert_eq!(operations(&sum), [0, 360, 360, 360]);
+    assert_eq!(
+        operations(&sum.with_planes(5 + 2 * 4, 0)),
+        [0, 260, 260, 260]
+    );
+}
+
+#[test]
+fn a_layer_of_one_plane_is_written_as_before_there_were_planes() {
+    let ternary = LayerCost::linear("l", 1, 4).quantized(2, KernelOp::SignFlip);
+    let json = serde_json::to_string(&ternary.with_nonzero(3)).expect("writes");
+    assert!(
+        !json.contains("terms") && !json.contains("scales"),
+        "{json}"
+    );
+    let planes = LayerCost::linear("l", 1, 4).quantized(2, KernelOp::SumOfSignFlips);
+    let planes = planes.with_planes(3, 2);
+    let json = serde_json::to_string(&planes).expect("writes");
+    assert_eq!(
+        serde_json::from_str::<LayerCost>(&json).expect("reads"),
+        planes
+    );
+}
+
+#[test]
 fn bytes_round_up_per_layer() {
     let bytes = |weights, bits| {
         LayerCost::linear("l", 1, weights)
