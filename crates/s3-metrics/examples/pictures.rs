@@ -52,7 +52,7 @@ fn noise(seed: u64) -> impl FnMut() -> f64 {
 fn wsvr(style: &Style) -> Result<Picture, plot::PlotError> {
     let labels = Labels::new(
         "S3 ternary, ResNet-20 on CIFAR-10",
-        Axis::plain("epoch"),
+        Axis::whole("epoch"),
         Axis::percent("WSVR"),
     );
     let layer = |index: u64| {
@@ -73,7 +73,7 @@ fn wsvr(style: &Style) -> Result<Picture, plot::PlotError> {
 fn accuracy(style: &Style) -> Result<Picture, plot::PlotError> {
     let labels = Labels::new(
         "ResNet-20 on CIFAR-10",
-        Axis::plain("epoch"),
+        Axis::whole("epoch"),
         Axis::percent("test accuracy"),
     );
     let run = |top: f64, seed: u64| {

@@ -9,6 +9,7 @@
 //! | [`confusion`] | which class is taken for which |
 //! | [`filters`] | the filters of a first layer as small images |
 //! | [`labelled_points`] | methods by size and accuracy |
+//! | [`value_rows`] | many methods by accuracy, one below another |
 //! | [`stacked_bars`] | what a whole is made of, for versions side by side |
 //!
 //! All give a [`Picture`], drawn for a width of 360 pixels, text of 10 to 13 pixels; an SVG scales without loss. The
@@ -21,7 +22,7 @@
 //!
 //! ```
 //! use s3_metrics::plot::{Axis, Curve, Labels, PlotError, Style, layer_curves};
-//! let labels = Labels::new("S3, ternary", Axis::plain("epoch"), Axis::percent("WSVR"));
+//! let labels = Labels::new("S3, ternary", Axis::whole("epoch"), Axis::percent("WSVR"));
 //! let curves = [
 //!     Curve::new("conv1", vec![(10.0, 0.25), (20.0, 0.125)]),
 //!     Curve::new("fc", vec![(10.0, 0.5), (20.0, 0.25)]),
@@ -41,6 +42,7 @@ mod curves;
 mod grids;
 mod levels;
 mod points;
+mod rows;
 
 pub use bars::{Bar, stacked_bars};
 pub use canvas::Picture;
@@ -48,6 +50,7 @@ pub use curves::{Curve, Runs, densities, layer_curves, seed_bands};
 pub use grids::{confusion, filters};
 pub use levels::level_occupancy;
 pub use points::{Point, labelled_points};
+pub use rows::{Valued, value_rows};
 
 /// Numbers larger than this are not drawn: an axis could not name its ticks.
 const LARGEST: f64 = 1e12;
@@ -108,11 +111,14 @@ pub struct Axis {
     scale: Scale,
     /// In the unit of the data.
     ends: Option<(f64, f64)>,
+    /// In the unit of the data.
+    marks: Vec<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scale {
     Plain,
+    Whole,
     Percent,
     Log,
 }
@@ -121,6 +127,11 @@ impl Axis {
     /// Numbers as they are; put the unit in the label, as in `size (KiB)`.
     pub fn plain(label: &str) -> Self {
         Self::of(label.to_owned(), Scale::Plain)
+    }
+
+    /// Whole numbers, as epochs are: no tick stands between two.
+    pub fn whole(label: &str) -> Self {
+        Self::of(label.to_owned(), Scale::Whole)
     }
 
     /// Shares, shown times 100; the label gets ` (%)`.
@@ -141,11 +152,18 @@ impl Axis {
         Self { ends, ..self }
     }
 
+    /// With a dashed line across the picture at each of these, of the x axis alone; in the unit of the data.
+    pub fn marked(self, marks: &[f64]) -> Self {
+        let marks = marks.to_vec();
+        Self { marks, ..self }
+    }
+
     fn of(label: String, scale: Scale) -> Self {
         Self {
             label,
             scale,
             ends: None,
+            marks: Vec::new(),
         }
     }
 
@@ -191,7 +209,7 @@ impl Axis {
         let place = |value: f64| match self.scale {
             // What is not positive is refused where the points are.
             Scale::Log => (value.max(f64::MIN_POSITIVE) / low).log10() / (high / low).log10(),
-            Scale::Plain | Scale::Percent => (value - low) / (high - low),
+            Scale::Plain | Scale::Whole | Scale::Percent => (value - low) / (high - low),
         };
         // The renderer walks along lines outside of the picture, too.
         let far = |value: &f64| place(*value).abs() > FARTHEST;
@@ -209,7 +227,7 @@ impl Axis {
     fn shown(&self, value: f64) -> f64 {
         match self.scale {
             Scale::Percent => 100.0 * value,
-            Scale::Plain | Scale::Log => value,
+            Scale::Plain | Scale::Whole | Scale::Log => value,
         }
     }
 }

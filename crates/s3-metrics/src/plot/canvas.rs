@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use kuva::backend::raster::RasterBackend;
 use kuva::backend::svg::SvgBackend;
+use kuva::plot::annotations::ReferenceLine;
 use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 use kuva::render::render::{Primitive, Scene, TextAnchor, render_multiple};
 use kuva::render::theme;
 
-use super::colour::{Rgb, hex};
+use super::colour::{Rgb, blend, hex};
 use super::{Labels, PlotError, Scale, Style, Theme};
 
 pub(super) const TITLE: u32 = 13;
@@ -84,6 +85,19 @@ pub(super) fn draw(
             .with_log_x()
             .with_x_tick_format(decades(ends.x.unwrap_or((1.0, 1.0)), style.width));
     }
+    if labels.x.scale == Scale::Whole {
+        let (low, high) = ends.x.unwrap_or(layout.x_range);
+        layout = layout.with_x_tick_step(whole_step(high - low));
+    }
+    labels.x.drawable(
+        "marks of the x axis",
+        labels.x.marks.iter().map(|&m| labels.x.shown(m)),
+    )?;
+    for &mark in &labels.x.marks {
+        let colour = blend(style.theme.background(), style.theme.text(), 0.55);
+        let line = ReferenceLine::vertical(labels.x.shown(mark));
+        layout = layout.with_reference_line(line.with_color(hex(colour)).with_dasharray("4 3"));
+    }
     if let Some((low, high)) = ends.x {
         layout = layout.with_x_axis_min(low).with_x_axis_max(high);
     }
@@ -93,6 +107,18 @@ pub(super) fn draw(
     let mut scene = render_multiple(plots, layout);
     add_legend(&mut scene, legend, style);
     Ok(finish(scene, &labels.title))
+}
+
+/// The least of 1, 2, 5, 10, .. that cuts a length into six pieces at most.
+fn whole_step(length: f64) -> f64 {
+    let mut decade = 1.0;
+    loop {
+        let step = [1.0, 2.0, 5.0].map(|s| s * decade);
+        match step.into_iter().find(|s| length <= 6.0 * s) {
+            Some(step) => return step,
+            None => decade *= 10.0,
+        }
+    }
 }
 
 /// An empty picture for what has no axes.

@@ -16,6 +16,8 @@ const FAINTEST: f64 = 0.3;
 /// Layers beyond this many are named by the first, the middle and the last alone.
 const NAMED_LAYERS: usize = 4;
 const BAND_OPACITY: f64 = 0.22;
+/// A single run has this share of the full colour.
+const ONE_SEED: f64 = 0.6;
 
 /// A named line: points `(x, y)` in ascending x.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,7 +111,7 @@ pub fn layer_curves(
 /// mean(x) = sum over the runs that have x of y / their number
 /// ```
 ///
-/// A set of one run has no band, and at a single x the band is an upright line. The legend says how many runs there are. Points of different runs
+/// A set of one run has no band and a paler line, and at a single x the band is an upright line. The legend says how many runs there are. Points of different runs
 /// belong together where their x is equal.
 ///
 /// # Errors
@@ -124,6 +126,10 @@ pub fn seed_bands(sets: &[Runs], labels: &Labels, style: &Style) -> Result<Pictu
         let colour = style.theme.series(index);
         let dashes = dashes(index);
         let spread = spread(set, labels)?;
+        let colour = match set.seeds.len() {
+            1 => blend(style.theme.background(), colour, ONE_SEED),
+            _ => colour,
+        };
         let means: Vec<(f64, f64)> = spread.iter().map(|s| (s.x, s.mean)).collect();
         if let [only] = &spread[..] {
             // An area of one x has no width.

@@ -48,7 +48,7 @@ pub fn level_occupancy(
 
     let labels = Labels::new(
         title,
-        Axis::plain("epoch"),
+        Axis::whole("epoch"),
         Axis::percent("weights on a level"),
     );
     let mut below = vec![0.0; snapshots.len()];

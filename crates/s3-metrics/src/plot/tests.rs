@@ -20,6 +20,7 @@ fn every_kind(a: f64, b: f64, name: &str, style: &Style) -> Vec<Result<Picture, 
     vec![
         layer_curves(&[Curve::new(name, points())], &labels, style),
         seed_bands(&[Runs::new(name, vec![points(), points()])], &labels, style),
+        value_rows(&[Valued::new(name, name, b, Some((a, b)))], &labels, style),
         densities(&[(name, &density)], &labels, style),
         level_occupancy(&snapshots, name, style),
         confusion(&[name, "b"], &[1, 2, 3, 4], name, style),
@@ -78,7 +79,7 @@ fn numbers_that_are_not_finite_are_named() {
     for bad in [f64::NAN, f64::INFINITY, 1e30] {
         let all = every_kind(bad, 1.0, "x", &Style::default());
         // The density and the confusion matrix do not hold the number.
-        assert_eq!(all.iter().filter(|svg| svg.is_err()).count(), 6, "{bad}");
+        assert_eq!(all.iter().filter(|svg| svg.is_err()).count(), 7, "{bad}");
     }
 }
 
@@ -200,6 +201,64 @@ fn axes_end_where_they_are_told_to() {
     let odd = bars(Axis::percent("x").between(0.0, 1.0), y()).expect("bars");
     let even = bars(Axis::plain("x (%)"), y()).expect("bars");
     assert_eq!(odd.to_svg(), even.to_svg());
+}
+
+#[test]
+fn epochs_have_whole_ticks_and_marks_stand_where_they_are_told_to() {
+    let curves = [Curve::new("fc", vec![(1.0, 0.1), (4.0, 0.2)])];
+    let draw = |x: Axis| {
+        let labels = Labels::new("", x, Axis::percent("y"));
+        layer_curves(&curves, &labels, &Style::default()).map(|picture| picture.to_svg())
+    };
+    let plain = draw(Axis::plain("epoch")).expect("a picture");
+    let whole = draw(Axis::whole("epoch")).expect("a picture");
+    assert!(
+        plain.contains(">1.5<") || plain.contains(">2.5<"),
+        "{plain}"
+    );
+    assert!(
+        !whole.contains(">1.5<") && !whole.contains(">2.5<"),
+        "{whole}"
+    );
+    assert!(whole.contains(">2<") && whole.contains(">3<"), "{whole}");
+    let dashes = |svg: &str| svg.matches("stroke-dasharray=\"4 3\"").count();
+    let marked = draw(Axis::whole("epoch").marked(&[2.0, 3.0])).expect("a picture");
+    assert_eq!((dashes(&whole), dashes(&marked)), (0, 2));
+    let error = draw(Axis::whole("epoch").marked(&[f64::NAN])).expect_err("no number");
+    assert!(
+        error
+            .to_string()
+            .starts_with("marks of the x axis, number 0"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_row_stands_in_its_place_and_outside_of_the_axis_it_is_left_out() {
+    let rows = [
+        Valued::new("fp32", "multiply", 0.81, None),
+        Valued::new("s3", "shift", 0.8, Some((0.79, 0.82))),
+        Valued::new("inq", "flip", 0.38, None),
+    ];
+    let draw = |x: Axis| {
+        let labels = Labels::new("", x, Axis::plain(""));
+        value_rows(&rows, &labels, &Style::default()).map(|picture| picture.to_svg())
+    };
+    let svg = draw(Axis::percent("top-1").between(0.7, 0.9)).expect("a picture");
+    // How far below the upper edge a name stands.
+    let at = |name: &str| -> Option<f64> {
+        let before = svg.split_once(&format!(">{name}<"))?.0;
+        before
+            .rsplit_once(" y=\"")?
+            .1
+            .split('"')
+            .next()?
+            .parse()
+            .ok()
+    };
+    assert!(at("fp32").expect("fp32") < at("s3").expect("s3"), "{svg}");
+    assert_eq!((at("inq"), at("flip")), (None, None));
+    assert!(draw(Axis::percent("top-1").between(0.9, 0.95)).is_err());
 }
 
 #[test]

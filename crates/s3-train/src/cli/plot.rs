@@ -9,20 +9,21 @@
 //! | `seed_bands` | `x`, `y`, `runs`: `[{"name", "seeds": [[[x, y], ..], ..]}, ..]` |
 //! | `densities` | `x`, `y`, `densities`: `[{"name", "density"}, ..]`, as records have them |
 //! | `labelled_points` | `x`, `y`, `points`: `[{"name", "group", "x", "y"}, ..]` |
+//! | `value_rows` | `x`, `rows`: `[{"name", "group", "value", "ends": [low, high] or null}, ..]`, in this order from above |
 //! | `level_occupancy` | `levels`: `[[epoch, [[level, count], ..]], ..]` |
 //! | `stacked_bars` | `x`, `y`, `parts`: `["name", ..]`, `bars`: `[{"name", "parts": [size, ..]}, ..]` |
 //!
 //! `x` and `y` are axes, `{"label", "scale"}` and, where the data should not choose them, `"ends": [low, high]`
-//! in the unit of the data; the scale is `plain`, `percent` (of shares of 1) or, for the x axis of
-//! `labelled_points` alone, `log`. What the pictures show is said in [`s3_metrics::plot`].
+//! in the unit of the data; the scale is `plain`, `whole` (ticks at whole numbers), `percent` (of shares of 1) or, for
+//! the x axis of `labelled_points` alone, `log`. The x axis may have `"marks": [x, ..]`, dashed lines. What the pictures show is said in [`s3_metrics::plot`].
 
 use crate::terminal;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use s3_metrics::density::Density;
 use s3_metrics::plot::{
-    Axis, Bar, Curve, Labels, Picture, PlotError, Point, Runs, Style, Theme, densities,
-    labelled_points, layer_curves, level_occupancy, seed_bands, stacked_bars,
+    Axis, Bar, Curve, Labels, Picture, PlotError, Point, Runs, Style, Theme, Valued, densities,
+    labelled_points, layer_curves, level_occupancy, seed_bands, stacked_bars, value_rows,
 };
 use s3_train::files::{read_regular, write_together};
 use serde::Deserialize;
@@ -113,6 +114,7 @@ enum Kind {
     SeedBands,
     Densities,
     LabelledPoints,
+    ValueRows,
     LevelOccupancy,
     StackedBars,
 }
@@ -121,6 +123,7 @@ enum Kind {
 #[serde(rename_all = "snake_case")]
 enum Scale {
     Plain,
+    Whole,
     Percent,
     Log,
 }
@@ -132,6 +135,8 @@ struct AxisSpec {
     scale: Scale,
     #[serde(default)]
     ends: Option<(f64, f64)>,
+    #[serde(default)]
+    marks: Vec<f64>,
 }
 
 #[derive(Deserialize)]
@@ -162,6 +167,15 @@ struct PointSpec {
     group: String,
     x: f64,
     y: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ValuedSpec {
+    name: String,
+    group: String,
+    value: f64,
+    ends: Option<(f64, f64)>,
 }
 
 #[derive(Deserialize)]
@@ -224,6 +238,15 @@ fn draw(picture: Value, png: Option<f32>) -> Result<Vec<(String, Vec<u8>)>> {
                 .collect();
             Box::new(move |style| labelled_points(&points, &labels, style))
         }
+        Kind::ValueRows => {
+            let labels = Labels::new(&title, fields.axis("x", false)?, Axis::plain(""));
+            let rows: Vec<ValuedSpec> = fields.take("rows")?;
+            let rows: Vec<Valued> = rows
+                .into_iter()
+                .map(|r| Valued::new(&r.name, &r.group, r.value, r.ends))
+                .collect();
+            Box::new(move |style| value_rows(&rows, &labels, style))
+        }
         Kind::LevelOccupancy => {
             let levels: Vec<(u32, Vec<(f32, u64)>)> = fields.take("levels")?;
             Box::new(move |style| level_occupancy(&levels, &title, style))
@@ -277,20 +300,34 @@ impl Fields {
     }
 
     fn labels(&mut self, title: &str, log_x: bool) -> Result<Labels> {
-        let mut axis = |key: &str, log: bool| -> Result<Axis> {
-            let AxisSpec { label, scale, ends } = self.take(key)?;
-            let axis = match scale {
-                Scale::Plain => Axis::plain(&label),
-                Scale::Percent => Axis::percent(&label),
-                Scale::Log if log => Axis::log(&label),
-                Scale::Log => bail!("{key}.scale: log is for the x axis of labelled_points alone"),
-            };
-            Ok(match ends {
-                Some((low, high)) => axis.between(low, high),
-                None => axis,
-            })
+        let x = self.axis("x", log_x)?;
+        let y = self.axis("y", false)?;
+        Ok(Labels::new(title, x, y))
+    }
+
+    fn axis(&mut self, key: &str, log: bool) -> Result<Axis> {
+        let AxisSpec {
+            label,
+            scale,
+            ends,
+            marks,
+        } = self.take(key)?;
+        ensure!(
+            marks.is_empty() || key == "x",
+            "{key}.marks: marks are for the x axis alone"
+        );
+        let axis = match scale {
+            Scale::Plain => Axis::plain(&label),
+            Scale::Whole => Axis::whole(&label),
+            Scale::Percent => Axis::percent(&label),
+            Scale::Log if log => Axis::log(&label),
+            Scale::Log => bail!("{key}.scale: log is for the x axis of labelled_points alone"),
         };
-        Ok(Labels::new(title, axis("x", log_x)?, axis("y", false)?))
+        let axis = axis.marked(&marks);
+        Ok(match ends {
+            Some((low, high)) => axis.between(low, high),
+            None => axis,
+        })
     }
 
     fn none_left(self) -> Result<()> {
@@ -351,6 +388,12 @@ mod tests {
                 "labelled_points",
                 r#""x": {"label": "KiB", "scale": "log"}, "y": {"label": "top-1", "scale": "percent"}, "size": [480, 320],
                    "points": [{"name": "a", "group": "3 bits", "x": 10, "y": 0.5}, {"name": "b", "group": "4 bits", "x": 90, "y": 0.9}]"#
+                    .to_string(),
+            ),
+            (
+                "value_rows",
+                r#""x": {"label": "top-1", "scale": "percent", "marks": [0.8], "ends": [0.7, 0.9]},
+                   "rows": [{"name": "fp32", "group": "multiply", "value": 0.81, "ends": null}, {"name": "twn", "group": "flip", "value": 0.8, "ends": [0.79, 0.81]}]"#
                     .to_string(),
             ),
             (
@@ -420,6 +463,10 @@ mod tests {
             (
                 r#"{"file": "p", "kind": "layer_curves", "x": {"label": "x", "scale": "log"}}"#,
                 "picture p: x.scale: log is for the x axis of labelled_points alone",
+            ),
+            (
+                r#"{"file": "p", "kind": "layer_curves", "x": {"label": "x", "scale": "whole"}, "y": {"label": "y", "scale": "plain", "marks": [1]}}"#,
+                "picture p: y.marks: marks are for the x axis alone",
             ),
             (
                 r#"{"file": "p", "kind": "layer_curves", "x": {"label": "x", "scale": "plain", "ends": [2, 1]}, "y": {"label": "y", "scale": "plain"}, "curves": [{"name": "c", "points": [[1, 2]]}]}"#,

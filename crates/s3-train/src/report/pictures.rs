@@ -70,7 +70,7 @@ pub(super) fn over_epochs(
         .into_iter()
         .map(|(name, seeds)| Runs::new(&name, seeds))
         .collect();
-    seed_bands(&sets, &Labels::new("", Axis::plain("epoch"), axis), style)
+    seed_bands(&sets, &Labels::new("", Axis::whole("epoch"), axis), style)
 }
 
 /// What a snapshot measures of a layer.
@@ -125,7 +125,7 @@ pub(crate) fn measure(
         Measure::WsvrLatent => (curves(dynamics, |r| r.wsvr_latent), "WSVR of w_sign"),
         Measure::Wlvr => (curves(dynamics, |r| Some(r.wlvr)), "WLVR"),
     };
-    let labels = Labels::new("", Axis::plain("epoch"), Axis::percent(label));
+    let labels = Labels::new("", Axis::whole("epoch"), Axis::percent(label));
     layer_curves(&curves, &labels, style)
 }
 
@@ -232,7 +232,7 @@ pub(super) fn latents(dynamics: &[DynamicsRecord]) -> Vec<(String, InBoth)> {
                 continue;
             }
             let axis = Axis::percent(&format!("{label}, {name}"));
-            let labels = Labels::new("", Axis::plain("epoch"), axis);
+            let labels = Labels::new("", Axis::whole("epoch"), axis);
             out.push((
                 format!("{caption}: {name}"),
                 picture(|style| layer_curves(&curves, &labels, style)),
