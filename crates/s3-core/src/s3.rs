@@ -37,6 +37,32 @@ pub enum Start {
 /// The standard deviation of the low-variance starts.
 const LOW_STD: f64 = 1e-3;
 
+impl Start {
+    /// How the latents of a weight of this shape start: `w_sparse`, and each of the others.
+    ///
+    /// # Shapes
+    /// `shape`: `[c_out, c_in, kh, kw]` or `[out, in]`.
+    ///
+    /// ```
+    /// use s3_core::{Init, s3::Start};
+    /// let [sparse, others] = Start::LowVarianceDense.inits(&[16, 8, 3, 3]);
+    /// assert_eq!(sparse, Init::HalfNormal { std: 1e-3 });
+    /// assert_eq!(others, Init::Normal { std: 1e-3 });
+    /// ```
+    pub fn inits(self, shape: &[usize]) -> [Init; 2] {
+        let std = match self {
+            Self::Authors | Self::Dense => Init::weight_std(shape),
+            Self::LowVariance | Self::LowVarianceDense => LOW_STD,
+        };
+        let others = Init::Normal { std };
+        let sparse = match self {
+            Self::Authors | Self::LowVariance => others,
+            Self::Dense | Self::LowVarianceDense => Init::HalfNormal { std },
+        };
+        [sparse, others]
+    }
+}
+
 /// The settings of S3.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,15 +156,7 @@ impl Method for S3 {
             Err(e) => bail!("{}: {e}", layer.name),
         };
         let shape = layer.shape.as_slice();
-        let std = match self.init {
-            Start::Authors | Start::Dense => Init::weight_std(shape),
-            Start::LowVariance | Start::LowVarianceDense => LOW_STD,
-        };
-        let init = Init::Normal { std };
-        let sparse_init = match self.init {
-            Start::Authors | Start::LowVariance => init,
-            Start::Dense | Start::LowVarianceDense => Init::HalfNormal { std },
-        };
+        let [sparse_init, init] = self.init.inits(shape);
         let latent = |name: &str, init| params.get(name, shape, init, ParamKind::Latent);
         let levels = 2 * (t as u32 + 1) + 1;
         Ok(Box::new(Latents {

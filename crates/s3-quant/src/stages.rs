@@ -2,9 +2,12 @@
 
 use s3_core::Progress;
 
-/// Checks that `shares`, the setting called `key`, grow from above 0 and end at 1.
+/// Checks that `shares`, the setting called `key`, grow from above 0 and end at 1, where they may stay for
+/// several stages.
 pub(crate) fn check(key: &str, shares: &[f64]) -> Result<(), String> {
-    let growing = shares.windows(2).all(|w| w[0] < w[1]);
+    let growing = shares
+        .windows(2)
+        .all(|w| w[0] < w[1] || w[0] == 1.0 && w[1] == 1.0);
     let positive = shares.first().is_some_and(|&x| x > 0.0);
     if growing && positive && shares.last() == Some(&1.0) {
         return Ok(());
@@ -32,6 +35,7 @@ mod tests {
     #[test]
     fn shares_grow_and_end_at_one() {
         assert_eq!(check("x", &[0.5, 1.0]), Ok(()));
+        assert_eq!(check("x", &[0.5, 1.0, 1.0]), Ok(()));
         for bad in [
             &[][..],
             &[0.5],

@@ -9,15 +9,15 @@
 //! Minimum and maximum are the layer's. At both ends u is half a step outside, where half to even
 //! gives 0 and 2 but half away from zero gives -1 and 3: hence the clamp. The paper does not say
 //! dS/dp: here `3/(p_max - p_min)` with both ends held fixed (STE across the rounding alone), or 1
-//! (STE across the whole staircase).
+//! (STE across the whole staircase). `init` is S3's: the latents start as those of S3 do.
 
 use crate::filters::{like, values};
 use crate::power::pow2;
 use candle_core::{Result, Tensor, Var};
 use s3_core::penalty::dense_weight_penalty;
+use s3_core::s3::Start;
 use s3_core::{
-    Codes, Init, KernelOp, LayerSpec, Method, MethodConfig, ParamKind, Params, Quantizer,
-    WeightForm, ste,
+    Codes, KernelOp, LayerSpec, Method, MethodConfig, ParamKind, Params, Quantizer, WeightForm, ste,
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,12 +33,23 @@ pub enum Slope {
 }
 
 /// The settings of the staircase quantizer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Staircase {
     /// What dS/dp is.
     #[serde(default)]
     pub slope: Slope,
+    /// How the latents start, `w_shift` as S3's gates.
+    #[serde(default = "authors", skip_serializing_if = "is_authors")]
+    pub init: Start,
+}
+
+fn authors() -> Start {
+    Start::Authors
+}
+
+fn is_authors(init: &Start) -> bool {
+    *init == Start::Authors
 }
 
 impl MethodConfig for Staircase {
@@ -50,12 +61,13 @@ impl MethodConfig for Staircase {
 
 impl Method for Staircase {
     fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
-        let (shape, init) = (layer.shape.as_slice(), Init::weight(&layer.shape));
-        let latent = |name| params.get(name, shape, init, ParamKind::Latent);
+        let shape = layer.shape.as_slice();
+        let [sparse, others] = self.init.inits(shape);
+        let latent = |name, init| params.get(name, shape, init, ParamKind::Latent);
         Ok(Box::new(Latents {
-            sign: latent("w_sign")?,
-            sparse: latent("w_sparse")?,
-            shift: latent("w_shift")?,
+            sign: latent("w_sign", others)?,
+            sparse: latent("w_sparse", sparse)?,
+            shift: latent("w_shift", others)?,
             slope: self.slope,
         }))
     }

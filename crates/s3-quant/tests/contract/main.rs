@@ -5,7 +5,7 @@ mod made_up;
 mod training;
 
 use candle_core::{Device, Result, Tensor};
-use s3_core::{Codes, LayerSpec, Params, Progress, Quantizer, Role, WeightForm};
+use s3_core::{Codes, KernelOp, LayerSpec, Params, Progress, Quantizer, Role, WeightForm};
 use s3_quant::{Built, Entry, METHODS, entry};
 use toml::Table;
 
@@ -28,8 +28,11 @@ const VARIANTS: &[(&str, &str)] = &[
     ("deepshift_q", "bits = 3\nrange = 'layer'"),
     ("deepshift_ps", "bits = 5\ninit = 'uniform'"),
     ("inq", "bits = 5\nfloat_share = 0.5\nportions = [0.6, 1.0]"),
+    ("inq", "bits = 2\nportions = [0.5, 1.0, 1.0]"),
+    ("sq", "ratios = [0.5, 1.0, 1.0]"),
     ("lrnet", "settle_share = 0.0"),
     ("staircase", "slope = 'one'"),
+    ("staircase", "init = 'low_variance_dense'"),
     ("hwgq", "activation_bits = 2"),
     ("lqnet", "bits = 2\nactivation_bits = 2"),
     ("shiftcnn", "straight_through = true"),
@@ -179,6 +182,38 @@ fn discrete_weights_use_no_more_values_than_their_bits_allow() -> Result<()> {
             let different = 1 + filter.windows(2).filter(|w| w[0] != w[1]).count();
             assert!(different <= 1 << width, "{name}: {different} values");
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_operation_and_the_planes_are_those_of_the_codebook() -> Result<()> {
+    // From 2^-8 to 1: every level of every method has weights.
+    let wide: Vec<f32> = (0..270)
+        .map(|i| (-(i % 90) as f32 / 11.0).exp2() * if i % 2 == 0 { 1.0 } else { -1.0 })
+        .collect();
+    let wide = Tensor::from_vec(wide, layer().shape, &Device::Cpu)?;
+    for case in cases() {
+        let (name, (_, mut q)) = (&case.name, case.fresh(3)?);
+        let _random_start = q.start_from(&wide).is_err();
+        q.advance(progress(0, 20))?;
+        let (WeightForm::Discrete { bits: width, op }, Some(planes)) = (q.form(), q.planes()?)
+        else {
+            continue;
+        };
+        let several = match op {
+            KernelOp::SumOfSignFlips => width as usize,
+            KernelOp::SumOfTwoShifts => 2,
+            KernelOp::Multiply | KernelOp::SignFlip | KernelOp::ShiftSignFlip => 1,
+        };
+        assert_eq!(planes.len(), several, "{name}");
+        let one_magnitude = |plane: &Codes| {
+            let mut sizes = plane.levels.iter().map(|l| l.abs()).filter(|l| *l != 0);
+            let first = sizes.next();
+            sizes.all(|size| Some(size) == first)
+        };
+        let flips = matches!(op, KernelOp::SignFlip | KernelOp::SumOfSignFlips);
+        assert_eq!(planes.iter().all(one_magnitude), flips, "{name}: {op:?}");
     }
     Ok(())
 }
