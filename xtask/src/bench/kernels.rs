@@ -298,7 +298,12 @@ fn line(one: &Measured, beside: &[Measured]) -> Value {
         let whole = beside.iter().find(|m| m.word("limit") == limit);
         let whole = whole.and_then(|m| m.giga_per_s(unit));
         if let Some((rate, whole)) = one.giga_per_s(unit).zip(whole) {
-            line[format!("share_of_{limit}_peak")] = (rate / whole).into();
+            // Multiplications are limited by each core, reading by the machine.
+            let cores = match unit {
+                "macs" => one.number("threads").unwrap_or(1.0),
+                _ => 1.0,
+            };
+            line[format!("share_of_{limit}_peak")] = (rate / whole / cores).into();
         }
     }
     line

@@ -65,7 +65,7 @@ pub(super) fn report(all: &[Measured]) -> String {
     page.push_str(
         "\n## Every figure\n\nm x n x k: rows of activations (output pixels of a convolution), \
          outputs, length of the sum. \
-         The peak is that of int8 dot products, in the benches of f32 activations that of f32.\n\n| bench | m x n x k | weights | program | bits | isa | \
+         The peak is that of int8 dot products, of f32 activations that of f32, for each thread that of a core.\n\n| bench | m x n x k | weights | program | bits | isa | \
          threads | median us | spread us | GMAC/s | of peak | GB/s |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
@@ -85,11 +85,13 @@ pub(super) fn report(all: &[Measured]) -> String {
             Value::String(word) => word.clone(),
             value => value.to_string(),
         };
-        let limit = match one.word("bench").ends_with("_f32") {
+        let limit = match one.word("bench").ends_with("_f32") || one.word("dtype") == "f32" {
             true => "f32",
             false => "dot",
         };
         let peak = limit_of(all, index, limit).and_then(|m| m.giga_per_s("macs"));
+        // The limits are those of one core.
+        let peak = peak.map(|peak| peak * one.about["threads"].as_f64().unwrap_or(1.0));
         let rate = one.giga_per_s("macs").unwrap_or_default();
         let name = ["peer", "model", "dtype", "kernel", "output"].map(|key| one.word(key));
         let name: Vec<&str> = name.into_iter().filter(|word| !word.is_empty()).collect();
