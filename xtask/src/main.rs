@@ -5,7 +5,7 @@
 //! | `ci` | the one test command: formatting, lints, tests, documentation, arrows |
 //! | `deps` | checks the crates' arrows and the invariants that sources show |
 //! | `bench NAME` | measures; `--report FILE` writes what was measured as a page |
-//! | `repro NAME` | trains what a figure or a table of the paper needs, writes its page; `--check` compares |
+//! | `repro NAME` | trains what a figure or a table of the paper needs, writes its page; `--check` compares, without NAME every page |
 //! | `data fetch`, `data verify` | gets the public data sets, checks what is there |
 //! | `demo`, `train`, `eval`, `export`, `infer`, `fidelity`, `compare`, `report`, `logs`, `plot`, `shards`, `list`, `summary` | builds the `s3` binary and becomes it |
 //!
@@ -52,8 +52,7 @@ enum Command {
     #[command(subcommand)]
     Bench(bench::Name),
     /// Trains what a figure or a table of the paper needs and writes its page of results
-    #[command(subcommand)]
-    Repro(repro::Name),
+    Repro(repro::Repro),
     /// Gets the public data sets, or checks what is there
     #[command(subcommand)]
     Data(data::Command),
@@ -103,7 +102,7 @@ fn main() -> ExitCode {
         Command::Ci(options) => ci::run(&options),
         Command::Deps => deps::run(),
         Command::Bench(name) => bench::run(&name),
-        Command::Repro(name) => repro::run(&name),
+        Command::Repro(options) => repro::run(&options),
         Command::Data(command) => data::run(&command),
         Command::Demo(forwarded) => forward("demo", &forwarded),
         Command::Train(forwarded) => forward("train", &forwarded),

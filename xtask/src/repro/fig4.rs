@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::interval::{Interval, verdict};
 use super::page::{Page, Runs, layer_curves, mean_curve, points, quantized, share_axis, zeros};
 use super::plan::{Plan, Row};
 use super::sample::{mean, spread, spread_of};
@@ -38,9 +39,11 @@ start it, and S3 from a narrow start.
   0 is, nor whether a network's sign is that of the weight it computes with or of the continuous weight behind it. Three
   readings are kept apart: *no sign at 0* (both non-zero and opposite: a ternary weight that steps through 0 never counts),
   *0 a third sign*, and *latent* (the sign of the continuous weight before the quantizer, of `w_sign` in S3). Of full
-  precision all three are the same.
+  precision all three are the same. With *no sign at 0* a ternary quantizer's rate is nearly 0 by construction: its weight
+  passes through 0 on its way from one sign to the other, and only one that crosses both thresholds between two snapshots counts.
 - *WLVR*: the share of weights within 3 % of the layer's largest; of a discrete layer the share that is 0.
-- Tables give the mean over the quantized layers (all but the first and the last) and over the seeds; every curve is one
+- *mean of layers*: WSVR and WLVR are means over the quantized layers (all but the first and the last), a layer counting as much
+  as any other; *zeros, of all weights* counts each weight, so that the large layers at the end decide it. Every curve is one
   layer of the first seed, pale at the front of the network and dark at its end. Pictures side by side have the same y axis.
 - A WSVR over fewer epochs than the paper's 10 is smaller than the paper's: compare shapes and rows, not sizes.
 
@@ -99,7 +102,8 @@ fn page(plan: &Plan, records: &[Value]) -> Page {
 }
 
 fn accuracy(page: &mut Page, runs: &Runs<'_>) {
-    page.rows(runs, &["test top-1", "zero weights"], |row, done| {
+    let columns = ["test top-1", "zeros, of all weights"];
+    page.rows(runs, &columns, |row, done| {
         vec![spread(&runs.top1(row.name)), spread(&zeros(done))]
     });
     let best = runs
@@ -135,7 +139,9 @@ fn rates(page: &mut Page, runs: &Runs<'_>, title: &str, key_of: impl Fn(&str) ->
         return;
     };
     let at = shown(first.len());
-    page.line(&format!("\n{title}, in %, at the end of epoch:\n"));
+    page.line(&format!(
+        "\n{title}, mean of layers, in %, at the end of epoch:\n"
+    ));
     let epochs: Vec<String> = at.iter().map(|&i| first[i].0.to_string()).collect();
     let mut head = vec!["row"];
     head.extend(epochs.iter().map(String::as_str));
@@ -153,8 +159,6 @@ fn rates(page: &mut Page, runs: &Runs<'_>, title: &str, key_of: impl Fn(&str) ->
 
 /// What the paper's networks are all above, in %.
 const PAPERS: f64 = 91.0;
-/// Two numbers that differ by less than this share of the larger one are called alike.
-const ALIKE: f64 = 0.2;
 /// A layer's WLVR moves where it changes by more than this share of its weights.
 const MOVED: f64 = 0.005;
 
@@ -178,132 +182,122 @@ fn trends(record: &Value) -> Vec<i32> {
         .collect()
 }
 
-/// The paper's claims with our numbers, for every seed that full precision and the quantizer have.
+/// A claim of the paper with the number that decides it in each seed: it is met where that is above 0.
+struct Claim {
+    what: String,
+    figures: Vec<f64>,
+}
+
+/// The paper's claims, judged over the seeds that full precision and the rows it is compared with have in common.
 fn claims(page: &mut Page, runs: &Runs<'_>) {
+    let claims: Vec<Claim> = all_claims(runs)
+        .into_iter()
+        .filter(|c| !c.figures.is_empty())
+        .collect();
+    if claims.is_empty() {
+        return;
+    }
+    page.line(
+        "\nThe claims. Each has a rule and a figure, in points, that is above 0 where a run meets it. Of several seeds the \
+         verdict follows from the 95 % t interval of the figure; one seed alone makes no claim:\n",
+    );
+    page.head(&["claim and rule", "figure", "n", "interval", "verdict"]);
+    for claim in claims {
+        let interval = Interval::of(&claim.figures);
+        page.row(&[
+            claim.what,
+            format!("{:+.2}", mean(&claim.figures)),
+            claim.figures.len().to_string(),
+            interval.map_or("-".to_owned(), |i| i.to_string()),
+            verdict(interval.as_ref(), 0.0).of_claim().to_owned(),
+        ]);
+    }
+}
+
+fn all_claims(runs: &Runs<'_>) -> Vec<Claim> {
     let of = |name: &str, seed: &Value| {
         let mut found = runs.named(name).into_iter();
         found.find(|r| r["seed"] == *seed)
     };
-    for float in runs.named(FLOAT) {
-        let seed = &float["seed"];
-        let Some(quantizer) = of(QUANTIZER, seed) else {
-            continue;
-        };
-        page.line(&format!(
-            "\nThe claims, of seed {seed} alone, each with the rule that decides it; \"holds\" is of this run, no claim about a method:\n"
-        ));
-        let s3: Vec<(&str, &Value)> = [S3, NARROW]
-            .into_iter()
-            .filter_map(|name| Some((name, of(name, seed)?)))
-            .collect();
-        claims_of(page, float, quantizer, &s3);
+    // The figure of each seed that has all of these rows.
+    let each = |names: &[&str], figure: &dyn Fn(&[&Value]) -> f64| -> Vec<f64> {
+        let seeds = runs.named(names[0]).into_iter().map(|r| &r["seed"]);
+        let rows = seeds.filter_map(|seed| names.iter().map(|n| of(n, seed)).collect());
+        rows.map(|rows: Vec<&Value>| figure(&rows)).collect()
+    };
+    let mut claims = vec![Claim {
+        what: "1: a quarter of full precision's mean WSVR in the first interval, less that in the last".to_owned(),
+        figures: each(&[FLOAT], &|rows| {
+            let (begin, end) = ends(&mean_curve(rows[0], "wsvr"));
+            begin / 4.0 - end
+        }),
+    }];
+    for reading in &READINGS {
+        claims.push(Claim {
+            what: format!(
+                "2, sign: {}: half of full precision's WSVR in the first interval, less the quantizer's; or what full \
+                 precision is above it in a later one, where that is less",
+                reading.name
+            ),
+            figures: each(&[FLOAT, QUANTIZER], &|rows| {
+                let f = mean_curve(rows[0], "wsvr");
+                let q = mean_curve(rows[1], reading.keys[1]);
+                let above = f.iter().zip(&q).map(|(f, q)| 100.0 * (f.1 - q.1));
+                above.fold(ends(&f).0 / 2.0 - ends(&q).0, f64::min)
+            }),
+        });
     }
+    for name in [S3, NARROW] {
+        for reading in &READINGS {
+            claims.push(Claim {
+                what: format!(
+                    "3, {name}, sign: {}: how far the quantizer is from full precision after the first third, less how far \
+                     {name} is",
+                    reading.name
+                ),
+                figures: each(&[FLOAT, QUANTIZER, name], &|rows| {
+                    let f = mean_curve(rows[0], "wsvr");
+                    let q = mean_curve(rows[1], reading.keys[1]);
+                    let s = mean_curve(rows[2], reading.keys[2]);
+                    100.0 * (distance(&q, &f) - distance(&s, &f))
+                }),
+            });
+        }
+    }
+    let beyond_half = |record: &Value, way: i32| {
+        let trends = trends(record);
+        let count = trends.iter().filter(|t| **t == way).count();
+        100.0 * (count as f64 / trends.len() as f64 - 0.5)
+    };
+    for (name, word, way) in [(FLOAT, "rises", 1), (QUANTIZER, "falls", -1)] {
+        claims.push(Claim {
+            what: format!(
+                "4, {name}: the share of its layers whose WLVR {word} by more than {} points from the first snapshot after the \
+                 start to the last, less a half",
+                100.0 * MOVED
+            ),
+            figures: each(&[name], &|rows| beyond_half(rows[0], way)),
+        });
+    }
+    for name in [S3, NARROW] {
+        claims.push(Claim {
+            what: format!(
+                "4, {name}: the share of its layers whose WLVR goes as full precision's, less that of the quantizer's"
+            ),
+            figures: each(&[FLOAT, QUANTIZER, name], &|rows| {
+                let [float, quantizer, s3] = [0, 1, 2].map(|i| trends(rows[i]));
+                let alike = |a: &[i32]| a.iter().zip(&float).filter(|(a, b)| a == b).count();
+                100.0 * (alike(&s3) as f64 - alike(&quantizer) as f64) / float.len() as f64
+            }),
+        });
+    }
+    claims
 }
 
-fn claims_of(page: &mut Page, float: &Value, quantizer: &Value, s3: &[(&str, &Value)]) {
-    let verdict = |holds: bool| {
-        if holds {
-            "**holds**"
-        } else {
-            "**does not hold**"
-        }
-    };
-    let ends = |c: &Mean| {
-        let of = |p: Option<&(f64, f64)>| p.map_or(f64::NAN, |p| 100.0 * p.1);
-        (of(c.first()), of(c.last()))
-    };
-    let f = mean_curve(float, "wsvr");
-    let (begin, end) = ends(&f);
-    page.line(&format!(
-        "- Claim 1. Full precision's mean WSVR goes from {begin:.2} % in the first interval to {end:.2} % in the last: the claim \
-         {} (less than a quarter is left).",
-        verdict(end < begin / 4.0)
-    ));
-    for reading in &READINGS {
-        let q = mean_curve(quantizer, reading.keys[1]);
-        let lower = q.iter().zip(&f).filter(|(q, f)| q.1 < f.1).count();
-        let ((q_begin, q_end), intervals) = (ends(&q), f.len());
-        page.line(&format!(
-            "- Claim 2, sign: {}. The quantizer's mean WSVR goes from {q_begin:.2} % to {q_end:.2} % and is below full precision's \
-             in {lower} of {intervals} intervals: the claim {} (below in all of them, and less than half in the first).",
-            reading.name,
-            verdict(lower == intervals && q_begin < begin / 2.0)
-        ));
-    }
-    for (name, record) in s3 {
-        for reading in &READINGS {
-            let s = mean_curve(record, reading.keys[2]);
-            let q = mean_curve(quantizer, reading.keys[1]);
-            let (s_begin, s_end) = ends(&s);
-            let (ours, theirs) = (distance(&s, &f), distance(&q, &f));
-            let between = distance(&s, &q);
-            let aligned = if ours < theirs && ours > between {
-                "does not hold well: it is nearer to the quantizer still".to_owned()
-            } else if (ours - theirs).abs() <= ALIKE * ours.max(theirs) {
-                "does not tell the two apart".to_owned()
-            } else {
-                verdict(ours < theirs).to_owned()
-            };
-            page.line(&format!(
-                "- Claim 3, {name}, sign: {}. Its mean WSVR goes from {s_begin:.2} % to {s_end:.2} %, full precision's from \
-                 {begin:.2} %. After the first third it is {:.2} points from full precision on average and {:.2} from the \
-                 quantizer, which is {:.2} from full precision: that it aligns better {aligned}.",
-                reading.name,
-                100.0 * ours,
-                100.0 * between,
-                100.0 * theirs
-            ));
-        }
-    }
-    let float_trends = trends(float);
-    let say = |name: &str, trends: &[i32]| {
-        let count = |way: i32| trends.iter().filter(|t| **t == way).count();
-        let all = trends.len();
-        let (up, down) = (count(1), count(-1));
-        let same = trends.iter().zip(&float_trends).filter(|(a, b)| a == b);
-        let word = match (2 * up > all, 2 * down > all) {
-            (true, _) => "rises",
-            (_, true) => "falls",
-            _ => "neither rises nor falls",
-        };
-        format!(
-            "{name} {word} (up in {up}, down in {down} of {all} layers; as full precision in {})",
-            same.count()
-        )
-    };
-    let mut said = vec![
-        say(FLOAT, &float_trends),
-        say(QUANTIZER, &trends(quantizer)),
-    ];
-    said.extend(s3.iter().map(|(name, record)| say(name, &trends(record))));
-    let mostly = |record: &Value, way: i32| {
-        let trends = trends(record);
-        2 * trends.iter().filter(|t| **t == way).count() > trends.len()
-    };
-    let like_float = |record: &Value| {
-        let trends = trends(record);
-        trends
-            .iter()
-            .zip(&float_trends)
-            .filter(|(a, b)| a == b)
-            .count()
-    };
-    let mut verdicts = vec![
-        format!("of full precision that {}", verdict(mostly(float, 1))),
-        format!("of the quantizer it {}", verdict(mostly(quantizer, -1))),
-    ];
-    verdicts.extend(s3.iter().map(|(name, record)| {
-        let better = like_float(record) > like_float(quantizer);
-        format!("of {name} it {}", verdict(better))
-    }));
-    page.line(&format!(
-        "- Claim 4. The WLVR from the first snapshot after the start to the last, in more than half of the layers and by more than \
-         {} points: {}. The paper has full precision rise, the quantizer fall, and S3 go with full precision in more layers than the \
-         quantizer: {}.",
-        100.0 * MOVED,
-        said.join("; "),
-        verdicts.join(", ")
-    ));
+/// The first and the last value of a curve, in %.
+fn ends(c: &Mean) -> (f64, f64) {
+    let of = |p: Option<&(f64, f64)>| p.map_or(f64::NAN, |p| 100.0 * p.1);
+    (of(c.first()), of(c.last()))
 }
 
 fn pictures(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
@@ -357,46 +351,59 @@ mod tests {
 
     #[test]
     fn the_claims_are_decided_by_their_rules() {
-        let records = [
-            record("fp32", [0.4, 0.2, 0.05], RISE),
-            record("twn", [0.1, 0.1, 0.02], FALL),
-            record("s3-2bit-authors", [0.05, 0.19, 0.05], RISE),
-        ];
+        let mut records = Vec::new();
+        for (seed, off) in [(1, 0.0), (2, 0.01), (3, 0.02)] {
+            for (row, wsvr, wlvr) in [
+                ("fp32", [0.4 + off, 0.2, 0.05], RISE),
+                ("twn", [0.1, 0.1, 0.02], FALL),
+                ("s3-2bit-authors", [0.05, 0.19, 0.05], RISE),
+            ] {
+                let mut record = record(row, wsvr, wlvr);
+                record["seed"] = json!(seed);
+                records.push(record);
+            }
+        }
         let text = page(&PLAN, &records).text;
         for sentence in [
-            "- Claim 1. Full precision's mean WSVR goes from 40.00 % in the first interval to 5.00 % in the last: the claim **holds**",
-            "is below full precision's in 3 of 3 intervals: the claim **holds**",
-            "- Claim 3, s3-2bit-authors, sign: latent.",
-            "0.50 points from full precision on average and 6.00 from the quantizer, which is 6.50 from full precision: that it aligns better **holds**.",
-            "fp32 rises (up in 2, down in 0 of 2 layers; as full precision in 2); twn falls (up in 0, down in 2 of 2 layers; as full precision in 0); s3-2bit-authors rises",
-            "of full precision that **holds**, of the quantizer it **holds**, of s3-2bit-authors it **holds**.",
+            // 40 / 4 - 5, and half and a whole point more in the other seeds.
+            "less that in the last | +5.25 | 3 | +4.63 .. +5.87 | **holds** |",
+            // In the last interval full precision is 3 points above the quantizer, in each seed.
+            "| 2, sign: latent: half of full precision's WSVR in the first interval",
+            "| +3.00 | 3 | +3.00 .. +3.00 | **holds** |",
+            // After the first third: 10 and 3 points for the quantizer, 1 and 0 for S3.
+            "less how far s3-2bit-authors is | +6.00 | 3 | +6.00 .. +6.00 | **holds** |",
+            "from the first snapshot after the start to the last, less a half | +50.00 | 3 | +50.00 .. +50.00 | **holds** |",
+            "4, s3-2bit-authors: the share of its layers whose WLVR goes as full precision's, less that of the quantizer's | +100.00 |",
             "None of these networks is over the paper's 91 %",
             "| s3-2bit | not run yet |",
-            "| fp32 | 40.00 | 20.00 | 5.00 |",
         ] {
             assert!(text.contains(sentence), "{sentence}\n{text}");
         }
+        assert!(!text.contains("3, s3-2bit, sign"), "{text}");
+        // One seed alone makes no claim, and another seed is no partner.
+        let one = page(&PLAN, &records[..2]).text;
+        let said = "less that in the last | +5.00 | 1 | - | no claim of one seed |";
+        assert!(one.contains(said), "{one}");
+        assert!(one.contains("| 2, sign: latent"), "{one}");
+        records[1]["seed"] = json!(9);
+        let apart = page(&PLAN, &records[..2]).text;
+        assert!(!apart.contains("| 2, sign: latent"), "{apart}");
     }
 
     #[test]
-    fn what_does_not_hold_is_said_and_without_a_run_nothing_is() {
-        let opposite = [
-            record("fp32", [0.1, 0.2, 0.4], RISE),
-            record("twn", [0.2; 3], [0.3; 4]),
-        ];
-        let text = page(&PLAN, &opposite).text;
-        assert_eq!(
-            text.matches("the claim **does not hold**").count(),
-            4,
-            "{text}"
-        );
-        assert!(text.contains("twn neither rises nor falls"), "{text}");
-        assert!(!text.contains("Claim 3"), "{text}");
-        let alone = page(&PLAN, &opposite[..1]).text;
-        assert!(!alone.contains("The claims, of seed"), "{alone}");
-        // Another seed is no partner.
-        let mut other = opposite;
-        other[1]["seed"] = json!(2);
-        assert!(!page(&PLAN, &other).text.contains("The claims, of seed"));
+    fn what_does_not_hold_is_contradicted() {
+        let mut records = Vec::new();
+        for seed in 1..=3 {
+            for (row, wsvr, wlvr) in [("fp32", [0.1, 0.2, 0.4], RISE), ("twn", [0.2; 3], [0.3; 4])]
+            {
+                let mut record = record(row, wsvr, wlvr);
+                record["seed"] = json!(seed);
+                records.push(record);
+            }
+        }
+        let text = page(&PLAN, &records).text;
+        // Claim 1, claim 2 in three readings, and claim 4 of the quantizer.
+        assert_eq!(text.matches("**is contradicted**").count(), 5, "{text}");
+        assert_eq!(text.matches("**holds**").count(), 1, "{text}");
     }
 }

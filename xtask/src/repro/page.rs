@@ -5,9 +5,19 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::plan::{Plan, Row, is_result};
-use super::sample::{Sample, comparison_of, mean};
+use super::interval::MARGIN;
+use super::plan::{Plan, Row};
+use super::records::{is_result, total_epochs};
+use super::sample::{Difference, Sample, mean};
 use crate::bench::page::date_of;
+
+/// How the differences of a page are to be read.
+const DIFFERENCES: &str = "\
+A difference is taken seed by seed: rows of one seed see the same images in the same order. Its interval is that of Student's
+t, 95 % of the mean of the pairs, and the word behind it follows from the interval alone: *ahead* or *behind* where 0 is
+outside; *equal within 1 point* where all of it is less than a point from 0, a margin set when most rows had a single seed; else *no
+difference seen*; and *no claim* of a single pair.
+";
 
 /// A page in Markdown, and the pictures that it shows as `s3 plot` reads them.
 pub(super) struct Page {
@@ -22,6 +32,13 @@ impl Page {
             text: introduction.to_owned(),
             pictures: Vec::new(),
         }
+    }
+
+    /// Says once how its differences are to be read.
+    pub(super) fn with_differences(mut self) -> Self {
+        self.line("");
+        self.text.push_str(DIFFERENCES);
+        self
     }
 
     /// One section for each number of epochs that there are records of, and what all have below it.
@@ -77,7 +94,7 @@ impl Page {
         cells: impl Fn(&Row, &[&Value]) -> Vec<String>,
     ) {
         self.head(&[&["row"], columns, &["n"]].concat());
-        for row in runs.rows {
+        for row in runs.rows.iter().filter(|row| runs.shows(row)) {
             let done = runs.of(row);
             let (mut line, seeds) = match done.is_empty() {
                 true => (vec![runs.absence(row)], String::new()),
@@ -131,7 +148,7 @@ pub(super) fn layer_curves(
         .collect();
     json!({
         "file": file, "kind": "layer_curves", "title": title,
-        "x": {"label": "epoch", "scale": "plain"}, "y": {"label": label, "scale": "percent"},
+        "x": {"label": "epoch", "scale": "whole"}, "y": {"label": label, "scale": "percent"},
         "curves": curves,
     })
 }
@@ -156,7 +173,8 @@ pub(super) fn seed_bands(file: &str, label: [&str; 2], key: &str, runs: &Runs<'_
         let curve = |r: &&Value| -> Vec<(f64, f64)> {
             (1..).map(f64::from).zip(numbers(&r[key])).collect()
         };
-        let seeds: Vec<_> = runs.of(row).iter().map(curve).collect();
+        let seeds = runs.of(row).iter().map(curve).collect::<Vec<_>>();
+        let seeds: Vec<_> = seeds.into_iter().filter(|s| !s.is_empty()).collect();
         if !seeds.is_empty() {
             sets.push(json!({"name": row.name, "seeds": seeds}));
         }
@@ -164,7 +182,7 @@ pub(super) fn seed_bands(file: &str, label: [&str; 2], key: &str, runs: &Runs<'_
     let [label, scale] = label;
     json!({
         "file": file, "kind": "seed_bands", "title": "",
-        "x": {"label": "epoch", "scale": "plain"}, "y": {"label": label, "scale": scale},
+        "x": {"label": "epoch", "scale": "whole"}, "y": {"label": label, "scale": scale},
         "runs": sets,
     })
 }
@@ -181,7 +199,7 @@ impl<'a> Runs<'a> {
     pub(super) fn by_epochs(plan: &'a Plan, records: &'a [Value]) -> Vec<Self> {
         let mut all: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
         for record in records {
-            if let Some(epochs) = record["epochs"].as_u64() {
+            if let Some(epochs) = total_epochs(record) {
                 all.entry(epochs).or_default().push(record);
             }
         }
@@ -191,6 +209,11 @@ impl<'a> Runs<'a> {
             epochs,
         };
         all.into_iter().map(runs).collect()
+    }
+
+    /// Whether a table lists a row: one of the full budget alone where it has a run.
+    pub(super) fn shows(&self, row: &Row) -> bool {
+        !row.only_full || !self.all_of(row).is_empty()
     }
 
     /// Every record of a row, in the order of the seeds, those that diverged included.
@@ -215,8 +238,7 @@ impl<'a> Runs<'a> {
 
     /// Test top-1 after the last epoch of every seed of a row, in %.
     pub(super) fn top1(&self, name: &str) -> Vec<f64> {
-        let found = self.named(name).into_iter();
-        found.filter_map(last_top1).collect()
+        self.sample(name).values()
     }
 
     /// What was trained on what, and how far it is from the paper's budget.
@@ -225,11 +247,7 @@ impl<'a> Runs<'a> {
         for r in self.records.iter().filter(|r| is_result(r)) {
             let word = |v: &Value| v.as_str().unwrap_or("?").to_owned();
             let data = &r["data"];
-            let name = word(&data["name"]);
-            let name = match data["train_sha256"].as_str() {
-                Some(JPEG_COPY) => "a JPEG copy of CIFAR-10".to_owned(),
-                _ => name.trim_end_matches("/train").to_owned(),
-            };
+            let name = data_of(r);
             let setting = format!(
                 "{} on {name} ({} training, {} test images), batches of {}",
                 word(&r["model"]),
@@ -249,6 +267,14 @@ impl<'a> Runs<'a> {
             self.epochs,
             self.rates()
         )
+    }
+
+    /// What was trained on.
+    pub(super) fn data(&self) -> String {
+        let mut names: Vec<String> = self.records.iter().map(|r| data_of(r)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.join(" and ")
     }
 
     /// The learning rates, with their rows where these differ; records older than that say none.
@@ -276,10 +302,14 @@ impl<'a> Runs<'a> {
         }
     }
 
-    /// What may be said about the accuracy of two rows, as a clause; a run that diverged is worse than any that did not.
+    /// The accuracy of a row less that of another, seed by seed.
+    pub(super) fn difference(&self, name: &str, other: &str) -> Difference {
+        self.sample(name).less(&self.sample(other))
+    }
+
+    /// What may be said about the accuracy of two rows, as a clause.
     pub(super) fn comparison(&self, name: &str, other: &str) -> String {
-        let words = ["is better", "is worse"];
-        comparison_of(&self.sample(name), &self.sample(other), words)
+        self.difference(name, other).say(MARGIN)
     }
 
     /// The accuracy of a row's seeds.
@@ -292,13 +322,11 @@ impl<'a> Runs<'a> {
         let row = self.rows.iter().find(|r| r.name == name);
         let lost = row.map_or(0, |row| self.all_of(row).len() - self.of(row).len());
         let found = self.named(name).into_iter();
-        let (of_seed, values) = found
-            .filter_map(|r| Some((r["seed"].as_u64()?, of(r)?)))
-            .unzip();
         Sample {
             name: name.to_owned(),
-            values,
-            of_seed,
+            of_seed: found
+                .filter_map(|r| Some((r["seed"].as_u64()?, of(r)?)))
+                .collect(),
             lost,
         }
     }
@@ -353,6 +381,17 @@ impl<'a> Runs<'a> {
         page.push_str("\nRows with their seeds, by where they were trained; the revision is that of the repository when the run began:\n\n");
         for (place, names) in groups {
             let _ = writeln!(page, "- {place}: {}.", names.join(", "));
+        }
+    }
+}
+
+fn data_of(record: &Value) -> String {
+    let data = &record["data"];
+    match data["train_sha256"].as_str() {
+        Some(JPEG_COPY) => "a JPEG copy of CIFAR-10".to_owned(),
+        _ => {
+            let name = data["name"].as_str().unwrap_or("?");
+            name.trim_end_matches("/train").to_owned()
         }
     }
 }

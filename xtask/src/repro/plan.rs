@@ -1,17 +1,16 @@
-//! What a page needs, and the loop that trains it.
+//! What a page needs: its rows, epochs and seeds; and how it is written and compared.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::page::Page;
-use super::seeds;
-use super::trainer::{End, Trainer, is_finished, listen, stopped, write};
-use crate::cargo::root;
+use super::records::{folder, total_epochs};
+use super::trainer::{Trainer, listen, write};
+use super::work::{Work, say_plan, train_all};
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -24,15 +23,28 @@ pub(crate) struct Options {
     /// Seeds 1 to N of every row [default: the page's own]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     seeds: Option<u32>,
-    /// Goes on: skips what has a record, takes up what has a run folder
-    #[arg(long)]
-    resume: bool,
-    /// Type of the activations in training, where a method allows a choice
-    #[arg(long, default_value = "bf16")]
-    pub(super) dtype: String,
     /// Only these rows, as the page names them: s3-3bit, twn
     #[arg(long, value_name = "ROW", num_args = 1..)]
     only: Vec<String>,
+    #[command(flatten)]
+    how: How,
+    /// Trains nothing: builds `s3`, and fails where the page or a picture of it is not what the records say
+    #[arg(long)]
+    check: bool,
+    /// Trains nothing: writes the page and its pictures again from the records
+    #[arg(long, conflicts_with = "check")]
+    redraw: bool,
+}
+
+/// How trainings are made.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct How {
+    /// Goes on: skips what has a record, takes up what has a run folder
+    #[arg(long)]
+    pub(super) resume: bool,
+    /// Type of the activations in training, where a method allows a choice
+    #[arg(long, default_value = "bf16")]
+    pub(super) dtype: String,
     /// Threads of a training [default: all cores]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) threads: Option<u32>,
@@ -42,12 +54,19 @@ pub(crate) struct Options {
     /// Folder in which run folders are made
     #[arg(long, default_value = "runs")]
     pub(super) out: PathBuf,
-    /// Trains nothing: builds `s3`, and fails where the page or a picture of it is not what the records say
+    /// Trains nothing: says what would train, and how long it takes at the pace of the records
     #[arg(long)]
-    check: bool,
-    /// Trains nothing: writes the page and its pictures again from the records
-    #[arg(long, conflicts_with = "check")]
-    redraw: bool,
+    pub(super) list: bool,
+    /// Seconds instead of hours: a small network on generated images.
+    #[arg(skip)]
+    pub(super) smoke: bool,
+}
+
+impl How {
+    /// Where page and records are instead of docs/results.
+    pub(super) fn aside(&self) -> Option<PathBuf> {
+        self.smoke.then(|| self.out.join("smoke"))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -63,28 +82,61 @@ pub(super) enum Budget {
 impl Options {
     /// The smoke budget below a folder; runs that two pages share are trained once.
     pub(super) fn smoke(out: &Path) -> Self {
+        let how = How {
+            resume: true,
+            dtype: "bf16".to_owned(),
+            threads: None,
+            data_dir: None,
+            out: out.to_path_buf(),
+            list: false,
+            smoke: true,
+        };
         Self {
             budget: Budget::Smoke,
             epochs: Vec::new(),
             seeds: None,
-            resume: true,
-            dtype: "bf16".to_owned(),
             only: Vec::new(),
-            threads: None,
-            data_dir: None,
-            out: out.to_path_buf(),
+            how,
             check: false,
             redraw: false,
         }
     }
 
-    pub(super) fn is_smoke(&self) -> bool {
-        self.budget == Budget::Smoke
+    /// The same with the pages in docs/results, for what trains nothing.
+    pub(super) fn on_the_pages(self) -> How {
+        How {
+            smoke: false,
+            ..self.how
+        }
     }
 
-    /// Where page and records are instead of docs/results.
-    fn aside(&self) -> Option<PathBuf> {
-        self.is_smoke().then(|| self.out.join("smoke"))
+    pub(super) fn how(&self) -> How {
+        How {
+            smoke: self.budget == Budget::Smoke,
+            ..self.how.clone()
+        }
+    }
+}
+
+/// The run that a row starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    /// The row of the page, of the same seed.
+    pub(super) row: &'static str,
+    /// Whether its epochs are taken from the row's, two of five, so that both together are as many as those of
+    /// other rows; else it has as many as the row, on top.
+    pub(super) within: bool,
+}
+
+impl Start {
+    /// From a run of as many epochs, which come on top.
+    pub(super) const fn before(row: &'static str) -> Self {
+        Self { row, within: false }
+    }
+
+    /// From a run of two of five epochs, which are taken from the row's.
+    pub(super) const fn within(row: &'static str) -> Self {
+        Self { row, within: true }
     }
 }
 
@@ -100,8 +152,8 @@ pub(super) struct Row {
     pub(super) paper: &'static str,
     /// A public figure for this network, and where it stands.
     pub(super) published: &'static str,
-    /// The row of the page whose run of the same epochs and seed it starts from.
-    pub(super) start: Option<&'static str>,
+    /// What it starts from, where that is not at random.
+    pub(super) start: Option<Start>,
     /// Whether its layers do more than multiply, which trains in f32 only.
     pub(super) only_f32: bool,
     /// Whether only the full budget has it.
@@ -160,58 +212,39 @@ pub(super) struct Plan {
 #[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
     pub(super) row: &'a Row,
+    /// With those of the start, where the row counts them.
     pub(super) epochs: u32,
     pub(super) seed: u32,
 }
 
 impl Job<'_> {
-    fn is(&self, record: &Value) -> bool {
+    pub(super) fn is(&self, record: &Value) -> bool {
         record["row"] == self.row.name
             && record["seed"] == self.seed
-            && record["epochs"] == self.epochs
+            && total_epochs(record) == Some(u64::from(self.epochs))
     }
-}
 
-#[derive(Clone, Debug, PartialEq)]
-enum Outcome {
-    /// It has a record.
-    Known,
-    /// It has one now.
-    Trained,
-    /// Why it has no result.
-    Failed(String),
-    /// Why its record stays as it is.
-    Refused(String),
-    /// Ctrl-C.
-    Stopped,
+    /// Epochs of the run that it starts from.
+    pub(super) fn start_epochs(&self) -> u32 {
+        match self.row.start {
+            Some(start) if start.within => (2 * self.epochs / 5).max(1),
+            Some(_) => self.epochs,
+            None => 0,
+        }
+    }
+
+    /// Epochs of its own run.
+    pub(super) fn own_epochs(&self) -> u32 {
+        match self.row.start {
+            Some(start) if start.within => self.epochs.saturating_sub(self.start_epochs()).max(1),
+            _ => self.epochs,
+        }
+    }
 }
 
 impl Plan {
-    fn folder(aside: Option<&Path>) -> PathBuf {
-        aside.map_or_else(|| root().join("docs/results"), Path::to_path_buf)
-    }
-
-    pub(super) fn records_path(&self, aside: Option<&Path>) -> PathBuf {
-        Self::folder(aside).join(format!("{}.jsonl", self.name))
-    }
-
-    fn page_path(&self, aside: Option<&Path>) -> PathBuf {
-        Self::folder(aside).join(format!("{}.md", self.name))
-    }
-
-    fn records(&self, aside: Option<&Path>) -> Result<Vec<Value>> {
-        let path = self.records_path(aside);
-        if !path.exists() {
-            return Ok(Vec::new());
-        }
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("reading {}", path.display()))?;
-        let line = |(i, line)| {
-            serde_json::from_str(line).with_context(|| format!("{}:{}", path.display(), i + 1))
-        };
-        let records: Vec<Value> = text.lines().enumerate().map(line).collect::<Result<_>>()?;
-        seeds::check(&records, &path)?;
-        Ok(records)
+    pub(super) fn page_path(&self, aside: Option<&Path>) -> PathBuf {
+        folder(aside).join(format!("{}.md", self.name))
     }
 
     /// Whether this `s3` draws the page's pictures as they are, to the byte.
@@ -220,7 +253,7 @@ impl Plan {
     /// The first picture that is another one.
     pub(super) fn check_pictures(&self, s3: &Trainer<'_>) -> Result<()> {
         let page = (self.page)(self, &self.records(None)?);
-        let folder = Self::folder(None).join(self.name);
+        let folder = folder(None).join(self.name);
         let files = page.files();
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -266,7 +299,7 @@ impl Plan {
             );
         }
         for file in page.files() {
-            let file = Self::folder(None).join(self.name).join(file);
+            let file = folder(None).join(self.name).join(file);
             if !file.is_file() {
                 bail!("{}: missing: {writes}", file.display());
             }
@@ -314,194 +347,37 @@ impl Plan {
         Ok(jobs)
     }
 
-    pub(super) fn run(&self, options: &Options) -> Result<ExitCode> {
+    pub(super) fn run(&'static self, options: &Options) -> Result<ExitCode> {
+        let how = options.how();
         if options.check {
             self.check()?;
-            self.check_pictures(&Trainer::new(options)?)?;
+            self.check_pictures(&Trainer::new(&how)?)?;
             return Ok(ExitCode::SUCCESS);
         }
         let jobs = self.jobs(options)?;
-        listen()?;
-        let s3 = Trainer::new(options)?;
-        if options.redraw {
-            self.write_page(&s3, options.aside().as_deref())?;
-            println!("{}", self.page_path(options.aside().as_deref()).display());
+        let work: Vec<Work<'_>> = jobs.into_iter().map(|job| (self, job)).collect();
+        if how.list {
+            say_plan(&work, &how)?;
             return Ok(ExitCode::SUCCESS);
         }
-        self.train_all(&jobs, &s3, options)
+        listen()?;
+        let s3 = Trainer::new(&how)?;
+        if options.redraw {
+            self.write_page(&s3)?;
+            println!("{}", self.page_path(how.aside().as_deref()).display());
+            return Ok(ExitCode::SUCCESS);
+        }
+        train_all(self.name, &work, &s3)
     }
 
-    pub(super) fn train_all(
-        &self,
-        jobs: &[Job<'_>],
-        s3: &Trainer<'_>,
-        options: &Options,
-    ) -> Result<ExitCode> {
-        let aside = options.aside();
-        let records = self.records(aside.as_deref())?;
-        let epochs = |jobs: &[Job<'_>], records: &[Value]| -> u32 {
-            let open = |job: &&Job<'_>| !records.iter().any(|r| job.is(r) && is_result(r));
-            jobs.iter().filter(open).map(|job| job.epochs).sum()
-        };
-        let (all, open) = (epochs(jobs, &[]), epochs(jobs, &records));
-        println!(
-            "{}: {} runs of {all} epochs together, {open} of them to train",
-            self.name,
-            jobs.len()
-        );
-        let (begun, mut failed, mut refused) = (Instant::now(), 0, 0);
-        for (i, job) in jobs.iter().enumerate() {
-            let started = Instant::now();
-            let outcome = match self.train(s3, options, job, &records) {
-                _ if stopped() => Outcome::Stopped,
-                outcome => outcome?,
-            };
-            let place = format!(
-                "{}/{}: {}, {} epochs, seed {}",
-                i + 1,
-                jobs.len(),
-                job.row.name,
-                job.epochs,
-                job.seed
-            );
-            match outcome {
-                Outcome::Known => println!("{place}: has a record"),
-                Outcome::Trained => {
-                    let records = self.records(aside.as_deref())?;
-                    let left = epochs(&jobs[i + 1..], &records);
-                    let done = open.saturating_sub(epochs(jobs, &records));
-                    let pace = begun.elapsed() / done.max(1);
-                    let (took, left) = (hours(started.elapsed()), hours(pace * left));
-                    println!("{place}: {took}; at this pace {left} left");
-                }
-                Outcome::Failed(why) => {
-                    failed += 1;
-                    eprintln!("{place}: {why}");
-                }
-                Outcome::Refused(why) => {
-                    refused += 1;
-                    eprintln!("{place}: {why}");
-                }
-                Outcome::Stopped => {
-                    println!("stopped in {}; --resume goes on", job.row.name);
-                    return Ok(ExitCode::from(130));
-                }
-            }
-            self.write_page(s3, aside.as_deref())?;
-        }
-        println!("{}", self.page_path(aside.as_deref()).display());
-        if failed + refused > 0 {
-            bail!(
-                "{}: of {} runs {failed} failed and {refused} had a record already",
-                self.name,
-                jobs.len()
-            );
-        }
-        Ok(ExitCode::SUCCESS)
-    }
-
-    fn write_page(&self, s3: &Trainer<'_>, aside: Option<&Path>) -> Result<()> {
+    pub(super) fn write_page(&self, s3: &Trainer<'_>) -> Result<()> {
+        let aside = s3.how.aside();
+        let aside = aside.as_deref();
         let page = (self.page)(self, &self.records(aside)?);
         if !page.pictures.is_empty() {
-            s3.draw(&page.pictures, &Self::folder(aside).join(self.name))?;
+            s3.draw(&page.pictures, &folder(aside).join(self.name))?;
         }
         write(&self.page_path(aside), page.text.as_bytes())
-    }
-
-    /// Trains one run and adds its record, unless it has one; `before` are those that this command found. A training that diverges leaves a record that says so, and the
-    /// next call tries it again; any other refusal leaves none.
-    fn train(
-        &self,
-        s3: &Trainer<'_>,
-        options: &Options,
-        job: &Job<'_>,
-        before: &[Value],
-    ) -> Result<Outcome> {
-        let records = self.records(options.aside().as_deref())?;
-        let is_this = |r: &&Value| job.is(r) && is_result(r);
-        if let Some(known) = records.iter().find(is_this) {
-            // One that others started from may have been made in this very call.
-            if !options.resume && before.iter().any(|r| is_this(&r)) {
-                return Ok(Outcome::Refused(
-                    "has a record; --resume goes on".to_owned(),
-                ));
-            }
-            let dtype = s3.dtype(job.row);
-            if known["dtype"] != dtype {
-                let word = known["dtype"].as_str().unwrap_or("?");
-                return Ok(Outcome::Refused(format!(
-                    "has a record with activations {word}, wanted are {dtype}: --dtype {word} takes it, or remove its line"
-                )));
-            }
-            return Ok(Outcome::Known);
-        }
-        let mut start = None;
-        if let Some(name) = job.row.start {
-            let row = self.rows.iter().find(|r| r.name == name);
-            let row = row.with_context(|| format!("{}: no row {name}", self.name))?;
-            let first = Job { row, ..*job };
-            let folder = s3.folder(&first, None)?;
-            // The records may be of another machine: the run itself is needed here.
-            if !is_finished(&folder) {
-                match self.make(s3, options, &first, None)? {
-                    Outcome::Trained | Outcome::Known => {}
-                    Outcome::Failed(why) | Outcome::Refused(why) => {
-                        return Ok(Outcome::Failed(format!("starts from {name}: {why}")));
-                    }
-                    Outcome::Stopped => return Ok(Outcome::Stopped),
-                }
-            }
-            start = Some(folder.join("last.safetensors"));
-        }
-        self.make(s3, options, job, start.as_deref())
-    }
-
-    fn make(
-        &self,
-        s3: &Trainer<'_>,
-        options: &Options,
-        job: &Job<'_>,
-        start: Option<&Path>,
-    ) -> Result<Outcome> {
-        let (mut record, outcome) = match s3.train(job, start, options.resume)? {
-            End::Finished(folder) => (s3.record(&folder, self.layers)?, Outcome::Trained),
-            End::Stopped => return Ok(Outcome::Stopped),
-            End::Refused(error) if error.starts_with("training diverged") => {
-                let record = json!({
-                    "experiment": job.row.experiment(),
-                    "seed": job.seed,
-                    "epochs": job.epochs,
-                    "error": error,
-                });
-                (record, Outcome::Failed(error))
-            }
-            End::Refused(error) => return Ok(Outcome::Failed(error)),
-        };
-        record["row"] = json!(job.row.name);
-        let aside = options.aside();
-        let mut records = self.records(aside.as_deref())?;
-        records.retain(|r| !job.is(r));
-        records.push(record);
-        if let Err(e) = seeds::check(&records, &self.records_path(aside.as_deref())) {
-            return Ok(Outcome::Refused(e.to_string()));
-        }
-        let lines: String = records.iter().map(|r| format!("{r}\n")).collect();
-        write(&self.records_path(aside.as_deref()), lines.as_bytes())?;
-        Ok(outcome)
-    }
-}
-
-/// Whether a record is of a run that finished.
-pub(super) fn is_result(record: &Value) -> bool {
-    record.get("error").is_none()
-}
-
-fn hours(time: Duration) -> String {
-    let minutes = time.as_secs() / 60;
-    match minutes {
-        0 => format!("{} s", time.as_secs()),
-        1..60 => format!("{minutes} min"),
-        _ => format!("{} h {:02} min", minutes / 60, minutes % 60),
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the seeds of a row come to, and what may be said about two rows.
 
-use std::cmp::Ordering;
-use std::fmt::Write as _;
+use super::interval::{Interval, verdict};
 
 pub(super) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
@@ -34,141 +33,142 @@ pub(super) fn spread_of(values: &[f64], digits: usize) -> String {
     }
 }
 
-/// Seeds that a claim about a difference needs on both sides.
-pub(super) const SEEDS_OF_A_CLAIM: usize = 3;
-
-/// One figure of each seed of a row, in %.
+/// One figure of each seed of a row.
+#[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub(super) name: String,
-    pub(super) values: Vec<f64>,
-    /// The seed of each value.
-    pub(super) of_seed: Vec<u64>,
+    /// Each seed with its figure.
+    pub(super) of_seed: Vec<(u64, f64)>,
     /// Seeds that diverged and have none.
     pub(super) lost: usize,
 }
 
 impl Sample {
+    pub(super) fn values(&self) -> Vec<f64> {
+        self.of_seed.iter().map(|s| s.1).collect()
+    }
+
     /// Those that diverged included.
     pub(super) fn seeds(&self) -> usize {
-        self.values.len() + self.lost
+        self.of_seed.len() + self.lost
     }
 
-    /// How it stands to another: greater or less where three seeds of each do not overlap, equal where they do; nothing
-    /// with fewer.
-    pub(super) fn order(&self, other: &Self) -> Option<Ordering> {
-        let few = self.seeds().min(other.seeds());
-        (few >= SEEDS_OF_A_CLAIM).then(|| {
-            let (above, below) = (self.is_above(other), other.is_above(self));
-            above.cmp(&below)
-        })
-    }
-
-    /// Whether its every seed is above every seed of the other; one that diverged is below all that did not.
-    pub(super) fn is_above(&self, other: &Self) -> bool {
-        self.range().0 > other.range().1
-    }
-
-    /// What it has more than another, seed by seed, where both have one.
-    fn pairs(&self, other: &Self) -> Vec<f64> {
-        let of = |sample: &Self, seed: u64| {
-            let at = sample.of_seed.iter().position(|s| *s == seed)?;
-            sample.values.get(at).copied()
+    /// This less another, seed by seed, where both have one.
+    pub(super) fn less(&self, other: &Self) -> Difference {
+        let of = |seed: u64| other.of_seed.iter().find(|s| s.0 == seed).map(|s| s.1);
+        let each = |(seed, value): &(u64, f64)| Some(value - of(*seed)?);
+        let diverged = |s: &Self| {
+            (s.lost > 0)
+                .then(|| format!("{} diverged in {} of {} seeds", s.name, s.lost, s.seeds()))
         };
-        let each = |seed: &u64| Some(of(self, *seed)? - of(other, *seed)?);
-        self.of_seed.iter().filter_map(each).collect()
-    }
-
-    fn range(&self) -> (f64, f64) {
-        let (least, most) = range(&self.values);
-        match (self.lost, self.values.len()) {
-            (0, _) => (least, most),
-            (_, 0) => (f64::NEG_INFINITY, f64::NEG_INFINITY),
-            _ => (f64::NEG_INFINITY, most),
-        }
-    }
-
-    fn say(&self) -> String {
-        let of = format!("diverged in {} of {} seeds", self.lost, self.seeds());
-        match (self.lost, self.values.len()) {
-            (0, 0) => format!("{} (not run yet)", self.name),
-            (0, _) => format!("{} {}", self.name, spread(&self.values)),
-            (_, 0) => format!("{}, which {of},", self.name),
-            _ => format!("{} {}, which {of},", self.name, spread(&self.values)),
+        Difference {
+            names: [self.name.clone(), other.name.clone()],
+            pairs: self.of_seed.iter().filter_map(each).collect(),
+            diverged: [self, other].into_iter().filter_map(diverged).collect(),
         }
     }
 }
 
-/// What may be said about two samples, as a clause: a difference is claimed where three seeds of each do not
-/// overlap. `words` say what more and what less of it is.
-pub(super) fn comparison_of(a: &Sample, b: &Sample, [more, less]: [&str; 2]) -> String {
-    let few = a.seeds().min(b.seeds());
-    let mut said = format!("{} against {}", a.say(), b.say());
-    if few == 0 {
-        return said;
+/// What one row has more than another in each seed that both have.
+#[derive(Clone, Debug)]
+pub(super) struct Difference {
+    names: [String; 2],
+    pub(super) pairs: Vec<f64>,
+    /// What diverged, in words.
+    diverged: Vec<String>,
+}
+
+impl Difference {
+    /// Of the pairs, where no seed of either diverged: those that are left would flatter it.
+    pub(super) fn interval(&self) -> Option<Interval> {
+        match self.diverged.is_empty() {
+            true => Interval::of(&self.pairs),
+            false => None,
+        }
     }
-    if !a.values.is_empty() && !b.values.is_empty() {
-        let _ = write!(said, ", {:+.2} points", mean(&a.values) - mean(&b.values));
+
+    /// `+0.40 (-0.52 .. +1.32)`, `+0.40` of one pair, `-` of none.
+    pub(super) fn cell(&self) -> String {
+        match (self.interval(), self.pairs.is_empty()) {
+            (Some(i), _) => format!("{:+.2} ({i})", i.mean),
+            (None, false) => format!("{:+.2}", mean(&self.pairs)),
+            (None, true) => "-".to_owned(),
+        }
     }
-    let name = &a.name;
-    match a.order(b) {
-        None => format!("{said}; n = {few}: no claim about a difference"),
-        Some(Ordering::Greater) => {
-            format!("{said}: {name} {more}, its lowest seed above the other's highest")
+
+    /// `a less b: +0.40 points, interval -0.52 .. +1.32 of 3 pairs: no difference seen`.
+    pub(super) fn say(&self, margin: f64) -> String {
+        let [a, b] = &self.names;
+        let n = self.pairs.len();
+        let mut said = format!("{a} less {b}: ");
+        said += &match (self.interval(), n) {
+            (_, 0) => "no seed of both has finished".to_owned(),
+            (Some(i), _) => format!("{:+.2} points, interval {i} of {n} pairs", i.mean),
+            (None, 1) => format!("{:+.2} points, n = 1", mean(&self.pairs)),
+            (None, _) => format!("{:+.2} points in {n} pairs", mean(&self.pairs)),
+        };
+        for words in &self.diverged {
+            said += &format!("; {words}");
         }
-        Some(Ordering::Less) => {
-            format!("{said}: {name} {less}, its highest seed below the other's lowest")
-        }
-        Some(Ordering::Equal) => {
-            let pairs = a.pairs(b);
-            let (least, most) = range(&pairs);
-            let each = match pairs.len() {
-                0 => String::new(),
-                n => format!("; seed by seed it is {least:+.2} .. {most:+.2} in {n} pairs"),
-            };
-            format!("{said}: the ranges overlap, no difference is claimed{each}")
-        }
+        format!(
+            "{said}: {}",
+            verdict(self.interval().as_ref(), margin).of_rows()
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::interval::MARGIN;
     use super::*;
 
-    #[test]
-    fn a_difference_is_claimed_of_three_seeds_apart() {
-        let sample = |name: &str, values: &[f64], lost| Sample {
+    fn sample(name: &str, values: &[f64], lost: usize) -> Sample {
+        Sample {
             name: name.to_owned(),
-            values: values.to_vec(),
-            of_seed: (1..).take(values.len()).collect(),
+            of_seed: (1..).zip(values.iter().copied()).collect(),
             lost,
-        };
+        }
+    }
+
+    #[test]
+    fn a_difference_is_taken_seed_by_seed() {
         let say = |a: &[f64], lost, b: &[f64]| {
-            let words = ["is better", "is worse"];
-            comparison_of(&sample("A", a, lost), &sample("B", b, 0), words)
+            let difference = sample("A", a, lost).less(&sample("B", b, 0));
+            difference.say(MARGIN)
         };
-        let (high, low) = ([80.0, 81.0, 82.0], [78.0, 79.0, 79.5]);
-        assert!(
-            say(&high, 0, &low)
-                .ends_with("+2.17 points: A is better, its lowest seed above the other's highest")
-        );
-        assert!(
-            say(&low, 0, &high)
-                .ends_with("-2.17 points: A is worse, its highest seed below the other's lowest")
-        );
-        // Overlapping ranges, and yet each seed is better.
-        assert!(
-            say(&high, 0, &[79.0, 80.5, 78.0]).ends_with(
-                "no difference is claimed; seed by seed it is +0.50 .. +4.00 in 3 pairs"
-            )
-        );
-        assert!(say(&high, 0, &low[..2]).ends_with("n = 2: no claim about a difference"));
-        // What diverged is no better than anything, and worse than all that did not.
-        assert!(say(&high[..2], 1, &low).contains("no difference is claimed; seed by seed"));
+        // The seeds overlap, and yet each is about two points better.
         assert_eq!(
-            say(&[], 3, &low),
-            "A, which diverged in 3 of 3 seeds, against B 78.83 % (78.00 .. 79.50): A is worse, its highest seed below the other's lowest"
+            say(&[80.0, 81.0, 82.0], 0, &[78.1, 78.9, 80.0]),
+            "A less B: +2.00 points, interval +1.75 .. +2.25 of 3 pairs: ahead"
         );
-        assert!(say(&[], 0, &low).starts_with("A (not run yet) against B"));
+        assert_eq!(
+            say(&[78.1, 78.9, 80.0], 0, &[80.0, 81.0, 82.0]),
+            "A less B: -2.00 points, interval -2.25 .. -1.75 of 3 pairs: behind"
+        );
+        assert_eq!(
+            say(&[80.0], 0, &[78.0, 79.0]),
+            "A less B: +2.00 points, n = 1: no claim"
+        );
+        assert_eq!(
+            say(&[], 0, &[78.0]),
+            "A less B: no seed of both has finished: no claim"
+        );
+        // What is left of a row that diverged says nothing about it.
+        assert_eq!(
+            say(&[80.0, 81.0], 1, &[78.0, 78.9, 80.0]),
+            "A less B: +2.05 points in 2 pairs; A diverged in 1 of 3 seeds: no claim"
+        );
+    }
+
+    #[test]
+    fn seeds_that_only_one_row_has_make_no_pair() {
+        let a = Sample {
+            of_seed: vec![(2, 81.0), (3, 82.0), (7, 83.0)],
+            ..sample("A", &[], 0)
+        };
+        let difference = a.less(&sample("B", &[70.0, 80.5, 81.5], 0));
+        assert_eq!(difference.pairs, [0.5, 0.5]);
+        assert_eq!(difference.cell(), "+0.50 (+0.50 .. +0.50)");
     }
 
     #[test]

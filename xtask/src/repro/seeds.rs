@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::plan::is_result;
+use super::records::{is_result, total_epochs};
 
 /// A run's name without its seed.
 fn unseeded(run: &Value) -> Option<&str> {
@@ -13,24 +13,53 @@ fn unseeded(run: &Value) -> Option<&str> {
     Some(run.rsplit_once("-s").map_or(run, |(run, _)| run))
 }
 
-/// All that seeds of one configuration have in common. The name of a run holds a hash of it; of one that started
-/// from another run's weights that hash is of its seed too, and what its record says stands for it.
-fn configuration(record: &Value) -> Value {
-    let of = |key: &str| record[key].clone();
-    let settings = match of("init_from") {
-        Value::Null => json!(unseeded(&record["run"])),
-        start => json!([
-            unseeded(&start),
-            of("experiment"),
-            of("method"),
-            of("batch_size"),
-            of("dtype"),
-            of("lr"),
-            of("alpha"),
-        ]),
+/// What a record says of its configuration.
+fn said(record: &Value) -> Value {
+    let keys = [
+        "experiment",
+        "method",
+        "epochs",
+        "batch_size",
+        "dtype",
+        "lr",
+        "alpha",
+    ];
+    keys.map(|key| record[key].clone()).into_iter().collect()
+}
+
+/// Whether the name of a run is that of its experiment: of a recipe that was renamed since it is not.
+fn is_named(record: &Value) -> bool {
+    let of = |key: &str| record[key].as_str();
+    match (
+        of("run").map(|_| unseeded(&record["run"])),
+        of("experiment"),
+    ) {
+        (Some(Some(run)), Some(experiment)) => run
+            .rsplit_once('-')
+            .is_some_and(|(name, _)| name == experiment),
+        _ => true,
+    }
+}
+
+/// Whether two records are seeds of one configuration, on the same images. The name of a run holds a hash of its
+/// configuration and of its experiment's name; where that name was changed, and where a run started from another
+/// one's weights, whose seed is in the hash, what the records say stands for it.
+pub(super) fn alike(a: &Value, b: &Value) -> bool {
+    let data = |r: &Value| {
+        [
+            r["data"]["train_sha256"].clone(),
+            r["data"]["test_sha256"].clone(),
+        ]
     };
-    let data = &record["data"];
-    json!([settings, data["train_sha256"], data["test_sha256"]])
+    let starts = [a, b].map(|r| unseeded(&r["init_from"]));
+    let by_name = starts == [None, None] && is_named(a) && is_named(b);
+    let same_run = unseeded(&a["run"]) == unseeded(&b["run"]);
+    data(a) == data(b)
+        && starts[0] == starts[1]
+        && match by_name {
+            true => same_run,
+            false => same_run || said(a) == said(b),
+        }
 }
 
 /// # Errors
@@ -38,11 +67,11 @@ fn configuration(record: &Value) -> Value {
 pub(super) fn check(records: &[Value], file: &Path) -> Result<()> {
     for (i, record) in records.iter().enumerate() {
         let same = |r: &&Value| {
-            (&r["row"], &r["epochs"]) == (&record["row"], &record["epochs"]) && is_result(r)
+            r["row"] == record["row"] && total_epochs(r) == total_epochs(record) && is_result(r)
         };
         let first = records[..i].iter().find(same);
         if let Some(first) = first.filter(|_| is_result(record))
-            && configuration(first) != configuration(record)
+            && !alike(first, record)
         {
             bail!(
                 "{}: row {}, {} epochs: {} and {} are no seeds of one configuration, of which no mean can be taken; \
@@ -61,6 +90,7 @@ pub(super) fn check(records: &[Value], file: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn record(run: &str, start: Option<&str>, lr: f64) -> Value {
         json!({
@@ -89,6 +119,14 @@ mod tests {
         let mut elsewhere = two;
         elsewhere["data"]["train_sha256"] = json!("2");
         assert!(check(&[one, elsewhere]).is_err(), "other images");
+    }
+
+    #[test]
+    fn a_recipe_that_was_renamed_keeps_its_seeds() {
+        let check = |records: &[Value]| check(records, Path::new("x.jsonl")).is_ok();
+        let old = record("net-twn-narrow-0a-s1", None, 0.1);
+        assert!(check(&[old.clone(), record("net-twn-0b-s2", None, 0.1)]));
+        assert!(!check(&[old, record("net-twn-0b-s2", None, 0.2)]));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::fig5::curves;
-use super::page::Page;
+use super::page::{Page, Runs};
 use super::plan::{Plan, Row};
-use super::sample::{mean, spread};
+use super::sample::spread;
 
 const S3: &str = "s3-3bit-authors";
 const NARROW: &str = "s3-3bit";
@@ -39,48 +39,55 @@ Ours:
 
 fn page(plan: &Plan, records: &[Value]) -> Page {
     let mut page = Page::new(INTRODUCTION);
-    let of = |name: &str, epochs: u64| -> Vec<f64> {
-        let is = |r: &&Value| r["row"] == name && r["epochs"] == epochs;
-        let found = records.iter().filter(is);
-        found.filter_map(super::page::last_top1).collect()
-    };
-    let mut epochs: Vec<u64> = records
-        .iter()
-        .filter_map(|r| r["epochs"].as_u64())
-        .collect();
-    epochs.sort_unstable();
-    epochs.dedup();
-    if !epochs.is_empty() {
+    let budgets = Runs::by_epochs(plan, records);
+    if !budgets.is_empty() {
         page.line("");
         page.head(&[
             "epochs",
             S3,
             NARROW,
             FLOAT,
-            "s3-3bit-authors less fp32",
+            "authors' start less fp32",
             "narrow less fp32",
+            "pairs",
         ]);
-        for &n in &epochs {
-            let [s3, narrow, float] = [S3, NARROW, FLOAT].map(|name| of(name, n));
-            let gap = |a: &[f64]| match (a.is_empty(), float.is_empty()) {
-                (false, false) => format!("{:+.2}", mean(a) - mean(&float)),
-                _ => "-".to_owned(),
-            };
-            let cells = [
-                n.to_string(),
-                spread(&s3),
-                spread(&narrow),
-                spread(&float),
-                gap(&s3),
-                gap(&narrow),
-            ];
-            page.row(&cells);
+        for runs in &budgets {
+            let top1 = |name: &str| spread(&runs.top1(name));
+            let [authors, narrow] = [S3, NARROW].map(|name| runs.difference(name, FLOAT));
+            let pairs = [&authors, &narrow].map(|d| d.pairs.len().to_string());
+            page.row(&[
+                runs.epochs.to_string(),
+                top1(S3),
+                top1(NARROW),
+                top1(FLOAT),
+                authors.cell(),
+                narrow.cell(),
+                pairs.join(", "),
+            ]);
         }
+        page.line("\nIn brackets: of an accuracy the smallest and the largest seed, of a difference its interval.");
+        gap(&mut page, &budgets);
     }
+    let page = page.with_differences();
     page.sections(plan, records, |page, runs| {
         for name in [S3, NARROW] {
             page.line(&format!("- {}.", runs.comparison(name, FLOAT)));
         }
         curves(plan, page, runs);
     })
+}
+
+/// Whether more epochs close the gap to full precision, from the fewest to the most that have pairs.
+fn gap(page: &mut Page, budgets: &[Runs<'_>]) {
+    for name in [S3, NARROW] {
+        let gaps = budgets.iter().filter_map(|runs| {
+            let difference = runs.difference(name, FLOAT);
+            (!difference.pairs.is_empty())
+                .then(|| format!("{} at {} epochs", difference.cell(), runs.epochs))
+        });
+        let gaps: Vec<String> = gaps.collect();
+        if gaps.len() > 1 {
+            page.line(&format!("\nThe gap of {name}: {}.", gaps.join(", ")));
+        }
+    }
 }

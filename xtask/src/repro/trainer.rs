@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::plan::{Job, Options, Row};
+use super::plan::{How, Job, Row};
 use crate::cargo::root;
 use crate::s3::build;
 
@@ -27,7 +27,7 @@ const SNAPSHOTS: u32 = 15;
 /// The `s3` binary and what all runs share.
 pub(super) struct Trainer<'a> {
     pub(super) binary: PathBuf,
-    pub(super) options: &'a Options,
+    pub(super) how: &'a How,
 }
 
 /// How a training ended.
@@ -41,19 +41,15 @@ pub(super) enum End {
 }
 
 impl<'a> Trainer<'a> {
-    pub(super) fn new(options: &'a Options) -> Result<Self> {
+    pub(super) fn new(how: &'a How) -> Result<Self> {
         Ok(Self {
             binary: build("s3-train", "s3")?,
-            options,
+            how,
         })
     }
 
     pub(super) fn dtype(&self, row: &Row) -> &str {
-        if row.only_f32 {
-            "f32"
-        } else {
-            &self.options.dtype
-        }
+        if row.only_f32 { "f32" } else { &self.how.dtype }
     }
 
     fn command(&self, job: &Job<'_>, start: Option<&Path>) -> Command {
@@ -63,28 +59,28 @@ impl<'a> Trainer<'a> {
         let mut set = |setting: &str| {
             command.args(["--set", setting]);
         };
-        set(&format!("epochs={}", job.epochs));
+        set(&format!("epochs={}", job.own_epochs()));
         set(&format!("seed={}", job.seed));
         set(&format!("dtype={}", self.dtype(job.row)));
         set(&format!(
             "snapshot_epochs={}",
-            job.epochs.div_ceil(SNAPSHOTS)
+            job.own_epochs().div_ceil(SNAPSHOTS)
         ));
         job.row.settings.iter().for_each(|s| set(s));
-        if self.options.is_smoke() {
+        if self.how.smoke {
             SMOKE.iter().for_each(|s| set(s));
         }
         if let Some(checkpoint) = start {
             set(&format!("init_from={}", json!(checkpoint)));
         }
-        if self.options.is_smoke() {
+        if self.how.smoke {
             command.arg("--no-report");
         }
-        command.arg("--out").arg(&self.options.out);
-        if let Some(folder) = &self.options.data_dir {
+        command.arg("--out").arg(&self.how.out);
+        if let Some(folder) = &self.how.data_dir {
             command.arg("--data-dir").arg(folder);
         }
-        if let Some(threads) = self.options.threads {
+        if let Some(threads) = self.how.threads {
             command.args(["--threads", &threads.to_string()]);
         }
         command

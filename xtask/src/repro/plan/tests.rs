@@ -1,5 +1,6 @@
 use super::*;
 use clap::Parser;
+use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 
 /// Stands in for `s3`: a run is the folder OUT/RECIPE-eEPOCHS-sSEED; seed 3 of `twn` diverges, seed 2
@@ -40,7 +41,7 @@ const PLAN: Plan = Plan {
     name: "made-up",
     rows: &[
         Row {
-            start: Some("fp32"),
+            start: Some(Start::before("fp32")),
             ..Row::of("ttq-2bit")
         },
         Row::of("fp32"),
@@ -80,11 +81,14 @@ impl Bench {
         let mut line = vec!["repro", "--budget", "smoke", "--out", out];
         line.extend(more);
         let options = Line::try_parse_from(line).expect("parses").options;
+        let how = options.how();
         let s3 = Trainer {
             binary: self.folder.path().join("s3"),
-            options: &options,
+            how: &how,
         };
-        PLAN.train_all(&PLAN.jobs(&options)?, &s3, &options)
+        let jobs = PLAN.jobs(&options)?;
+        let work: Vec<Work<'_>> = jobs.into_iter().map(|job| (&PLAN, job)).collect();
+        train_all(PLAN.name, &work, &s3)
     }
 
     fn read(&self, name: &str) -> String {
@@ -173,14 +177,5 @@ fn budgets_choose_rows_epochs_and_seeds() {
     assert!(
         error.starts_with("--only nobody: no such row, expected some of ttq-2bit,"),
         "{error}"
-    );
-}
-
-#[test]
-fn times_are_said_as_a_person_would() {
-    let say = |s| hours(Duration::from_secs(s));
-    assert_eq!(
-        [say(7), say(600), say(3900)],
-        ["7 s", "10 min", "1 h 05 min"]
     );
 }

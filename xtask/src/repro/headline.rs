@@ -1,0 +1,163 @@
+//! The README's headline: what S3 reaches beside full precision at the longest budget with a run of both, as a small
+//! table between two marks of README.md and one picture beside it.
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::interval::{MARGIN, verdict};
+use super::page::Runs;
+use super::records::folder;
+use super::sample::spread;
+use super::trainer::{Trainer, write as write_file};
+use super::{fig4, table1a, table4};
+use crate::cargo::root;
+
+const BEGIN: &str = "<!-- headline: written by `cargo xtask repro --redraw` -->\n";
+const END: &str = "<!-- end of the headline -->\n";
+const FLOAT: &str = "fp32";
+/// Rows with what they are.
+const ROWS: &[(&str, &str)] = &[
+    (FLOAT, "full precision"),
+    ("twn", "TWN, ternary"),
+    ("s3-2bit", "S3, 2 bits, our start"),
+    ("s3-2bit-authors", "S3, 2 bits, the authors' start"),
+    ("s3-3bit", "S3, 3 bits, our start"),
+    ("s3-3bit-authors", "S3, 3 bits, the authors' start"),
+];
+
+/// The text between the marks, and the picture where there is one.
+fn headline() -> Result<(String, Option<Value>)> {
+    // Table 4 has full precision and 3 bits at every budget; TWN and 2 bits are in Figure 4 and in Table 1.
+    let table4 = table4::PLAN.records(None)?;
+    let others = [&fig4::PLAN, &table1a::PLAN];
+    let theirs = [others[0].records(None)?, others[1].records(None)?];
+    let has_both = |runs: &&Runs<'_>| {
+        ["s3-3bit", "s3-3bit-authors"]
+            .into_iter()
+            .any(|name| !runs.difference(name, FLOAT).pairs.is_empty())
+    };
+    let budgets = Runs::by_epochs(&table4::PLAN, &table4);
+    let Some(longest) = budgets.iter().filter(has_both).next_back() else {
+        return Ok(("No run of S3 beside full precision yet.\n".to_owned(), None));
+    };
+    let epochs = longest.epochs;
+    let other = |i: usize| {
+        let mut all = Runs::by_epochs(others[i], &theirs[i]).into_iter();
+        all.find(|runs| runs.epochs == epochs)
+    };
+    let [fig4, table1] = [other(0), other(1)];
+    let mut text = format!(
+        "ResNet-20 on {}, {epochs} epochs (the paper: 150); docs/results/ has every run:\n\n\
+         | weights | test top-1 | n | less full precision, 95 % interval | |\n| --- | ---: | ---: | ---: | --- |\n",
+        longest.data()
+    );
+    let mut drawn = Vec::new();
+    for (name, what) in ROWS {
+        let runs = [Some(longest), fig4.as_ref(), table1.as_ref()];
+        let runs = runs
+            .into_iter()
+            .flatten()
+            .find(|runs| !runs.named(name).is_empty());
+        let Some(runs) = runs else { continue };
+        let top1 = runs.top1(name);
+        let (cell, word) = match *name {
+            FLOAT => ("-".to_owned(), String::new()),
+            _ => {
+                let difference = runs.sample(name).less(&longest.sample(FLOAT));
+                let said = verdict(difference.interval().as_ref(), MARGIN).of_rows();
+                (difference.cell(), said)
+            }
+        };
+        text += &format!(
+            "| {what} | {} | {} | {cell} | {word} |\n",
+            spread(&top1),
+            top1.len()
+        );
+        let ends = top1
+            .iter()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
+                (l.min(*v), h.max(*v))
+            });
+        let ends = (ends.0 < ends.1).then_some([ends.0 / 100.0, ends.1 / 100.0]);
+        let group = if *name == FLOAT {
+            "full precision"
+        } else {
+            "shifts and signs"
+        };
+        let value = top1.iter().sum::<f64>() / top1.len() as f64 / 100.0;
+        drawn.push(json!({"name": name, "group": group, "value": value, "ends": ends}));
+    }
+    text += "\nOne seed alone makes no claim. \"Our start\" is a narrow one (docs/results/init-cifar10.md), the authors' is that of their \
+             code.\n\n\
+             <picture><source media=\"(prefers-color-scheme: dark)\" srcset=\"docs/results/headline/top1-dark.svg\">\
+             <img alt=\"Test accuracy of full precision and of S3\" src=\"docs/results/headline/top1.svg\"></picture>\n";
+    let values = drawn.iter().filter_map(|row| row["value"].as_f64());
+    let (low, high) = values.fold((1.0, 0.0), |(l, h): (f64, f64), v| (l.min(v), h.max(v)));
+    let picture = json!({
+        "file": "top1", "kind": "value_rows", "title": "", "size": [480, 250],
+        "x": {"label": "test top-1", "scale": "percent", "ends": [low - 0.02, high + 0.02]}, "rows": drawn,
+    });
+    Ok((text, Some(picture)))
+}
+
+/// The README with the headline in its place.
+fn readme(headline: &str) -> Result<(String, String)> {
+    let path = root().join("README.md");
+    let found =
+        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let place = found.split_once(BEGIN);
+    let place = place.and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let Some((before, after)) = place else {
+        bail!(
+            "README.md: expected the lines {} and {}",
+            BEGIN.trim(),
+            END.trim()
+        )
+    };
+    let wanted = format!("{before}{BEGIN}{headline}{END}{after}");
+    Ok((found, wanted))
+}
+
+/// Writes table and picture.
+pub(super) fn write(s3: &Trainer<'_>) -> Result<()> {
+    let (text, picture) = headline()?;
+    if let Some(picture) = picture {
+        s3.draw(&[picture], &folder(None).join("headline"))?;
+    }
+    let (_, wanted) = readme(&text)?;
+    write_file(&root().join("README.md"), wanted.as_bytes())
+}
+
+/// # Errors
+/// A table in the README that is not what the records say.
+pub(super) fn check_text() -> Result<()> {
+    let (found, wanted) = readme(&headline()?.0)?;
+    if found != wanted {
+        bail!(
+            "README.md: its headline is not what the records say: cargo xtask repro --redraw writes it"
+        );
+    }
+    Ok(())
+}
+
+/// # Errors
+/// The same, and a picture that this `s3` draws in another way.
+pub(super) fn check(s3: &Trainer<'_>) -> Result<()> {
+    check_text()?;
+    let Some(picture) = headline()?.1 else {
+        return Ok(());
+    };
+    let drawn = tempfile::tempdir().context("a temporary folder")?;
+    s3.draw(&[picture], drawn.path())?;
+    for file in ["top1.svg", "top1-dark.svg"] {
+        let path = folder(None).join("headline").join(file);
+        let found = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        if found != std::fs::read(drawn.path().join(file)).context("reading what was drawn")? {
+            bail!(
+                "{}: not what the records say: cargo xtask repro --redraw writes it",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}

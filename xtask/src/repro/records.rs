@@ -1,0 +1,174 @@
+//! Which records has a page: its own lines, and those of other pages that are of the same training.
+//!
+//! A run that several pages need is trained once. Its record is a line of the page that asked for it; another
+//! page takes it over where one of its rows is the same training at the same epochs, and where it has the
+//! layers' measures that the page reads.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::plan::{Plan, Row};
+use super::seeds;
+use crate::cargo::root;
+
+/// Whether a record is of a run that finished.
+pub(super) fn is_result(record: &Value) -> bool {
+    record.get("error").is_none()
+}
+
+/// The epochs of a run together with those of the run that it starts from, where a row counts these.
+pub(super) fn total_epochs(record: &Value) -> Option<u64> {
+    record["total_epochs"]
+        .as_u64()
+        .or_else(|| record["epochs"].as_u64())
+}
+
+/// The folder of pages and records.
+pub(super) fn folder(aside: Option<&Path>) -> PathBuf {
+    aside.map_or_else(|| root().join("docs/results"), Path::to_path_buf)
+}
+
+impl Plan {
+    pub(super) fn records_path(&self, aside: Option<&Path>) -> PathBuf {
+        folder(aside).join(format!("{}.jsonl", self.name))
+    }
+
+    /// The lines of this page's own file.
+    pub(super) fn own_records(&self, aside: Option<&Path>) -> Result<Vec<Value>> {
+        let path = self.records_path(aside);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("reading {}", path.display()))?;
+        let line = |(i, line)| {
+            serde_json::from_str(line).with_context(|| format!("{}:{}", path.display(), i + 1))
+        };
+        let records: Vec<Value> = text.lines().enumerate().map(line).collect::<Result<_>>()?;
+        seeds::check(&records, &path)?;
+        Ok(records)
+    }
+
+    /// Its own, then what it takes over from other pages. Below a folder aside, as in a smoke run, each page has
+    /// its own alone.
+    pub(super) fn records(&self, aside: Option<&Path>) -> Result<Vec<Value>> {
+        let mut records = self.own_records(aside)?;
+        if aside.is_none() {
+            for other in super::PLANS.iter().filter(|p| p.name != self.name) {
+                let theirs = other.own_records(None)?;
+                self.take_over(&mut records, other, &theirs);
+            }
+        }
+        Ok(records)
+    }
+
+    /// Adds the records of another page that are of a row here, at epochs that this page has.
+    pub(super) fn take_over(&self, records: &mut Vec<Value>, other: &Plan, theirs: &[Value]) {
+        if !self.layers.iter().all(|key| other.layers.contains(key)) {
+            return;
+        }
+        let mut epochs: Vec<u64> = records.iter().filter_map(total_epochs).collect();
+        epochs.extend(self.epochs.concat().into_iter().map(u64::from));
+        for record in theirs.iter().filter(|r| is_result(r)) {
+            let at = total_epochs(record);
+            if !at.is_some_and(|n| epochs.contains(&n)) {
+                continue;
+            }
+            let Some(theirs) = other.rows.iter().find(|r| record["row"] == r.name) else {
+                continue;
+            };
+            let Some(row) = self.rows.iter().find(|r| r.trains_as(theirs)) else {
+                continue;
+            };
+            let of_row = |r: &&Value| r["row"] == row.name && total_epochs(r) == at;
+            let known: Vec<&Value> = records.iter().filter(of_row).collect();
+            let is_new = known.iter().all(|r| r["seed"] != record["seed"]);
+            let others = known.iter().filter(|r| is_result(r));
+            // A recipe that has changed since: its runs are no seeds of this row.
+            let fits = others.fold(true, |fits, r| fits && seeds::alike(r, record));
+            if is_new && fits {
+                let mut record = record.clone();
+                record["row"] = json!(row.name);
+                records.push(record);
+            }
+        }
+    }
+}
+
+impl Row {
+    /// Whether another row is the same training: of the same file, with the same settings, from the same start.
+    pub(super) fn trains_as(&self, other: &Self) -> bool {
+        (self.recipe, self.settings, self.start) == (other.recipe, other.settings, other.start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::page::Page;
+    use super::super::plan::Start;
+    use super::*;
+
+    const fn plan(
+        name: &'static str,
+        rows: &'static [Row],
+        layers: &'static [&'static str],
+    ) -> Plan {
+        Plan {
+            name,
+            rows,
+            epochs: [&[4, 10], &[150]],
+            seeds: 1,
+            layers,
+            page: |_, _| Page::new(""),
+        }
+    }
+
+    #[test]
+    fn a_page_takes_over_what_is_the_same_training_at_its_epochs() {
+        const OURS: Plan = plan(
+            "ours",
+            &[
+                Row::with("wide", "s3", &["a=1"]),
+                Row::of("s3"),
+                Row {
+                    start: Some(Start::before("fp32")),
+                    ..Row::of("ttq")
+                },
+            ],
+            &[],
+        );
+        const THEIRS: Plan = plan(
+            "theirs",
+            &[Row::with("base", "s3", &[]), Row::of("ttq")],
+            &["wsvr"],
+        );
+        let record = |row: &str, seed: u32, epochs: u32, top1: f64| json!({"row": row, "seed": seed, "epochs": epochs, "test_top1": [top1]});
+        let mut records = vec![record("s3", 1, 4, 0.1)];
+        let lost = json!({"row": "base", "seed": 3, "epochs": 4, "error": "training diverged"});
+        let theirs = [
+            record("base", 1, 4, 0.2),
+            record("base", 2, 4, 0.3),
+            record("base", 1, 7, 0.4),
+            record("ttq", 1, 4, 0.5),
+            lost,
+        ];
+        OURS.take_over(&mut records, &THEIRS, &theirs);
+        // Its own stays, the other seed comes; 7 epochs are not on the page, `ttq` has another start.
+        assert_eq!(records, [record("s3", 1, 4, 0.1), record("s3", 2, 4, 0.3)]);
+        // And a page that needs the layers takes nothing from one that has none.
+        let mut none = Vec::new();
+        THEIRS.take_over(&mut none, &OURS, &records);
+        assert_eq!(none, [] as [Value; 0]);
+    }
+
+    #[test]
+    fn epochs_of_a_start_are_counted_where_the_row_counts_them() {
+        assert_eq!(
+            total_epochs(&json!({"epochs": 6, "total_epochs": 10})),
+            Some(10)
+        );
+        assert_eq!(total_epochs(&json!({"epochs": 6})), Some(6));
+    }
+}
