@@ -108,7 +108,8 @@ fn chains<S: Simd, const N: usize>(simd: S, rounds: u64) -> usize {
     let (a, b) = (simd.splat(black_box(0.999)), simd.splat(black_box(0.001)));
     for _ in 0..rounds {
         for acc in &mut acc {
-            *acc = simd.mul_add(*acc, a, b);
+            // As the kernels do: an instruction for pairs overwrites the sum, not a factor.
+            *acc = simd.mul_add(a, b, *acc);
         }
     }
     let mut out = [0.0; LANES];

@@ -204,6 +204,14 @@ impl Widened {
         unsafe { &*pointer }
     }
 
+    /// The elements themselves.
+    #[inline(always)]
+    fn inner_mut(x: &mut [Widened]) -> &mut [Bf16] {
+        let pointer: *mut [Bf16] = core::ptr::from_mut(x) as _;
+        // SAFETY: `Widened` is a transparent `Bf16`, and the slice is borrowed as long as before.
+        unsafe { &mut *pointer }
+    }
+
     /// The same elements.
     pub(super) fn of_mut(x: &mut [Bf16]) -> &mut [Widened] {
         let pointer: *mut [Widened] = core::ptr::from_mut(x) as _;
@@ -230,20 +238,7 @@ impl Stored for Widened {
 
     #[inline(always)]
     fn store_first<S: Simd>(simd: S, x: S::F, y: &mut [Widened], lanes: usize) {
-        let mut values = [0.0; LANES];
-        simd.store(x, &mut values);
-        match y.first_chunk_mut::<LANES>() {
-            Some(y) if lanes == LANES => {
-                for (y, x) in y.iter_mut().zip(values) {
-                    *y = Widened(Bf16::from_f32(x));
-                }
-            }
-            _ => {
-                for (y, x) in y[..lanes].iter_mut().zip(values) {
-                    *y = Widened(Bf16::from_f32(x));
-                }
-            }
-        }
+        simd.store_bf16(x, Widened::inner_mut(y), lanes);
     }
 
     #[inline(always)]

@@ -5,12 +5,14 @@
 )]
 
 use core::arch::x86_64::{
-    __m256, __m256bh, __m256i, __m512, __m512bh, _MM_HINT_T1, _mm_prefetch, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_mask_storeu_epi16, _mm256_set1_ps, _mm256_storeu_ps, _mm512_castpd_ps,
-    _mm512_castps_pd, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_shuffle_f32x4,
-    _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
-    _mm512_unpacklo_ps,
+    __m256, __m256bh, __m256i, __m512, __m512bh, _CMP_UNORD_Q, _MM_HINT_T1, _mm_prefetch,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mask_storeu_epi16, _mm256_set1_ps, _mm256_storeu_ps,
+    _mm512_add_epi32, _mm512_and_si512, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps_si512,
+    _mm512_cmp_ps_mask, _mm512_cvtepi32_epi16, _mm512_cvtneps_pbh, _mm512_dpbf16_ps,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_or_epi32, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_shuffle_f32x4,
+    _mm512_srli_epi32, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
+    _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 
 use super::{LANES, Simd, Task, load_by_copy, store_by_copy, transpose_by_copy};
@@ -179,6 +181,30 @@ impl Simd for Avx512 {
         // SAFETY: `self` exists only where the CPU has AVX-512 F.
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
+
+    #[inline(always)]
+    fn store_bf16(self, x: Self::F, y: &mut [Bf16], lanes: usize) {
+        let y = y[..lanes].as_mut_ptr();
+        // SAFETY: `self` exists only where the CPU has AVX-512 F.
+        let x = unsafe { rounded_to_bf16(x) };
+        // SAFETY: the CPU has AVX-512 BW and VL (`self`); `y` begins a slice of `lanes` elements of
+        // 16 bits, and the mask selects no lane from `lanes` on.
+        unsafe { _mm256_mask_storeu_epi16(y.cast(), first_bits(lanes), x) }
+    }
+}
+
+/// [`Bf16::from_f32`] of each lane.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn rounded_to_bf16(x: __m512) -> __m256i {
+    let bits = _mm512_castps_si512(x);
+    let high = _mm512_srli_epi32::<16>(bits);
+    let odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+    let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF));
+    let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, half));
+    let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+    let rounded = _mm512_mask_or_epi32(rounded, nan, high, _mm512_set1_epi32(0x0040));
+    _mm512_cvtepi32_epi16(rounded)
 }
 
 /// Proof that the CPU has AVX512-BF16 besides what [`Avx512`] proves. Operands of
