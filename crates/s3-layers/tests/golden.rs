@@ -31,7 +31,8 @@ impl Method for Mixed {
     fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
         let (shape, kind) = (layer.shape.as_slice(), ParamKind::Latent);
         let is_float = layer.role == Role::First;
-        if !is_float && !(self.wide && layer.role == Role::Hidden) {
+        let is_wide = self.wide && layer.role == Role::Hidden;
+        if !is_float && !is_wide {
             let s3 = S3 {
                 init: Start::Authors,
                 ..S3::new(3)

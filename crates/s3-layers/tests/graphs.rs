@@ -19,7 +19,9 @@ fn start() -> Graph<Plan> {
 
 /// A convolution with its batch norm and a ReLU.
 fn conv(name: &str, channels: usize, kernel: usize) -> Layer<Plan> {
-    Layer::conv(channels, kernel).norm(format!("{name}.bn")).relu()
+    Layer::conv(channels, kernel)
+        .norm(format!("{name}.bn"))
+        .relu()
 }
 
 fn add(graph: &mut Graph<Plan>, name: &str, input: usize, layer: Layer<Plan>) -> usize {
@@ -32,11 +34,14 @@ fn networks() -> Vec<(&'static str, Graph<Plan>)> {
 
     let mut g = start();
     let a = add(&mut g, "a", 0, conv("a", 6, 3));
-    let b = add(&mut g, "b", a, conv("b", 6, 3).add(a));
-    let c = add(&mut g, "c", b, conv("c", 6, 1).add(a));
+    let b = add(&mut g, "b", a, conv("b", 6, 3).adding(a));
+    let c = add(&mut g, "c", b, conv("c", 6, 1).adding(a));
     let pool = g.push("pool", &[c], Op::MeanPool { shift: 0 });
     add(&mut g, "fc", pool, Layer::linear(CLASSES));
-    all.push(("a layer adds its own input, and a value has four readers", g));
+    all.push((
+        "a layer adds its own input, and a value has four readers",
+        g,
+    ));
 
     let mut g = start();
     let a = add(&mut g, "a", 0, conv("a", 4, 3));
@@ -44,8 +49,8 @@ fn networks() -> Vec<(&'static str, Graph<Plan>)> {
     let max = g.push("max", &[a], Op::MaxPool(Window::square(3, 2, 1)));
     let (stride, channels) = (2, 7);
     let sub = g.push("sub", &[b], Op::Subsample { stride, channels });
-    let c = add(&mut g, "c", max, conv("c", 7, 3).add(sub));
-    let d = add(&mut g, "d", b, conv("d", 7, 3).stride(2).add(c));
+    let c = add(&mut g, "c", max, conv("c", 7, 3).adding(sub));
+    let d = add(&mut g, "d", b, conv("d", 7, 3).stride(2).adding(c));
     let pool = g.push("pool", &[d], Op::MeanPool { shift: 0 });
     add(&mut g, "fc", pool, Layer::linear(CLASSES));
     all.push(("a pool and a subsample meet gradients that are there", g));
@@ -81,7 +86,7 @@ fn networks() -> Vec<(&'static str, Graph<Plan>)> {
     let norm = Layer::conv(1, 1).norm("norm").holds;
     let act = Act::Relu;
     let norm = g.push("norm", &[a], Op::Norm { holds: norm, act });
-    let b = add(&mut g, "b", norm, Layer::conv(4, 3).add(a));
+    let b = add(&mut g, "b", norm, Layer::conv(4, 3).adding(a));
     let pool = g.push("pool", &[b], Op::MeanPool { shift: 0 });
     add(&mut g, "fc", pool, Layer::linear(CLASSES));
     all.push(("a batch norm of its own, and a layer without one", g));
@@ -127,8 +132,13 @@ fn the_fused_step_equals_the_layers_one_by_one_whatever_the_wiring() -> Result<(
     const TOLERANCE: f64 = 1e-4;
     for (what, plan) in networks() {
         let plan = plan.classifying(CLASSES).expect(what);
-        let (fused, plain) = (step(&plan, DType::F32, true)?, step(&plan, DType::F32, false)?);
-        let gradients = fused.iter().filter(|(name, _)| name.starts_with("gradient"));
+        let (fused, plain) = (
+            step(&plan, DType::F32, true)?,
+            step(&plan, DType::F32, false)?,
+        );
+        let gradients = fused
+            .iter()
+            .filter(|(name, _)| name.starts_with("gradient"));
         assert!(gradients.count() >= plan.layers().count(), "{what}");
         for ((name, a), (_, b)) in fused.into_iter().zip(plain) {
             let largest = |x: &Tensor| -> Result<f64> {
@@ -150,7 +160,10 @@ fn networks_with_a_front_train_in_bf16_and_others_say_that_they_do_not() -> Resu
         let trained = step(&plan, DType::BF16, true);
         if what == "there is no front" {
             let message = trained.expect_err(what).to_string();
-            assert!(message.contains("layer flat") && message.contains("f32"), "{message}");
+            assert!(
+                message.contains("layer flat") && message.contains("f32"),
+                "{message}"
+            );
         } else {
             let scores = trained?.remove(0).1.flatten_all()?.to_vec1::<f32>()?;
             assert!(scores.iter().all(|score| score.is_finite()), "{what}");
@@ -173,7 +186,11 @@ fn evaluation_is_layer_by_layer_and_moves_nothing() -> Result<()> {
         let again = net.forward(&images()?, Mode::Eval)?;
         assert_eq!(scores.to_vec2::<f32>()?, again.to_vec2::<f32>()?, "{what}");
         for layer in net.layers() {
-            assert!(names.contains(&layer.spec.name), "{what}: {}", layer.spec.name);
+            assert!(
+                names.contains(&layer.spec.name),
+                "{what}: {}",
+                layer.spec.name
+            );
         }
     }
     Ok(())

@@ -78,10 +78,8 @@ impl<L> Node<L> {
             }
             Op::Norm { .. } => Ok(from),
             Op::Add { .. } => {
-                let others = self.inputs.iter().map(|&value| sizes[value]);
-                others
-                    .map(|other| expect("inputs", from, other))
-                    .collect::<Result<(), _>>()?;
+                let mut others = self.inputs.iter().map(|&value| sizes[value]);
+                others.try_for_each(|other| expect("inputs", from, other))?;
                 Ok(from)
             }
             Op::Concat => {

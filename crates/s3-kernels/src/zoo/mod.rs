@@ -71,6 +71,9 @@ pub trait Architecture: Serialize + DeserializeOwned {
     fn graph(&self, name: &str, image: Size, classes: usize) -> Result<Graph<Plan>, Error>;
 }
 
+/// From a name, settings, an image and a number of classes.
+type Build = fn(&str, &Settings, Size, usize) -> Result<Graph<Plan>, Error>;
+
 /// What the list holds of an architecture.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
@@ -79,7 +82,7 @@ pub struct Entry {
     /// One line on what they are.
     pub summary: &'static str,
     resolved: fn(&str, &Settings) -> Result<Settings, String>,
-    graph: fn(&str, &Settings, Size, usize) -> Result<Graph<Plan>, Error>,
+    graph: Build,
 }
 
 /// Why there is no such network.

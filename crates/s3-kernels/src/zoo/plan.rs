@@ -94,7 +94,7 @@ impl Layer<Plan> {
 
     /// With this value added.
     #[must_use]
-    pub fn add(self, value: usize) -> Self {
+    pub fn adding(self, value: usize) -> Self {
         let add = Some(value);
         Layer { add, ..self }
     }

@@ -138,7 +138,7 @@ impl Architecture for ResNet {
                     let conv = Layer::conv(made, kernel).stride(stride);
                     let conv = conv.norm(format!("{at}.bn{}", i + 1)).relu();
                     let is_last = i + 1 == convs.len();
-                    let conv = if is_last { conv.add(shortcut) } else { conv };
+                    let conv = if is_last { conv.adding(shortcut) } else { conv };
                     x = graph.layer(format!("{at}.conv{}", i + 1), x, conv);
                 }
                 channels = made;
