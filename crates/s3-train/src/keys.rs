@@ -98,6 +98,7 @@ fn holds(table: &Table, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use s3_layers::zoo::ARCHITECTURES;
     use std::collections::BTreeSet;
 
     const TEXT: &str = r#"
@@ -111,14 +112,25 @@ mod tests {
         alpha = { schedule = "constant", start = 0.1 }
     "#;
 
-    /// The keys that serde knows in a table: what it says of one that it does not know.
+    /// The keys that serde knows in a table: what it says of one that it does not know. Of `[model]`, those of
+    /// every architecture.
     fn known(table: &str, method: &str) -> BTreeSet<String> {
+        let networks = match table {
+            "model" => ARCHITECTURES.iter().map(|entry| entry.names[0]).collect(),
+            _ => vec!["resnet8"],
+        };
+        let of = |network| known_of(table, method, network);
+        networks.into_iter().flat_map(of).collect()
+    }
+
+    fn known_of(table: &str, method: &str, network: &str) -> BTreeSet<String> {
         let name = |key: &str| match table {
             "" => key.to_string(),
             table => format!("{table}.{key}"),
         };
         let overrides = [
             format!("method={{ name = {method:?} }}"),
+            format!("model.name={network:?}"),
             format!("{}=1", name("no_such_key")),
         ];
         let error = Config::parse(TEXT, &overrides, "x").expect_err("an unknown key");
@@ -126,9 +138,9 @@ mod tests {
         let (_, list) = message.split_once("`no_such_key`").expect("names the key");
         let list = list.split(" in `").next().unwrap_or_default();
         let mut names: BTreeSet<_> = list.split('`').skip(1).step_by(2).map(name).collect();
-        if table == "method" {
-            // Taken out before a method reads its own.
-            names.insert("method.name".into());
+        if ["method", "model"].contains(&table) {
+            // Taken out before a method or an architecture reads its own.
+            names.insert(format!("{table}.name"));
         }
         names
     }
