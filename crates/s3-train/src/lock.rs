@@ -4,6 +4,7 @@ use crate::files::is_unfinished;
 use anyhow::{Context, Result, bail};
 use std::fs::{File, Metadata, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The file `lock` of a folder. While this lives, no other process has the folder's lock; the system drops
 /// it with the process, however that ends.
@@ -26,7 +27,7 @@ impl Lock {
         let mut options = File::options();
         let file = options.write(true).create(true).truncate(false).open(&path);
         let file = file.with_context(|| format!("creating {}", path.display()))?;
-        match file.try_lock() {
+        match lock_within(&file, PATIENCE) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => bail!("{}: {busy}", folder.display()),
             Err(TryLockError::Error(e)) => {
@@ -74,6 +75,22 @@ impl Lock {
     }
 }
 
+/// How long a lock is waited for. A process that was killed between fork and exec of a child leaves its open
+/// files to the child, which is about to close them.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+fn lock_within(file: &File, patience: Duration) -> Result<(), TryLockError> {
+    let end = Instant::now() + patience;
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            answer => return answer,
+        }
+    }
+}
+
 #[cfg(unix)]
 fn is_same_file(a: &Metadata, b: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -102,6 +119,18 @@ fn own_file(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_that_a_killed_process_leaves_for_a_moment_is_waited_for() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let left = Lock::take(dir.path(), "busy")?;
+        let waiting = std::thread::spawn({
+            let folder = dir.path().to_path_buf();
+            move || Lock::take(&folder, "busy").map(drop)
+        });
+        drop(left);
+        waiting.join().expect("no panic")
+    }
 
     #[test]
     fn a_lock_keeps_others_out_and_unfinished_files_in_place() -> Result<()> {
