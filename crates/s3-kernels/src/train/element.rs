@@ -2,7 +2,7 @@
 
 use super::arch::{Lane, Stored, Widened, has_pairs, has_tiles};
 use super::batch_norm::{self, BatchNormGrads, BatchNormSaved, BatchStats};
-use super::conv::{self, Pass};
+use super::conv::{self, Pass, depthwise};
 use super::peak::pairs_pay;
 use crate::dispatch::Isa;
 use crate::error::Error;
@@ -156,6 +156,26 @@ pub trait Kernels: Sized {
         dw: &mut [f32],
     );
 
+    /// [`depthwise::pass`].
+    fn depthwise_pass(
+        isa: Isa,
+        pass: (&depthwise::Pass, bool),
+        batch: usize,
+        x: &[Self],
+        w: &[f32],
+        y: &mut [Self],
+    );
+
+    /// [`depthwise::weight_grad`].
+    fn depthwise_weight_grad(
+        isa: Isa,
+        pass: &depthwise::Pass,
+        batch: usize,
+        x: &[Self],
+        dy: &[Self],
+        dw: &mut [f32],
+    );
+
     /// [`batch_norm::batch_norm_forward`].
     #[expect(
         clippy::too_many_arguments,
@@ -191,8 +211,30 @@ pub trait Kernels: Sized {
     ) -> Result<(), Error>;
 }
 
-macro_rules! compile_batch_norm {
+macro_rules! compile {
     () => {
+        fn depthwise_pass(
+            isa: Isa,
+            pass: (&depthwise::Pass, bool),
+            batch: usize,
+            x: &[Self],
+            w: &[f32],
+            y: &mut [Self],
+        ) {
+            depthwise::pass(isa, pass, batch, x, w, y);
+        }
+
+        fn depthwise_weight_grad(
+            isa: Isa,
+            pass: &depthwise::Pass,
+            batch: usize,
+            x: &[Self],
+            dy: &[Self],
+            dw: &mut [f32],
+        ) {
+            depthwise::weight_grad(isa, pass, batch, x, dy, dw);
+        }
+
         fn batch_norm_forward(
             isa: Isa,
             x: &[Self],
@@ -248,7 +290,7 @@ impl Kernels for f32 {
         conv::weight_grad((isa, Lane::One), pass, batch, x, dy, dw);
     }
 
-    compile_batch_norm!();
+    compile!();
 }
 
 /// Convolutions go by pairs where the CPU gains by it, and elsewhere as f32 that are widened where they
@@ -299,7 +341,7 @@ impl Kernels for Bf16 {
         }
     }
 
-    compile_batch_norm!();
+    compile!();
 }
 
 #[cfg(test)]

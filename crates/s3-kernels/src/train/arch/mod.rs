@@ -15,10 +15,12 @@
 
 mod scalar;
 mod tiles;
+mod walk;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub(super) use tiles::{FULL, Registers, Sum, has_tiles};
+pub(super) use walk::Walk;
 
 use super::element::Bf16;
 use crate::dispatch::Isa;
@@ -64,6 +66,16 @@ pub trait Simd: Copy + Send + Sync {
     /// are added.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
 
+    /// Lane `i` from `x[i]`; exact.
+    #[inline(always)]
+    fn load_bf16(self, x: &[Bf16; LANES]) -> Self::F {
+        let mut values = [0.0; LANES];
+        for (value, x) in values.iter_mut().zip(x) {
+            *value = x.to_f32();
+        }
+        self.load(&values)
+    }
+
     /// Lane `i`, rounded to the nearest bf16, to `y[i]` for `i < lanes`.
     #[inline(always)]
     fn store_bf16(self, x: Self::F, y: &mut [Bf16], lanes: usize) {
@@ -95,8 +107,20 @@ pub trait Stored: Copy + Default + Send + Sync + 'static {
     /// Runs a task whose lanes hold these elements: one f32, or two bf16.
     fn dispatch<K: Task>(isa: Isa, task: K);
 
+    /// Lane `i` from `x[i]`.
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, x: &[Self; LANES]) -> S::F {
+        Self::load_first(simd, x, LANES)
+    }
+
     /// Lane `i` from `x[i]` for `i < lanes`, 0 in the others.
     fn load_first<S: Simd>(simd: S, x: &[Self], lanes: usize) -> S::F;
+
+    /// Lane `i` to `y[i]`.
+    #[inline(always)]
+    fn store<S: Simd>(simd: S, x: S::F, y: &mut [Self; LANES]) {
+        Self::store_first(simd, x, y, LANES);
+    }
 
     /// Lane `i` to `y[i]` for `i < lanes`.
     fn store_first<S: Simd>(simd: S, x: S::F, y: &mut [Self], lanes: usize);
@@ -117,8 +141,18 @@ impl Stored for f32 {
     }
 
     #[inline(always)]
+    fn load<S: Simd>(simd: S, x: &[f32; LANES]) -> S::F {
+        simd.load(x)
+    }
+
+    #[inline(always)]
     fn load_first<S: Simd>(simd: S, x: &[f32], lanes: usize) -> S::F {
         simd.load_first(x, lanes)
+    }
+
+    #[inline(always)]
+    fn store<S: Simd>(simd: S, x: S::F, y: &mut [f32; LANES]) {
+        simd.store(x, y);
     }
 
     #[inline(always)]
@@ -148,6 +182,11 @@ impl Stored for Bf16 {
 
     fn dispatch<K: Task>(_: Isa, task: K) {
         dispatch_pairs(task);
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, x: &[Bf16; LANES]) -> S::F {
+        simd.load_bf16(x)
     }
 
     #[inline(always)]

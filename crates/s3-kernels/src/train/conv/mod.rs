@@ -5,7 +5,11 @@
 //! dx[n,h,w,c]   = Σ_{o,kh,kw} dy[n,oh,ow,o] · w[o,c,kh,kw]    with s·oh+kh-p = h, s·ow+kw-p = w
 //! dw[o,c,kh,kw] = Σ_{n,oh,ow} dy[n,oh,ow,o] · x[n, s·oh+kh-p, s·ow+kw-p, c]
 //! ```
+//!
+//! With as many groups as there are channels, of input and output alike, every channel sees itself
+//! alone: [`depthwise`].
 
+pub(super) mod depthwise;
 mod geometry;
 mod matrix;
 mod pack;
@@ -30,8 +34,10 @@ use crate::train::element::Element;
 ///
 /// # Shapes
 ///
-/// `x: [batch, height, width, in_channels]`, `w: [out_channels, in_channels, kernel_h, kernel_w]`,
-/// `y: [batch, out_height, out_width, out_channels]`; `y` is overwritten.
+/// `x: [batch, height, width, in_channels]`,
+/// `w: [out_channels, in_channels / groups, kernel_h, kernel_w]`,
+/// `y: [batch, out_height, out_width, out_channels]`; `y` is overwritten. `groups` is 1, or equal to
+/// both numbers of channels: a depthwise convolution, for which the dilation may be any.
 ///
 /// # Exactness
 ///
@@ -39,8 +45,8 @@ use crate::train::element::Element;
 ///
 /// # Errors
 ///
-/// [`Error::Unsupported`] where `groups` or `dilation` is not 1; the errors of
-/// [`ConvShape::output_len`]; [`Error::Length`].
+/// [`Error::Unsupported`] where `groups` is neither 1 nor both numbers of channels, or `dilation` is
+/// not 1 where `groups` is; the errors of [`ConvShape::output_len`]; [`Error::Length`].
 ///
 /// ```
 /// use s3_kernels::{ConvShape, train};
@@ -50,6 +56,13 @@ use crate::train::element::Element;
 /// let mut y = [0.0; 3];
 /// train::conv2d_forward(&shape, &[1.0, 10.0, 100.0], &[1.0; 9], &mut y)?;
 /// assert_eq!(y, [11.0, 111.0, 110.0]);
+///
+/// // Two pixels of two channels, each channel with a kernel of its own: 1 wide, and 3 wide.
+/// let two = ConvShape { width: 2, in_channels: 2, out_channels: 2, groups: 2, ..shape };
+/// let w = [0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0];
+/// let mut y = [0.0; 4];
+/// train::conv2d_forward(&two, &[1.0, 10.0, 2.0, 20.0], &w, &mut y)?;
+/// assert_eq!(y, [2.0, 30.0, 4.0, 30.0]);
 /// # Ok::<(), s3_kernels::Error>(())
 /// ```
 pub fn conv2d_forward<T: Element>(
@@ -80,6 +93,11 @@ pub fn conv2d_forward<T: Element>(
 /// let mut dx = [0.0; 4];
 /// train::conv2d_backward_input(&shape, &[1.0, -1.0], &[3.0, 5.0], &mut dx)?;
 /// assert_eq!(dx, [3.0, 5.0, -3.0, -5.0]);
+///
+/// // Depthwise: a gradient returns to its own channel.
+/// let depthwise = ConvShape { out_channels: 2, groups: 2, ..shape };
+/// train::conv2d_backward_input(&depthwise, &[1.0, 2.0, -1.0, 0.0], &[3.0, 5.0], &mut dx)?;
+/// assert_eq!(dx, [3.0, 10.0, -3.0, 0.0]);
 /// # Ok::<(), s3_kernels::Error>(())
 /// ```
 pub fn conv2d_backward_input<T: Element>(
@@ -123,7 +141,7 @@ pub fn conv2d_backward_input_add<T: Element>(
 /// # Shapes
 ///
 /// `x` and `dy` as in [`conv2d_backward_input`],
-/// `dw: [out_channels, in_channels, kernel_h, kernel_w]`; `dw` is overwritten.
+/// `dw: [out_channels, in_channels / groups, kernel_h, kernel_w]`; `dw` is overwritten.
 ///
 /// # Errors
 ///
@@ -136,6 +154,11 @@ pub fn conv2d_backward_input_add<T: Element>(
 /// let mut dw = [0.0];
 /// train::conv2d_backward_weight(&shape, &[1.0, 2.0, 3.0], &[10.0, 20.0, 30.0], &mut dw)?;
 /// assert_eq!(dw, [140.0]);
+///
+/// let depthwise = ConvShape { in_channels: 3, out_channels: 3, groups: 3, ..ConvShape::default() };
+/// let mut dw = [0.0; 3];
+/// train::conv2d_backward_weight(&depthwise, &[1.0, 2.0, 3.0], &[10.0, 20.0, 30.0], &mut dw)?;
+/// assert_eq!(dw, [10.0, 40.0, 90.0]);
 /// # Ok::<(), s3_kernels::Error>(())
 /// ```
 pub fn conv2d_backward_weight<T: Element>(
@@ -159,6 +182,9 @@ pub(super) fn forward_on<T: Element>(
     check(shape, [x.len(), w.len(), y.len()], ["x", "w", "y"])?;
     if x.is_empty() || w.is_empty() {
         y.fill(T::default());
+    } else if !y.is_empty() && depthwise::serves(shape) {
+        let pass = depthwise::forward(shape)?;
+        T::depthwise_pass(isa, (&pass, false), shape.batch, x, w, y);
     } else if !y.is_empty() {
         let pass = geometry::forward(shape, lane)?;
         T::pass(isa, (&pass, false), shape.batch, x, w, y);
@@ -180,6 +206,9 @@ pub(super) fn backward_input_on<T: Element>(
         if !add {
             dx.fill(T::default());
         }
+    } else if !dx.is_empty() && depthwise::serves(shape) {
+        let pass = depthwise::backward_input(shape)?;
+        T::depthwise_pass(isa, (&pass, add), shape.batch, dy, w, dx);
     } else if !dx.is_empty() {
         let pass = geometry::backward_input(shape, lane)?;
         T::pass(isa, (&pass, add), shape.batch, dy, w, dx);
@@ -198,6 +227,9 @@ pub(super) fn backward_weight_on<T: Element>(
     check(shape, [x.len(), dw.len(), dy.len()], ["x", "dw", "dy"])?;
     if x.is_empty() || dy.is_empty() {
         dw.fill(0.0);
+    } else if !dw.is_empty() && depthwise::serves(shape) {
+        let pass = depthwise::forward(shape)?;
+        T::depthwise_weight_grad(isa, &pass, shape.batch, x, dy, dw);
     } else if !dw.is_empty() {
         let pass = geometry::forward(shape, Lane::One)?;
         T::weight_grad((isa, lane), &pass, shape.batch, x, dy, dw);
@@ -207,13 +239,21 @@ pub(super) fn backward_weight_on<T: Element>(
 
 /// Refuses what the kernels do not serve, then compares the three lengths.
 fn check(shape: &ConvShape, got: [usize; 3], names: [&'static str; 3]) -> Result<(), Error> {
-    for (what, value) in [("groups", shape.groups), ("dilation", shape.dilation)] {
-        if value != 1 {
-            return Err(Error::Unsupported {
-                what,
-                expected: "1",
-                got: value,
-            });
+    if !depthwise::serves(shape) {
+        let groups = (
+            "groups",
+            shape.groups,
+            "1, or the channels of input and output",
+        );
+        let dilation = ("dilation", shape.dilation, "1 where groups is 1");
+        for (what, got, expected) in [groups, dilation] {
+            if got != 1 {
+                return Err(Error::Unsupported {
+                    what,
+                    expected,
+                    got,
+                });
+            }
         }
     }
     let expected = [shape.input_len()?, shape.weight_len()?, shape.output_len()?];

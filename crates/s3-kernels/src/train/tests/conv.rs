@@ -42,7 +42,7 @@ fn assert_close<T: Element>(got: &[T], expected: &[[f64; 2]], what: &str) {
 }
 
 /// Every instruction set with every width of lane that it serves for `T`.
-fn all<T: Element>() -> Vec<(Isa, Lane)> {
+pub(super) fn all<T: Element>() -> Vec<(Isa, Lane)> {
     let mut all: Vec<_> = Isa::available().map(|isa| (isa, Lane::One)).collect();
     if T::NAME == "bf16" && has_pairs() {
         all.push((Isa::Avx512, Lane::Pair));
@@ -53,10 +53,10 @@ fn all<T: Element>() -> Vec<(Isa, Lane)> {
     all
 }
 
-type Outputs<T> = (Vec<T>, Vec<T>, Vec<f32>);
+pub(super) type Outputs<T> = (Vec<T>, Vec<T>, Vec<f32>);
 
 /// The three passes; outputs start as NaN, so that an element left unwritten shows.
-fn passes<T: Element>(
+pub(super) fn passes<T: Element>(
     at: (Isa, Lane),
     shape: &ConvShape,
     x: &[T],
@@ -76,7 +76,7 @@ fn passes<T: Element>(
 }
 
 /// `x`, `w` and `dy`, as elements and as the values that those have.
-fn data<T: Element>(shape: &ConvShape) -> ([Vec<T>; 3], [Vec<f32>; 3]) {
+pub(super) fn data<T: Element>(shape: &ConvShape) -> ([Vec<T>; 3], [Vec<f32>; 3]) {
     let lens = [shape.input_len(), shape.weight_len(), shape.output_len()];
     let elements = [1, 2, 3].map(|seed| {
         let values = values(lens[seed - 1].clone().unwrap(), seed as u64);
@@ -86,7 +86,7 @@ fn data<T: Element>(shape: &ConvShape) -> ([Vec<T>; 3], [Vec<f32>; 3]) {
     (elements, rounded)
 }
 
-fn check(shape: &ConvShape) {
+pub(super) fn check(shape: &ConvShape) {
     check_elements::<f32>(shape);
     check_elements::<Bf16>(shape);
 }
@@ -127,7 +127,7 @@ fn added_to_another_gradient_it_is_the_sum() {
     }
 }
 
-fn sum_of_gradients<T: Element>(shape: &ConvShape) {
+pub(super) fn sum_of_gradients<T: Element>(shape: &ConvShape) {
     let ([x, _, dy], [x_values, w, dy_values]) = data::<T>(shape);
     let mut reference = oracle::conv(shape, |x, w, y| [y, w, x], &dy_values, &w, x.len());
     for (sum, x) in reference.iter_mut().zip(&x_values) {
@@ -152,7 +152,7 @@ fn weights_are_rounded_to_the_elements() {
     }
 }
 
-fn shape(
+pub(super) fn shape(
     [batch, height, width]: [usize; 3],
     [in_channels, out_channels]: [usize; 2],
     kernel: usize,
@@ -264,7 +264,7 @@ fn any_number_of_threads_gives_the_same_bytes() {
     }
 }
 
-fn same_bytes<T: Element>(shape: &ConvShape) {
+pub(super) fn same_bytes<T: Element>(shape: &ConvShape) {
     let ([x, _, dy], [_, w, _]) = data::<T>(shape);
     for at in all::<T>() {
         let [one, two, three] = [1, 2, 3].map(|threads| {
@@ -306,31 +306,33 @@ fn bf16_multiplied_as_f32_are_the_bytes_of_the_f32_kernels_rounded_once() {
 
 #[test]
 fn what_is_not_served_is_an_error_that_names_the_field() {
-    let unsupported = |what, got| {
+    let unsupported = |what, expected, got| {
         Err(Error::Unsupported {
             what,
-            expected: "1",
+            expected,
             got,
         })
-    };
-    let grouped = ConvShape {
-        groups: 2,
-        in_channels: 2,
-        out_channels: 2,
-        ..Default::default()
     };
     let dilated = ConvShape {
         dilation: 2,
         ..Default::default()
     };
     let isa = (Isa::Scalar, Lane::One);
-    assert_eq!(
-        forward_on::<f32>(isa, &grouped, &[], &[], &mut []),
-        unsupported("groups", 2)
-    );
+    for [in_channels, out_channels] in [[4, 4], [2, 4]] {
+        let grouped = ConvShape {
+            groups: 2,
+            in_channels,
+            out_channels,
+            ..Default::default()
+        };
+        assert_eq!(
+            forward_on::<f32>(isa, &grouped, &[], &[], &mut []),
+            unsupported("groups", "1, or the channels of input and output", 2)
+        );
+    }
     assert_eq!(
         backward_input_on::<f32>(isa, &dilated, &[], &[], &mut [], false),
-        unsupported("dilation", 2)
+        unsupported("dilation", "1 where groups is 1", 2)
     );
     let one = ConvShape::default();
     let length = |what, got| {

@@ -2,5 +2,6 @@
 
 mod batch_norm;
 mod conv;
+mod depthwise;
 mod oracle;
 mod pool;

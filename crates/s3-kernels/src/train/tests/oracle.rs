@@ -10,16 +10,19 @@ pub(super) fn for_each_product(s: &ConvShape, mut f: impl FnMut(usize, usize, us
             for j in 0..cols {
                 for kh in 0..s.kernel_h {
                     for kw in 0..s.kernel_w {
-                        let h = (i * s.stride + kh).wrapping_sub(s.padding);
-                        let w = (j * s.stride + kw).wrapping_sub(s.padding);
+                        let h = (i * s.stride + kh * s.dilation).wrapping_sub(s.padding);
+                        let w = (j * s.stride + kw * s.dilation).wrapping_sub(s.padding);
                         if h >= s.height || w >= s.width {
                             continue;
                         }
                         for o in 0..s.out_channels {
-                            for c in 0..s.in_channels {
-                                let x = ((n * s.height + h) * s.width + w) * s.in_channels + c;
-                                let k =
-                                    ((o * s.in_channels + c) * s.kernel_h + kh) * s.kernel_w + kw;
+                            let seen = s.in_channels / s.groups;
+                            let group = o / (s.out_channels / s.groups);
+                            for c in 0..seen {
+                                let x = ((n * s.height + h) * s.width + w) * s.in_channels
+                                    + group * seen
+                                    + c;
+                                let k = ((o * seen + c) * s.kernel_h + kh) * s.kernel_w + kw;
                                 let y = ((n * rows + i) * cols + j) * s.out_channels + o;
                                 f(x, k, y);
                             }
