@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Bench, refusal, succeed};
+use common::{Bench, is_inventory, refusal, succeed};
 use s3_layers::model::Model;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,8 @@ fn notes(command: &mut Command) -> Vec<String> {
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(out.status.success(), "{said}");
     let note = |line: &str| line.strip_prefix("note: ").expect("a note").to_owned();
-    said.lines().map(note).collect()
+    let lines = said.lines().filter(|line| !is_inventory(line));
+    lines.map(note).collect()
 }
 
 fn export(bench: &Bench, run: &str, file: &str, activations: &str) -> (Vec<u8>, Vec<String>) {

@@ -37,7 +37,7 @@ fn headline() -> Result<(String, Option<Value>)> {
             .any(|name| !runs.difference(name, FLOAT).pairs.is_empty())
     };
     let budgets = Runs::by_epochs(&table4::PLAN, &table4);
-    let Some(longest) = budgets.iter().filter(has_both).next_back() else {
+    let Some(longest) = budgets.iter().rfind(has_both) else {
         return Ok(("No run of S3 beside full precision yet.\n".to_owned(), None));
     };
     let epochs = longest.epochs;

@@ -85,9 +85,9 @@ impl Plan {
             let of_row = |r: &&Value| r["row"] == row.name && total_epochs(r) == at;
             let known: Vec<&Value> = records.iter().filter(of_row).collect();
             let is_new = known.iter().all(|r| r["seed"] != record["seed"]);
-            let others = known.iter().filter(|r| is_result(r));
+            let mut others = known.iter().filter(|r| is_result(r));
             // A recipe that has changed since: its runs are no seeds of this row.
-            let fits = others.fold(true, |fits, r| fits && seeds::alike(r, record));
+            let fits = others.all(|r| seeds::alike(r, record));
             if is_new && fits {
                 let mut record = record.clone();
                 record["row"] = json!(row.name);

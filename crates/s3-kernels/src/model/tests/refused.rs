@@ -166,9 +166,13 @@ fn wrong_graphs_are_refused() {
             &["`avgpool`"],
         );
     }
+    // Without the sum behind it the sizes fit, whatever the image holds.
     refused(
         U8,
-        |n| n.graph.nodes[1].inputs[0] = 0,
+        |n| {
+            n.graph.nodes[1].inputs[0] = 0;
+            conv(n, 3).add = None;
+        },
         &["`maxpool`", "u8 value"],
     );
     refused(
