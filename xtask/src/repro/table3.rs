@@ -141,7 +141,7 @@ fn page(plan: &Plan, records: &[Value]) -> Page {
 fn claims(page: &mut Page, runs: &Runs<'_>) {
     const APART: [&str; 2] = ["linear 1e-6", "cosine 1e-6"];
     for start in ["", "narrow "] {
-        let of_start = |row: &&Row| row.name.starts_with("narrow") == !start.is_empty();
+        let of_start = |row: &&Row| row.name.starts_with("narrow") != start.is_empty();
         let apart = |row: &&Row| APART.iter().any(|name| row.name.ends_with(name));
         let alike = runs.rows.iter().filter(|r| of_start(r) && !apart(r));
         let means: Vec<f64> = alike

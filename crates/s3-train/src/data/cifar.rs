@@ -137,7 +137,7 @@ fn from_archive(path: &Path, records: usize) -> Result<[Batch; 6], DataError> {
         let mut entry = entry.map_err(io)?;
         let name = entry.path().map_err(io)?.into_owned();
         let member = |file: &&str| name.ends_with(Path::new(FOLDER).join(file));
-        let position = FILES.iter().position(|file| member(file));
+        let position = FILES.iter().position(member);
         if let (Some(position), true) = (position, entry.header().entry_type().is_file()) {
             let batch = Batch::read(&mut entry, records);
             let member = path.join(FOLDER).join(FILES[position]);
