@@ -206,7 +206,7 @@ mod tests {
                 let value = parts.try_fold(&resolved, |at, part| at.get(part));
                 let of = key.methods.as_ref();
                 let is_of = of.is_none_or(|of| of.contains(&method.name));
-                let is_left_out = left_out.contains(&format!("# {}: ", key.name));
+                let is_left_out = left_out.contains(&format!("# {}: {}\n", key.name, key.default));
                 assert_eq!(is_left_out, is_of && value.is_none(), "{}", key.name);
                 let said = format!("x = {}", key.default).parse::<Table>();
                 if let (true, Some(value), Ok(said)) = (is_of, value, said) {
