@@ -5,7 +5,7 @@
 
 use std::error::Error;
 
-use s3_kernels::model::{Input, Model};
+use s3_kernels::model::{Model, Network};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("expected a packed network and an image".into());
     };
     let model = Model::load(network)?;
-    let x = pixels(&std::fs::read(image)?, &model.network().input)?;
+    let x = pixels(&std::fs::read(image)?, model.network())?;
     let scores = model.run(&x, 1)?;
     let mut names: Vec<_> = scores.iter().zip(&model.network().classes).collect();
     names.sort_by(|a, b| b.0.total_cmp(a.0));
@@ -24,8 +24,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The numbers of the image as the network takes them.
-fn pixels(bytes: &[u8], input: &Input) -> Result<Vec<f32>, Box<dyn Error>> {
-    let header = format!("P6\n{} {}\n255\n", input.width, input.height);
+fn pixels(bytes: &[u8], network: &Network) -> Result<Vec<f32>, Box<dyn Error>> {
+    let (image, input) = (&network.graph.image, &network.input);
+    let header = format!("P6\n{} {}\n255\n", image.width, image.height);
     let Some(bytes) = bytes.strip_prefix(header.as_bytes()) else {
         if bytes.starts_with(b"P6") {
             return Err(format!("expected the header {header:?}").into());
@@ -37,13 +38,13 @@ fn pixels(bytes: &[u8], input: &Input) -> Result<Vec<f32>, Box<dyn Error>> {
         };
     };
     let normalised = |(at, &pixel): (usize, &u8)| {
-        let channel = at % input.channels;
+        let channel = at % image.channels;
         (f32::from(pixel) / 255.0 - input.mean[channel]) / input.std[channel]
     };
-    if input.channels != 3 {
+    if image.channels != 3 {
         return Err(format!(
             "expected raw f32: a PPM has 3 channels, not {}",
-            input.channels
+            image.channels
         )
         .into());
     }
