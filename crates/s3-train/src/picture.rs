@@ -20,11 +20,11 @@ use std::path::Path;
 /// From this side on, a network of an unknown data set sees the middle of an image.
 const LARGE: usize = 64;
 
-/// The picture in `path` ([`decode`]) as `network` wants it: `[height, width, channels]`.
+/// The picture in `path` ([`decode()`]) as `network` wants it: `[height, width, channels]`.
 ///
 /// # Errors
 /// One line that names the file: it cannot be read, or not be decoded
-/// ([`decode`]); the network has neither one channel nor three.
+/// ([`decode()`]); the network has neither one channel nor three.
 ///
 /// ```
 /// use s3_layers::model::{Activations, Graph, Input, Network, Size};
