@@ -20,16 +20,32 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod ds_cnn;
 mod fuse;
+mod lenet5;
+mod mlp;
+mod mobilenet_v1;
+mod mobilenet_v2;
 mod nodes;
 mod plan;
+mod preact_resnet;
 mod resnet;
 #[cfg(test)]
 mod tests;
+mod vgg_small;
 
+pub use ds_cnn::DsCnn;
+pub use lenet5::LeNet5;
+pub use mlp::Mlp;
+pub use mobilenet_v1::MobileNetV1;
+pub use mobilenet_v2::MobileNetV2;
 pub use nodes::Nodes;
 pub use plan::{Plan, Role};
+pub use preact_resnet::PreActResNet;
 pub use resnet::{ResNet, Shortcut};
+pub use vgg_small::VggSmall;
+
+use plan::{factor, is_small, scaled};
 
 use std::borrow::ToOwned;
 use std::fmt;
@@ -47,7 +63,14 @@ pub type Settings = Map<String, Value>;
 
 /// The list of architectures.
 pub const ARCHITECTURES: &[Entry] = &[
-    entry::<ResNet>(), //
+    entry::<ResNet>(),
+    entry::<PreActResNet>(),
+    entry::<VggSmall>(),
+    entry::<MobileNetV1>(),
+    entry::<MobileNetV2>(),
+    entry::<DsCnn>(),
+    entry::<LeNet5>(),
+    entry::<Mlp>(),
     entry::<Nodes>(),
 ];
 
@@ -57,6 +80,8 @@ pub trait Architecture: Serialize + DeserializeOwned {
     const NAMES: &'static [&'static str];
     /// One line on what they are.
     const SUMMARY: &'static str;
+    /// Small networks of the family, which the tests of every network take.
+    const EXAMPLES: &'static [Example];
 
     /// The settings of network `name` with what was left open filled in, where a record of a run names it.
     ///
@@ -81,8 +106,34 @@ pub struct Entry {
     pub names: &'static [&'static str],
     /// One line on what they are.
     pub summary: &'static str,
+    /// Small networks of it, which the tests of every network take.
+    pub examples: &'static [Example],
     resolved: fn(&str, &Settings) -> Result<Settings, String>,
     graph: Build,
+}
+
+/// A network that tests can afford.
+#[derive(Clone, Copy, Debug)]
+pub struct Example {
+    /// Its name.
+    pub name: &'static str,
+    /// Its settings, as JSON.
+    pub settings: &'static str,
+    /// Height of an image.
+    pub side: usize,
+}
+
+impl Example {
+    /// Network `name` with settings as JSON, for images of 8x8 pixels.
+    #[must_use]
+    pub const fn new(name: &'static str, settings: &'static str) -> Self {
+        let side = 8;
+        Example {
+            name,
+            settings,
+            side,
+        }
+    }
 }
 
 /// Why there is no such network.
@@ -141,7 +192,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// An unknown name; a key that is unknown, missing, mistyped or out of range.
 pub fn resolved(name: &str, settings: &Settings) -> Result<Settings, Error> {
-    Ok((find(name)?.resolved)(name, settings)?)
+    Ok(find(name)?.resolved(name, settings)?)
 }
 
 /// Network `name` for images of this size and a number of classes.
@@ -154,7 +205,7 @@ pub fn graph(
     image: Size,
     classes: usize,
 ) -> Result<Graph<Plan>, Error> {
-    (find(name)?.graph)(name, settings, image, classes)
+    find(name)?.graph(name, settings, image, classes)
 }
 
 fn find(name: &str) -> Result<&'static Entry, Error> {
@@ -164,10 +215,37 @@ fn find(name: &str) -> Result<&'static Entry, Error> {
     })
 }
 
-const fn entry<A: Architecture>() -> Entry {
+impl Entry {
+    /// The settings of network `name`, one of [`names`](Self::names), with what was left open filled in.
+    ///
+    /// # Errors
+    /// A key that is unknown, missing, mistyped or out of range.
+    pub fn resolved(&self, name: &str, settings: &Settings) -> Result<Settings, String> {
+        (self.resolved)(name, settings)
+    }
+
+    /// Network `name` for images of this size and a number of classes.
+    ///
+    /// # Errors
+    /// Those of [`resolved`](Self::resolved), and a node that does not fit, by its name.
+    pub fn graph(
+        &self,
+        name: &str,
+        settings: &Settings,
+        image: Size,
+        classes: usize,
+    ) -> Result<Graph<Plan>, Error> {
+        (self.graph)(name, settings, image, classes)
+    }
+}
+
+/// What a list holds of an architecture.
+#[must_use]
+pub const fn entry<A: Architecture>() -> Entry {
     Entry {
         names: A::NAMES,
         summary: A::SUMMARY,
+        examples: A::EXAMPLES,
         resolved: |name, settings| {
             let resolved = read::<A>(settings)?.resolved(name)?;
             match serde_json::to_value(resolved) {

@@ -10,7 +10,7 @@ use std::vec::Vec;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Architecture, Error, Plan, Role, Settings};
+use super::{Architecture, Error, Example, Plan, Role, Settings};
 use crate::model::{self, Act, Graph, Layer, Op, Size, Window};
 
 /// The nodes of a network in a configuration, in the order in which they run.
@@ -43,6 +43,21 @@ const OPS: &[(&str, &[&str])] = &[
 
 /// The name of value 0.
 const IMAGE: &str = "image";
+
+/// A 5x5 convolution of stride 2, two depthwise layers, a sum, a concatenation, a pool, two linear layers.
+const EXAMPLE: &str = r#"{ "nodes": [
+    { "name": "conv1", "op": "conv", "channels": 8, "kernel": 5, "stride": 2, "norm": "bn1", "act": "relu",
+      "role": "first" },
+    { "name": "dw1", "op": "conv", "channels": 8, "kernel": 3, "groups": "depthwise", "norm": "bn2",
+      "act": "relu6", "role": "depthwise" },
+    { "name": "dw2", "op": "conv", "channels": 8, "kernel": 3, "groups": 8, "norm": "bn3", "role": "depthwise" },
+    { "name": "sum", "op": "add", "inputs": ["dw2", "conv1"], "act": "relu" },
+    { "name": "both", "op": "concat", "inputs": ["sum", "dw1"] },
+    { "name": "pool", "op": "max_pool", "kernel": 2 },
+    { "name": "flat", "op": "flatten" },
+    { "name": "fc1", "op": "linear", "channels": 12, "norm": "bn4", "act": "relu" },
+    { "name": "fc2", "op": "linear", "role": "last" }
+] }"#;
 
 /// One node of a configuration.
 #[derive(Deserialize)]
@@ -92,6 +107,10 @@ enum Depthwise {
 impl Architecture for Nodes {
     const NAMES: &'static [&'static str] = &["nodes"];
     const SUMMARY: &'static str = "the nodes that the configuration lists";
+    const EXAMPLES: &'static [Example] = &[Example {
+        side: 16,
+        ..Example::new("nodes", EXAMPLE)
+    }];
 
     fn resolved(self, _: &str) -> Result<Self, String> {
         for (index, settings) in self.nodes.iter().enumerate() {

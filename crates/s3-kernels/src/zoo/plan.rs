@@ -39,6 +39,30 @@ impl Role {
     ];
 }
 
+/// Whether an image has less than 64 pixels on a side: networks for photographs then halve it less often.
+pub(super) fn is_small(image: &Size) -> bool {
+    image.height.min(image.width) < 64
+}
+
+/// So many channels times a factor, rounded down.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "saturates; what is too large is refused by the layer that has it"
+)]
+pub(super) fn scaled(channels: usize, factor: f64) -> usize {
+    (channels as f64 * factor) as usize
+}
+
+/// Refuses what is no factor of a number of channels.
+pub(super) fn factor(key: &str, value: f64) -> Result<(), String> {
+    match value > 0.0 && value.is_finite() {
+        true => Ok(()),
+        false => Err(format!("{key}: expected a factor > 0, got {value}")),
+    }
+}
+
 /// What a layer, or a batch norm on its own, will hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -70,6 +94,15 @@ impl Layer<Plan> {
         }
     }
 
+    /// A depthwise 3x3 convolution of a value of so many channels.
+    #[must_use]
+    pub fn depthwise(channels: usize) -> Self {
+        Layer {
+            groups: channels,
+            ..Layer::conv(channels, 3).role(Role::Depthwise)
+        }
+    }
+
     /// A linear layer with a bias.
     #[must_use]
     pub fn linear(channels: usize) -> Self {
@@ -92,6 +125,14 @@ impl Layer<Plan> {
         self
     }
 
+    /// With a batch norm of this path behind it in place of a bias; without one, with a bias.
+    #[must_use]
+    pub fn norm_or_bias(mut self, path: Option<String>) -> Self {
+        self.holds.bias = path.is_none();
+        self.holds.norm = path;
+        self
+    }
+
     /// With this value added.
     #[must_use]
     pub fn adding(self, value: usize) -> Self {
@@ -103,6 +144,13 @@ impl Layer<Plan> {
     #[must_use]
     pub fn relu(self) -> Self {
         let act = Act::Relu;
+        Layer { act, ..self }
+    }
+
+    /// With a ReLU that ends at 6.
+    #[must_use]
+    pub fn relu6(self) -> Self {
+        let act = Act::Relu6;
         Layer { act, ..self }
     }
 
@@ -138,6 +186,29 @@ impl Graph<Plan> {
     /// Adds a layer that reads `input`, and gives the value that it makes.
     pub fn layer(&mut self, name: impl Into<String>, input: usize, layer: Layer<Plan>) -> usize {
         self.push(name, &[input], Op::Layer(layer))
+    }
+
+    /// Adds the depthwise separable convolution of MobileNet and DS-CNN: 3x3 on each of the `channels[0]` that
+    /// `input` has, then 1x1 to `channels[1]`, a batch norm and a ReLU behind both. Gives the value that it
+    /// makes.
+    pub(super) fn separable(
+        &mut self,
+        at: &str,
+        input: usize,
+        [channels, made]: [usize; 2],
+        stride: usize,
+    ) -> usize {
+        let depthwise = Layer::depthwise(channels).stride(stride);
+        let depthwise = depthwise.norm(format!("{at}.bn1")).relu();
+        let x = self.layer(format!("{at}.dw"), input, depthwise);
+        let pointwise = Layer::conv(made, 1).norm(format!("{at}.bn2")).relu();
+        self.layer(format!("{at}.pw"), x, pointwise)
+    }
+
+    /// Adds the mean over all pixels and the classifier behind it.
+    pub(super) fn mean_and_classifier(&mut self, name: &str, input: usize, classes: usize) {
+        let mean = self.push("avgpool", &[input], Op::MeanPool { shift: 0 });
+        self.layer(name, mean, Layer::linear(classes).role(Role::Last));
     }
 
     /// The graph, if it fits together and ends in one number a class, and no value is made in vain.

@@ -7,7 +7,7 @@ use std::string::String;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Error, Plan, Role};
+use super::{Architecture, Error, Example, Plan, Role};
 use crate::model::{Graph, Layer, Op, Size, Window};
 
 /// The settings of a ResNet.
@@ -32,9 +32,12 @@ pub enum Shortcut {
     B,
 }
 
-/// Blocks of each stage; whether a block is a bottleneck of three convolutions. Four stages are a network
-/// for large images, which go through a 7x7 convolution and a max pool.
-const FORMS: &[(&str, &[usize], bool)] = &[
+/// A network's name, the blocks of each of its stages, and whether a block is a bottleneck of three
+/// convolutions. Four stages are a network for large images, which go through a 7x7 convolution and a max
+/// pool.
+pub(super) type Form = (&'static str, &'static [usize], bool);
+
+const FORMS: &[Form] = &[
     ("resnet8", &[1; 3], false),
     ("resnet14", &[2; 3], false),
     ("resnet20", &[3; 3], false),
@@ -49,53 +52,70 @@ const FORMS: &[(&str, &[usize], bool)] = &[
     ("resnet152", &[3, 8, 36, 3], true),
 ];
 
-/// The names of [`FORMS`].
-const NAMES: [&str; FORMS.len()] = {
-    let mut names = [""; FORMS.len()];
+const NAMES: [&str; FORMS.len()] = names(FORMS);
+
+/// The names of `N` forms.
+pub(super) const fn names<const N: usize>(forms: &[Form]) -> [&'static str; N] {
+    let mut names = [""; N];
     let mut i = 0;
-    while i < FORMS.len() {
-        names[i] = FORMS[i].0;
+    while i < N {
+        names[i] = forms[i].0;
         i += 1;
     }
     names
-};
+}
 
-fn form(name: &str) -> Result<(&'static [usize], bool), Error> {
-    let found = FORMS.iter().find(|form| form.0 == name);
-    let found = found.ok_or_else(|| Error::Unknown {
+/// The form of network `name`.
+pub(super) fn find(forms: &[Form], name: &str) -> Result<Form, String> {
+    let found = forms.iter().find(|form| form.0 == name).copied();
+    let unknown = || Error::Unknown {
         name: name.to_owned(),
-    })?;
-    Ok((found.1, found.2))
+    };
+    found.ok_or_else(|| format!("{}", unknown()))
+}
+
+/// The shortcut of network `name`: `default` where none is given.
+pub(super) fn option(
+    name: &str,
+    given: Option<Shortcut>,
+    default: Shortcut,
+    bottleneck: bool,
+) -> Result<Shortcut, String> {
+    match given.unwrap_or(default) {
+        // The first block widens without a stride, which option A does not define.
+        Shortcut::A if bottleneck => Err(format!("shortcut: {name} has no option A: use B")),
+        shortcut => Ok(shortcut),
+    }
 }
 
 impl Architecture for ResNet {
     const NAMES: &'static [&'static str] = &NAMES;
     const SUMMARY: &'static str = "residual networks of He et al., 2015";
+    const EXAMPLES: &'static [Example] = &[
+        Example::new("resnet8", r#"{ "width": 4 }"#),
+        Example::new("resnet8", r#"{ "width": 4, "shortcut": "B" }"#),
+        Example {
+            side: 32,
+            ..Example::new("resnet18", r#"{ "width": 4 }"#)
+        },
+    ];
 
     fn resolved(self, name: &str) -> Result<Self, String> {
-        let (stages, bottleneck) = form(name).map_err(|error| format!("{error}"))?;
-        let default = if stages.len() == 4 {
-            Shortcut::B
-        } else {
-            Shortcut::A
+        let (_, stages, bottleneck) = find(FORMS, name)?;
+        let default = match stages.len() {
+            4 => Shortcut::B,
+            _ => Shortcut::A,
         };
-        let shortcut = self.shortcut.unwrap_or(default);
-        if bottleneck && shortcut == Shortcut::A {
-            // The first block widens without a stride, which option A does not define.
-            return Err(format!("shortcut: {name} has no option A: use B"));
-        }
+        let shortcut = Some(option(name, self.shortcut, default, bottleneck)?);
         if self.width == Some(0) {
             return Err("width: expected a number > 0, got 0".to_owned());
         }
-        Ok(Self {
-            shortcut: Some(shortcut),
-            ..self
-        })
+        Ok(Self { shortcut, ..self })
     }
 
     fn graph(&self, name: &str, image: Size, classes: usize) -> Result<Graph<Plan>, Error> {
         let settings = self.clone().resolved(name)?;
-        let (stages, bottleneck) = form(name)?;
+        let (_, stages, bottleneck) = find(FORMS, name)?;
         let is_large = stages.len() == 4;
         let width = settings.width.unwrap_or(if is_large { 64 } else { 16 });
         let mut graph = Graph::new(image);
@@ -144,8 +164,7 @@ impl Architecture for ResNet {
                 channels = made;
             }
         }
-        x = graph.push("avgpool", &[x], Op::MeanPool { shift: 0 });
-        graph.layer("fc", x, Layer::linear(classes).role(Role::Last));
+        graph.mean_and_classifier("fc", x, classes);
         graph.classifying(classes)
     }
 }

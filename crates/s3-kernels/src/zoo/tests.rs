@@ -37,6 +37,7 @@ fn parameter_counts_are_those_of_the_literature() {
         ("resnet50", 224, 1000, 25_557_032),
         ("resnet101", 224, 1000, 44_549_160),
         ("resnet152", 224, 1000, 60_192_808),
+        ("mobilenet_v2", 224, 1000, 3_504_872),
     ] {
         let graph = graph(name, &Settings::new(), image(side), classes).unwrap();
         assert_eq!(graph.parameters().unwrap(), wanted, "{name}");
@@ -51,6 +52,7 @@ fn multiplications_are_those_of_the_literature() {
         ("resnet34", 3664),
         ("resnet50", 4089),
         ("resnet101", 7801),
+        ("mobilenet_v2", 301),
     ] {
         let graph = graph(name, &Settings::new(), image(224), 1000).unwrap();
         let all = graph.multiplications().unwrap();
@@ -66,6 +68,178 @@ fn the_depth_of_a_name_is_its_number_of_layers() {
         let counted = roles.filter(|&role| role != Role::Shortcut).count();
         assert_eq!(format!("resnet{counted}"), *name);
     }
+}
+
+fn count(graph: &Graph<Plan>) -> [u128; 2] {
+    [
+        graph.parameters().unwrap(),
+        graph.multiplications().unwrap(),
+    ]
+}
+
+/// Weights and multiplications of the layers between the first and the last.
+fn count_hidden(graph: &Graph<Plan>) -> [u128; 2] {
+    let sizes = graph.sizes().unwrap();
+    let mut counts = [0; 2];
+    for (node, made) in graph.nodes.iter().zip(&sizes[1..]) {
+        let Op::Layer(layer) = &node.op else { continue };
+        if ![Role::First, Role::Last].contains(&layer.holds.role) {
+            let shape = layer.weight_shape(&sizes[node.input()]);
+            let weights: usize = shape.iter().product();
+            counts[0] += weights as u128;
+            counts[1] += (weights * made.pixels()) as u128;
+        }
+    }
+    counts
+}
+
+/// Wang et al., "Sub-bit Neural Networks", 2021, table 2: 4.571 Mbit of binary weights and 0.603 G
+/// multiplications, the first and the last layer left out.
+#[test]
+fn vgg_small_is_the_literatures() {
+    let graph = graph("vgg_small", &Settings::new(), image(32), 10).unwrap();
+    let [weights, products] = count_hidden(&graph);
+    assert_eq!((weights / 1000, products / 1_000_000), (4571, 603));
+    assert_eq!(count(&graph), [4_660_106, 607_600_640]);
+}
+
+/// 4.2 M parameters and 569 M multiplications (table 8 of the paper; tf.keras counts 4,231,976 that train).
+/// The network of MLPerf Tiny, "person detection", has 221,794 parameters in tf.keras, which counts a
+/// convolution's bias in front of a batch norm and the two running statistics of each channel.
+#[test]
+fn mobilenet_v1_is_the_papers_and_that_of_mlperf_tiny() {
+    let whole = graph("mobilenet_v1", &Settings::new(), image(224), 1000).unwrap();
+    assert_eq!(count(&whole), [4_231_976, 568_740_352]);
+    let quarter = serde_json::json!({ "width": 0.25 });
+    let quarter = of("mobilenet_v1", quarter, image(96), 2).unwrap();
+    let channels: usize = normed_channels(&quarter);
+    let [parameters, products] = count(&quarter);
+    assert_eq!(parameters, 213_586);
+    assert_eq!(parameters + 3 * channels as u128, 221_794);
+    assert_eq!(products / 100_000, 74);
+    // 32x32 ends at 2x2.
+    let small = graph("mobilenet_v1", &Settings::new(), image(32), 10).unwrap();
+    let sizes = small.sizes().unwrap();
+    assert_eq!(sizes[sizes.len() - 3].pixels(), 4);
+    assert_eq!(small.parameters().unwrap(), 4_231_976 - 1_025_000 + 10_250);
+}
+
+fn normed_channels(graph: &Graph<Plan>) -> usize {
+    let has_norm = |layer: &Layer<Plan>| layer.holds.norm.is_some();
+    let layers = graph.layers().filter(|(_, layer)| has_norm(layer));
+    layers.map(|(_, layer)| layer.channels).sum()
+}
+
+/// torchvision's `_make_divisible`: at width 0.5 1,968,680 parameters (its `mobilenet_v2(width_mult=0.5)`).
+#[test]
+fn mobilenet_v2_rounds_as_torchvision_does_and_its_bottlenecks_are_linear() {
+    let half = serde_json::json!({ "width": 0.5 });
+    let half = of("mobilenet_v2", half, image(224), 1000).unwrap();
+    assert_eq!(half.parameters().unwrap(), 1_968_680);
+    let narrow = serde_json::json!({ "width": 0.35 });
+    let narrow = of("mobilenet_v2", narrow, image(32), 10).unwrap();
+    let linear = narrow.layers().filter(|(_, layer)| layer.act == Act::None);
+    let channels: Vec<usize> = linear.map(|(_, layer)| layer.channels).collect();
+    let mut wanted = Vec::new();
+    for (blocks, channels) in [(1, 8), (2, 8), (3, 16), (4, 24), (3, 32), (3, 56), (1, 112)] {
+        wanted.extend([channels].repeat(blocks));
+    }
+    wanted.push(10);
+    assert_eq!(channels, wanted);
+    let residuals = narrow.layers().filter(|(_, layer)| layer.add.is_some());
+    // Ten as in the paper; at this width the first block of 8 channels, too, makes what it reads.
+    assert_eq!(residuals.count(), 11);
+    let sizes = narrow.sizes().unwrap();
+    assert_eq!(sizes[sizes.len() - 3].pixels(), 16);
+}
+
+/// MLPerf Tiny, "keyword spotting": 24,908 parameters in tf.keras, counted as for the MobileNet, and 2.66 M
+/// multiplications.
+#[test]
+fn ds_cnn_is_that_of_mlperf_tiny() {
+    let image = Size {
+        height: 49,
+        width: 10,
+        channels: 1,
+    };
+    let graph = graph("ds_cnn", &Settings::new(), image, 12).unwrap();
+    let [parameters, products] = count(&graph);
+    assert_eq!(parameters + 3 * 9 * 64, 24_908);
+    assert_eq!((parameters, products), (23_180, 2_656_768));
+    let sizes = graph.sizes().unwrap();
+    assert_eq!((sizes[2].height, sizes[2].width), (25, 5));
+}
+
+/// LeNet-5 without batch norms: 61,706, Zhang et al., "Dive into Deep Learning", section 7.6; the MLP's
+/// weights by hand.
+#[test]
+fn lenet_and_the_mlp_are_the_literatures() {
+    let grey = Size {
+        channels: 1,
+        ..image(28)
+    };
+    let plain = of("lenet5", serde_json::json!({ "norm": false }), grey, 10).unwrap();
+    assert_eq!(count(&plain), [61_706, 416_520]);
+    let mlp = graph("mlp", &Settings::new(), grey, 10).unwrap();
+    let weights = 1024 * (784 + 2 * 1024 + 10);
+    assert_eq!(mlp.weights().unwrap(), weights);
+    assert_eq!(mlp.parameters().unwrap(), weights + 3 * 2 * 1024 + 10);
+    let none = of("mlp", serde_json::json!({ "hidden": [] }), grey, 10).unwrap();
+    assert_eq!(none.parameters().unwrap(), 7850);
+}
+
+/// In units of 10,000: 11.69 M and 25.55 M are timm's for `resnetv2_18` and `resnetv2_50`, 1.7 M is He et
+/// al.'s for ResNet-164; ResNet-20 has the same number in both orders.
+#[test]
+fn preactivation_resnets_are_the_literatures() {
+    for (name, side, classes, wanted) in [
+        ("preact_resnet20", 32, 10, 27),
+        ("preact_resnet164", 32, 10, 170),
+        ("preact_resnet18", 224, 1000, 1169),
+        ("preact_resnet50", 224, 1000, 2555),
+    ] {
+        let graph = graph(name, &Settings::new(), image(side), classes).unwrap();
+        let parameters = graph.parameters().unwrap();
+        assert_eq!((parameters + 5000) / 10_000, wanted, "{name}");
+        let norms = graph.nodes.iter().filter(|n| n.op.word() == "norm");
+        let sums = graph.layers().filter(|(_, layer)| layer.add.is_some());
+        // One in front of each block, and one behind the last.
+        assert_eq!(norms.count(), sums.count() + 1, "{name}");
+    }
+}
+
+/// One first layer and one last; depthwise is what has a group a channel, and nothing else.
+#[test]
+fn roles_are_those_of_the_places() {
+    for entry in ARCHITECTURES {
+        for (example, graph) in examples(entry) {
+            let layers: Vec<_> = graph.layers().collect();
+            let roles: Vec<Role> = layers.iter().map(|(_, layer)| layer.holds.role).collect();
+            let at = |role: Role| roles.iter().position(|&other| other == role);
+            let once = |role: Role| roles.iter().filter(|&&other| other == role).count() == 1;
+            let what = format!("{} {}", example.name, example.settings);
+            assert!(once(Role::First) && at(Role::First) == Some(0), "{what}");
+            assert!(
+                once(Role::Last) && at(Role::Last) == Some(roles.len() - 1),
+                "{what}"
+            );
+            for (node, layer) in layers {
+                let is_depthwise = layer.holds.role == Role::Depthwise;
+                assert_eq!(is_depthwise, layer.groups > 1, "{what}: {}", node.name);
+            }
+        }
+    }
+}
+
+/// The examples of an architecture for three classes.
+fn examples(entry: &Entry) -> Vec<(Example, Graph<Plan>)> {
+    assert!(!entry.examples.is_empty(), "{:?}", entry.names);
+    let build = |example: &Example| {
+        let settings = serde_json::from_str(example.settings).expect(example.name);
+        let graph = entry.graph(example.name, &settings, image(example.side), 3);
+        (*example, graph.expect(example.name))
+    };
+    entry.examples.iter().map(build).collect()
 }
 
 /// What network `name` cannot do without.
@@ -117,6 +291,42 @@ fn settings_that_do_not_fit_are_refused_in_one_line_that_names_the_key() {
             serde_json::json!({ "shortcut": "A" }),
             "shortcut: resnet50",
         ),
+        (
+            "preact_resnet50",
+            serde_json::json!({ "shortcut": "A" }),
+            "shortcut: preact_resnet50",
+        ),
+        (
+            "preact_resnet20",
+            serde_json::json!({ "width": 0 }),
+            "width: ",
+        ),
+        ("vgg_small", serde_json::json!({ "width": 0 }), "width: "),
+        ("vgg_small", serde_json::json!({ "depth": 3 }), "`depth`"),
+        (
+            "mobilenet_v1",
+            serde_json::json!({ "width": 0.0 }),
+            "width: expected a factor > 0",
+        ),
+        (
+            "mobilenet_v1",
+            serde_json::json!({ "width": 0.01 }),
+            "`conv1`",
+        ),
+        (
+            "mobilenet_v2",
+            serde_json::json!({ "width": -1.0 }),
+            "width: ",
+        ),
+        (
+            "mobilenet_v2",
+            serde_json::json!({ "width": 1e300 }),
+            "`features.0.0`",
+        ),
+        ("ds_cnn", serde_json::json!({ "width": 0 }), "width: "),
+        ("ds_cnn", serde_json::json!({ "blocks": -1 }), "blocks: "),
+        ("mlp", serde_json::json!({ "hidden": [3, 0] }), "hidden: "),
+        ("lenet5", serde_json::json!({ "norm": 1 }), "norm: "),
     ] {
         let message = of(name, settings, image(32), 10).unwrap_err().to_string();
         assert!(message.contains(words), "{message}");
