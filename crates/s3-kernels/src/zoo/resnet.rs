@@ -96,7 +96,7 @@ impl Architecture for ResNet {
         Example::new("resnet8", r#"{ "width": 4, "shortcut": "B" }"#),
         Example {
             side: 32,
-            ..Example::new("resnet18", r#"{ "width": 4 }"#)
+            ..Example::new("resnet18", r#"{ "width": 8 }"#)
         },
     ];
 

@@ -1,0 +1,253 @@
+//! The parts of the contract; each is a function of a network's plan and the kind of its weights.
+
+use super::methods::Kind;
+use super::packed::is_packed;
+use super::programs;
+use candle_core::{DType, Device, Tensor};
+use s3_core::{ParamKind, Params};
+use s3_layers::export::{self, OnnxWeights};
+use s3_layers::model::{Activations, Graph, Input, Model, Network};
+use s3_layers::quantize::{Calibration, Observed, quantize};
+use s3_layers::zoo::Plan;
+use s3_layers::{Mode, Net};
+use std::error::Error;
+
+pub(crate) type Outcome = Result<(), Box<dyn Error>>;
+pub(crate) type Part = dyn Fn(&Graph<Plan>, Kind) -> Outcome;
+
+const IMAGES: usize = 6;
+
+/// Of sums in another order, as a share of the largest number.
+const STEP_ERROR: f64 = 1e-4;
+/// Of sums in another order: a sum of K products of f32 is within `K 2^-24` of the exact one, of the sum of
+/// magnitudes, and layers hand such errors on.
+const FROZEN_ERROR: f64 = 1e-4;
+/// Networks that have learned nothing hand errors on and add to them. A factor, bias or zero point that is
+/// wrong gives 1 at once.
+const ERROR_A_NODE: f64 = 0.014;
+const LEAST_ERROR: f64 = 0.05;
+
+/// `n` numbers without a pattern, in -1..1.
+fn noise(n: usize, seed: f64) -> Vec<f32> {
+    let number = |i: usize| (i as f64 * 12.9898 + seed).sin() * 43758.5453;
+    let number = |i: usize| (2.0 * number(i).rem_euclid(1.0) - 1.0) as f32;
+    (0..n).map(number).collect()
+}
+
+/// A network, and images for it.
+struct Case {
+    net: Net,
+    params: Params,
+    images: Vec<f32>,
+    classes: usize,
+}
+
+impl Case {
+    /// As it starts.
+    fn new(plan: &Graph<Plan>, kind: Kind) -> candle_core::Result<Self> {
+        let params = Params::new(5, &Device::Cpu);
+        let net = Net::new(plan, DType::F32, &kind, &params)?;
+        let images = noise(IMAGES * plan.image.len(), 0.5);
+        let sizes = plan.sizes().map_err(candle_core::Error::wrap)?;
+        Ok(Self {
+            net,
+            params,
+            images,
+            classes: sizes[sizes.len() - 1].channels,
+        })
+    }
+
+    /// With batch norms that have gains of either sign and have seen the images.
+    fn settled(plan: &Graph<Plan>, kind: Kind) -> candle_core::Result<Self> {
+        let case = Self::new(plan, kind)?;
+        for (i, (name, param)) in case.params.all().into_iter().enumerate() {
+            if param.kind != ParamKind::Norm {
+                continue;
+            }
+            let is_gain = name.ends_with("weight");
+            let mut values = noise(param.var.elem_count(), i as f64);
+            for v in &mut values {
+                *v *= 0.5;
+                if is_gain {
+                    *v += v.signum();
+                }
+            }
+            let values = Tensor::from_vec(values, param.var.shape(), &Device::Cpu)?;
+            param.var.set(&values)?;
+        }
+        for _ in 0..40 {
+            case.net.forward(&case.tensor()?, Mode::Train)?;
+        }
+        Ok(case)
+    }
+
+    fn tensor(&self) -> candle_core::Result<Tensor> {
+        let image = self.net.plan().image;
+        let shape = (IMAGES, image.height, image.width, image.channels);
+        Tensor::from_slice(&self.images, shape, &Device::Cpu)
+    }
+
+    fn freeze(&self) -> candle_core::Result<Network> {
+        let channels = self.net.plan().image.channels;
+        let input = Input {
+            mean: vec![0.0; channels],
+            std: vec![1.0; channels],
+            scale: 1.0,
+        };
+        let classes = (0..self.classes).map(|c| c.to_string()).collect();
+        self.net.freeze("case", input, classes)
+    }
+
+    /// The 8-bit forms of `network`: with weights in full precision that of multiplications alone.
+    fn integers(&self, network: &Network, kind: Kind) -> Result<Vec<Network>, Box<dyn Error>> {
+        let model = Model::new(network.clone())?;
+        let mut observed = Observed::new(network);
+        observed.run(&model, &self.images, IMAGES)?;
+        let forms: &[Activations] = match kind {
+            Kind::Float => &[Activations::U8],
+            _ => &[Activations::U8, Activations::U8Shift],
+        };
+        let form = |&form: &Activations| {
+            let made = quantize(network, &observed, form, Calibration::MinMax);
+            made.map_err(|error| format!("{form:?}: {error}").into())
+        };
+        forms.iter().map(form).collect()
+    }
+}
+
+/// Scores, gradients and buffers of one training step.
+fn trained(
+    plan: &Graph<Plan>,
+    kind: Kind,
+    fused: bool,
+) -> candle_core::Result<Vec<(String, Tensor)>> {
+    let case = Case::new(plan, kind)?;
+    let x = case.tensor()?;
+    let scores = match fused {
+        true => case.net.forward(&x, Mode::Train)?,
+        false => case
+            .net
+            .forward_traced(&x, Mode::Train, &mut |_, _, _| Ok(()))?,
+    };
+    let weights = Tensor::arange(0f32, scores.elem_count() as f32, &Device::Cpu)?;
+    let loss = scores.flatten_all()?.mul(&weights.sin()?)?.sum_all()?;
+    let gradients = loss.backward()?;
+    let mut all = vec![("scores".to_string(), scores.detach())];
+    for (name, p) in case.params.all() {
+        match gradients.get(&p.var) {
+            Some(g) => all.push((format!("gradient of {name}"), g.clone())),
+            None => all.push((name, p.var.as_detached_tensor())),
+        }
+    }
+    Ok(all)
+}
+
+pub(crate) fn step(plan: &Graph<Plan>, kind: Kind) -> Outcome {
+    let (fused, plain) = (trained(plan, kind, true)?, trained(plan, kind, false)?);
+    let gradients = fused
+        .iter()
+        .filter(|(name, _)| name.starts_with("gradient"));
+    let count = gradients.count();
+    if count < plan.layers().count() {
+        return Err(format!("gradients of {count} parameters alone").into());
+    }
+    for ((name, a), (other, b)) in fused.iter().zip(&plain) {
+        let largest = |x: &Tensor| -> candle_core::Result<f64> {
+            Ok(f64::from(x.abs()?.max_all()?.to_scalar::<f32>()?))
+        };
+        let (apart, size) = (largest(&(a - b)?)?, largest(b)?);
+        if name != other || !(apart <= STEP_ERROR * size) {
+            return Err(format!("{name}: {apart} apart, largest {size}").into());
+        }
+    }
+    Ok(())
+}
+
+/// The root of the mean squared difference, over that of `b`.
+fn relative_error(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let square = |v: f32| f64::from(v).powi(2);
+    let error: f64 = a.iter().zip(b).map(|(a, b)| square(a - b)).sum();
+    (error / b.iter().map(|&b| square(b)).sum::<f64>()).sqrt()
+}
+
+/// The scores of a network, which a file keeps to the bit.
+fn scores(network: &Network, images: &[f32]) -> Result<Vec<f32>, Box<dyn Error>> {
+    let bytes = network.to_bytes();
+    let again = Network::from_bytes(&bytes)?;
+    let scores = Model::new(network.clone())?.run(images, IMAGES)?;
+    if again.to_bytes() != bytes {
+        return Err("saved, loaded and saved, it is another file".into());
+    }
+    if Model::new(again)?.run(images, IMAGES)? != scores {
+        return Err("loaded, it gives other scores".into());
+    }
+    Ok(scores)
+}
+
+fn within(what: &str, error: f64, bound: f64) -> Outcome {
+    match error < bound {
+        true => Ok(()),
+        false => Err(format!("{what}: {error} apart, at most {bound}").into()),
+    }
+}
+
+pub(crate) fn frozen(plan: &Graph<Plan>, kind: Kind) -> Outcome {
+    if !is_packed(plan, kind) {
+        return Ok(());
+    }
+    let case = Case::settled(plan, kind)?;
+    let made = scores(&case.freeze()?, &case.images)?;
+    let trained = case.net.forward(&case.tensor()?, Mode::Eval)?;
+    let trained = trained.flatten_all()?.to_vec1::<f32>()?;
+    within("frozen", relative_error(&made, &trained), FROZEN_ERROR)
+}
+
+pub(crate) fn integers(plan: &Graph<Plan>, kind: Kind) -> Outcome {
+    if !is_packed(plan, kind) {
+        return Ok(());
+    }
+    let case = Case::settled(plan, kind)?;
+    let network = case.freeze()?;
+    let exact = scores(&network, &case.images)?;
+    let bound = LEAST_ERROR + ERROR_A_NODE * network.graph.nodes.len() as f64;
+    for integers in case.integers(&network, kind)? {
+        let what = format!("{:?}", integers.activations);
+        let made = scores(&integers, &case.images)?;
+        within(&what, relative_error(&made, &exact), bound)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn onnx(plan: &Graph<Plan>, kind: Kind) -> Outcome {
+    if !is_packed(plan, kind) {
+        return Ok(());
+    }
+    let case = Case::settled(plan, kind)?;
+    let network = case.freeze()?;
+    let exact = scores(&network, &case.images)?;
+    let mut files = vec![export::onnx(&network, OnnxWeights::F32)?];
+    if kind != Kind::Float {
+        files.push(export::onnx(&network, OnnxWeights::Int8)?);
+        export::qonnx(&network)?;
+    }
+    programs::onnx_scores(&files, &case.images, &exact)
+}
+
+pub(crate) fn c(plan: &Graph<Plan>, kind: Kind) -> Outcome {
+    if !is_packed(plan, kind) {
+        return Ok(());
+    }
+    let case = Case::settled(plan, kind)?;
+    for network in case.integers(&case.freeze()?, kind)? {
+        let source = export::c(&network, "net")?;
+        let model = Model::new(network)?;
+        let Some(made) = programs::c_scores(&source, &model.quantized(&case.images))? else {
+            return Ok(());
+        };
+        if made != model.run(&case.images, IMAGES)? {
+            return Err("compiled, it gives other scores".into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! Other programs: found, or missed with a word.
+
+use super::parts::Outcome;
+use s3_layers::export::CSource;
+use std::error::Error;
+use std::path::Path;
+use std::process::Command;
+use std::sync::LazyLock;
+
+#[expect(clippy::print_stderr, reason = "shown with --nocapture")]
+fn skip(reason: &str) {
+    eprintln!("skipped: {reason}");
+}
+
+fn runs(command: &mut Command) -> bool {
+    command.output().is_ok_and(|made| made.status.success())
+}
+
+/// A Python with onnxruntime.
+static PYTHON: LazyLock<Option<String>> = LazyLock::new(|| {
+    let name = std::env::var("S3_BENCH_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let found = runs(Command::new(&name).args(["-c", "import numpy, onnx, onnxruntime"]));
+    if !found {
+        skip("no Python with numpy, onnx and onnxruntime (S3_BENCH_PYTHON)");
+    }
+    found.then_some(name)
+});
+
+static HAS_C: LazyLock<bool> = LazyLock::new(|| {
+    let found = runs(Command::new("cc").arg("--version"));
+    if !found {
+        skip("cc is not installed");
+    }
+    found
+});
+
+/// The standard output of a command that succeeds.
+fn output(command: &mut Command) -> Result<String, Box<dyn Error>> {
+    let made = command.output()?;
+    let text = String::from_utf8_lossy(&made.stdout).into_owned();
+    match made.status.success() {
+        true => Ok(text),
+        false => Err(format!("{text}{}", String::from_utf8_lossy(&made.stderr)).into()),
+    }
+}
+
+fn bytes(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
+}
+
+/// Whether onnxruntime gives these scores for each of the files.
+pub(crate) fn onnx_scores(files: &[Vec<u8>], images: &[f32], scores: &[f32]) -> Outcome {
+    let Some(python) = &*PYTHON else {
+        return Ok(());
+    };
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("images"), bytes(images))?;
+    std::fs::write(path("scores"), bytes(scores))?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut command = Command::new(python);
+    command.arg(root.join("tools/check_onnx.py"));
+    command.arg("--images").arg(path("images"));
+    for (i, file) in files.iter().enumerate() {
+        let file_path = path(&format!("{i}.onnx"));
+        std::fs::write(&file_path, file)?;
+        command.arg(file_path).arg(path("scores"));
+    }
+    output(&mut command).map(|_| ())
+}
+
+/// Prints the scores of every image.
+const PROGRAM: &str = r#"
+#include <stdio.h>
+#include "net.h"
+static const int8_t images[] = {@images@};
+int main(void)
+{
+    int32_t sums[NET_CLASSES];
+    float scores[NET_CLASSES];
+    unsigned at, n;
+    for (at = 0; at < sizeof images; at += NET_INPUT) {
+        net_run(images + at, sums);
+        net_scores(sums, scores);
+        for (n = 0; n < NET_CLASSES; ++n)
+            printf("%.9g\n", (double)scores[n]);
+    }
+    return 0;
+}
+"#;
+
+/// The scores of the compiled network; none without a compiler.
+pub(crate) fn c_scores(
+    source: &CSource,
+    images: &[i8],
+) -> Result<Option<Vec<f32>>, Box<dyn Error>> {
+    if !*HAS_C {
+        return Ok(None);
+    }
+    let folder = tempfile::tempdir()?;
+    let images: Vec<String> = images.iter().map(i8::to_string).collect();
+    let program = PROGRAM.replace("@images@", &images.join(","));
+    for (name, text) in [
+        ("net.h", &source.header),
+        ("net.c", &source.source),
+        ("main.c", &program),
+    ] {
+        std::fs::write(folder.path().join(name), text)?;
+    }
+    let mut cc = Command::new("cc");
+    cc.current_dir(folder.path())
+        .args([
+            "-std=c99",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-pedantic",
+            "-DNET_FLOAT",
+        ])
+        .args(["-O1", "net.c", "main.c", "-o", "net"]);
+    output(&mut cc)?;
+    let text = output(&mut Command::new(folder.path().join("net")))?;
+    let scores: Result<Vec<f32>, _> = text.lines().map(str::parse).collect();
+    Ok(Some(scores?))
+}
