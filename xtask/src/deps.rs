@@ -8,8 +8,9 @@
 //! | `forbid-unsafe` | every crate root but that of `s3-kernels` has `#![forbid(unsafe_code)]` |
 //! | `unsafe` | `unsafe` is written only in `s3-kernels`, in `arch/` folders and in dispatch |
 //! | `method-name` | no method's name is a string in layers, train or metrics, tests aside |
+//! | `network-name` | no network's name is a string in a crate, its architecture's file and tests aside |
 //!
-//! The names of the methods are read from the registration list. A line a failure: the file, the
+//! The names of the methods and of the networks are read from their lists. A line a failure: the file, the
 //! rule, what is wrong.
 
 mod lexer;

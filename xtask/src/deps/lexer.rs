@@ -230,6 +230,23 @@ fn after_group(tokens: &[Token], at: usize) -> usize {
     tokens.len()
 }
 
+/// The texts in the items called one of `names`, that is behind that name and before the item's end.
+pub(crate) fn texts_of(tokens: &[Token], names: &[&str]) -> Vec<String> {
+    let mut texts = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let is_item = at > 0 && tokens[at - 1].is_word("const");
+        if !is_item || !names.iter().any(|name| token.is_word(name)) {
+            continue;
+        }
+        let item = &tokens[at..after_item(tokens, at)];
+        texts.extend(item.iter().filter_map(|token| match &token.kind {
+            Kind::Text(text) => Some(text.clone()),
+            _ => None,
+        }));
+    }
+    texts
+}
+
 /// The place behind the item at `at`: its further attributes, then all up to `;` or its braces.
 fn after_item(tokens: &[Token], mut at: usize) -> usize {
     while at < tokens.len() {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::lexer::{Kind, Token, tokens, without_tests};
+use super::lexer::{Kind, Token, texts_of, tokens, without_tests};
 use super::workspace::{Package, Workspace};
 
 /// The crates that must not know a method by name.
@@ -13,6 +13,16 @@ const WITHOUT_METHOD_NAMES: [&str; 3] = ["s3-layers", "s3-train", "s3-metrics"];
 /// The list in which every method is one line, and the folders where the methods live.
 const REGISTRATION_LIST: &str = "crates/s3-quant/src/lib.rs";
 const METHOD_FOLDERS: [&str; 2] = ["crates/s3-quant/src", "crates/s3-core/src"];
+
+/// The list of architectures, and the folder where they live.
+const ARCHITECTURE_LIST: &str = "crates/s3-kernels/src/zoo/mod.rs";
+const ARCHITECTURE_FOLDER: &str = "crates/s3-kernels/src/zoo";
+
+/// What may not be written where.
+struct Names {
+    methods: Vec<String>,
+    architectures: Vec<String>,
+}
 
 /// A source file: its path from the root of the workspace, with `/`, and its text.
 struct Source {
@@ -27,7 +37,11 @@ pub(crate) fn check(root: &Path, workspace: &Workspace) -> Result<Vec<String>> {
     for folder in METHOD_FOLDERS {
         methods.extend(rust_files(root, folder)?);
     }
-    let names = method_names(&list, &methods)?;
+    let zoo = rust_files(root, ARCHITECTURE_FOLDER)?;
+    let names = Names {
+        methods: method_names(&list, &methods)?,
+        architectures: architecture_names(&read(root, ARCHITECTURE_LIST)?, &zoo)?,
+    };
 
     let mut failures = Vec::new();
     for member in &workspace.members {
@@ -42,7 +56,7 @@ pub(crate) fn check(root: &Path, workspace: &Workspace) -> Result<Vec<String>> {
     Ok(failures)
 }
 
-fn check_file(member: &Package, source: &Source, names: &[String]) -> Vec<String> {
+fn check_file(member: &Package, source: &Source, names: &Names) -> Vec<String> {
     let all = tokens(&source.text);
     let mut failures = Vec::new();
     let mut fail = |line: usize, rule: &str, what: &str| {
@@ -61,13 +75,21 @@ fn check_file(member: &Package, source: &Source, names: &[String]) -> Vec<String
             );
         }
     }
-    if WITHOUT_METHOD_NAMES.contains(&member.name.as_str()) && !is_test_file(&source.path) {
+    if !is_test_file(&source.path) {
+        let knows_methods = !WITHOUT_METHOD_NAMES.contains(&member.name.as_str());
+        let knows_architectures = !member.manifest.starts_with("crates/")
+            || source.path.starts_with(&format!("{ARCHITECTURE_FOLDER}/"));
         for token in without_tests(&all) {
-            if let Kind::Text(text) = &token.kind
-                && names.contains(text)
-            {
+            let Kind::Text(text) = &token.kind else {
+                continue;
+            };
+            if !knows_methods && names.methods.contains(text) {
                 let what = format!("\"{text}\" names a method outside its own file");
                 fail(token.line, "method-name", &what);
+            }
+            if !knows_architectures && names.architectures.contains(text) {
+                let what = format!("\"{text}\" names a network outside its architecture's file");
+                fail(token.line, "network-name", &what);
             }
         }
     }
@@ -107,27 +129,13 @@ fn is_test_file(path: &str) -> bool {
 /// The names behind the registration list: for each `entry::<path::Type>()`, the `NAME` in the
 /// `impl MethodConfig for Type`.
 fn method_names(list: &str, methods: &[Source]) -> Result<Vec<String>> {
-    let list = without_tests(&tokens(list));
     let methods: Vec<Vec<Token>> = methods
         .iter()
         .map(|source| without_tests(&tokens(&source.text)))
         .collect();
-    let start = list.iter().position(|token| token.is_word("METHODS"));
-    let start = start.with_context(|| format!("{REGISTRATION_LIST} has no METHODS"))?;
-    let length = list[start..].iter().position(|token| token.is_mark(';'));
-    let list = &list[start..length.map_or(list.len(), |length| start + length)];
     let mut names = Vec::new();
-    for (at, _) in list
-        .iter()
-        .enumerate()
-        .filter(|(_, token)| token.is_word("entry"))
-    {
-        let path = list[at..].iter().take_while(|token| !token.is_mark('>'));
-        let last = path.filter_map(|token| match &token.kind {
-            Kind::Word(word) => Some(word.as_str()),
-            _ => None,
-        });
-        let method = last.last().unwrap_or_default();
+    for method in entries(list, REGISTRATION_LIST, "METHODS")? {
+        let method = method.as_str();
         match methods
             .iter()
             .find_map(|tokens| name_in_impl(tokens, method))
@@ -136,10 +144,57 @@ fn method_names(list: &str, methods: &[Source]) -> Result<Vec<String>> {
             None => bail!("{REGISTRATION_LIST}: no `impl MethodConfig for {method}` with a NAME"),
         }
     }
-    if names.is_empty() {
-        bail!("{REGISTRATION_LIST}: METHODS has no `entry::<Type>()`");
+    Ok(names)
+}
+
+/// The names behind the list of architectures: for each `entry::<Type>()`, the texts of `NAMES` and of
+/// `FORMS`, which it may be made of, in the file of the `impl Architecture for Type`.
+fn architecture_names(list: &str, zoo: &[Source]) -> Result<Vec<String>> {
+    let zoo: Vec<Vec<Token>> = zoo
+        .iter()
+        .map(|source| without_tests(&tokens(&source.text)))
+        .collect();
+    let mut names = Vec::new();
+    for architecture in entries(list, ARCHITECTURE_LIST, "ARCHITECTURES")? {
+        let header = ["Architecture", "for", &architecture];
+        let starts = |window: &[Token]| window.iter().zip(header).all(|(t, word)| t.is_word(word));
+        let file = zoo
+            .iter()
+            .find(|tokens| tokens.windows(header.len()).any(starts));
+        let texts = file.map(|tokens| texts_of(tokens, &["NAMES", "FORMS"]));
+        match texts {
+            Some(texts) if !texts.is_empty() => names.extend(texts),
+            _ => bail!("{ARCHITECTURE_LIST}: no `impl Architecture for {architecture}` with NAMES"),
+        }
     }
     Ok(names)
+}
+
+/// The types of each `entry::<path::Type>()` in the constant `name` of a list.
+fn entries(list: &str, path: &str, name: &str) -> Result<Vec<String>> {
+    let list = without_tests(&tokens(list));
+    let is_name = |pair: &[Token]| pair[0].is_word("const") && pair[1].is_word(name);
+    let start = list.windows(2).position(is_name);
+    let start = start.with_context(|| format!("{path} has no {name}"))?;
+    let length = list[start..].iter().position(|token| token.is_mark(';'));
+    let list = &list[start..length.map_or(list.len(), |length| start + length)];
+    let mut types = Vec::new();
+    for (at, _) in list
+        .iter()
+        .enumerate()
+        .filter(|(_, token)| token.is_word("entry"))
+    {
+        let path = list[at..].iter().take_while(|token| !token.is_mark('>'));
+        let last = path.filter_map(|token| match &token.kind {
+            Kind::Word(word) => Some(word.clone()),
+            _ => None,
+        });
+        types.extend(last.last());
+    }
+    if types.is_empty() {
+        bail!("{path}: {name} has no `entry::<Type>()`");
+    }
+    Ok(types)
 }
 
 /// The string given to `NAME` in the `impl MethodConfig for method`.
@@ -209,7 +264,11 @@ mod tests {
             path: format!("crates/{crate_name}/{file}"),
             text: text.into(),
         };
-        check_file(&package(crate_name), &source, &["s3".into(), "twn".into()])
+        let names = Names {
+            methods: vec!["s3".into(), "twn".into()],
+            architectures: vec!["resnet20".into()],
+        };
+        check_file(&package(crate_name), &source, &names)
     }
 
     #[test]
@@ -272,6 +331,39 @@ mod tests {
         assert!(failures_of("s3-train", "src/a.rs", "let x = \"try twn\";").is_empty());
         let cli = "#[command(name = \"s3\")] struct Cli;";
         assert!(failures_of("s3-train", "src/a.rs", cli).is_empty());
+    }
+
+    #[test]
+    fn a_branch_on_a_networks_name_is_found_and_its_own_file_is_not() {
+        let branch = "fn f(m: &str) -> bool {\n    m == \"resnet20\"\n}";
+        let found = "src/run.rs:2: network-name: \"resnet20\" names a network outside its architecture's file";
+        for name in ["s3-kernels", "s3-train"] {
+            let wanted = format!("crates/{name}/{found}");
+            assert_eq!(failures_of(name, "src/run.rs", branch), [wanted]);
+        }
+        assert!(failures_of("s3-kernels", "src/zoo/resnet.rs", branch).is_empty());
+        assert!(failures_of("s3-train", "tests/learns.rs", branch).is_empty());
+    }
+
+    #[test]
+    fn networks_are_read_from_the_list_of_architectures() {
+        let list = "pub const ARCHITECTURES: &[Entry] = &[entry::<A>(), entry::<B>()];";
+        let source = |text: &str| Source {
+            path: String::new(),
+            text: text.into(),
+        };
+        let zoo = [
+            source(
+                "impl Architecture for A { const NAMES: &'static [&'static str] = &[\"a\", \"b\"]; const X: &str = \"x\"; }",
+            ),
+            source(
+                "const FORMS: &[Form] = &[(\"c\", &[1; 3]), (\"d\", &[2; 3])]; impl Architecture for B { const NAMES: &[&str] = &NAMES; }",
+            ),
+        ];
+        let names = architecture_names(list, &zoo).expect("reads");
+        assert_eq!(names, ["a", "b", "c", "d"]);
+        assert!(architecture_names(list, &zoo[..1]).is_err());
+        assert!(architecture_names("", &zoo).is_err());
     }
 
     #[test]
