@@ -1,5 +1,5 @@
-//! Zhang et al., "Hello Edge: Keyword Spotting on Microcontrollers", 2017, in the form of MLPerf Tiny: 49
-//! slices of 10 numbers, a 10x4 convolution, and depthwise separable ones.
+//! Zhang et al., "Hello Edge: Keyword Spotting on Microcontrollers", 2017, in the form of MLPerf
+//! Tiny: 49 slices of 10 numbers, a 10x4 convolution, and depthwise separable ones.
 
 use std::borrow::ToOwned;
 use std::format;
@@ -34,8 +34,8 @@ const KERNEL: [usize; 2] = [10, 4];
 /// Its step.
 const STRIDE: usize = 2;
 
-/// Zeros before and behind a side of so many pixels, so that the result has half of them, rounded up:
-/// TensorFlow's "same".
+/// Zeros before and behind a side of so many pixels, so that the result has half of them, rounded
+/// up: TensorFlow's "same".
 fn same(side: usize, kernel: usize) -> [usize; 2] {
     let made = side.div_ceil(STRIDE);
     let needed = (made.saturating_sub(1) * STRIDE).saturating_add(kernel);

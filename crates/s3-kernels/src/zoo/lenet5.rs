@@ -1,5 +1,6 @@
-//! LeCun et al., "Gradient-Based Learning Applied to Document Recognition", 1998, as it is built today: every
-//! channel sees every channel, max pools, ReLU. Its images have 32x32 pixels; smaller ones get a frame of 2.
+//! LeCun et al., "Gradient-Based Learning Applied to Document Recognition", 1998, as it is built
+//! today: every channel sees every channel, max pools, ReLU. Its images have 32x32 pixels; smaller
+//! ones get a frame of 2.
 
 use std::format;
 use std::string::String;
@@ -13,8 +14,8 @@ use crate::model::{Graph, Layer, Op, Size, Window};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LeNet5 {
-    /// Whether a batch norm stands behind each layer but the last, in place of its bias. The paper has none;
-    /// weights without a factor, those of S3 and DenseShift, need it.
+    /// Whether a batch norm stands behind each layer but the last, in place of its bias. The paper
+    /// has none; weights without a factor, those of S3 and DenseShift, need it.
     pub norm: bool,
 }
 

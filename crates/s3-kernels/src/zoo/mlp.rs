@@ -1,5 +1,5 @@
-//! Linear layers alone; by default the network that BinaryConnect (Courbariaux et al., 2015) trains on MNIST:
-//! three hidden layers of 1024, each with a batch norm and a ReLU.
+//! Linear layers alone; by default the network that BinaryConnect (Courbariaux et al., 2015) trains
+//! on MNIST: three hidden layers of 1024, each with a batch norm and a ReLU.
 
 use std::format;
 use std::string::String;
@@ -17,8 +17,8 @@ use crate::model::{Graph, Layer, Op, Size};
 pub struct Mlp {
     /// Numbers of each hidden layer.
     pub hidden: Vec<usize>,
-    /// Whether a batch norm stands behind each hidden layer, in place of its bias. Weights without a factor,
-    /// those of S3 and DenseShift, need it.
+    /// Whether a batch norm stands behind each hidden layer, in place of its bias. Weights without
+    /// a factor, those of S3 and DenseShift, need it.
     pub norm: bool,
 }
 

@@ -1,8 +1,9 @@
-//! Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", 2017:
-//! a 3x3 convolution and thirteen depthwise separable ones.
+//! Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
+//! Applications", 2017: a 3x3 convolution and thirteen depthwise separable ones.
 //!
-//! Images of less than 64 pixels on a side keep their size in the first convolution, as in the networks for
-//! CIFAR-10 that are derived from the paper's (its stride 2 would leave one pixel of 32x32).
+//! Images of less than 64 pixels on a side keep their size in the first convolution, as in the
+//! networks for CIFAR-10 that are derived from the paper's (its stride 2 would leave one pixel of
+//! 32x32).
 
 use std::format;
 use std::string::String;

@@ -1,9 +1,9 @@
-//! Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018. Names and numbers of
-//! channels are torchvision's (`features.3.conv.1.0`, `classifier.1`), so that its weights load.
+//! Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018. Names and
+//! numbers of channels are torchvision's (`features.3.conv.1.0`, `classifier.1`)
 //!
-//! Images of less than 64 pixels on a side keep their size in the first convolution and in the first block
-//! that would halve it, as in the networks for CIFAR-10 that are derived from the paper's: 32x32 ends at
-//! 4x4.
+//! Images of less than 64 pixels on a side keep their size in the first convolution and in the
+//! first block that would halve it, as in the networks for CIFAR-10 that are derived from the
+//! paper's: 32x32 ends at 4x4.
 
 use std::format;
 use std::string::String;
@@ -39,7 +39,8 @@ const STAGES: [(usize, usize, usize, usize); 7] = [
     (6, 320, 1, 1),
 ];
 
-/// torchvision's rounding: the nearest multiple of 8, or the next where that is less than nine tenths.
+/// torchvision's rounding: the nearest multiple of 8, or the next where that is less than nine
+/// tenths.
 fn multiple_of_8(channels: usize, width: f64) -> usize {
     let wanted = channels as f64 * width;
     let nearest = (scaled(channels, width).saturating_add(4) / 8 * 8).max(8);

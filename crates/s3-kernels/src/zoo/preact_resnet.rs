@@ -1,7 +1,8 @@
-//! He et al., "Identity Mappings in Deep Residual Networks", 2016: ResNets whose batch norms and ReLUs stand
-//! before the convolutions, and whose shortcuts are never activated.
+//! He et al., "Identity Mappings in Deep Residual Networks", 2016: ResNets whose batch norms and
+//! ReLUs stand before the convolutions, and whose shortcuts are never activated.
 //!
-//! A projection of a shortcut reads what the block's first batch norm makes, and has no batch norm itself.
+//! A projection of a shortcut reads what the block's first batch norm makes, and has no batch norm
+//! itself.
 
 use std::borrow::ToOwned;
 use std::format;
@@ -17,11 +18,12 @@ use crate::model::{Act, Graph, Layer, Op, Size, Window};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PreActResNet {
-    /// The shortcut between stages; by default A for the networks of three stages without bottlenecks, else B.
+    /// The shortcut between stages; by default A for the networks of three stages without
+    /// bottlenecks, else B.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shortcut: Option<Shortcut>,
-    /// Channels of the first stage, which every later stage doubles; by default 16 for the small networks
-    /// and 64 for the large ones.
+    /// Channels of the first stage, which every later stage doubles; by default 16 for the small
+    /// networks and 64 for the large ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<usize>,
 }

@@ -1,5 +1,6 @@
-//! VGG-Small, the CIFAR-10 network of many papers on low-bit weights (HWGQ, LQ-Net, IR-Net): three stages of
-//! two 3x3 convolutions, each stage twice as wide as the one before and with a 2x2 max pool behind it.
+//! VGG-Small, the CIFAR-10 network of many papers on low-bit weights (HWGQ, LQ-Net, IR-Net): three
+//! stages of two 3x3 convolutions, each stage twice as wide as the one before and with a 2x2 max
+//! pool behind it.
 
 use std::borrow::ToOwned;
 use std::format;

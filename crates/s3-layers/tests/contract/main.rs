@@ -1,5 +1,5 @@
-//! What holds for every network: those of the list of architectures, those of an architecture that is not in
-//! it, and those of nodes by chance.
+//! What holds for every network: those of the list of architectures, those of an architecture that
+//! is not in it, and those of nodes by chance.
 //!
 //! | part | what |
 //! | --- | --- |
@@ -9,7 +9,8 @@
 //! | `onnx` | an ONNX and a QONNX file; where Python has onnxruntime, it gives the runtime's scores |
 //! | `c` | C, compiled, gives the runtime's scores to the bit |
 //!
-//! A part that refuses a network fails, but for what is not [packed] yet. An architecture's networks here are its `EXAMPLES`.
+//! A part that refuses a network fails, but for what is not [packed] yet. An architecture's
+//! networks here are its `EXAMPLES`.
 
 mod made_up;
 mod methods;

@@ -1,5 +1,5 @@
-//! Which networks can be packed: the table of docs/NETWORKS.md. Those that cannot are left out of the parts of
-//! the contract that pack; a line goes when what it says is packed.
+//! Which networks can be packed: the table of docs/NETWORKS.md. Those that cannot are left out of
+//! the parts of the contract that pack; a line goes when what it says is packed.
 
 use super::methods::Kind;
 use s3_layers::model::{Act, Graph, Op};

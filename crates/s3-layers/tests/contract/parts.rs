@@ -19,11 +19,11 @@ const IMAGES: usize = 6;
 
 /// Of sums in another order, as a share of the largest number.
 const STEP_ERROR: f64 = 1e-4;
-/// Of sums in another order: a sum of K products of f32 is within `K 2^-24` of the exact one, of the sum of
-/// magnitudes, and layers hand such errors on.
+/// Of sums in another order: a sum of K products of f32 is within `K 2^-24` of the exact one, of
+/// the sum of magnitudes, and layers hand such errors on.
 const FROZEN_ERROR: f64 = 1e-4;
-/// Networks that have learned nothing hand errors on and add to them. A factor, bias or zero point that is
-/// wrong gives 1 at once.
+/// Networks that have learned nothing hand errors on and add to them. A factor, bias or zero point
+/// that is wrong gives 1 at once.
 const ERROR_A_NODE: f64 = 0.014;
 const LEAST_ERROR: f64 = 0.05;
 
@@ -156,7 +156,9 @@ pub(crate) fn step(plan: &Graph<Plan>, kind: Kind) -> Outcome {
             Ok(f64::from(x.abs()?.max_all()?.to_scalar::<f32>()?))
         };
         let (apart, size) = (largest(&(a - b)?)?, largest(b)?);
-        if name != other || !(apart <= STEP_ERROR * size) {
+        // Also where a number is none.
+        let is_near = apart <= STEP_ERROR * size;
+        if name != other || !is_near {
             return Err(format!("{name}: {apart} apart, largest {size}").into());
         }
     }
