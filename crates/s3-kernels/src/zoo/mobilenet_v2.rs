@@ -1,5 +1,5 @@
 //! Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018. Names and
-//! numbers of channels are torchvision's (`features.3.conv.1.0`, `classifier.1`)
+//! numbers of channels are torchvision's (`features.3.conv.1.0`, `classifier.1`).
 //!
 //! Images of less than 64 pixels on a side keep their size in the first convolution and in the
 //! first block that would halve it, as in the networks for CIFAR-10 that are derived from the
