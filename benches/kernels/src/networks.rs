@@ -134,6 +134,7 @@ impl Maker {
                 residual_factor: if layer.add.is_some() { 180 } else { 0 },
                 offset: 0,
                 zero_point: 0,
+                high: 255,
             })
         };
         Frozen { weight, then }

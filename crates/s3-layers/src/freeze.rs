@@ -18,6 +18,8 @@
 //! t_1 = scale_1 Σ plane_1 · x + residual;    y = act(bn_shift + scale_2 Σ plane_2 · x + t_1)
 //! ```
 
+pub(crate) mod lower;
+
 use crate::net::{Net, Trained};
 use crate::quantized::{QuantLayer, in_layer};
 use candle_core::{Result, bail};
@@ -32,7 +34,7 @@ impl Net {
     ///
     /// # Errors
     /// One line that names the layer: discrete weights that have no codes, a quantized input, or a
-    /// linear layer of more than one plane; a batch norm that follows no layer.
+    /// classifier of more than one plane.
     ///
     /// ```
     /// use candle_core::{DType, Device};
@@ -53,32 +55,37 @@ impl Net {
     /// ```
     pub fn freeze(&self, name: &str, input: Input, classes: Vec<String>) -> Result<Network> {
         let nodes = &self.graph.nodes;
+        let frozen = |index: usize, holds: &Trained| {
+            let node: &Node<Trained> = &nodes[index];
+            frozen(node, holds, index + 1 == nodes.len())
+        };
         Ok(Network {
             name: name.to_string(),
             input,
             classes,
             activations: Activations::F32,
-            graph: self
-                .graph
-                .map(|index, holds| frozen(&nodes[index], holds))?,
+            graph: lower::lowered(&self.graph.map(frozen)?)?,
         })
     }
 }
 
 /// What a layer freezes to: its planes but the last, and the last, behind which the bias is added.
-fn frozen(node: &Node<Trained>, holds: &Trained) -> Result<(Vec<Frozen>, Frozen)> {
+/// A batch norm on its own freezes to the map of each channel.
+fn frozen(node: &Node<Trained>, holds: &Trained, is_last: bool) -> Result<(Vec<Frozen>, Frozen)> {
     let Some(layer) = &holds.weight else {
-        bail!(
-            "layer {}: a batch norm that follows no layer is not packed",
-            node.name
-        )
+        let Some(norm) = &holds.norm else {
+            bail!("layer {}: it holds neither weights nor a norm", node.name)
+        };
+        let (scale, bias) = in_layer(norm.name(), norm.scale_shift())?;
+        let holds = lower::one_tap(on_cpu(&scale)?.to_vec1()?, on_cpu(&bias)?.to_vec1()?);
+        return Ok((Vec::new(), in_layer(&node.name, holds)?));
     };
     let spec = &layer.spec;
     let mut planes = in_layer(&spec.name, weights(layer))?;
     let Some((weight, factors)) = planes.pop() else {
         bail!("layer {}: its weights have no planes", spec.name)
     };
-    if spec.shape.len() == 2 && !planes.is_empty() {
+    if is_last && !planes.is_empty() {
         bail!(
             "layer {}: a classifier of more than one plane is not packed: leave it in full precision",
             spec.name

@@ -3,7 +3,9 @@
 use candle_core::{DType, Device, Result, Tensor};
 use s3_core::s3::{S3, Start};
 use s3_core::{Codes, LayerSpec, Method, Params, Quantizer, Role, WeightForm};
-use s3_layers::model::{Activations, Graph, Input, Model, Network, Size, Weight};
+use s3_layers::model::{
+    Act, Activations, Graph, Input, Layer, Model, Network, Op, Size, Weight, Window,
+};
 use s3_layers::quantize::{Calibration, Observed, quantize};
 use s3_layers::zoo::{Architecture, Plan, ResNet, Shortcut};
 use s3_layers::{Mode, Net};
@@ -171,6 +173,147 @@ fn resnet(
     settings.graph(name, image, classes).expect("a network")
 }
 
+/// Weights that are a sum of two planes: signs, and signs of the larger ones.
+struct Two;
+
+struct TwoPlanes(candle_core::Var);
+
+impl Quantizer for TwoPlanes {
+    fn weight(&self) -> Result<Tensor> {
+        let planes = self.planes()?.unwrap_or_default();
+        Tensor::from_vec(Codes::decode_sum(&planes), self.0.shape(), &Device::Cpu)
+    }
+    fn codes(&self) -> Result<Option<Codes>> {
+        Ok(None)
+    }
+    fn planes(&self) -> Result<Option<Vec<Codes>>> {
+        let values = self.0.flatten_all()?.to_vec1::<f32>()?;
+        let most = values.iter().fold(0f32, |most, v| most.max(v.abs()));
+        let plane = |least: f32, scale| Codes {
+            shape: self.0.dims().to_vec(),
+            levels: values
+                .iter()
+                .map(|v| {
+                    if v.abs() > least {
+                        v.signum() as i32
+                    } else {
+                        0
+                    }
+                })
+                .collect(),
+            scale: s3_core::Scale::Layer(scale),
+        };
+        Ok(Some(vec![
+            plane(0.1 * most, 0.3 * most),
+            plane(0.6 * most, 0.5 * most),
+        ]))
+    }
+    fn form(&self) -> WeightForm {
+        WeightForm::Discrete {
+            bits: 2,
+            op: s3_core::KernelOp::SumOfSignFlips,
+        }
+    }
+}
+
+impl Method for Two {
+    fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
+        let (shape, kind) = (layer.shape.as_slice(), s3_core::ParamKind::Latent);
+        let latent = params.get("", shape, s3_core::Init::weight(shape), kind)?;
+        match layer.role {
+            Role::Last => Ok(Box::new(Float(latent))),
+            _ => Ok(Box::new(TwoPlanes(latent))),
+        }
+    }
+}
+
+/// Networks of what no ResNet has, each with what it is there for.
+fn others() -> Vec<(&'static str, Graph<Plan>)> {
+    let image = Size {
+        height: 9,
+        width: 8,
+        channels: 3,
+    };
+    let conv =
+        |name: &str, channels, kernel| Layer::conv(channels, kernel).norm(format!("{name}.bn"));
+    let dw = |name: &str, channels| Layer::depthwise(channels).norm(format!("{name}.bn"));
+    let sides = |kernel, layer| Layer {
+        kernel,
+        padding: 0,
+        ..layer
+    };
+    let mean = Op::MeanPool { shift: 0 };
+    let last = || Layer::linear(7).role(Role::Last);
+    let mut all = Vec::new();
+
+    let mut g = Graph::new(image);
+    let x = g.layer("conv", 0, conv("conv", 8, 3).relu6().role(Role::First));
+    let x = g.layer("dw", x, dw("dw", 8).stride(2).relu6());
+    let narrow = g.layer("narrow", x, conv("narrow", 6, 1));
+    let x = g.layer("wide", narrow, conv("wide", 12, 1).relu6());
+    let x = g.layer("dw2", x, dw("dw2", 12).relu6());
+    let x = g.layer("sum", x, conv("sum", 6, 1).adding(narrow));
+    let x = g.layer("padded", x, conv("padded", 10, 3).relu6());
+    let x = g.push("mean", &[x], mean.clone());
+    g.layer("fc", x, last());
+    all.push(("linear bottlenecks, relu6, depthwise", g));
+
+    let mut g = Graph::new(image);
+    let x = g.push(
+        "pad",
+        &[0],
+        Op::Pad {
+            sides: [2, 1, 0, 1],
+        },
+    );
+    let stem = sides([5, 2], conv("stem", 6, 1)).stride(2).relu();
+    let x = g.layer("stem", x, stem.role(Role::First));
+    let y = g.layer("y", x, sides([1, 3], conv("y", 5, 1)));
+    let z = g.layer("z", x, sides([1, 3], conv("z", 4, 1)).relu());
+    let window = |kernel, padding| Window {
+        kernel,
+        stride: 1,
+        padding,
+    };
+    let x = g.push("both", &[y, z], Op::Concat);
+    let x = g.push("avg", &[x], Op::AvgPool(window([3, 3], 1)));
+    let m = g.push("max", &[y], Op::MaxPool(window([3, 3], 1)));
+    let x = g.push("more", &[x, m], Op::Concat);
+    let x = g.push("flat", &[x], Op::Flatten);
+    let x = g.layer("fc1", x, Layer::linear(11).norm("fc1.bn").relu());
+    let x = g.layer("fc2", x, Layer::linear(9).relu());
+    g.layer("fc3", x, last());
+    all.push(("padded image, concatenations, flatten", g));
+
+    let mut g = Graph::new(image);
+    let holds = |name: &str| Layer::conv(1, 1).norm(name).holds;
+    let norm = |name: &str| Op::Norm {
+        holds: holds(name),
+        act: Act::Relu,
+    };
+    let a = g.layer("a", 0, Layer::conv(6, 3).role(Role::First));
+    let x = g.push("n1", &[a], norm("n1"));
+    let x = g.layer("b", x, Layer::conv(6, 3));
+    let sum = g.push("sum", &[x, a], Op::Add { act: Act::None });
+    let x = g.push("n2", &[sum], norm("n2"));
+    let x = g.layer("c", x, Layer::conv(6, 3));
+    let x = g.push("all", &[x, sum, a], Op::Add { act: Act::Relu });
+    let x = g.push("mean", &[x], mean);
+    g.layer("fc", x, last());
+    all.push(("norms and sums that follow no layer", g));
+
+    let mut g = Graph::new(image);
+    let x = g.push("flat", &[0], Op::Flatten);
+    let x = g.layer(
+        "fc1",
+        x,
+        Layer::linear(16).norm("bn").relu().role(Role::First),
+    );
+    g.layer("fc2", x, last());
+    all.push(("linear layers alone", g));
+    all
+}
+
 /// Sums run over the same products in another order. A sum of K products of f32 is within
 /// `K 2^-24` of the exact one, of the sum of magnitudes; K is at most 576 here, and 50 layers
 /// hand such errors on.
@@ -186,6 +329,54 @@ fn frozen_networks_answer_as_the_trained_ones() -> Result<()> {
             "{}: {error}",
             network.graph.nodes.len()
         );
+    }
+    Ok(())
+}
+
+/// Every kind of node, with weights of 2 and 3 bits and of two planes.
+fn other_cases() -> Result<Vec<(&'static str, Case)>> {
+    let mut all = Vec::new();
+    for (what, plan) in others() {
+        for bits in [2, 3] {
+            let method = Partly {
+                s3: authors(bits),
+                float: OUTER,
+            };
+            all.push((what, Case::new(&plan, &method)?));
+        }
+        all.push((what, Case::new(&plan, &Two)?));
+    }
+    Ok(all)
+}
+
+#[test]
+fn every_kind_of_node_is_frozen_and_packed() -> Result<()> {
+    for (what, case) in other_cases()? {
+        let network = case.freeze(7)?;
+        let error = relative_error(&case.run(&network), &case.trained()?);
+        assert!(error < FLOAT_ERROR, "{what}: {error}");
+        let read = Network::from_bytes(&network.to_bytes()).expect(what);
+        assert_eq!(read, network, "{what}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_kind_of_node_runs_in_integers_near_the_floats() -> Result<()> {
+    for (what, case) in other_cases()? {
+        let network = case.freeze(7)?;
+        let model = Model::new(network.clone()).expect(what);
+        let mut observed = Observed::new(&network);
+        observed.run(&model, &case.images, IMAGES)?;
+        let exact = case.run(&network);
+        let bound = ERROR_A_NODE * network.graph.nodes.len() as f64;
+        for activations in [Activations::U8, Activations::U8Shift] {
+            let integers = quantize(&network, &observed, activations, Calibration::MinMax)?;
+            let error = relative_error(&case.run(&integers), &exact);
+            assert!(error < bound, "{what}: {activations:?}: {error}");
+            let read = Network::from_bytes(&integers.to_bytes()).expect(what);
+            assert_eq!(read, integers, "{what}");
+        }
     }
     Ok(())
 }

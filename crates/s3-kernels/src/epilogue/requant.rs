@@ -43,6 +43,7 @@ pub(crate) struct RequantTable {
     /// The offset with what rounds.
     pub(crate) offset: i64,
     pub(crate) low: u8,
+    pub(crate) high: u8,
     /// Whether i32 lanes hold every step.
     narrow: bool,
 }
@@ -50,7 +51,7 @@ pub(crate) struct RequantTable {
 impl RequantTable {
     /// The table of `requant`, whose sums do not exceed `bound`; with `by_shifts` it multiplies nothing.
     ///
-    /// The lengths agree, shifts are at most 31 and no factor is `i32::MIN`.
+    /// The lengths agree, shifts are at most 31, no factor is `i32::MIN`, and the clamp's ends are in order.
     pub(crate) fn new(
         requant: &Requant,
         relu: bool,
@@ -114,6 +115,7 @@ impl RequantTable {
             residual_terms: terms(requant.residual_factor).collect(),
             offset: i64::from(requant.offset) + (1 << (FRACTION - 1)),
             low: if relu { requant.zero_point } else { 0 },
+            high: requant.high,
             narrow,
         }
     }
@@ -181,7 +183,7 @@ impl Epilogue for Requantize<'_> {
             .map_or(0, |r| table.times_residual(r[index].into()));
         // Saturation changes nothing: it happens far beyond what the clamp keeps.
         let sum = a.saturating_add(residual).saturating_add(table.offset);
-        (sum >> FRACTION).clamp(table.low.into(), 255) as u8
+        (sum >> FRACTION).clamp(table.low.into(), table.high.into()) as u8
     }
 }
 

@@ -205,7 +205,7 @@ mod requant {
         let residual = i128::from(residual.unwrap_or(0)) * i128::from(r.residual_factor);
         let offset = i128::from(r.offset) + (1 << (FRACTION - 1));
         let y = (((v + round) >> r.shift[n]) + residual + offset) >> FRACTION;
-        y.clamp(if relu { r.zero_point.into() } else { 0 }, 255) as u8
+        y.clamp(if relu { r.zero_point.into() } else { 0 }, r.high.into()) as u8
     }
 
     #[test]
@@ -241,6 +241,7 @@ mod requant {
                     residual_factor,
                     offset: [0, -70_000, i32::MAX, i32::MIN][case / 9],
                     zero_point: [0, 3, 255][case % 3],
+                    high: [255, 200, 255][case % 3],
                 };
                 for (relu, by_shifts) in [(true, false), (false, true), (true, true)] {
                     let table =

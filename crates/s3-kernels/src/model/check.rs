@@ -25,11 +25,71 @@ impl Network {
     pub fn sizes(&self) -> Result<Vec<Size>, Error> {
         Ok(plan(self)?.sizes)
     }
+
+    /// The number that stands for 0 in every value, the image's first: all 0 but in networks of 8-bit
+    /// activations, where a layer says it of its result. The results of other nodes have that of what they
+    /// read, and a mean `2^shift` times that.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Node`] where an input is not made yet or the inputs of a concatenation differ.
+    ///
+    /// ```
+    /// # use s3_kernels::model::*;
+    /// # let weight = Weight::Dense(DenseMatrix::from_levels(vec![1], 1, 1)?);
+    /// # let requant = Requant { bias: vec![0], factor: vec![256], shift: vec![0], residual_factor: 0,
+    /// #     offset: 7 << 8, zero_point: 7, high: 255 };
+    /// # let layer = Layer::new(1, [1, 1], Frozen { weight, then: Then::Requant(requant) });
+    /// # let mut graph = Graph::new(Size { height: 1, width: 1, channels: 1 });
+    /// // A layer whose results are larger by 7, then a pad, which writes 7.
+    /// graph.push("conv", &[0], Op::Layer(layer));
+    /// graph.push("pad", &[1], Op::Pad { sides: [1; 4] });
+    /// # let input = Input { mean: vec![0.0], std: vec![1.0], scale: 1.0 };
+    /// # let network = Network { name: "x".into(), input, classes: vec!["a".into()],
+    /// #     activations: Activations::U8, graph };
+    /// assert_eq!(network.zero_points()?, [0, 7, 7]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn zero_points(&self) -> Result<Vec<u8>, Error> {
+        let mut zeros = Vec::with_capacity(self.graph.nodes.len() + 1);
+        zeros.push(0);
+        for node in &self.graph.nodes {
+            let zero = zero_point(node, &zeros).map_err(|what| Error::node(&node.name, what))?;
+            zeros.push(zero);
+        }
+        Ok(zeros)
+    }
+}
+
+fn zero_point(node: &Node<Frozen>, zeros: &[u8]) -> Result<u8, String> {
+    let known = |value: usize| {
+        let zero = zeros.get(value).copied();
+        zero.ok_or_else(|| format!("input: value {value} is not made yet"))
+    };
+    let read = known(node.input())?;
+    match &node.op {
+        Op::Layer(layer) => Ok(match &layer.holds.then {
+            Then::Requant(requant) => requant.zero_point,
+            Then::Scale { .. } => 0,
+        }),
+        &Op::MeanPool { shift } => {
+            let scaled = u32::from(read).checked_shl(shift.into());
+            let zero = scaled.and_then(|zero| u8::try_from(zero).ok());
+            zero.ok_or_else(|| format!("shift: {shift} takes the zero point {read} beyond 255"))
+        }
+        _ => {
+            for &value in &node.inputs {
+                expect("zero points of the inputs", read, known(value)?)?;
+            }
+            Ok(read)
+        }
+    }
 }
 
 /// Checks all of `network` and plans its buffers.
 pub(crate) fn plan(network: &Network) -> Result<Plan, Error> {
-    let plan = Plan::new(&network.graph, sizes(network)?);
+    let sizes = sizes(network)?;
+    let plan = Plan::new(&network.graph, sizes, network.zero_points()?);
     limits::check(network, &plan)?;
     Ok(plan)
 }
@@ -42,8 +102,14 @@ fn sizes(network: &Network) -> Result<Vec<Size>, Error> {
         printable("class", class).map_err(Error::network)?;
     }
     let sizes = network.graph.sizes()?;
+    let (zeros, early) = (network.zero_points()?, early(network, &sizes));
     for (index, node) in network.graph.nodes.iter().enumerate() {
-        fits(network, index, node, &sizes).map_err(|what| Error::node(&node.name, what))?;
+        let read = Read {
+            size: sizes[node.input()],
+            zero: zeros[node.input()],
+            early: early[node.input()],
+        };
+        fits(network, index, node, read).map_err(|what| Error::node(&node.name, what))?;
     }
     let (Some(last), Some(scores)) = (network.graph.nodes.last(), sizes.last()) else {
         return Err(Error::network("expected at least one node, got none"));
@@ -73,30 +139,24 @@ fn input(network: &Network) -> Result<(), String> {
 }
 
 /// Whether node `index` has a packed form, with these numbers.
-fn fits(
-    network: &Network,
-    index: usize,
-    node: &Node<Frozen>,
-    sizes: &[Size],
-) -> Result<(), String> {
+fn fits(network: &Network, index: usize, node: &Node<Frozen>, read: Read) -> Result<(), String> {
     let integer = network.activations != Activations::F32;
     let is_last = index + 1 == network.graph.nodes.len();
-    let input = node.input();
-    plain(network, input)?;
     let layer = match &node.op {
         Op::Layer(layer) => layer,
         other => {
             if integer {
-                require(input > 0, "input", "a u8 value", "the i8 image")?;
+                let is_image = node.inputs.contains(&0);
+                require(!is_image, "input", "a u8 value", "the i8 image")?;
                 require(!is_last, "the last node", "a convolution", "another")?;
             }
             return pooled(other, integer);
         }
     };
-    square(layer.kernel)?;
-    expect("groups of a packed layer", 1, layer.groups)?;
-    let fine = layer.act != Act::Relu6;
-    require(fine, "act of a packed layer", "none or relu", layer.act)?;
+    if layer.padding > 0 {
+        let what = "zero point of a value that is read with padding";
+        expect(what, 0, read.zero)?;
+    }
     if let (Some(value), true) = (layer.add, integer) {
         require(value > 0, "add", "a u8 value", "the i8 image")?;
         require(!is_last, "add in the last node", "none", value)?;
@@ -104,48 +164,55 @@ fn fits(
     weight(
         network.activations,
         layer,
-        &sizes[input],
-        input == 0 || is_last,
+        &read.size,
+        read.early || is_last,
     )?;
     then(network.activations, layer, is_last)
 }
 
-/// Refuses a value whose zero point is not 0 where it is more than a residual: padding and what is left
-/// out of a sum stand for the real number 0.
-fn plain(network: &Network, value: usize) -> Result<(), String> {
-    let nodes = &network.graph.nodes;
-    let Some(Op::Layer(layer)) = value.checked_sub(1).map(|node| &nodes[node].op) else {
-        return Ok(());
-    };
-    match &layer.holds.then {
-        Then::Requant(requant) => expect(
-            "zero point of a value that is no residual",
-            0,
-            requant.zero_point,
-        ),
-        Then::Scale { .. } => Ok(()),
+/// What is known of the value that a node reads first.
+struct Read {
+    size: Size,
+    zero: u8,
+    early: bool,
+}
+
+/// Of every value whether no layer has made it of the image but such as see one number: what reads it is
+/// the first convolution.
+fn early(network: &Network, sizes: &[Size]) -> Vec<bool> {
+    let mut early = Vec::with_capacity(sizes.len());
+    early.push(true);
+    for node in &network.graph.nodes {
+        let sees_one = match &node.op {
+            Op::Layer(layer) => {
+                let channels = sizes[node.input()].channels;
+                layer.kernel == [1, 1] && layer.groups == channels
+            }
+            _ => true,
+        };
+        early.push(sees_one && node.reads().all(|value| early[value]));
     }
+    early
 }
 
 fn pooled(op: &Op<Frozen>, integer: bool) -> Result<(), String> {
     match op {
-        Op::MaxPool(window) => square(window.kernel),
-        Op::Subsample { .. } => Ok(()),
+        Op::MaxPool(_)
+        | Op::AvgPool(_)
+        | Op::Subsample { .. }
+        | Op::Concat
+        | Op::Flatten
+        | Op::Pad { .. } => Ok(()),
         &Op::MeanPool { shift } => {
             let most = if integer { MAX_MEAN_SHIFT } else { 0 };
             let expected = format!("0 to {most}");
             require(shift <= most, "shift", &expected, shift)
         }
         other => {
-            let known = "layer, max_pool, mean_pool or subsample in a packed network";
+            let known = "another operation in a packed network";
             require(false, "op", known, other.word())
         }
     }
-}
-
-/// The file holds one number for a kernel.
-fn square([height, width]: [usize; 2]) -> Result<(), String> {
-    expect("width of a packed kernel", height, width)
 }
 
 /// `outer`: the first convolution or the last one.
@@ -221,6 +288,19 @@ fn requant(
     if layer.add.is_none() {
         let what = "residual_factor without a residual";
         expect(what, 0, numbers.residual_factor)?;
+    }
+    let low = match layer.act {
+        Act::None => 0,
+        Act::Relu | Act::Relu6 => numbers.zero_point,
+    };
+    require(
+        low <= numbers.high,
+        "high",
+        "at least the lowest result",
+        numbers.high,
+    )?;
+    if layer.act != Act::Relu6 {
+        expect("high without relu6", 255, numbers.high)?;
     }
     for &factor in numbers.factor.iter().chain([&numbers.residual_factor]) {
         require(factor != i32::MIN, "factor", "above -2^31", factor)?;

@@ -11,6 +11,7 @@ use std::format;
 use std::io;
 use std::path::Path;
 use std::string::String;
+use std::vec;
 use std::vec::Vec;
 
 use config::{Config, ConvConfig, Kind, OpConfig};
@@ -18,7 +19,7 @@ use header::{Dtype, Tensors, Writer};
 
 use super::dense::DenseMatrix;
 use super::error::{Error, expect};
-use super::graph::{Act, Graph, Layer, Op, Size, Window};
+use super::graph::{Act, Graph, Layer, Op, Size};
 use super::network::{Frozen, Network, Requant, Then, Weight};
 use super::run::Model;
 use crate::PackedMatrix;
@@ -31,7 +32,8 @@ impl Network {
         for (node, layer) in self.graph.layers() {
             layer.write(&node.name, &mut file);
         }
-        file.finish(&Config::of(self).to_json())
+        let version = version(self);
+        file.finish(version, &Config::of(self).to_json())
     }
 
     /// Reads a file. What it holds is then checked by [`Model::new`].
@@ -41,7 +43,7 @@ impl Network {
     /// [`Error::File`] where the bytes are not of the format; [`Error::Node`] and [`Error::Kernel`] where
     /// a layer's tensors are missing or wrong.
     pub fn from_bytes(bytes: &[u8]) -> Result<Network, Error> {
-        let (json, mut tensors) = header::read(bytes)?;
+        let (given, json, mut tensors) = header::read(bytes)?;
         let config = Config::from_json(&json)?;
         let mut graph = Graph::new(Size {
             height: config.input.height,
@@ -49,32 +51,43 @@ impl Network {
             channels: config.input.channels,
         });
         for node in config.nodes {
+            let mut inputs = vec![node.input];
             let op = match node.op {
                 OpConfig::Conv(conv) => Op::Layer(read_layer(&node.name, &conv, &mut tensors)?),
-                OpConfig::MaxPool {
-                    kernel,
-                    stride,
-                    padding,
-                } => Op::MaxPool(Window::square(kernel, stride, padding)),
+                OpConfig::MaxPool(window) => Op::MaxPool(window.into()),
+                OpConfig::AvgPool(window) => Op::AvgPool(window.into()),
+                OpConfig::Concat { others } => {
+                    inputs.extend(others);
+                    Op::Concat
+                }
+                OpConfig::Pad { sides } => Op::Pad { sides },
+                OpConfig::Flatten {} => Op::Flatten,
                 OpConfig::SubsampleAndPad { stride, channels } => {
                     Op::Subsample { stride, channels }
                 }
                 OpConfig::MeanPool { shift } => Op::MeanPool { shift },
             };
-            graph.push(node.name, &[node.input], op);
+            graph.push(node.name, &inputs, op);
         }
         if let Some(name) = tensors.any() {
             return Err(Error::file(format_args!(
                 "tensor `{name}`: belongs to no node"
             )));
         }
-        Ok(Network {
+        let network = Network {
             name: config.name,
             input: config.input.into(),
             classes: config.classes,
             activations: config.activations.into(),
             graph,
-        })
+        };
+        let least = version(&network);
+        match given < least {
+            true => Err(Error::file(format_args!(
+                "metadata `s3.format_version`: expected {least}, which has what the nodes are, got {given}"
+            ))),
+            false => Ok(network),
+        }
     }
 }
 
@@ -110,6 +123,12 @@ impl Model {
     }
 }
 
+/// The version of the file of `network`: the first that has all of it, so that older readers read what
+/// they can.
+fn version(network: &Network) -> u32 {
+    if config::is_new(network) { 2 } else { 1 }
+}
+
 /// The bytes of a file that has an end.
 fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     let what = match std::fs::metadata(path)?.file_type() {
@@ -121,7 +140,7 @@ fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 impl Layer<Frozen> {
-    /// Channels of the value read: what the weights have room for.
+    /// Channels that a group reads: what the weights have room for.
     fn in_channels(&self) -> usize {
         let columns = self.holds.weight.columns(self.channels);
         columns / self.kernel[0].saturating_mul(self.kernel[1]).max(1)
@@ -171,12 +190,8 @@ fn read_layer(
     };
     let kernel = |error| Error::kernel(name, error);
     let channels = [conv.out_channels];
-    let shape = [
-        conv.out_channels,
-        conv.kernel,
-        conv.kernel,
-        conv.in_channels,
-    ];
+    let [height, width] = conv.kernel.sides();
+    let shape = [conv.out_channels, height, width, conv.in_channels];
     let weight = match conv.weight {
         Kind::Packed => {
             let bytes = take("weight_packed", Dtype::U8, None)?;
@@ -203,14 +218,25 @@ fn read_layer(
             residual_factor: requant.residual_factor,
             offset: requant.offset,
             zero_point: requant.zero_point,
+            high: requant.high,
         }),
+    };
+    let act = match (conv.relu, conv.relu6) {
+        (false, false) => Act::None,
+        (true, false) => Act::Relu,
+        (true, true) => Act::Relu6,
+        (false, true) => {
+            let what = "relu: expected true where relu6 is, got false";
+            return Err(Error::node(name, what));
+        }
     };
     let layer = Layer {
         stride: conv.stride,
         padding: conv.padding,
         add: conv.residual,
-        act: if conv.relu { Act::Relu } else { Act::None },
-        ..Layer::new(conv.out_channels, [conv.kernel; 2], Frozen { weight, then })
+        groups: conv.groups,
+        act,
+        ..Layer::new(conv.out_channels, [height, width], Frozen { weight, then })
     };
     let fits = expect("in_channels", conv.in_channels, layer.in_channels());
     fits.map_err(|what| Error::node(name, what))?;

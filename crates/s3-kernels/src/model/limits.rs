@@ -7,6 +7,7 @@
 use std::format;
 
 use super::error::{Error, require};
+use super::float_conv::LANES;
 use super::graph::{Graph, Node, Op, Size};
 use super::network::{Activations, Network};
 use super::plan::Plan;
@@ -38,7 +39,8 @@ pub(crate) fn numbers(network: &Network, plan: &Plan) -> usize {
 }
 
 /// Operations of one image: for each output pixel the taps of its window and the channels that it sees,
-/// times its channels in steps of 64, as kernels compute them.
+/// times its channels in steps of 64, as kernels compute them; those of each of several groups in steps
+/// of 16.
 pub(crate) fn operations<L>(graph: &Graph<L>, sizes: &[Size]) -> u64 {
     let of = |(index, node): (usize, &Node<L>)| {
         let from = sizes[node.input()];
@@ -59,7 +61,13 @@ pub(crate) fn operations<L>(graph: &Graph<L>, sizes: &[Size]) -> u64 {
             Op::MeanPool { .. } => (from.pixels(), [1; 3]),
             _ => (made.pixels(), [1; 3]),
         };
-        let channels = made.channels.next_multiple_of(NR);
+        let channels = match &node.op {
+            Op::Layer(layer) if layer.groups > 1 => {
+                let group = made.channels / layer.groups;
+                layer.groups.saturating_mul(group.next_multiple_of(LANES))
+            }
+            _ => made.channels.next_multiple_of(NR),
+        };
         let factors = taps.into_iter().chain([channels]);
         factors.fold(pixels as u64, |n, factor| n.saturating_mul(factor as u64))
     };

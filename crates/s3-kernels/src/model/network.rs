@@ -15,7 +15,9 @@ pub const MAX_TERMS: u32 = 4;
 
 /// A frozen network, as a file holds it and as a [`Model`](super::Model) runs it.
 ///
-/// The value of the last node is the network's scores.
+/// The value of the last node is the network's scores. Its nodes are layers, `concat`, `max_pool`,
+/// `avg_pool`, `mean_pool`, `flatten`, `pad` and `subsample`: a batch norm or a sum that follows no layer is
+/// a depthwise layer of one tap of weight 1, and a dropout is nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     /// What the network is called, `resnet20`.
@@ -61,7 +63,8 @@ pub enum Activations {
 /// What a layer of a packed network holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frozen {
-    /// As many rows as the layer has channels, of `height * width * channels` weights in this order.
+    /// As many rows as the layer has channels, of `height * width * channels` weights in this order; the
+    /// channels are those of one group.
     pub weight: Weight,
     /// From the sum to the result.
     pub then: Then,
@@ -92,8 +95,8 @@ impl Weight {
 /// How the sum `acc` of output channel `n` becomes a result.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Then {
-    /// f32: `acc scale[n] + bias[n] + residual`, each step rounded, then the ReLU. The sum is f32 where
-    /// activations are, and an i32 in the last node of an integer network.
+    /// f32: `acc scale[n] + bias[n] + residual`, each step rounded, then the activation. The sum is f32
+    /// where activations are, and an i32 in the last node of an integer network.
     Scale {
         /// Factor of each channel.
         scale: Vec<f32>,
@@ -104,9 +107,9 @@ pub enum Then {
     ///
     /// `a = ((acc + bias[n]) factor[n] + round) >> shift[n]`, `round = 2^(shift[n] - 1)` or 0 for shift 0,
     ///
-    /// `y = clamp((a + residual residual_factor + offset + 2^(FRACTION - 1)) >> FRACTION, low, 255)`
+    /// `y = clamp((a + residual residual_factor + offset + 2^(FRACTION - 1)) >> FRACTION, low, high)`
     ///
-    /// with arithmetic shifts and `low = zero_point` with a ReLU, else 0.
+    /// with arithmetic shifts and `low = zero_point` with a ReLU of either kind, else 0.
     Requant(Requant),
 }
 
@@ -125,4 +128,6 @@ pub struct Requant {
     pub offset: i32,
     /// The result that stands for the real number 0.
     pub zero_point: u8,
+    /// The largest result: what stands for 6 behind an [`Act::Relu6`](super::Act), else 255.
+    pub high: u8,
 }

@@ -10,6 +10,8 @@ use super::graph::{Graph, Size};
 pub(crate) struct Plan {
     /// The size of every value.
     pub(crate) sizes: Vec<Size>,
+    /// The number that stands for 0 in every value.
+    pub(crate) zeros: Vec<u8>,
     /// The buffer of every value; those of the input and the scores are not used.
     pub(crate) slots: Vec<usize>,
     /// Numbers of each buffer, for one image.
@@ -19,7 +21,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// Gives each value a buffer that no value still to be read lies in: of the free ones, the
     /// smallest that is large enough, else the largest, which then grows.
-    pub(crate) fn new<L>(graph: &Graph<L>, sizes: Vec<Size>) -> Plan {
+    pub(crate) fn new<L>(graph: &Graph<L>, sizes: Vec<Size>, zeros: Vec<u8>) -> Plan {
         // The values whose buffers are free again when a value is made.
         let mut over = vec![Vec::new(); sizes.len() + 2];
         for (value, &last) in graph.last_reads().iter().enumerate().skip(1) {
@@ -57,6 +59,7 @@ impl Plan {
         }
         Plan {
             sizes,
+            zeros,
             slots,
             lengths,
         }

@@ -56,6 +56,9 @@ pub struct Model {
     idle: Mutex<Vec<Buffers>>,
 }
 
+/// Where a [`Act::Relu6`] ends.
+const SIX: f32 = 6.0;
+
 /// What a node's kernel reads besides the network.
 #[derive(Debug)]
 enum Table {
@@ -232,7 +235,11 @@ impl Model {
                     self.float_conv(index, layer, from, batch, added, y)
                         .map_err(|e| Error::kernel(&node.name, e))?;
                 }
-                op => pool::run(op, from, self.plan.sizes[node.input()], y),
+                Op::Concat => {
+                    let parts = node.inputs.iter().map(|&input| (value(input), input));
+                    self.concat(index, parts, y);
+                }
+                op => pool::run(op, from, self.plan.sizes[node.input()], 0.0, y),
             }
             trace(index, Value::F32(y));
             self.put(slots, index, made);
@@ -257,8 +264,14 @@ impl Model {
             match (&node.op, node.input()) {
                 (Op::Layer(_), 0) => self.byte_conv(index, image, batch, slots, y, scores),
                 (Op::Layer(_), from) => self.byte_conv(index, value(from), batch, slots, y, scores),
+                (Op::Concat, _) => {
+                    let parts = node.inputs.iter().map(|&input| (value(input), input));
+                    self.concat(index, parts, y);
+                    Ok(())
+                }
                 (op, from) => {
-                    pool::run(op, value(from), self.plan.sizes[from], y);
+                    let (size, zero) = (self.plan.sizes[from], self.plan.zeros[from]);
+                    pool::run(op, value(from), size, zero, y);
                     Ok(())
                 }
             }
@@ -268,6 +281,21 @@ impl Model {
             self.put(slots, index, made);
         }
         Ok(())
+    }
+
+    /// The channels of `parts`, each a value and its index, one after the other.
+    fn concat<'a, T: Copy + 'a>(
+        &self,
+        index: usize,
+        parts: impl Iterator<Item = (&'a [T], usize)>,
+        y: &mut [T],
+    ) {
+        let (channels, mut first) = (self.plan.sizes[index + 1].channels, 0);
+        for (x, value) in parts {
+            let own = self.plan.sizes[value].channels;
+            pool::put(x, own, channels, first, y);
+            first += own;
+        }
     }
 
     /// Makes the buffers large enough for `batch` images.
@@ -325,11 +353,13 @@ impl Model {
         match (&layer.holds.weight, &self.tables[index]) {
             (Weight::Packed(w), _) => {
                 let kernel = FloatKernel::of(self.isa, w.bit_width(), w.rows());
-                conv2d_f32_with(kernel, w, x, &shape, Some(&scale), y)
+                conv2d_f32_with(kernel, w, x, &shape, Some(&scale), y)?;
             }
-            (_, Table::Float(w)) => w.conv2d(self.isa, x, &shape, &scale, y),
-            _ => Err(unexpected()),
+            (_, Table::Float(w)) => w.conv2d(self.isa, x, &shape, &scale, y)?,
+            _ => return Err(unexpected()),
         }
+        cap(layer, y);
+        Ok(())
     }
 
     /// A convolution of bytes: to the `scores` where it is followed by a scale, else to `y`.
@@ -352,7 +382,11 @@ impl Model {
                 let epilogue = Requantize { table, residual };
                 self.convolve(layer, x, &shape, &epilogue, y)
             }
-            _ => self.convolve(layer, x, &shape, &scale(layer, None)?, scores),
+            _ => {
+                self.convolve(layer, x, &shape, &scale(layer, None)?, scores)?;
+                cap(layer, scores);
+                Ok(())
+            }
         }
     }
 
@@ -376,14 +410,14 @@ impl Model {
 impl Table {
     fn of(layer: &Layer<Frozen>, by_shifts: bool) -> Table {
         let bound = match (&layer.holds.weight, &layer.holds.then) {
-            (Weight::F32(w), _) => return Table::Float(FloatWeights::new(w, layer.channels)),
+            (Weight::F32(w), _) => return Table::Float(FloatWeights::new(w, layer)),
             (_, Then::Scale { .. }) => return Table::None,
             (Weight::Packed(w), _) => w.accumulator_bound(),
             (Weight::Dense(w), _) => w.accumulator_bound(),
         };
         match &layer.holds.then {
             Then::Requant(requant) => {
-                let (relu, added) = (layer.act == Act::Relu, layer.add.is_some());
+                let (relu, added) = (layer.act != Act::None, layer.add.is_some());
                 let table = RequantTable::new(requant, relu, added, by_shifts, bound);
                 Table::Requant(Box::new(table))
             }
@@ -400,10 +434,17 @@ fn scale<'a>(
         Then::Scale { scale, bias } => Ok(Scale {
             scale,
             bias,
-            relu: layer.act == Act::Relu,
+            relu: layer.act != Act::None,
             residual,
         }),
         Then::Requant(_) => Err(unexpected()),
+    }
+}
+
+/// Ends what a [`Act::Relu6`] has made at 6; the kernels have done the rest of it.
+fn cap(layer: &Layer<Frozen>, y: &mut [f32]) {
+    if layer.act == Act::Relu6 {
+        y.iter_mut().for_each(|y| *y = y.min(SIX));
     }
 }
 

@@ -117,6 +117,7 @@ impl Graph {
         sizes: &[Size],
         weights: Weights<'_>,
     ) -> Result<(), Error> {
+        served(node)?;
         let from = &sizes[node.input()];
         let mut steps = match &node.op {
             Op::Layer(layer) => self.layer(network, &node.name, layer, from, weights)?,
@@ -279,9 +280,27 @@ fn value_name(network: &Network, value: usize) -> String {
     }
 }
 
-/// Why an operation is in none of the formats: [`Network::sizes`] has refused it before.
+/// Why an operation is not written.
 pub(super) fn has_no_form(op: &Op<Frozen>) -> String {
-    format!("{}: has no packed form", op.word())
+    format!("{}: is not exported to this format", op.word())
+}
+
+/// Refuses a layer that none of the formats has.
+pub(super) fn served(node: &Node<Frozen>) -> Result<(), Error> {
+    let Op::Layer(layer) = &node.op else {
+        return Ok(());
+    };
+    if layer.groups > 1 {
+        let what = format_args!("groups: {} are not exported to this format", layer.groups);
+        return Err(Error::node(&node.name, what));
+    }
+    if layer.act == Act::Relu6 {
+        return Err(Error::node(
+            &node.name,
+            "act: relu6 is not exported to this format",
+        ));
+    }
+    Ok(())
 }
 
 impl Named<'_> {

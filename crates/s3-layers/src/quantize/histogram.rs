@@ -55,13 +55,7 @@ impl Histogram {
         }
         let most = f64::from(self.high.max(-self.low));
         while most >= self.width * BINS as f64 {
-            self.width *= 2.0;
-            for counts in [&mut self.negative, &mut self.positive] {
-                for i in 0..BINS / 2 {
-                    counts[i] = counts[2 * i] + counts[2 * i + 1];
-                }
-                counts[BINS / 2..].fill(0);
-            }
+            self.widen();
         }
         let bins = (1.0 / self.width) as f32; // a power of two: products are exact
         for &v in values {
@@ -71,6 +65,40 @@ impl Histogram {
                 &mut self.positive
             };
             counts[((v.abs() * bins) as usize).min(BINS - 1)] += 1;
+        }
+    }
+
+    /// Counts what `other` has counted.
+    pub(super) fn merge(&mut self, other: &Histogram) {
+        let mut other = other.clone();
+        while self.width < other.width {
+            self.widen();
+        }
+        while other.width < self.width {
+            other.widen();
+        }
+        self.low = self.low.min(other.low);
+        self.high = self.high.max(other.high);
+        let pairs = [
+            (&mut self.negative, other.negative),
+            (&mut self.positive, other.positive),
+        ];
+        for (counts, others) in pairs {
+            counts
+                .iter_mut()
+                .zip(others)
+                .for_each(|(n, more)| *n += more);
+        }
+    }
+
+    /// Makes bins twice as wide.
+    fn widen(&mut self) {
+        self.width *= 2.0;
+        for counts in [&mut self.negative, &mut self.positive] {
+            for i in 0..BINS / 2 {
+                counts[i] = counts[2 * i] + counts[2 * i + 1];
+            }
+            counts[BINS / 2..].fill(0);
         }
     }
 
@@ -217,6 +245,21 @@ mod tests {
                 .scale,
             1.0
         );
+    }
+
+    #[test]
+    fn merged_counts_are_those_of_all_values() {
+        let (small, large) = ([0.25f32, -0.5, 0.125], [900.0f32, -3.0]);
+        let of = |all: &[f32]| {
+            let mut h = Histogram::new();
+            h.add(all);
+            h
+        };
+        let all = of(&[&small[..], &large].concat());
+        for (mut a, b) in [(of(&small), of(&large)), (of(&large), of(&small))] {
+            a.merge(&b);
+            assert_eq!(format!("{a:?}"), format!("{all:?}"));
+        }
     }
 
     #[test]

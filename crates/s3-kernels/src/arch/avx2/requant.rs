@@ -42,6 +42,7 @@ fn store_tile<const SHIFTS: bool>(
     // Narrow: it fits.
     let offset = _mm256_set1_epi32(table.offset as i32);
     let low = _mm256_set1_epi32(table.low.into());
+    let high = _mm256_set1_epi32(table.high.into());
     for c in (0..place.columns).step_by(LANES) {
         let n = place.column + c..place.column + c + width(place, c);
         let load = |all: &[i32]| load_i32(&all[n.clone()]);
@@ -89,7 +90,7 @@ fn store_tile<const SHIFTS: bool>(
             }
             let v = _mm256_srai_epi32::<{ FRACTION as i32 }>(_mm256_add_epi32(v, offset));
             let y = &mut y[place.stored(r)][c..][..width(place, c)];
-            store_u8(_mm256_max_epi32(v, low), y);
+            store_u8(_mm256_min_epi32(_mm256_max_epi32(v, low), high), y);
         }
     }
 }

@@ -44,6 +44,7 @@ fn store_tile<const SHIFTS: bool>(
     // Narrow: it fits.
     let offset = _mm512_set1_epi32(table.offset as i32);
     let low = _mm512_set1_epi32(table.low.into());
+    let high = _mm512_set1_epi32(table.high.into());
     let n = place.column..place.column + place.columns;
     for b in 0..place.columns.div_ceil(LANES) {
         let load = |all: &[i32]| load_i32(block(&all[n.clone()], b));
@@ -94,7 +95,7 @@ fn store_tile<const SHIFTS: bool>(
             }
             let v = _mm512_srai_epi32::<FRACTION>(_mm512_add_epi32(v, offset));
             store_u8(
-                _mm512_max_epi32(v, low),
+                _mm512_min_epi32(_mm512_max_epi32(v, low), high),
                 block_mut(&mut y[place.stored(r)], b),
             );
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::json_error;
 use crate::model::error::Error;
-use crate::model::graph::{Act, Layer, Node, Op};
+use crate::model::graph::{Act, Layer, Node, Op, Window};
 use crate::model::network::{self, Frozen, Network, Then, Weight};
 
 /// The content of `s3.config`.
@@ -55,11 +55,7 @@ pub(super) struct NodeConfig {
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum OpConfig {
     Conv(ConvConfig),
-    MaxPool {
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    },
+    MaxPool(WindowConfig),
     SubsampleAndPad {
         stride: usize,
         channels: usize,
@@ -67,6 +63,32 @@ pub(super) enum OpConfig {
     MeanPool {
         shift: u8,
     },
+    // From here on in version 2 only.
+    AvgPool(WindowConfig),
+    /// `input` is the first of them.
+    Concat {
+        others: Vec<usize>,
+    },
+    Pad {
+        sides: [usize; 4],
+    },
+    Flatten {},
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WindowConfig {
+    kernel: Kernel,
+    stride: usize,
+    padding: usize,
+}
+
+/// One number where both sides are the same; two in version 2 only.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Kernel {
+    Square(usize),
+    Sides([usize; 2]),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -75,11 +97,16 @@ pub(super) struct ConvConfig {
     pub(super) weight: Kind,
     pub(super) in_channels: usize,
     pub(super) out_channels: usize,
-    pub(super) kernel: usize,
+    pub(super) kernel: Kernel,
     pub(super) stride: usize,
     pub(super) padding: usize,
+    /// In version 2 only, as `relu6`.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub(super) groups: usize,
     pub(super) residual: Option<usize>,
     pub(super) relu: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) relu6: bool,
     pub(super) requant: Option<RequantConfig>,
 }
 
@@ -97,6 +124,87 @@ pub(super) struct RequantConfig {
     pub(super) residual_factor: i32,
     pub(super) offset: i32,
     pub(super) zero_point: u8,
+    /// In version 2 only.
+    #[serde(default = "all", skip_serializing_if = "is_all")]
+    pub(super) high: u8,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(groups: &usize) -> bool {
+    *groups == 1
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+fn all() -> u8 {
+    u8::MAX
+}
+
+fn is_all(high: &u8) -> bool {
+    *high == u8::MAX
+}
+
+impl Kernel {
+    fn of(sides: [usize; 2]) -> Kernel {
+        match sides {
+            [height, width] if height == width => Kernel::Square(height),
+            sides => Kernel::Sides(sides),
+        }
+    }
+
+    pub(super) fn sides(self) -> [usize; 2] {
+        match self {
+            Kernel::Square(side) => [side; 2],
+            Kernel::Sides(sides) => sides,
+        }
+    }
+}
+
+impl From<WindowConfig> for Window {
+    fn from(window: WindowConfig) -> Window {
+        Window {
+            kernel: window.kernel.sides(),
+            stride: window.stride,
+            padding: window.padding,
+        }
+    }
+}
+
+impl From<Window> for WindowConfig {
+    fn from(window: Window) -> WindowConfig {
+        WindowConfig {
+            kernel: Kernel::of(window.kernel),
+            stride: window.stride,
+            padding: window.padding,
+        }
+    }
+}
+
+/// Whether a file of version 1 cannot hold `network`.
+pub(super) fn is_new(network: &Network) -> bool {
+    let zeros = network.zero_points();
+    let is_shifted = |value: usize| match &zeros {
+        Ok(zeros) => zeros.get(value).is_some_and(|&zero| zero != 0),
+        Err(_) => false,
+    };
+    network.graph.nodes.iter().any(|node| {
+        let is_square = |[height, width]: [usize; 2]| height == width;
+        let is_new = match &node.op {
+            Op::Layer(layer) => {
+                layer.groups != 1 || layer.act == Act::Relu6 || !is_square(layer.kernel)
+            }
+            Op::MaxPool(window) => !is_square(window.kernel),
+            Op::Subsample { .. } | Op::MeanPool { .. } => false,
+            _ => true,
+        };
+        // Version 1 has values of a zero point as residuals only.
+        is_new || node.inputs.iter().any(|&value| is_shifted(value))
+    })
 }
 
 #[derive(Default, Serialize)]
@@ -154,11 +262,13 @@ impl NodeConfig {
     fn of(node: &Node<Frozen>) -> Option<NodeConfig> {
         let op = match &node.op {
             Op::Layer(layer) => OpConfig::Conv(ConvConfig::of(layer)),
-            Op::MaxPool(window) => OpConfig::MaxPool {
-                kernel: window.kernel[0],
-                stride: window.stride,
-                padding: window.padding,
+            &Op::MaxPool(window) => OpConfig::MaxPool(window.into()),
+            &Op::AvgPool(window) => OpConfig::AvgPool(window.into()),
+            Op::Concat => OpConfig::Concat {
+                others: node.inputs.iter().skip(1).copied().collect(),
             },
+            &Op::Pad { sides } => OpConfig::Pad { sides },
+            Op::Flatten => OpConfig::Flatten {},
             &Op::Subsample { stride, channels } => OpConfig::SubsampleAndPad { stride, channels },
             &Op::MeanPool { shift } => OpConfig::MeanPool { shift },
             _ => return None,
@@ -181,17 +291,20 @@ impl ConvConfig {
             },
             in_channels: layer.in_channels(),
             out_channels: layer.channels,
-            kernel: layer.kernel[0],
+            kernel: Kernel::of(layer.kernel),
             stride: layer.stride,
             padding: layer.padding,
+            groups: layer.groups,
             residual: layer.add,
-            relu: layer.act == Act::Relu,
+            relu: layer.act != Act::None,
+            relu6: layer.act == Act::Relu6,
             requant: match &layer.holds.then {
                 Then::Scale { .. } => None,
                 Then::Requant(requant) => Some(RequantConfig {
                     residual_factor: requant.residual_factor,
                     offset: requant.offset,
                     zero_point: requant.zero_point,
+                    high: requant.high,
                 }),
             },
         }

@@ -16,7 +16,8 @@ use crate::model::error::Error;
 const MAX_HEADER: usize = 16 << 20;
 
 const FORMAT: &str = "s3-packed";
-const VERSION: &str = "1";
+/// The versions that are read.
+const VERSIONS: [u32; 2] = [1, 2];
 const METADATA: &str = "__metadata__";
 
 /// The numbers of a tensor.
@@ -53,7 +54,7 @@ struct Metadata<'a> {
     #[serde(rename = "s3.crc32")]
     crc32: String,
     #[serde(rename = "s3.format_version")]
-    version: &'a str,
+    version: String,
 }
 
 #[derive(Serialize)]
@@ -89,7 +90,7 @@ impl Writer {
         }
     }
 
-    pub(super) fn finish(self, config: &str) -> Vec<u8> {
+    pub(super) fn finish(self, version: u32, config: &str) -> Vec<u8> {
         let (mut entries, mut data) = (BTreeMap::new(), Vec::new());
         for (name, dtype, shape, bytes) in self.wide.into_iter().chain(self.narrow) {
             let start = data.len();
@@ -106,7 +107,7 @@ impl Writer {
             format: FORMAT,
             config,
             crc32: checksum(config, &data),
-            version: VERSION,
+            version: version.to_string(),
         };
         let header = Header { metadata, entries };
         // Strings and numbers: there is nothing that JSON cannot hold.
@@ -169,8 +170,8 @@ impl<'de> Deserialize<'de> for Read {
     }
 }
 
-/// The configuration and the tensors of a file.
-pub(super) fn read(bytes: &[u8]) -> Result<(String, Tensors<'_>), Error> {
+/// The version, the configuration and the tensors of a file.
+pub(super) fn read(bytes: &[u8]) -> Result<(u32, String, Tensors<'_>), Error> {
     let expected =
         |what: &str, got: usize| Error::file(format_args!("expected {what} bytes, got {got}"));
     let (length, rest) = match bytes.split_first_chunk::<8>() {
@@ -193,7 +194,16 @@ pub(super) fn read(bytes: &[u8]) -> Result<(String, Tensors<'_>), Error> {
         serde_json::from_str(text).map_err(|error| json_error("header", &error))?;
     let mut metadata = |key: &str| read.metadata.remove(key);
     check("format", FORMAT, metadata("format"))?;
-    check("s3.format_version", VERSION, metadata("s3.format_version"))?;
+    let key = "s3.format_version";
+    let version = metadata(key);
+    let is = |number: &u32| version.as_deref() == Some(&*number.to_string());
+    let Some(number) = VERSIONS.into_iter().find(is) else {
+        let [first, last] = VERSIONS.map(|number| format!("{number:?}"));
+        let got = version.map_or_else(|| "none".to_string(), |got| format!("{got:?}"));
+        return Err(Error::file(format_args!(
+            "metadata `{key}`: expected \"{first}\" or \"{last}\", got {got}"
+        )));
+    };
     let Some(config) = metadata("s3.config") else {
         return Err(Error::file("metadata `s3.config`: is missing"));
     };
@@ -204,7 +214,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(String, Tensors<'_>), Error> {
         entries: read.entries,
         data,
     };
-    Ok((config, tensors))
+    Ok((number, config, tensors))
 }
 
 fn check(key: &str, expected: &str, got: Option<String>) -> Result<(), Error> {

@@ -5,9 +5,11 @@ use std::string::{String, ToString};
 use std::vec;
 use std::vec::Vec;
 
-use super::networks::{Maker, Of, Values, names, network};
+use super::networks::{Maker, Of, Values, names, network, various};
 use crate::BitWidth;
 use crate::model::*;
+
+type Make = fn(Activations, BitWidth, u64) -> Network;
 
 /// A network whose file is short.
 fn small(activations: Activations) -> Network {
@@ -68,11 +70,15 @@ fn refused(bytes: &[u8], words: &[&str]) {
 fn a_network_survives_its_file_and_the_bytes_survive_the_network() {
     for activations in [Activations::F32, Activations::U8, Activations::U8Shift] {
         for width in BitWidth::ALL {
-            let network = network(activations, width, 11);
-            let bytes = network.to_bytes();
-            let model = Model::from_bytes(&bytes).unwrap();
-            assert_eq!(*model.network(), network);
-            assert_eq!(model.to_bytes(), bytes);
+            for (version, make) in [(1, network as Make), (2, various)] {
+                let network = make(activations, width, 11);
+                let bytes = network.to_bytes();
+                let model = Model::from_bytes(&bytes).unwrap();
+                assert_eq!(*model.network(), network);
+                assert_eq!(model.to_bytes(), bytes);
+                let written = format!(r#""s3.format_version":"{version}""#);
+                assert!(parts(&bytes).0.contains(&written), "{version}");
+            }
         }
     }
 }
@@ -132,8 +138,8 @@ fn other_formats_and_versions_are_refused_by_name() {
         file(&header.replace(from, to), &data)
     };
     refused(
-        &replaced(r#""s3.format_version":"1""#, r#""s3.format_version":"2""#),
-        &["s3.format_version", "\"1\"", "\"2\""],
+        &replaced(r#""s3.format_version":"1""#, r#""s3.format_version":"3""#),
+        &["s3.format_version", "\"1\"", "\"2\"", "\"3\""],
     );
     refused(
         &replaced(r#""format":"s3-packed""#, r#""format":"pt""#),
@@ -169,6 +175,21 @@ fn other_formats_and_versions_are_refused_by_name() {
     let deep = "[".repeat(1 << 20);
     refused(&file(&deep, &[]), &["no safetensors file"]);
     refused(&file(&format!(r#"{{"a":{deep}"#), &[]), &["header"]);
+}
+
+#[test]
+fn what_is_new_in_a_file_of_version_1_is_refused() {
+    let mut network = small(Activations::U8);
+    if let Op::Layer(conv) = &mut network.graph.nodes[0].op {
+        conv.act = Act::Relu6;
+    }
+    let (header, data) = parts(&network.to_bytes());
+    let old = header.replace(r#""s3.format_version":"2""#, r#""s3.format_version":"1""#);
+    refused(&file(&old, &data), &["s3.format_version", "2", "got 1"]);
+    // The other way round it is a file of version 2 that need not be one.
+    let (header, data) = parts(&small(Activations::U8).to_bytes());
+    let new = header.replace(r#""s3.format_version":"1""#, r#""s3.format_version":"2""#);
+    assert!(Model::from_bytes(&file(&new, &data)).is_ok());
 }
 
 #[test]

@@ -73,6 +73,7 @@ fn bordered(sides: [usize; 2], kernel: usize) -> Network {
         residual_factor: 0,
         offset: 0,
         zero_point: 0,
+        high: 255,
     });
     Network {
         activations: Activations::U8,

@@ -77,7 +77,23 @@ impl Maker {
         [in_channels, out_channels, kernel, stride]: [usize; 4],
         residual: Option<usize>,
     ) -> Layer<Frozen> {
-        let columns = kernel * kernel * in_channels;
+        let sides = [kernel; 2];
+        Layer {
+            stride,
+            padding: kernel / 2,
+            ..self.layer(of, [in_channels, out_channels, 1], sides, residual)
+        }
+    }
+
+    /// The same of any kernel and so many groups, of stride 1 and without padding.
+    fn layer(
+        &mut self,
+        of: Of,
+        [in_channels, out_channels, groups]: [usize; 3],
+        kernel: [usize; 2],
+        residual: Option<usize>,
+    ) -> Layer<Frozen> {
+        let columns = kernel[0] * kernel[1] * in_channels / groups;
         let len = columns * out_channels;
         let v = &mut self.values;
         let weight = match of {
@@ -116,18 +132,30 @@ impl Maker {
                 residual_factor: if residual.is_some() { v.factor(8) } else { 0 },
                 offset: (v.real() * 1000.0) as i32,
                 zero_point: 0,
+                high: 255,
             })
         };
         Layer {
-            stride,
-            padding: kernel / 2,
+            groups,
             add: residual,
             act: match v.next().is_multiple_of(2) {
                 true => Act::Relu,
                 false => Act::None,
             },
-            ..Layer::new(out_channels, [kernel; 2], Frozen { weight, then })
+            ..Layer::new(out_channels, kernel, Frozen { weight, then })
         }
+    }
+
+    /// The same with an activation; what stands for 0 is `zero` in integers, and 6 is 200 steps more.
+    fn active(&self, mut layer: Layer<Frozen>, act: Act, zero: u8) -> Layer<Frozen> {
+        layer.act = act;
+        if let Then::Requant(requant) = &mut layer.holds.then {
+            requant.zero_point = zero;
+            if act == Act::Relu6 {
+                requant.high = zero.saturating_add(200);
+            }
+        }
+        layer
     }
 
     /// A last layer.
@@ -213,6 +241,100 @@ pub(super) fn network(activations: Activations, width: BitWidth, seed: u64) -> N
             mean: maker.values.reals(3),
             std: vec![0.229, 0.224, 0.1 + maker.values.real().abs()],
             scale: if integer { 0.0173 } else { 1.0 },
+        },
+        classes: names(10),
+        activations,
+        graph,
+    }
+}
+
+/// A network of what [`network`] has not: values with a zero point, groups, kernels of two sides, ReLU6.
+pub(super) fn various(activations: Activations, width: BitWidth, seed: u64) -> Network {
+    let mut maker = Maker {
+        values: Values(seed * 2 + 1),
+        activations,
+    };
+    let packed = Of::Packed(width);
+    let outer = Of::Plain;
+    // Multiplications between the first layer and the last.
+    let inner = match activations {
+        Activations::U8Shift => packed,
+        Activations::F32 | Activations::U8 => Of::Plain,
+    };
+    let (a, b) = (
+        2 * (2 + maker.values.below(15)),
+        2 * (20 + maker.values.below(50)),
+    );
+    let mut graph = Graph::new(Size {
+        height: 13,
+        width: 11,
+        channels: 3,
+    });
+    let image = maker.layer(packed, [3, 3, 3], [1, 1], None);
+    let x = graph.push(
+        "image",
+        &[0],
+        Op::Layer(maker.active(image, Act::None, 128)),
+    );
+    let sides = [1, 0, 2, 1];
+    let x = graph.push("pad", &[x], Op::Pad { sides });
+    let conv = Layer {
+        stride: 2,
+        ..maker.layer(outer, [3, a, 1], [5, 3], None)
+    };
+    let x = graph.push("conv", &[x], Op::Layer(maker.active(conv, Act::Relu6, 0)));
+    for (name, of) in [("dw1", packed), ("dw2", inner)] {
+        let dw = Layer {
+            padding: 1,
+            ..maker.layer(of, [a, a, a], [3, 3], None)
+        };
+        graph.push(
+            name,
+            &[graph.nodes.len()],
+            Op::Layer(maker.active(dw, Act::Relu6, 0)),
+        );
+    }
+    let x = x + 2;
+    let twice = maker.layer(packed, [a, 2 * a, a], [2, 2], None);
+    graph.push("twice", &[x], Op::Layer(maker.active(twice, Act::Relu, 5)));
+    let grouped = maker.layer(inner, [a, b, 2], [1, 3], None);
+    let x = graph.push(
+        "grouped",
+        &[x],
+        Op::Layer(maker.active(grouped, Act::None, 31)),
+    );
+    let linear = maker.layer(packed, [b, b, 1], [1, 1], None);
+    let y = graph.push(
+        "linear",
+        &[x],
+        Op::Layer(maker.active(linear, Act::None, 77)),
+    );
+    let sum = maker.layer(packed, [b, b, 2], [1, 1], Some(x));
+    let z = graph.push("sum", &[y], Op::Layer(maker.active(sum, Act::Relu6, 77)));
+    let x = graph.push("both", &[y, z], Op::Concat);
+    let window = |kernel, padding| Window {
+        kernel,
+        stride: 1,
+        padding,
+    };
+    let x = graph.push("max", &[x], Op::MaxPool(window([2, 1], 0)));
+    let x = graph.push("avg", &[x], Op::AvgPool(window([2, 3], 1)));
+    let (stride, channels) = (2, 2 * b + 3);
+    let x = graph.push("sub", &[x], Op::Subsample { stride, channels });
+    let y = graph.push("mean", &[x], Op::MeanPool { shift: 0 });
+    let x = graph.push("flat", &[x], Op::Flatten);
+    let x = graph.push("numbers", &[x, y], Op::Concat);
+    let numbers = 7 * channels;
+    graph.push("fc", &[x], Op::Layer(maker.classifier(outer, numbers, 10)));
+    Network {
+        name: "various".into(),
+        input: Input {
+            mean: maker.values.reals(3),
+            std: vec![0.25; 3],
+            scale: match activations {
+                Activations::F32 => 1.0,
+                Activations::U8 | Activations::U8Shift => 0.0173,
+            },
         },
         classes: names(10),
         activations,

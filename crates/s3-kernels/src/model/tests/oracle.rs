@@ -10,6 +10,8 @@ use crate::model::*;
 pub(super) struct Plain {
     pub(super) shape: [usize; 3],
     pub(super) numbers: Vec<Number>,
+    /// What stands for 0.
+    zero: Number,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,7 +44,11 @@ impl Plain {
     }
 
     /// The number of each place of `shape`.
-    fn of(shape: [usize; 3], mut number: impl FnMut(usize, usize, usize) -> Number) -> Plain {
+    fn of(
+        shape: [usize; 3],
+        zero: Number,
+        mut number: impl FnMut(usize, usize, usize) -> Number,
+    ) -> Plain {
         let mut numbers = Vec::new();
         for y in 0..shape[0] {
             for x in 0..shape[1] {
@@ -51,7 +57,11 @@ impl Plain {
                 }
             }
         }
-        Plain { shape, numbers }
+        Plain {
+            shape,
+            numbers,
+            zero,
+        }
     }
 }
 
@@ -65,25 +75,60 @@ pub(super) fn values(network: &Network, image: &[f32]) -> Vec<Plain> {
     let mut values = vec![Plain {
         shape: [image_size.height, image_size.width, image_size.channels],
         numbers: image.iter().map(|&x| number(x)).collect(),
+        zero: number(0.0),
     }];
     for node in &network.graph.nodes {
         let from = &values[node.input()];
         let made = match &node.op {
             Op::Layer(layer) => convolved(layer, from, layer.add.map(|r| &values[r])),
-            Op::MaxPool(w) => pooled(from, w.kernel[0], w.stride, w.padding),
+            Op::MaxPool(window) => pooled(from, window),
+            Op::AvgPool(window) => averaged(from, window),
+            Op::Concat => {
+                let all: Vec<&Plain> = node.inputs.iter().map(|&value| &values[value]).collect();
+                let channels = all.iter().map(|part| part.shape[2]).sum();
+                let places = |part: &Plain| (0..part.shape[2]).collect::<Vec<_>>();
+                let parts = all.iter().enumerate();
+                let sources: Vec<(usize, usize)> = parts
+                    .flat_map(|(i, part)| places(part).into_iter().map(move |c| (i, c)))
+                    .collect();
+                Plain::of(
+                    [from.shape[0], from.shape[1], channels],
+                    from.zero,
+                    |y, x, n| {
+                        let (part, channel) = sources[n];
+                        all[part].at(y as isize, x as isize, channel).unwrap()
+                    },
+                )
+            }
+            Op::Flatten => {
+                let [height, width, channels] = from.shape;
+                Plain::of([1, 1, height * width * channels], from.zero, |_, _, n| {
+                    let (channel, pixel) = (n / (height * width), n % (height * width));
+                    from.numbers[pixel * channels + channel]
+                })
+            }
+            &Op::Pad { sides } => {
+                let [height, width, channels] = from.shape;
+                let shape = [
+                    height + sides[0] + sides[1],
+                    width + sides[2] + sides[3],
+                    channels,
+                ];
+                Plain::of(shape, from.zero, |y, x, c| {
+                    let at = |out: usize, before| out as isize - before as isize;
+                    let number = from.at(at(y, sides[0]), at(x, sides[2]), c);
+                    number.unwrap_or(from.zero)
+                })
+            }
             &Op::Subsample { stride, channels } => {
                 let [height, width, c] = from.shape;
                 let before = (channels - c) / 2;
                 let shape = [height.div_ceil(stride), width.div_ceil(stride), channels];
-                let zero = match from.numbers[0] {
-                    Number::Whole(_) => Number::Whole(0),
-                    Number::Real(_) => Number::Real(0.0),
-                };
-                Plain::of(shape, |y, x, n| match n.checked_sub(before) {
+                Plain::of(shape, from.zero, |y, x, n| match n.checked_sub(before) {
                     Some(n) if n < c => from
                         .at((y * stride) as isize, (x * stride) as isize, n)
                         .unwrap(),
-                    _ => zero,
+                    _ => from.zero,
                 })
             }
             &Op::MeanPool { shift } => mean(from, shift),
@@ -95,29 +140,61 @@ pub(super) fn values(network: &Network, image: &[f32]) -> Vec<Plain> {
     values
 }
 
-fn pooled(from: &Plain, kernel: usize, stride: usize, padding: usize) -> Plain {
-    let side = |side: usize| (side + 2 * padding - kernel) / stride + 1;
-    let shape = [side(from.shape[0]), side(from.shape[1]), from.shape[2]];
-    Plain::of(shape, |y, x, c| {
+/// What `make` says of the numbers of each window, none where it is in the padding.
+fn windowed(from: &Plain, window: &Window, make: impl Fn(Vec<Option<Number>>) -> Number) -> Plain {
+    let [tall, wide] = window.kernel;
+    let side = |side: usize, kernel| (side + 2 * window.padding - kernel) / window.stride + 1;
+    let shape = [
+        side(from.shape[0], tall),
+        side(from.shape[1], wide),
+        from.shape[2],
+    ];
+    Plain::of(shape, from.zero, |y, x, c| {
         let mut seen = Vec::new();
-        for i in 0..kernel {
-            for j in 0..kernel {
-                let at = |out: usize, tap: usize| (out * stride + tap) as isize - padding as isize;
-                seen.extend(from.at(at(y, i), at(x, j), c));
+        for i in 0..tall {
+            for j in 0..wide {
+                let at = |out, tap| (out * window.stride + tap) as isize - window.padding as isize;
+                seen.push(from.at(at(y, i), at(x, j), c));
             }
         }
+        make(seen)
+    })
+}
+
+fn averaged(from: &Plain, window: &Window) -> Plain {
+    windowed(from, window, |seen| {
+        let count = seen.len();
+        let all = seen.into_iter().map(|number| number.unwrap_or(from.zero));
+        match from.zero {
+            Number::Whole(_) => {
+                let sum: i64 = all.map(Number::whole).sum();
+                Number::Whole((sum + count as i64 / 2) / count as i64)
+            }
+            Number::Real(_) => {
+                Number::Real(all.fold(0.0, |sum: f32, n| sum + n.real()) / count as f32)
+            }
+        }
+    })
+}
+
+fn pooled(from: &Plain, window: &Window) -> Plain {
+    windowed(from, window, |seen| {
         let larger = |a: Number, b: Number| match (a, b) {
             (Number::Whole(a), Number::Whole(b)) => Number::Whole(a.max(b)),
             (a, b) => Number::Real(a.real().max(b.real())),
         };
-        seen.into_iter().reduce(larger).unwrap()
+        seen.into_iter().flatten().reduce(larger).unwrap()
     })
 }
 
 fn mean(from: &Plain, shift: u8) -> Plain {
     let [height, width, channels] = from.shape;
     let pixels = height * width;
-    Plain::of([1, 1, channels], |_, _, c| {
+    let zero = match from.zero {
+        Number::Whole(zero) => Number::Whole(zero << shift),
+        real => real,
+    };
+    Plain::of([1, 1, channels], zero, |_, _, c| {
         let all = from.numbers[c..].iter().step_by(channels);
         match from.numbers[0] {
             Number::Whole(_) => {
@@ -133,19 +210,33 @@ fn mean(from: &Plain, shift: u8) -> Plain {
 }
 
 fn convolved(layer: &Layer<Frozen>, from: &Plain, residual: Option<&Plain>) -> Plain {
-    let (kernel, channels) = (layer.kernel[0], from.shape[2]);
-    let side = |side: usize| (side + 2 * layer.padding - kernel) / layer.stride + 1;
-    let shape = [side(from.shape[0]), side(from.shape[1]), layer.channels];
-    let columns = kernel * kernel * channels;
+    let ([tall, wide], channels) = (layer.kernel, from.shape[2] / layer.groups);
+    let side = |side: usize, kernel| (side + 2 * layer.padding - kernel) / layer.stride + 1;
+    let shape = [
+        side(from.shape[0], tall),
+        side(from.shape[1], wide),
+        layer.channels,
+    ];
+    let columns = tall * wide * channels;
+    let zero = match &layer.holds.then {
+        Then::Requant(requant) => Number::Whole(requant.zero_point.into()),
+        Then::Scale { .. } => Number::Real(0.0),
+    };
+    let levels = match &layer.holds.weight {
+        Weight::Packed(w) => w.to_levels(),
+        Weight::Dense(w) => w.levels().to_vec(),
+        Weight::F32(_) => Vec::new(),
+    };
     let mut index = 0;
-    Plain::of(shape, |y, x, n| {
+    Plain::of(shape, zero, |y, x, n| {
+        let group = n / (layer.channels / layer.groups);
         let mut window = Vec::new();
-        for i in 0..kernel {
-            for j in 0..kernel {
+        for i in 0..tall {
+            for j in 0..wide {
                 for c in 0..channels {
                     let at =
                         |out, tap| (out * layer.stride + tap) as isize - layer.padding as isize;
-                    window.push(from.at(at(y, i), at(x, j), c));
+                    window.push(from.at(at(y, i), at(x, j), group * channels + c));
                 }
             }
         }
@@ -161,8 +252,8 @@ fn convolved(layer: &Layer<Frozen>, from: &Plain, residual: Option<&Plain>) -> P
                     .fold(0.0, |sum, (x, w)| sum + w * real(x));
                 scaled(layer, sum, n, residual)
             }
-            Weight::Packed(w) if matches!(from.numbers[0], Number::Real(_)) => {
-                let row = &w.to_levels()[n * columns..][..columns];
+            Weight::Packed(_) if matches!(from.numbers[0], Number::Real(_)) => {
+                let row = &levels[n * columns..][..columns];
                 let products: Vec<f32> = window
                     .iter()
                     .zip(row)
@@ -175,8 +266,9 @@ fn convolved(layer: &Layer<Frozen>, from: &Plain, residual: Option<&Plain>) -> P
                 let sum = products.chunks(3).map(three).reduce(|sum, t| sum + t);
                 scaled(layer, sum.unwrap(), n, residual)
             }
-            Weight::Packed(w) => whole(layer, &w.to_levels()[n * columns..], &window, n, residual),
-            Weight::Dense(w) => whole(layer, &w.levels()[n * columns..], &window, n, residual),
+            Weight::Packed(_) | Weight::Dense(_) => {
+                whole(layer, &levels[n * columns..], &window, n, residual)
+            }
         }
     })
 }
@@ -200,12 +292,11 @@ fn whole(
     let a = ((i128::from(acc) + i128::from(r.bias[n])) * i128::from(r.factor[n]) + round) >> shift;
     let residual = residual.map_or(0, |x| i128::from(x.whole()) * i128::from(r.residual_factor));
     let y = (a + residual + i128::from(r.offset) + (1 << (FRACTION - 1))) >> FRACTION;
-    let low = if layer.act == Act::Relu {
-        r.zero_point
-    } else {
-        0
+    let low = match layer.act {
+        Act::None => 0,
+        Act::Relu | Act::Relu6 => r.zero_point,
     };
-    Number::Whole(y.clamp(low.into(), 255) as i64)
+    Number::Whole(y.clamp(low.into(), r.high.into()) as i64)
 }
 
 fn scaled(layer: &Layer<Frozen>, sum: f32, n: usize, residual: Option<Number>) -> Number {
@@ -216,9 +307,9 @@ fn scaled(layer: &Layer<Frozen>, sum: f32, n: usize, residual: Option<Number>) -
     if let Some(residual) = residual {
         y += residual.real();
     }
-    Number::Real(if layer.act == Act::None || y > 0.0 {
-        y
-    } else {
-        0.0
+    Number::Real(match layer.act {
+        Act::None => y,
+        Act::Relu => y.max(0.0),
+        Act::Relu6 => y.clamp(0.0, 6.0),
     })
 }

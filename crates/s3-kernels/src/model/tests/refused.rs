@@ -3,7 +3,7 @@
 use std::string::ToString;
 use std::vec;
 
-use super::networks::network;
+use super::networks::{network, various};
 use crate::model::*;
 use crate::{BitWidth, PackedMatrix};
 
@@ -256,4 +256,45 @@ fn wrong_numbers_are_refused() {
         |n| requant(n, 3).residual_factor = five,
         &["4 signed digits"],
     );
+}
+
+#[test]
+fn what_a_zero_point_does_not_fit_is_refused() {
+    let refused = |change: &dyn Fn(&mut Network), words: [&str; 2]| {
+        let mut network = various(Activations::U8, BitWidth::B3, 3);
+        assert!(Model::new(network.clone()).is_ok());
+        change(&mut network);
+        let message = Model::new(network).unwrap_err().to_string();
+        assert!(words.iter().all(|word| message.contains(word)), "{message}");
+    };
+    let at = |n: &Network, name: &str| {
+        let mut names = n.graph.nodes.iter();
+        names.position(|node| node.name == name).unwrap()
+    };
+    let zero = |n: &mut Network, name: &str, zero_point| {
+        let node = at(n, name);
+        requant(n, node).zero_point = zero_point;
+    };
+    refused(&|n| zero(n, "conv", 9), ["`dw1`", "padding"]);
+    refused(&|n| zero(n, "linear", 78), ["`both`", "zero points"]);
+    let shift = |n: &mut Network| {
+        let node = at(n, "mean");
+        n.graph.nodes[node].op = Op::MeanPool { shift: 2 };
+    };
+    refused(&shift, ["`mean`", "shift"]);
+    let high = |n: &mut Network, name: &str, high| {
+        let node = at(n, name);
+        requant(n, node).high = high;
+    };
+    refused(&|n| high(n, "linear", 200), ["`linear`", "relu6"]);
+    refused(&|n| high(n, "sum", 76), ["`sum`", "high"]);
+    let image = |n: &mut Network| n.graph.nodes[1].inputs[0] = 0;
+    refused(&image, ["`pad`", "u8 value"]);
+    let norm = |n: &mut Network| {
+        let node = at(n, "sum");
+        let holds = conv(n, node).holds.clone();
+        let act = Act::None;
+        n.graph.nodes[node].op = Op::Norm { holds, act };
+    };
+    refused(&norm, ["`sum`", "norm"]);
 }

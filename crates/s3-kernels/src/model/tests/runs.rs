@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::networks::{images, network};
+use super::networks::{images, network, various};
 use super::oracle::{self, Number};
 use crate::model::*;
 use crate::{BitWidth, Isa};
@@ -42,10 +42,10 @@ fn expected(network: &Network, x: &[f32], batch: usize) -> Vec<Vec<u32>> {
 fn every_instruction_set_makes_every_value_of_the_definition() {
     for activations in ALL {
         for (seed, width) in (0..6).zip(BitWidth::ALL.into_iter().cycle()) {
-            let network = network(activations, width, seed);
-            for batch in [1, 3] {
-                let x = images(&network, batch, seed);
-                let expected = expected(&network, &x, batch);
+            let pair = [network, various].map(|make| make(activations, width, seed));
+            for (network, batch) in pair.iter().flat_map(|n| [(n, 1), (n, 3)]) {
+                let x = images(network, batch, seed);
+                let expected = expected(network, &x, batch);
                 for isa in Isa::available() {
                     let model = Model::on(isa, network.clone()).unwrap();
                     for (index, got) in traced(&model, &x, batch).iter().enumerate() {
@@ -115,12 +115,14 @@ fn a_model_runs_on_several_threads_at_a_time() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     for activations in ALL {
-        let model = Model::new(network(activations, BitWidth::B3, 9)).unwrap();
-        let x = images(model.network(), 8, 9);
-        let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-            pool.build().unwrap().install(|| traced(&model, &x, 8))
-        };
-        assert_eq!(run(1), run(2));
+        for make in [network, various] {
+            let model = Model::new(make(activations, BitWidth::B3, 9)).unwrap();
+            let x = images(model.network(), 8, 9);
+            let run = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+                pool.build().unwrap().install(|| traced(&model, &x, 8))
+            };
+            assert_eq!(run(1), run(2));
+        }
     }
 }

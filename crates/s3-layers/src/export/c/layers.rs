@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use s3_kernels::model::{Act, Frozen, Layer, Node, Op, Requant, Size, Then, Weight, terms};
 
 use super::super::error::Error;
-use super::super::graph::has_no_form;
+use super::super::graph::{has_no_form, served};
 use super::Writer;
 use super::text::{array, factor, remark};
 
@@ -46,6 +46,11 @@ impl RowSum {
 impl Writer<'_> {
     /// Adds node `index` of a network that was checked.
     pub(super) fn node(&mut self, index: usize, node: &Node<Frozen>) -> Result<(), Error> {
+        served(node)?;
+        let zeros = self.network.zero_points().map_err(Error::Invalid)?;
+        if matches!(node.op, Op::Subsample { .. }) && zeros[node.input()] != 0 {
+            return Err(Error::node(&node.name, "a zero point is not exported here"));
+        }
         let name = remark(&node.name);
         let _ = writeln!(self.tables, "\n/* {index}: {name} */");
         let _ = writeln!(self.steps, "    /* {name} */");

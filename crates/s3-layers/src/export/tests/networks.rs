@@ -166,6 +166,7 @@ fn layer(
             residual_factor,
             offset,
             zero_point: shape.zero_point,
+            high: 255,
         })
     };
     let rectified = !is_last && shape.zero_point == 0;
