@@ -20,6 +20,8 @@ pub(super) struct Quantized<'a> {
     pub(super) graph: Graph<Frozen>,
     /// Every value so far. Value 0 is the image as u8.
     made: Vec<Made>,
+    /// Values with a border: `(value, pixels)` and what a pad has made of it.
+    padded: Vec<((usize, usize), usize)>,
 }
 
 /// A value of the integer graph.
@@ -51,6 +53,7 @@ impl<'a> Quantized<'a> {
             image,
             graph: Graph::new(graph.image),
             made: vec![made],
+            padded: Vec::new(),
             units,
         };
         let is_layer = |node: &Node<Frozen>| matches!(node.op, Op::Layer(_));
@@ -138,10 +141,8 @@ impl<'a> Quantized<'a> {
         let mut layer = layer.clone();
         if layer.padding > 0 && x.unit.zero_point != 0 {
             // A layer's own padding is the number 0, which is not the value's.
-            let sides = [layer.padding; 4];
+            x.value = self.bordered(&node.name, x.value, layer.padding);
             layer.padding = 0;
-            let name = format!("{}.pad", node.name);
-            x.value = self.graph.push(name, &[x.value], Op::Pad { sides });
         }
         let (layer, y) = if last {
             (scores(&layer, x.unit)?, x.unit)
@@ -166,6 +167,19 @@ impl<'a> Quantized<'a> {
             largest: 255,
         });
         Ok(())
+    }
+
+    /// A value with a border of `padding` pixels, for all that read it.
+    fn bordered(&mut self, name: &str, value: usize, padding: usize) -> usize {
+        let key = (value, padding);
+        if let Some(&(_, padded)) = self.padded.iter().find(|(held, _)| *held == key) {
+            return padded;
+        }
+        let sides = [padding; 4];
+        let name = format!("{name}.pad");
+        let padded = self.graph.push(name, &[value], Op::Pad { sides });
+        self.padded.push((key, padded));
+        padded
     }
 
     /// A layer that reads `x` and makes numbers of unit `y`.
