@@ -11,17 +11,22 @@
 //!     "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
 //!     "fit": {"name": "resize_and_crop", "resize": 256, "crop": 224}
 //!   },
-//!   "classes": ["cat", "dog"]
+//!   "classes": ["cat", "dog"],
+//!   "graph": {"image": .., "nodes": [{"name": "conv1", "inputs": [0], "op": {"layer": ..}}, ..]}
 //! }
 //! ```
 //!
-//! Members that are not named here are left to later versions of the program; a reader ignores them.
+//! `graph` is what was trained ([`Graph`] of [`Plan`]s): a later program that builds another network of the same
+//! name still reads this one. Runs of older versions have none. Members that are not named here are left to later
+//! versions of the program; a reader ignores them.
 
+use crate::config::MAX_WEIGHTS;
 use crate::data::view::side_of;
 use crate::data::{Dataset, Images};
 use crate::run::RunFolder;
 use anyhow::{Context, Result, bail, ensure};
-use s3_layers::model::Size;
+use s3_layers::model::{Graph, Size};
+use s3_layers::zoo::Plan;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -38,6 +43,9 @@ pub struct Description {
     pub input: Input,
     /// What class 0, 1, .. stands for.
     pub classes: Vec<String>,
+    /// The network's nodes and what each was built to hold; a run of an older version names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graph: Option<Graph<Plan>>,
 }
 
 /// An image as a network takes it: `[height, width, channels]`, `(byte / 255 - mean) / std`.
@@ -73,7 +81,7 @@ pub enum Fit {
 }
 
 impl Description {
-    /// Of a network that is trained on `data`.
+    /// Of a network that is trained on `data`, without its [graph](Self::graph).
     ///
     /// ```
     /// use s3_train::network::{Description, Fit};
@@ -103,7 +111,15 @@ impl Description {
                 fit,
             },
             classes: data.class_names.clone(),
+            graph: None,
         }
+    }
+
+    /// The same of the network `graph`.
+    #[must_use]
+    pub fn with_graph(self, graph: &Graph<Plan>) -> Self {
+        let graph = Some(graph.clone());
+        Self { graph, ..self }
     }
 
     /// Reads that of a run; `None` where a run of an older version has none.
@@ -158,6 +174,27 @@ impl Description {
             "input.std: expected numbers > 0, got {std:?}"
         );
         ensure!(!self.classes.is_empty(), "classes: none");
+        let Some(graph) = &self.graph else {
+            return Ok(());
+        };
+        ensure!(
+            graph.image == self.input.size(),
+            "graph.image: {:?}, input is {:?}",
+            graph.image,
+            self.input.shape()
+        );
+        let sizes = graph.sizes().context("graph")?;
+        let weights = graph.weights().context("graph")?;
+        ensure!(
+            weights <= MAX_WEIGHTS,
+            "graph: {weights} weights, at most {MAX_WEIGHTS} are trained"
+        );
+        let scores = sizes.last().map_or(0, Size::len);
+        let classes = self.classes.len();
+        ensure!(
+            scores == classes,
+            "graph: {scores} scores, classes has {classes} names"
+        );
         Ok(())
     }
 
@@ -291,6 +328,7 @@ fn quoted(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::data::shapes;
+    use s3_layers::zoo;
 
     /// A run's folder with nothing but a `config.toml`.
     fn folder() -> Result<(tempfile::TempDir, RunFolder)> {
@@ -346,9 +384,43 @@ mod tests {
         assert!(none.contains("classes: none"), "{none}");
         // What later versions add is theirs.
         let mut more = whole.clone();
-        more["graph"] = serde_json::json!([]);
+        more["licence"] = serde_json::json!([]);
         folder.write_json(FILE, &more)?;
         assert_eq!(Description::read(&folder)?, Some(seen));
+        Ok(())
+    }
+
+    #[test]
+    fn a_graph_is_read_as_it_was_trained_and_refused_where_it_does_not_fit() -> Result<()> {
+        let (_dir, folder) = folder()?;
+        let seen = Description::of(&shapes::generate(Some(1), Some(1)).0);
+        let image = seen.input.size();
+        for name in zoo::names().filter(|name| *name != "nodes") {
+            let Ok(graph) = zoo::graph(name, &zoo::Settings::new(), image, 10) else {
+                continue;
+            };
+            let seen = seen.clone().with_graph(&graph);
+            seen.write(&folder)?;
+            assert_eq!(Description::read(&folder)?, Some(seen), "{name}");
+        }
+        let resnet8 = zoo::graph("resnet8", &zoo::Settings::new(), image, 10)?;
+        let whole = serde_json::to_value(seen.with_graph(&resnet8))?;
+        let refusal = |change: &dyn Fn(&mut serde_json::Value)| -> Result<String> {
+            let mut value = whole.clone();
+            change(&mut value);
+            folder.write_json(FILE, &value)?;
+            let message = format!("{:#}", Description::read(&folder).expect_err("damaged"));
+            assert!(!message.contains('\n'), "{message}");
+            Ok(message)
+        };
+        let few = refusal(&|v| v["classes"] = serde_json::json!(["cat"]))?;
+        assert!(few.contains("graph: 10 scores, classes has 1"), "{few}");
+        let side = refusal(&|v| v["input"]["width"] = 31.into())?;
+        assert!(side.contains("graph.image"), "{side}");
+        let wires = refusal(&|v| v["graph"]["nodes"][1]["inputs"] = serde_json::json!([9]))?;
+        assert!(wires.contains("layer1.0.conv1"), "{wires}");
+        let op = refusal(&|v| v["graph"]["nodes"][0]["op"] = serde_json::json!("tensor"))?;
+        assert!(op.contains("graph.nodes[0].op"), "{op}");
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::data::{Broken, Dataset, LoaderConfig, Splits, steps_per_epoch};
 use crate::dynamics;
 use crate::lock::Lock;
-use crate::network::{Description, class_difference};
+use crate::network::{Description, FILE, class_difference};
 use crate::optim::{Optimizer, PREFIX as OPTIMIZER};
 use crate::pretrained::{self, Source, Started};
 use crate::ranks::{Parts, Ranks, collective};
@@ -65,7 +65,7 @@ impl<'a> Session<'a> {
     ) -> Result<Self> {
         check_augmentation(config, &splits.train)?;
         let (image, classes) = (splits.train.size(), splits.train.classes());
-        let (mut net, params) = build(config, image, classes, &device)?;
+        let (mut net, params) = build(config, &config.plan(image, classes)?, &device)?;
         // A checkpoint, where there is one, replaces every parameter.
         let mut notes = Vec::new();
         let started = match (Source::of(config)?, folder.last().is_file()) {
@@ -207,7 +207,7 @@ impl<'a> Session<'a> {
             });
         }
         self.folder.write_json("manifest.json", &manifest)?;
-        Description::of(&self.train).write(&self.folder)?;
+        self.description().write(&self.folder)?;
         self.folder
             .write_json("model.json", &model_cost(&self.net)?)?;
         for lines in ["epochs.jsonl", "dynamics.jsonl", "timing.jsonl"] {
@@ -296,11 +296,20 @@ impl<'a> Session<'a> {
         if manifest["data"] != data_record(&self.train, &self.test) {
             bail!("{folder}: the run was trained on other data ({data} differs from manifest.json)")
         }
-        // A run of an older version is given the file that it would have today.
-        if known.is_none() && self.leads() {
-            Description::of(&self.train).write(&self.folder)?;
+        match known.and_then(|known| known.graph) {
+            Some(graph) if graph != *self.net.plan() => bail!(
+                "{folder}: {FILE}: graph: the run trains another network than {} is in this version",
+                self.config.model.name
+            ),
+            Some(_) => Ok(()),
+            // A run of an older version is given the file that it would have today.
+            None if self.leads() => self.description().write(&self.folder),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    fn description(&self) -> Description {
+        Description::of(&self.train).with_graph(self.net.plan())
     }
 
     pub(crate) fn method_name(&self) -> &str {

@@ -18,7 +18,8 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use s3_core::penalty::objective;
 use s3_core::{Params, Progress};
-use s3_layers::model::Size;
+use s3_layers::model::Graph;
+use s3_layers::zoo::Plan;
 use s3_layers::{Mode, Net};
 use s3_metrics::accuracy::Accuracy;
 use s3_metrics::record::{EpochRecord, TimingRecord, append_jsonl};
@@ -140,19 +141,13 @@ fn train_here(
     outcome
 }
 
-/// The network of `config` for images of `channels`, with freshly drawn parameters.
+/// The network `plan` with the methods of `config` and freshly drawn parameters.
 ///
 /// # Errors
 /// A bad configuration.
-pub fn build(
-    config: &Config,
-    image: Size,
-    classes: usize,
-    device: &Device,
-) -> Result<(Net, Params)> {
+pub fn build(config: &Config, plan: &Graph<Plan>, device: &Device) -> Result<(Net, Params)> {
     let params = Params::new(config.seed, device);
-    let plan = config.plan(image, classes)?;
-    let net = Net::new(&plan, config.activations()?, &config.method()?, &params)?;
+    let net = Net::new(plan, config.activations()?, &config.method()?, &params)?;
     Ok((net, params))
 }
 

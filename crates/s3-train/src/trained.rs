@@ -98,8 +98,11 @@ impl Trained {
                 (Description::of(&splits.train), Some(splits))
             }
         };
-        let (image, classes) = (description.input.size(), description.classes.len());
-        let (net, params) = build(&config, image, classes, &device)?;
+        let plan = match &description.graph {
+            Some(graph) => graph,
+            None => &config.plan(description.input.size(), description.classes.len())?,
+        };
+        let (net, params) = build(&config, plan, &device)?;
         load_params(&params, &tensors, &path)?;
         Ok(Self {
             config,

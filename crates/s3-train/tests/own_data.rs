@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Bench, is_inventory, refusal, succeed};
-use s3_layers::model::Model;
+use s3_layers::model::{Act, Model, Op};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -281,6 +281,49 @@ fn a_run_of_an_older_version_reads_the_data_and_says_so() {
     std::fs::write(&file, b"{\"version\": 1}").expect("a write");
     let line = refusal(&mut bench.s3(&["eval", &run]));
     assert!(line.contains("network.json: "), "{line}");
+}
+
+#[test]
+fn a_run_is_read_as_the_graph_that_it_trained() {
+    let bench = pets();
+    let run = trained(&bench);
+    let (kept, _) = export(&bench, &run, "kept.safetensors", "f32");
+    let file = Path::new(&run).join("network.json");
+    let whole = std::fs::read_to_string(&file).expect("network.json");
+    let write = |seen: &Value| std::fs::write(&file, seen.to_string()).expect("a write");
+    // As if the architecture's file had changed since: the same parameters, another activation.
+    let mut seen = json(&whole);
+    let act = &mut seen["graph"]["nodes"][0]["op"]["layer"]["act"];
+    assert_eq!(*act, "relu");
+    *act = "none".into();
+    write(&seen);
+    let (other, said) = export(&bench, &run, "other.safetensors", "f32");
+    assert!(other != kept && said.is_empty(), "{said:?}");
+    let model = Model::from_bytes(&other).expect("a packed network");
+    let Op::Layer(first) = &model.network().graph.nodes[0].op else {
+        panic!("the first node is no layer")
+    };
+    assert_eq!(first.act, Act::None);
+    let line = refusal(&mut bench.train("runs", &["--resume", "--no-report"]));
+    assert!(
+        line.contains("network.json: graph: the run trains another network than resnet8"),
+        "{line}"
+    );
+    // One that does not hold together is refused wherever it is read.
+    seen["graph"]["nodes"][2]["inputs"] = serde_json::json!([40]);
+    write(&seen);
+    for command in [&["eval", &run][..], &["export", &run, "-o", "x.onnx"]] {
+        let line = refusal(&mut bench.s3(command));
+        assert!(line.contains("network.json: graph: "), "{line}");
+    }
+    // A run of an older version has none: the configuration says what it is.
+    seen.as_object_mut().expect("an object").remove("graph");
+    write(&seen);
+    let (again, said) = export(&bench, &run, "again.safetensors", "f32");
+    assert!(again == kept && said.is_empty(), "{said:?}");
+    succeed(&mut bench.train("runs", &["--resume", "--no-report"]));
+    let written = std::fs::read_to_string(&file).expect("network.json");
+    assert!(written == whole, "the graph is written again");
 }
 
 /// MNIST's files with images of noise around `light`, as many as there must be.

@@ -26,10 +26,12 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ConvShape;
 
 /// The sides of one image's value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Size {
     /// Pixels from top to bottom.
     pub height: usize,
@@ -41,7 +43,7 @@ pub struct Size {
 
 /// A network: value 0 is the image, node `i` makes value `i + 1` from values before it, and the value of the
 /// last node is the result. Values are `[batch, height, width, channels]`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Graph<L> {
     /// The size of value 0.
     pub image: Size,
@@ -50,7 +52,7 @@ pub struct Graph<L> {
 }
 
 /// One step of a network.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node<L> {
     /// Its path, torch's: `layer1.0.conv1`.
     pub name: String,
@@ -61,7 +63,8 @@ pub struct Node<L> {
 }
 
 /// What a node does.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[allow(
     clippy::large_enum_variant,
     reason = "a network has some dozens of these, nearly all of them layers"
@@ -114,7 +117,7 @@ pub enum Op<L> {
 
 /// A convolution with what follows it in the same pass: a factor and a bias or a batch norm, a sum, an
 /// activation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Layer<L> {
     /// Channels of the result.
     pub channels: usize,
@@ -135,7 +138,8 @@ pub struct Layer<L> {
 }
 
 /// What is done to each number of a result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Act {
     /// Nothing.
     #[default]
@@ -147,7 +151,7 @@ pub enum Act {
 }
 
 /// The windows of a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// Height and width of a window.
     pub kernel: [usize; 2],

@@ -64,7 +64,7 @@ pub(super) fn factor(key: &str, value: f64) -> Result<(), String> {
 }
 
 /// What a layer, or a batch norm on its own, will hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Where the layer stands.
     pub role: Role,

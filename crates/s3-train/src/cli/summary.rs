@@ -1,15 +1,20 @@
-//! What the network of an experiment, or of a run, costs.
+//! What the network of an experiment, or of a run, is made of and costs.
 
 use super::{data_dir, experiment, note};
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use clap::Args;
+use comfy_table::Table;
+use comfy_table::presets::UTF8_BORDERS_ONLY;
 use s3_core::Params;
 use s3_layers::Net;
+use s3_layers::model::{Act, Graph, Node, Op, Window};
+use s3_layers::zoo::Plan;
 use s3_metrics::cost::ModelCost;
 use s3_metrics::cost::energy::EnergyModel;
 use s3_train::config::Config;
 use s3_train::data::{DataName, imagenet};
+use s3_train::network::Description;
 use s3_train::run::RunFolder;
 use s3_train::summary::{image_of, model_cost};
 use std::path::PathBuf;
@@ -31,7 +36,7 @@ pub(crate) struct SummaryArgs {
 }
 
 pub(crate) fn run(args: &SummaryArgs) -> Result<()> {
-    let cost = match args.experiment.is_dir() {
+    let (graph, cost) = match args.experiment.is_dir() {
         true => of_run(args)?,
         false => of_experiment(args)?,
     };
@@ -39,27 +44,95 @@ pub(crate) fn run(args: &SummaryArgs) -> Result<()> {
     if args.json {
         let mut all = serde_json::to_value(&cost)?;
         all["energy"] = serde_json::to_value(&energy)?;
+        all["graph"] = serde_json::to_value(&graph)?;
         say!("{}", serde_json::to_string_pretty(&all)?);
-    } else {
-        say!("{}\n{}", cost.table(), energy.table());
+        return Ok(());
     }
+    if let Some(graph) = graph {
+        say!("{}", nodes(&graph)?);
+    }
+    say!("{}\n{}", cost.table(), energy.table());
     Ok(())
 }
 
+/// Every node: what it does, what it reads, what it makes.
+fn nodes(graph: &Graph<Plan>) -> Result<Table> {
+    let sizes = graph.sizes()?;
+    let value = |value: usize| match value.checked_sub(1) {
+        Some(node) => graph.nodes[node].name.as_str(),
+        None => "image",
+    };
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_BORDERS_ONLY)
+        .set_header(["node", "does", "reads", "makes"]);
+    for (node, made) in graph.nodes.iter().zip(&sizes[1..]) {
+        let reads: Vec<&str> = node.reads().map(value).collect();
+        table.add_row([
+            node.name.clone(),
+            does(node),
+            reads.join(", "),
+            format!("{}x{}x{}", made.height, made.width, made.channels),
+        ]);
+    }
+    Ok(table)
+}
+
+fn does(node: &Node<Plan>) -> String {
+    let then = |act: Act| match act {
+        Act::None => "",
+        Act::Relu => ", relu",
+        Act::Relu6 => ", relu6",
+    };
+    let window = |w: &Window| {
+        let [height, width] = w.kernel;
+        format!("{height}x{width}, stride {}, padding {}", w.stride, w.padding)
+    };
+    let word = node.op.word();
+    match &node.op {
+        Op::Layer(layer) => {
+            let [height, width] = layer.kernel;
+            let mut text = match layer.holds.is_linear {
+                true => "linear".to_owned(),
+                false => format!("conv {height}x{width}, stride {}", layer.stride),
+            };
+            if layer.padding > 0 {
+                text += &format!(", padding {}", layer.padding);
+            }
+            if layer.groups > 1 {
+                text += &format!(", {} groups", layer.groups);
+            }
+            if let Some(norm) = &layer.holds.norm {
+                text += &format!(", {norm}");
+            }
+            let sum = if layer.add.is_some() { ", add" } else { "" };
+            text + sum + then(layer.act)
+        }
+        Op::Norm { act, .. } | Op::Add { act } => format!("{word}{}", then(*act)),
+        Op::MaxPool(w) | Op::AvgPool(w) => format!("{word} {}", window(w)),
+        Op::Pad { sides } => format!("{word} {sides:?}"),
+        Op::Dropout(p) => format!("{word} {p}"),
+        Op::Subsample { stride, .. } => format!("{word}, stride {stride}"),
+        Op::Concat | Op::MeanPool { .. } | Op::Flatten => word.to_owned(),
+    }
+}
+
 /// As the run itself has counted: with its weights when it is finished, else with those of its start.
-fn of_run(args: &SummaryArgs) -> Result<ModelCost> {
+fn of_run(args: &SummaryArgs) -> Result<(Option<Graph<Plan>>, ModelCost)> {
     let folder = RunFolder::open(&args.experiment)?;
     ensure!(
         args.overrides.is_empty(),
         "--set: {} is a run, whose settings are its own; --set is for an experiment's file",
         args.experiment.display()
     );
-    let cost = folder.read_json("model.json")?;
-    serde_json::from_value(cost).with_context(|| folder.file("model.json").display().to_string())
+    let graph = Description::read(&folder)?.and_then(|seen| seen.graph);
+    let cost = serde_json::from_value(folder.read_json("model.json")?)
+        .with_context(|| folder.file("model.json").display().to_string())?;
+    Ok((graph, cost))
 }
 
 /// With freshly drawn weights.
-fn of_experiment(args: &SummaryArgs) -> Result<ModelCost> {
+fn of_experiment(args: &SummaryArgs) -> Result<(Option<Graph<Plan>>, ModelCost)> {
     let config = Config::load(&experiment::find(&args.experiment)?, &args.overrides)?;
     let (image, mut classes) = image_of(&config.data);
     if config.data.name == DataName::Imagenet {
@@ -79,5 +152,6 @@ fn of_experiment(args: &SummaryArgs) -> Result<ModelCost> {
     let params = Params::new(config.seed, &Device::Cpu);
     let plan = config.plan(image, classes)?;
     let net = Net::new(&plan, config.activations()?, &config.method()?, &params)?;
-    model_cost(&net)
+    let cost = model_cost(&net)?;
+    Ok((Some(plan), cost))
 }
