@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 /// How the names of unfinished files end.
@@ -91,19 +91,30 @@ pub fn write_together(files: &[(&Path, &[u8])]) -> Result<()> {
         |path: &Path| format!("writing {} (what stood there is unchanged)", path.display());
     let mut written = Vec::with_capacity(files.len());
     for &(path, bytes) in files {
-        written.push(temporary(path, bytes).with_context(|| failed(path))?);
+        let file = replaced(path).and_then(|to| Ok((temporary(&to, bytes)?, to)));
+        written.push((file.with_context(|| failed(path))?, path));
     }
-    for (file, &(path, _)) in written.into_iter().zip(files) {
-        file.persist(path).with_context(|| failed(path))?;
+    for ((file, to), path) in written {
+        file.persist(to).with_context(|| failed(path))?;
     }
     Ok(())
 }
 
-/// A temporary file beside `path`, synced, that can be renamed over it.
-fn temporary(path: &Path, bytes: &[u8]) -> std::io::Result<NamedTempFile> {
-    if path.is_dir() {
-        return Err(std::io::ErrorKind::IsADirectory.into());
+/// What a rename may replace: `path`, or the regular file that a link there leads to. A device or a pipe would
+/// be gone by it, for everybody.
+fn replaced(path: &Path) -> io::Result<PathBuf> {
+    match std::fs::symlink_metadata(path) {
+        Ok(about) if about.is_symlink() => {
+            is_regular(&std::fs::metadata(path)?)?;
+            path.canonicalize()
+        }
+        Ok(about) => is_regular(&about).map(|()| path.to_owned()),
+        Err(_) => Ok(path.to_owned()),
     }
+}
+
+/// A temporary file beside `path`, synced, that can be renamed over it.
+fn temporary(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     let folder = path
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
@@ -156,6 +167,34 @@ mod tests {
         File::create(&path)?.set_len(1 << 40)?;
         let message = read_regular(&path, 8).expect_err("too long").to_string();
         assert_eq!(message, "1099511627776 bytes, at most 8 are read");
+        Ok(())
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_pipe_or_a_device_is_never_replaced_and_a_link_is_followed() -> Result<()> {
+        use std::os::unix::fs::{FileTypeExt, symlink};
+        let dir = tempfile::tempdir()?;
+        let path = |name: &str| dir.path().join(name);
+        let made = std::process::Command::new("mkfifo")
+            .arg(path("pipe"))
+            .status()?;
+        assert!(made.success());
+        symlink(path("pipe"), path("to_pipe"))?;
+        for refused in [path("pipe"), path("to_pipe"), "/dev/null".into()] {
+            let error = write_atomically(&refused, b"x").expect_err("no file");
+            let message = format!("{error:#}");
+            assert!(message.ends_with("a device, no regular file"), "{message}");
+        }
+        assert!(std::fs::metadata(path("pipe"))?.file_type().is_fifo());
+        // A link that leads nowhere.
+        symlink(path("none"), path("dangling"))?;
+        assert!(write_atomically(&path("dangling"), b"x").is_err());
+        symlink(path("file"), path("link"))?;
+        std::fs::write(path("file"), b"old")?;
+        write_atomically(&path("link"), b"new")?;
+        assert_eq!(std::fs::read(path("file"))?, b"new");
+        assert!(std::fs::symlink_metadata(path("link"))?.is_symlink());
         Ok(())
     }
 

@@ -281,13 +281,16 @@ fn flatten(path: String, value: &Value, keys: &mut Keys) {
     }
 }
 
-/// What a run starts from: the folder of the checkpoint's run without its seed, `net-0123abcd`, else the file by
-/// its hash, where that is known.
+/// What a run starts from: the checkpoint in its run's folder without the seed, `net-0123abcd/best.safetensors`,
+/// else the file by its hash, where that is known.
 fn start_of(file: &Path, hash: Option<String>) -> String {
     let folder = file.parent().unwrap_or(Path::new(""));
     let run = unseeded(folder);
     match (folder.ends_with(&run), hash) {
-        (false, _) => run,
+        (false, _) => {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            format!("{run}/{name}")
+        }
         (true, Some(hash)) => hash.chars().take(8).collect(),
         (true, None) => file.display().to_string(),
     }

@@ -48,7 +48,8 @@ impl Trained {
     /// version ([`warnings`](Self::warnings)).
     ///
     /// # Errors
-    /// No run's folder, a checkpoint that is damaged or of another run, or a damaged `network.json`.
+    /// No run's folder, a checkpoint that is damaged or of another run, a damaged `network.json`, or none and
+    /// other data than the run's.
     pub fn open(folder: &Path, checkpoint: &str, data_dir: Option<&Path>) -> Result<Self> {
         Self::open_on(None, folder, checkpoint, data_dir)
     }
@@ -104,7 +105,7 @@ impl Trained {
         };
         let (net, params) = build(&config, plan, &device)?;
         load_params(&params, &tensors, &path)?;
-        Ok(Self {
+        let trained = Self {
             config,
             net,
             description,
@@ -113,7 +114,21 @@ impl Trained {
             device,
             folder,
             described_by,
-        })
+        };
+        // Class names are then read from this data: of other data they would be wrong without a word.
+        if let Some(splits) = &trained.described_by {
+            let other = trained.other_images(splits);
+            if !other.is_empty() {
+                bail!(
+                    "{}: no {}, and the data at hand, which should name the classes, is not what the run was \
+                     trained on: {}",
+                    trained.folder.root().display(),
+                    network::FILE,
+                    other.join("; ")
+                )
+            }
+        }
+        Ok(trained)
     }
 
     /// Lines on what a run of an older version lacks: a checksum in its checkpoint, or a description of the

@@ -275,6 +275,20 @@ fn a_run_of_an_older_version_reads_the_data_and_says_so() {
             "{said:?}"
         );
     }
+    // Other data does not name the classes.
+    rename(&bench, "cat", "kitten");
+    for command in [
+        &["eval", &run][..],
+        &["export", &run, "-o", "x.onnx"],
+        &["fidelity", &run],
+    ] {
+        let line = refusal(&mut bench.s3(command));
+        assert!(
+            line.contains("is not what the run was trained on"),
+            "{line}"
+        );
+    }
+    rename(&bench, "kitten", "cat");
     succeed(&mut bench.train("runs", &["--resume", "--no-report"]));
     assert!(std::fs::read(&file).expect("network.json") == whole);
     // One that is damaged is no older version.

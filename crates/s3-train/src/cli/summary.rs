@@ -86,7 +86,10 @@ fn does(node: &Node<Plan>) -> String {
     };
     let window = |w: &Window| {
         let [height, width] = w.kernel;
-        format!("{height}x{width}, stride {}, padding {}", w.stride, w.padding)
+        format!(
+            "{height}x{width}, stride {}, padding {}",
+            w.stride, w.padding
+        )
     };
     let word = node.op.word();
     match &node.op {

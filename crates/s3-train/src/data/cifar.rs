@@ -383,6 +383,14 @@ mod tests {
             assert_eq!(with(9, b"27 path=y").unwrap(), expected, "{kind:?}");
             assert!(with(1 << 40, b"").is_err(), "{kind:?}");
         }
+        // What a header is quoted with is one line.
+        let mut header = tar::Header::new_gnu();
+        header.set_path("a\nb").unwrap();
+        header.as_mut_bytes()[148..156].copy_from_slice(b"\xff\n\xff\n\x1b[2J");
+        let bytes = gzip(&[&header.as_bytes()[..], &tar(&members())].concat());
+        fs::write(packed.path().join(ARCHIVE), bytes).unwrap();
+        let message = load_files(packed.path(), 2).unwrap_err().to_string();
+        assert!(!message.contains(char::is_control), "{message}");
     }
 
     #[test]

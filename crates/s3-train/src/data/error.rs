@@ -34,11 +34,12 @@ pub enum DataError {
         way_out: String,
     },
     /// The operating system, gzip or tar refused to deliver the bytes.
-    #[error("{}: {cause}", .path.display())]
+    #[error("{}: {}", .path.display(), escaped(&.cause.to_string()))]
     Io {
         /// The file.
         path: PathBuf,
-        /// The cause. The message says it, so that it is no `source`, which a chain would say again.
+        /// The cause, which may quote bytes of the file: control characters are escaped. The message says it,
+        /// so that it is no `source`, which a chain would say again.
         cause: std::io::Error,
     },
     /// The bytes are not those of the format.
@@ -209,12 +210,21 @@ pub enum Problem {
 
 impl Problem {
     pub(super) fn picture(text: impl Into<String>) -> Self {
-        Self::Picture(text.into())
+        Self::Picture(escaped(&text.into()))
     }
 
     pub(super) fn is_of_picture(&self) -> bool {
         matches!(self, Self::Picture(_))
     }
+}
+
+/// `text`, in which a reader may quote bytes of a file, as one line.
+fn escaped(text: &str) -> String {
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(escape).collect()
 }
 
 /// How the data set is got, and how another folder is named.

@@ -337,8 +337,16 @@ fn entries(folder: &Path) -> Result<Entries, DataError> {
         }
         let mut kind = entry.file_type().map_err(io)?;
         if kind.is_symlink() {
-            let about = fs::metadata(&path).map_err(|source| DataError::io(&path, source))?;
-            kind = about.file_type();
+            match fs::metadata(&path) {
+                Ok(about) => kind = about.file_type(),
+                Err(_) if stem(&readable).is_none() => {
+                    *left_out
+                        .entry("links that lead nowhere".to_owned())
+                        .or_default() += 1;
+                    continue;
+                }
+                Err(source) => return Err(DataError::io(&path, source)),
+            }
         }
         let list = if kind.is_dir() {
             &mut folders
