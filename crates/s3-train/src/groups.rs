@@ -432,5 +432,12 @@ mod tests {
         ];
         let groups = Groups::of(&runs);
         assert_eq!([0, 1, 2, 3, 4].map(|i| groups.group(i)), [0, 0, 1, 1, 2]);
+        // Two files of one run are two starts.
+        let runs = ["last", "best"].map(|file| {
+            let start = format!("runs/fp32-01234567-s1/{file}.safetensors");
+            hashed(1, &start, "0011223344")
+        });
+        let groups = Groups::of(&runs);
+        assert_eq!([0, 1].map(|i| groups.group(i)), [0, 1]);
     }
 }

@@ -15,6 +15,7 @@ pub mod dynamics;
 pub mod eval;
 pub mod files;
 pub mod finished;
+pub mod given;
 pub mod groups;
 pub mod keys;
 pub mod lock;

@@ -35,6 +35,9 @@ pub const FILE: &str = "network.json";
 /// The layout that this program writes and reads.
 pub const VERSION: u32 = 1;
 
+/// What a value of a normalised image is at most: beyond it sums of squares overflow f32.
+const LARGEST: f32 = 1e6;
+
 /// What a network sees and what its answers are called.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Description {
@@ -78,6 +81,39 @@ pub enum Fit {
         /// Rows and columns of what is cut out.
         crop: usize,
     },
+}
+
+impl Fit {
+    /// That it makes images of `[height, width, _]`.
+    fn check(self, [height, width, _]: [usize; 3]) -> Result<()> {
+        let Self::ResizeAndCrop { resize, crop } = self else {
+            return Ok(());
+        };
+        ensure!(
+            [height, width] == [crop; 2],
+            "input.fit: cuts {crop}x{crop} out, the network sees {height}x{width}"
+        );
+        let most = LARGEST_RESIZE * crop;
+        ensure!(
+            (crop..=most).contains(&resize),
+            "input.fit.resize: expected {crop} to {most}, got {resize}"
+        );
+        Ok(())
+    }
+}
+
+/// The short side of a resized picture, in sides of what is cut out of it, is at most this.
+const LARGEST_RESIZE: usize = 8;
+
+impl std::fmt::Display for Fit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AsIs => f.write_str("as they are"),
+            Self::ResizeAndCrop { resize, crop } => {
+                write!(f, "resized to {resize} pixels, the middle {crop} of them")
+            }
+        }
+    }
 }
 
 impl Description {
@@ -173,6 +209,16 @@ impl Description {
             std.iter().all(|s| *s > 0.0 && s.is_finite()),
             "input.std: expected numbers > 0, got {std:?}"
         );
+        let seen = |byte: f32, (mean, std): (&f32, &f32)| ((byte - mean) / std).abs();
+        let channel = |numbers: (&f32, &f32)| seen(0.0, numbers).max(seen(1.0, numbers));
+        ensure!(
+            // In this order, so that NaN is refused.
+            mean.iter()
+                .zip(std)
+                .all(|numbers| channel(numbers) <= LARGEST),
+            "input: mean {mean:?} and std {std:?} make values beyond {LARGEST:e} of an image"
+        );
+        self.input.fit.check(self.input.shape())?;
         ensure!(!self.classes.is_empty(), "classes: none");
         let Some(graph) = &self.graph else {
             return Ok(());
@@ -206,7 +252,7 @@ impl Description {
         found.extend(class_difference(&self.classes, &data.class_names));
         found.extend(normalisation_difference(&own.mean, &own.std, data));
         if (own.shape(), own.fit) != (other.shape(), other.fit) {
-            let of = |input: &Input| format!("{:?}, {:?}", input.shape(), input.fit);
+            let of = |input: &Input| format!("{:?}, {}", input.shape(), input.fit);
             found.push(format!(
                 "the network sees images of {}, the data has {}",
                 of(own),
@@ -375,6 +421,24 @@ mod tests {
         assert!(few.contains("input.mean: 1 numbers of 3 channels"), "{few}");
         let zero = refusal(&|v| v["input"]["std"][1] = 0.into())?;
         assert!(zero.contains("input.std"), "{zero}");
+        let tiny = refusal(&|v| v["input"]["std"][1] = 1e-45.into())?;
+        assert!(tiny.contains("values beyond 1e6 of an image"), "{tiny}");
+        let crop = |resize: u64, crop: u64| {
+            refusal(&|v| {
+                v["input"]["fit"] =
+                    serde_json::json!({"name": "resize_and_crop", "resize": resize, "crop": crop});
+            })
+        };
+        let other = crop(256, 224)?;
+        assert!(
+            other.contains("input.fit: cuts 224x224 out, the network sees 32x32"),
+            "{other}"
+        );
+        for resize in [0, 31, 257, 1 << 40] {
+            let wrong = crop(resize, 32)?;
+            let said = format!("input.fit.resize: expected 32 to 256, got {resize}");
+            assert!(wrong.contains(&said), "{wrong}");
+        }
         let fit = refusal(&|v| v["input"]["fit"]["name"] = "stretch".into())?;
         assert!(
             fit.contains("input.fit") && fit.contains("stretch"),

@@ -8,6 +8,7 @@ use crate::checkpoint;
 use crate::config::Config;
 use crate::data::{DataName, Dataset, fingerprint};
 use crate::files::{is_unfinished, read_regular, write_atomically};
+use crate::given::{CONFIG, Given};
 use crate::keys;
 use crate::lock::Lock;
 use anyhow::{Context, Result, bail};
@@ -38,18 +39,21 @@ impl RunFolder {
     /// An existing run's folder.
     ///
     /// # Errors
-    /// The folder holds no `config.toml`.
+    /// The folder holds no `config.toml`, or something else was given: it is named.
     pub fn open(root: &Path) -> Result<Self> {
-        let this = Self {
-            root: root.to_path_buf(),
-        };
-        if !this.config().is_file() {
-            bail!(
-                "{}: not a run's folder (no config.toml in it)",
-                root.display()
-            )
+        let shown = root.display();
+        match Given::at(root) {
+            Given::Run => Ok(Self {
+                root: root.to_path_buf(),
+            }),
+            Given::Nothing => bail!("{shown}: no such folder"),
+            Given::Folder => bail!("{shown}: not a run's folder (no config.toml in it)"),
+            given @ Given::Packed => bail!(
+                "{shown}: {}, not a run's folder (`eval` and `infer` read it)",
+                given.words()
+            ),
+            given => bail!("{shown}: {}, not a run's folder", given.words()),
         }
-        Ok(this)
     }
 
     /// The folder itself.
@@ -59,7 +63,7 @@ impl RunFolder {
 
     /// `config.toml`.
     pub fn config(&self) -> PathBuf {
-        self.root.join("config.toml")
+        self.root.join(CONFIG)
     }
 
     /// Any file in the folder.

@@ -65,7 +65,8 @@ impl fmt::Display for RecordError {
 impl std::error::Error for RecordError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io { source, .. } => Some(source),
+            // Its own words are part of the message already.
+            Self::Io { source, .. } => source.source(),
             Self::Malformed { .. } | Self::Unwritable { .. } => None,
         }
     }
@@ -343,6 +344,8 @@ mod tests {
     #[test]
     fn a_missing_file_is_one_clear_line() {
         let error = read_jsonl::<TimingRecord>(Path::new("no/such.jsonl")).expect_err("no file");
+        // Its reason is in the message, and so no source, which a chain of causes would say again.
+        assert!(std::error::Error::source(&error).is_none());
         let error = error.to_string();
         assert!(error.starts_with("cannot read no/such.jsonl: ") && !error.contains('\n'));
     }

@@ -2,6 +2,7 @@
 
 use super::list;
 use anyhow::{Result, bail};
+use s3_train::given::Given;
 use std::path::{Path, PathBuf};
 
 /// Where the experiments of the repository are.
@@ -14,11 +15,23 @@ const ALIKE: f64 = 0.7;
 /// `cifar10/resnet20-s3-3bit`, `resnet20-s3-3bit.toml`.
 ///
 /// # Errors
-/// Several have this name, or none: the nearest is named.
+/// Several have this name, or none: the nearest is named. A run's folder, a checkpoint or a packed network is
+/// no experiment.
 pub(super) fn find(given: &Path) -> Result<PathBuf> {
+    let shown = given.display();
+    match Given::at(given) {
+        Given::Nothing => {}
+        Given::Run => bail!(
+            "{shown}: a run's folder, no experiment's file; its settings are in {}",
+            given.join("config.toml").display()
+        ),
+        // A named pipe or a device is refused where it is read.
+        Given::Experiment | Given::Other => return Ok(given.to_path_buf()),
+        other => bail!("{shown}: {}, no experiment's file", other.words()),
+    }
     let mut files = Vec::new();
-    if given.exists() || list::find(Path::new(FOLDER), &mut files).is_err() {
-        return Ok(given.to_path_buf());
+    if list::find(Path::new(FOLDER), &mut files).is_err() {
+        bail!("{shown}: no such file, and no folder {FOLDER} here to find an experiment's name in")
     }
     choose(given, files)
 }

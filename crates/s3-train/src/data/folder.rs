@@ -684,6 +684,11 @@ mod tests {
         fs::write(name(b"\xff.txt"), b"").unwrap();
         fs::write(name(b".\xff.jpg"), b"").unwrap();
         assert_eq!(scan(folder.path()).unwrap().train.files.len(), 1);
+        // A link of a picture's name would be a picture less than the folder shows.
+        symlink("nowhere", of_class.join("notes")).unwrap();
+        let found = scan(folder.path()).unwrap().train;
+        let told = found.left_out().unwrap();
+        assert!(told.contains("1 links that lead nowhere in a"), "{told}");
         let link = of_class.join("2.jpg");
         symlink("nowhere", &link).unwrap();
         let message = scan(folder.path()).unwrap_err().to_string();

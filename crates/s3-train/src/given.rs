@@ -1,0 +1,99 @@
+//! What stands at a path that was given, so that a command that wants something else can say what it got.
+
+use crate::files::open_regular;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// A word that the metadata of a checkpoint has, and of no other file.
+const CHECKPOINT: &[u8] = b"\"s3.checkpoint\"";
+/// The same of a packed network.
+const PACKED: &[u8] = b"\"s3-packed\"";
+
+/// Bytes of a file's start that hold these words: safetensors writes the metadata first.
+const START: u64 = 4096;
+
+/// The file that makes a folder a run's.
+pub(crate) const CONFIG: &str = "config.toml";
+
+/// What stands at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// Nothing that can be seen.
+    Nothing,
+    /// A run's folder.
+    Run,
+    /// Another folder.
+    Folder,
+    /// A checkpoint, and the run that it lies in.
+    Checkpoint(Option<PathBuf>),
+    /// A packed network.
+    Packed,
+    /// An experiment's file, by its ending.
+    Experiment,
+    /// Anything else.
+    Other,
+}
+
+impl Given {
+    /// Looks at `path`: at the first bytes of a file, and at what a folder holds.
+    ///
+    /// ```
+    /// use s3_train::given::Given;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// assert_eq!(Given::at(&dir.path().join("x")), Given::Nothing);
+    /// assert_eq!(Given::at(dir.path()), Given::Folder);
+    /// std::fs::write(dir.path().join("config.toml"), "")?;
+    /// assert_eq!(Given::at(dir.path()), Given::Run);
+    /// assert_eq!(Given::at(&dir.path().join("config.toml")), Given::Experiment);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        let Ok(about) = std::fs::metadata(path) else {
+            return Self::Nothing;
+        };
+        if about.is_dir() {
+            return match is_run(path) {
+                true => Self::Run,
+                false => Self::Folder,
+            };
+        }
+        let mut start = Vec::new();
+        let read = open_regular(path).and_then(|file| file.take(START).read_to_end(&mut start));
+        let has = |word: &[u8]| start.windows(word.len()).any(|part| part == word);
+        if read.is_ok() && has(CHECKPOINT) {
+            let run = path.parent().filter(|run| is_run(run));
+            return Self::Checkpoint(run.map(Path::to_path_buf));
+        }
+        if read.is_ok() && has(PACKED) {
+            return Self::Packed;
+        }
+        match path.extension().is_some_and(|ending| ending == "toml") {
+            true => Self::Experiment,
+            false => Self::Other,
+        }
+    }
+
+    /// In words: `a checkpoint of the run runs/x`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let words = match self {
+            Self::Nothing => "nothing is there",
+            Self::Run => "a run's folder",
+            Self::Folder => "a folder",
+            Self::Checkpoint(Some(run)) => {
+                return format!("a checkpoint of the run {}", run.display());
+            }
+            Self::Checkpoint(None) => "a checkpoint",
+            Self::Packed => "a packed network",
+            Self::Experiment => "an experiment's file",
+            Self::Other => "a file",
+        };
+        words.to_owned()
+    }
+}
+
+fn is_run(folder: &Path) -> bool {
+    folder.join(CONFIG).is_file()
+}
