@@ -18,7 +18,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use s3_kernel_benches::train::{self, Convolution, LAYERS, Pass, median_seconds, ramp};
 use s3_kernels::Isa;
 use s3_kernels::train::{
-    BatchNormGrads, BatchNormSaved, BatchStats, batch_norm_backward, batch_norm_forward,
+    Act, BatchNormGrads, BatchNormSaved, BatchStats, batch_norm_backward, batch_norm_forward,
 };
 
 fn peak(c: &mut Criterion) {
@@ -69,7 +69,7 @@ fn norms(c: &mut Criterion) {
                     inv_std: &mut inv_std,
                 };
                 let affine = (&*gamma, &*beta);
-                batch_norm_forward(&x, Some(&residual), affine, 1e-5, true, &mut y, stats)
+                batch_norm_forward(&x, Some(&residual), affine, 1e-5, Act::Relu, &mut y, stats)
             });
         });
         // x, y and dy twice, dx and dresidual once.
@@ -78,7 +78,8 @@ fn norms(c: &mut Criterion) {
             b.iter(|| {
                 let saved = BatchNormSaved {
                     x: &x,
-                    y: Some(&y),
+                    y: &y,
+                    act: Act::Relu,
                     gamma: &gamma,
                     mean: &mean,
                     inv_std: &inv_std,

@@ -50,6 +50,8 @@
 
 extern crate alloc;
 
+#[cfg(any(feature = "model", feature = "train"))]
+mod act;
 mod arch;
 mod code;
 mod conv;

@@ -1,7 +1,7 @@
 //! A network in training: a graph whose layers hold quantizers.
 //!
-//! Names are those of the graph, torch's (`conv1.weight`, `layer1.0.bn1.running_mean`, `fc.bias`), so that
-//! checkpoints of other frameworks keep their keys.
+//! Names are those of the graph, torch's (`conv1.weight`, `layer1.0.bn1.running_mean`, `fc.bias`),
+//! so that checkpoints of other frameworks keep their keys.
 
 mod trained;
 mod value;
@@ -11,7 +11,7 @@ pub(crate) use trained::Trained;
 use crate::fused::front::Front;
 use crate::fused::{Buffers, step};
 use crate::norm::BatchNorm;
-use crate::ops::AcrossRanks;
+use crate::ops::{AcrossRanks, Draw};
 use crate::quantized::{Mode, QuantLayer, in_layer};
 use candle_core::{DType, Error, Result, Tensor, bail};
 use candle_nn::ModuleT;
@@ -27,26 +27,29 @@ pub struct Net {
     sizes: Vec<Size>,
     last_reads: Vec<usize>,
     pub(crate) graph: Graph<Trained>,
-    /// The nodes that hold weights, front to end; a shortcut's come after those that it is added to.
+    /// The nodes that hold weights, front to end; a shortcut's come after those that it is added
+    /// to.
     order: Vec<usize>,
     /// What of it trains as one op, and in which buffers.
     front: Arc<Front>,
     buffers: Buffers,
+    /// What dropouts draw by.
+    draw: Draw,
 }
 
 /// Sees each layer's input and output: `(layer name, x, y)`, `[n, h, w, c]` or `[n, c]`.
 pub type Trace<'a> = &'a mut dyn FnMut(&str, &Tensor, &Tensor) -> Result<()>;
 
 impl Net {
-    /// Builds the network of `plan` at `params`, `method` making each layer's weight. Activations and
-    /// their gradients are stored in `dtype` while training: F32, or BF16 (mixed precision: sums, batch
-    /// statistics, parameters and their gradients stay f32; weights are rounded, which changes no level of a
-    /// shift network). Inference is in f32.
+    /// Builds the network of `plan` at `params`, `method` making each layer's weight. Activations
+    /// and their gradients are stored in `dtype` while training: F32, or BF16 (mixed precision:
+    /// sums, batch statistics, parameters and their gradients stay f32; weights are rounded, which
+    /// changes no level of a shift network). Inference is in f32.
     ///
     /// # Errors
     /// Those of the method, with the layer's name; nodes that do not fit together, or that have no
-    /// training form; a `dtype` other than F32 and BF16; BF16 with a method whose layers do more than
-    /// multiply, or with a network that no kernel trains.
+    /// training form; a `dtype` other than F32 and BF16; BF16 with a method whose layers do more
+    /// than multiply, or with a network that no kernel trains.
     pub fn new(
         plan: &Graph<Plan>,
         dtype: DType,
@@ -54,7 +57,6 @@ impl Net {
         params: &Params,
     ) -> Result<Self> {
         let sizes = plan.sizes().map_err(Error::wrap)?;
-        plan.nodes.iter().try_for_each(value::check)?;
         let graph = plan.map(|index, holds| {
             let node = &plan.nodes[index];
             let sides = [sizes[node.input()], sizes[index + 1]];
@@ -64,6 +66,7 @@ impl Net {
             order: order(plan),
             front: Arc::new(Front::of(plan, &sizes)),
             buffers: Buffers::new(dtype)?,
+            draw: Draw::default(),
             last_reads: plan.last_reads(),
             plan: plan.clone(),
             sizes,
@@ -119,8 +122,8 @@ impl Net {
         self.forward_traced(x, mode, &mut |_, _, _| Ok(()))
     }
 
-    /// [`forward`](Self::forward) layer by layer, showing `trace` the input and the output of each layer with
-    /// weights and of each batch norm (with what is fused into it).
+    /// [`forward`](Self::forward) layer by layer, showing `trace` the input and the output of each
+    /// layer with weights and of each batch norm (with what is fused into it).
     ///
     /// # Errors
     /// As [`forward`](Self::forward), and whatever `trace` returns.
@@ -151,15 +154,17 @@ impl Net {
         let mut parameters = Vec::new();
         let mut norms = Vec::new();
         for trained in self.front_layers() {
-            let (Some(weight), Some(norm)) = (&trained.weight, &trained.norm) else {
-                continue;
-            };
-            parameters.push(weight.weight(Mode::Train)?.flatten_all()?);
-            parameters.extend(norm.affine().map(Tensor::clone));
-            norms.push(norm);
+            if let Some(weight) = &trained.weight {
+                parameters.push(weight.weight(Mode::Train)?.flatten_all()?);
+            }
+            if let Some(norm) = &trained.norm {
+                parameters.extend(norm.affine().map(Tensor::clone));
+                norms.push(norm);
+            }
+            parameters.extend(trained.bias.as_ref().map(|bias| bias.as_tensor().clone()));
         }
         let parameters = Tensor::cat(&parameters, 0)?;
-        let (y, moments) = step::step(x, &parameters, &self.front, &self.buffers)?;
+        let (y, moments) = step::step(x, &parameters, &self.front, self.draw, &self.buffers)?;
         for (norm, m) in norms.into_iter().zip(moments) {
             let tensor = |v| Tensor::from_vec(v, m.mean.len(), x.device());
             let moved = norm.update(tensor(m.mean.clone())?, tensor(m.var)?, m.rows);
@@ -173,7 +178,7 @@ impl Net {
         let mut values: Vec<Option<Tensor>> = vec![None; self.sizes.len()];
         values[first] = Some(x);
         for (index, node) in self.graph.nodes.iter().enumerate().skip(first) {
-            let y = value::of(node, &values, mode, trace)?;
+            let y = value::of(node, &values, (mode, self.draw), trace)?;
             values[index + 1] = Some(y);
             // What is not read again need not be held: in evaluation that is most of the memory.
             for read in node.reads().filter(|&read| self.last_reads[read] == index) {
@@ -201,7 +206,8 @@ impl Net {
         holds.filter_map(|trained| trained.norm.as_ref())
     }
 
-    /// Every layer with a quantizer, front to end; that of a shortcut follows the layer that adds it.
+    /// Every layer with a quantizer, front to end; that of a shortcut follows the layer that adds
+    /// it.
     pub fn layers(&self) -> Vec<&QuantLayer> {
         self.layers_with_nodes().map(|(layer, _)| layer).collect()
     }
@@ -225,22 +231,31 @@ impl Net {
             .filter_map(|trained| trained.weight.as_mut())
     }
 
-    /// Lets every quantizer draw its randomness and update its buffers; call once before each step.
+    /// Lets every quantizer draw its randomness and update its buffers, and dropouts draw anew;
+    /// call once before each step.
     ///
     /// # Errors
     /// Those of the quantizers.
     pub fn advance(&mut self, progress: Progress) -> Result<()> {
+        let Progress { seed, step, .. } = progress;
+        self.draw = Draw {
+            seed,
+            step,
+            ..self.draw
+        };
         self.weights_mut().try_for_each(|l| l.advance(progress))
     }
 
-    /// Says that the next training passes see the images from `first` on of their step's batch: what a
-    /// layer draws for an image is then the same in a micro-batch as in the whole.
+    /// Says that the next training passes see the images from `first` on of their step's batch:
+    /// what a layer or a dropout draws for an image is then the same in a micro-batch as in the
+    /// whole.
     pub fn start_at_image(&mut self, first: usize) {
+        self.draw.first_image = first;
         self.weights_mut().for_each(|l| l.start_at_image(first));
     }
 
-    /// Lets every batch norm take its training statistics over the batches of all processes that `across`
-    /// adds up, or over its own batch again. Passes are then composed from single ops.
+    /// Lets every batch norm take its training statistics over the batches of all processes that
+    /// `across` adds up, or over its own batch again. Passes are then composed from single ops.
     ///
     /// # Errors
     /// A network that trains in bf16: these sums are taken of f32.

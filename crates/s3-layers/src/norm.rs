@@ -1,9 +1,11 @@
-//! Batch norm with torch's semantics, fused with the residual sum and ReLU that follow it.
+//! Batch norm with torch's semantics, fused with the residual sum and the activation that follow
+//! it.
 
 use crate::ops::{self, AcrossRanks};
 use crate::quantized::{Mode, in_layer};
 use candle_core::{Result, Tensor, Var, bail};
 use s3_core::{Init, ParamKind, Params};
+use s3_kernels::model::Act;
 
 /// torch's default: running = 0.9 · running + 0.1 · batch.
 const MOMENTUM: f64 = 0.1;
@@ -49,7 +51,7 @@ impl BatchNorm {
         &self.name
     }
 
-    /// Normalises `x`, adds `residual` where there is one, and applies a ReLU where `relu` is set.
+    /// Normalises `x`, adds `residual` where there is one, and applies `act`.
     ///
     /// # Errors
     /// A shape that does not fit, or fewer than two values a channel in training.
@@ -57,26 +59,26 @@ impl BatchNorm {
         &self,
         x: &Tensor,
         residual: Option<&Tensor>,
-        relu: bool,
+        act: Act,
         mode: Mode,
     ) -> Result<Tensor> {
         let y = match mode {
-            Mode::Train => self.train(x, residual, relu),
-            Mode::Eval => self.eval(x, residual, relu),
+            Mode::Train => self.train(x, residual, act),
+            Mode::Eval => self.eval(x, residual, act),
         };
         in_layer(&self.name, y)
     }
 
-    fn train(&self, x: &Tensor, residual: Option<&Tensor>, relu: bool) -> Result<Tensor> {
+    fn train(&self, x: &Tensor, residual: Option<&Tensor>, act: Act) -> Result<Tensor> {
         let affine = (self.weight.as_tensor(), self.bias.as_tensor());
         if let Some(across) = &self.across {
             let (y, mean, var, rows) =
-                ops::batch_norm_across(x, affine, residual, relu, EPS, across)?;
+                ops::batch_norm_across(x, affine, residual, act, EPS, across)?;
             self.update(mean, var, rows)?;
             return Ok(y);
         }
         let rows = x.elem_count() / x.dims().last().copied().unwrap_or(1).max(1);
-        let (y, mean, var) = ops::batch_norm(x, affine, residual, relu, EPS)?;
+        let (y, mean, var) = ops::batch_norm(x, affine, residual, act, EPS)?;
         self.update(mean, var, rows)?;
         Ok(y)
     }
@@ -109,9 +111,9 @@ impl BatchNorm {
         Ok(())
     }
 
-    fn eval(&self, x: &Tensor, residual: Option<&Tensor>, relu: bool) -> Result<Tensor> {
+    fn eval(&self, x: &Tensor, residual: Option<&Tensor>, act: Act) -> Result<Tensor> {
         let (scale, shift) = self.scale_shift()?;
-        ops::scale_shift(x, (&scale, &shift), residual, relu)
+        ops::scale_shift(x, (&scale, &shift), residual, act)
     }
 
     /// Evaluation as one affine map per channel: `scale = weight/√(running_var + eps)`,

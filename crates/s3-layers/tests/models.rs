@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use s3_core::s3::S3;
 use s3_core::{Codes, Init, LayerSpec, Method, ParamKind, Params, Quantizer, WeightForm};
-use s3_layers::model::Size;
+use s3_layers::model::{Act, Size};
 use s3_layers::zoo::{Architecture, ResNet, Shortcut};
 use s3_layers::{BatchNorm, Mode, Net};
 
@@ -180,7 +180,7 @@ fn running_statistics_move_by_a_tenth_with_the_unbiased_variance() -> Result<()>
     let bn = BatchNorm::new(1, &params.pp("bn"))?;
     let x = Tensor::new(&[[[[1f32], [2.]], [[3.], [6.]]]], &Device::Cpu)?;
     let y = bn
-        .forward(&x, None, false, Mode::Train)?
+        .forward(&x, None, Act::None, Mode::Train)?
         .flatten_all()?
         .to_vec1::<f32>()?;
     // f32 evaluation of numbers of size 1.
@@ -193,7 +193,7 @@ fn running_statistics_move_by_a_tenth_with_the_unbiased_variance() -> Result<()>
     let (mean, var) = (buffer("bn.running_mean")?, buffer("bn.running_var")?);
     assert!((mean - 0.3).abs() < TOLERANCE && (var - (0.9 + 0.1 * 14.0 / 3.0)).abs() < TOLERANCE);
     let y = bn
-        .forward(&x, None, false, Mode::Eval)?
+        .forward(&x, None, Act::None, Mode::Eval)?
         .flatten_all()?
         .to_vec1::<f32>()?;
     for (got, x) in y.iter().zip([1f32, 2., 3., 6.]) {
@@ -202,7 +202,7 @@ fn running_statistics_move_by_a_tenth_with_the_unbiased_variance() -> Result<()>
     assert_eq!(buffer("bn.running_mean")?, mean, "evaluation moves nothing");
     let one = Tensor::new(&[[[[1f32]]]], &Device::Cpu)?;
     let message = bn
-        .forward(&one, None, false, Mode::Train)
+        .forward(&one, None, Act::None, Mode::Train)
         .expect_err("one value")
         .to_string();
     assert!(
@@ -335,9 +335,9 @@ fn a_whole_resnet8_step_equals_candles_own_ops() -> Result<()> {
     Ok(())
 }
 
-/// A ReLU at zero turns the least rounding into a different gradient, so the yardstick is the network
-/// itself: rounding its images alone, once, moves an f32 step by so much; rounding every activation
-/// and gradient of `n` layers, independently, by about `√(2n)` times that.
+/// A ReLU at zero turns the least rounding into a different gradient, so the yardstick is the
+/// network itself: rounding its images alone, once, moves an f32 step by so much; rounding every
+/// activation and gradient of `n` layers, independently, by about `√(2n)` times that.
 #[test]
 fn a_step_in_bf16_is_a_rounded_step_in_f32() -> Result<()> {
     for (name, layers) in [

@@ -28,6 +28,8 @@ use std::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::act::Act;
+
 use crate::ConvShape;
 
 /// The sides of one image's value.
@@ -135,19 +137,6 @@ pub struct Layer<L> {
     pub act: Act,
     /// Its weights, and what follows them.
     pub holds: L,
-}
-
-/// What is done to each number of a result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Act {
-    /// Nothing.
-    #[default]
-    None,
-    /// `max(x, 0)`.
-    Relu,
-    /// `min(max(x, 0), 6)`.
-    Relu6,
 }
 
 /// The windows of a pool.

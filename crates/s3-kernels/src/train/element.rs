@@ -4,6 +4,7 @@ use super::arch::{Lane, Stored, Widened, has_pairs, has_tiles};
 use super::batch_norm::{self, BatchNormGrads, BatchNormSaved, BatchStats};
 use super::conv::{self, Pass, depthwise};
 use super::peak::pairs_pay;
+use crate::act::Act;
 use crate::dispatch::Isa;
 use crate::error::Error;
 
@@ -187,7 +188,7 @@ pub trait Kernels: Sized {
         residual: Option<&[Self]>,
         affine: [&[f32]; 2],
         eps: f32,
-        relu: bool,
+        act: Act,
         y: &mut [Self],
         stats: BatchStats<'_>,
     ) -> Result<(), Error>;
@@ -198,7 +199,7 @@ pub trait Kernels: Sized {
         x: &[Self],
         residual: Option<&[Self]>,
         affine: [&[f32]; 2],
-        relu: bool,
+        act: Act,
         y: &mut [Self],
     ) -> Result<(), Error>;
 
@@ -241,11 +242,11 @@ macro_rules! compile {
             residual: Option<&[Self]>,
             affine: [&[f32]; 2],
             eps: f32,
-            relu: bool,
+            act: Act,
             y: &mut [Self],
             stats: BatchStats<'_>,
         ) -> Result<(), Error> {
-            batch_norm::batch_norm_forward_on(isa, x, residual, affine, eps, relu, y, stats)
+            batch_norm::batch_norm_forward_on(isa, x, residual, affine, eps, act, y, stats)
         }
 
         fn scale_shift(
@@ -253,10 +254,10 @@ macro_rules! compile {
             x: &[Self],
             residual: Option<&[Self]>,
             affine: [&[f32]; 2],
-            relu: bool,
+            act: Act,
             y: &mut [Self],
         ) -> Result<(), Error> {
-            batch_norm::scale_shift_on(isa, x, residual, affine, relu, y)
+            batch_norm::scale_shift_on(isa, x, residual, affine, act, y)
         }
 
         fn batch_norm_backward(

@@ -1,4 +1,4 @@
-//! Kernels that training on a CPU needs: convolution, batch norm, pooling, and their gradients.
+//! Kernels that training on a CPU needs: convolution, batch norm, pools, sums, and their gradients.
 //!
 //! Activations are NHWC (channels last), in f32 or bf16 ([`Element`]); convolution weights are OIHW
 //! (torch's layout) and, like statistics and parameters' gradients, f32. Every function takes
@@ -27,9 +27,11 @@ mod element;
 mod peak;
 mod pool;
 mod scratch;
+mod sum;
 #[cfg(test)]
 mod tests;
 
+pub use crate::act::Act;
 pub use batch_norm::{
     BatchNormGrads, BatchNormSaved, BatchStats, batch_norm_backward, batch_norm_forward,
     scale_shift,
@@ -40,6 +42,7 @@ pub use conv::{
 pub use element::{Bf16, Element, instructions};
 pub use peak::multiply_adds;
 pub use pool::{
-    PoolShape, global_avg_pool_backward, global_avg_pool_forward, max_pool2d_backward,
-    max_pool2d_forward,
+    PoolShape, avg_pool2d_backward, avg_pool2d_forward, global_avg_pool_backward,
+    global_avg_pool_forward, max_pool2d_backward, max_pool2d_forward,
 };
+pub use sum::{act_backward, add_assign, sum_forward};

@@ -1,28 +1,59 @@
 //! Which part of a network trains as one op: the longest front that the kernels serve.
 
-use s3_kernels::model::{Act, Graph, Layer, Node, Op, Size};
+use s3_kernels::model::{Graph, Node, Op, Size};
 use s3_kernels::zoo::Plan;
 use std::ops::Range;
 
 /// The first nodes of a network, of which the others read the last value alone.
 #[derive(Debug)]
 pub(crate) struct Front {
-    pub(crate) graph: Graph<()>,
+    pub(crate) graph: Graph<Share>,
     pub(crate) sizes: Vec<Size>,
-    /// Where each layer's parameters lie among those of all: weight, gain, bias.
-    ranges: Vec<Range<usize>>,
+    parameters: usize,
+}
+
+/// What a layer or a batch norm holds of the parameters of all.
+#[derive(Clone, Debug)]
+pub(crate) struct Share {
+    /// Where they lie: a layer's weight, then what [`Then`] says.
+    pub(crate) range: Range<usize>,
+    pub(crate) then: Then,
+}
+
+/// What follows the sums of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// A batch norm of gains and biases.
+    Norm,
+    /// A bias.
+    Bias,
+    /// Nothing.
+    Nothing,
+}
+
+impl Then {
+    /// Parameters of so many channels.
+    pub(crate) fn parameters(self, channels: usize) -> usize {
+        match self {
+            Then::Norm => 2 * channels,
+            Then::Bias => channels,
+            Then::Nothing => 0,
+        }
+    }
+
+    fn of(plan: &Plan) -> Self {
+        match (&plan.norm, plan.bias) {
+            (Some(_), _) => Then::Norm,
+            (None, true) => Then::Bias,
+            (None, false) => Then::Nothing,
+        }
+    }
 }
 
 impl Front {
     /// The front of `plan`, whose values have these `sizes`; it may be empty.
     pub(crate) fn of(plan: &Graph<Plan>, sizes: &[Size]) -> Self {
-        let is_served = |(index, node): (usize, &Node<Plan>)| {
-            let pooled = index.checked_sub(1).map(|before| &plan.nodes[before].op);
-            let ends = matches!(pooled, Some(Op::MeanPool { .. }));
-            !ends && has_kernels(&node.op, index)
-        };
-        let nodes = plan.nodes.iter().enumerate();
-        let mut count = nodes.take_while(|&node| is_served(node)).count();
+        let mut count = plan.nodes.iter().take_while(|n| has_kernels(&n.op)).count();
         // What lies behind reads no value but the last.
         let crosses = |count: usize| {
             let mut behind = plan.nodes[count..].iter().flat_map(Node::reads);
@@ -31,23 +62,29 @@ impl Front {
         while count > 0 && crosses(count) {
             count -= 1;
         }
+        // Without parameters there is nothing to train.
+        if plan.nodes[..count].iter().all(|n| n.holds().is_none()) {
+            count = 0;
+        }
         let mut graph = Graph::new(plan.image);
-        let (mut ranges, mut end) = (Vec::with_capacity(count), 0);
-        for node in &plan.nodes[..count] {
-            if let Op::Layer(layer) = &node.op {
-                let weight: usize = layer.weight_shape(&sizes[node.input()]).iter().product();
-                ranges.push(end..end + weight + 2 * layer.channels);
-                end += weight + 2 * layer.channels;
-            } else {
-                ranges.push(end..end);
-            }
-            let Ok(op) = node.op.map(|_| Ok::<_, std::convert::Infallible>(()));
+        let mut end = 0;
+        for (index, node) in plan.nodes[..count].iter().enumerate() {
+            let weight: usize = match &node.op {
+                Op::Layer(layer) => layer.weight_shape(&sizes[node.input()]).iter().product(),
+                _ => 0,
+            };
+            let Ok(op) = node.op.map(|plan| {
+                let (then, start) = (Then::of(plan), end);
+                end += weight + then.parameters(sizes[index + 1].channels);
+                let range = start..end;
+                Ok::<_, std::convert::Infallible>(Share { range, then })
+            });
             graph.push(node.name.clone(), &node.inputs, op);
         }
         Self {
             graph,
             sizes: sizes[..=count].to_vec(),
-            ranges,
+            parameters: end,
         }
     }
 
@@ -58,36 +95,32 @@ impl Front {
 
     /// Parameters in all.
     pub(crate) fn parameters(&self) -> usize {
-        self.ranges.last().map_or(0, |range| range.end)
+        self.parameters
     }
 
-    /// Where the parameters of node `index` lie.
-    pub(crate) fn range(&self, index: usize) -> Range<usize> {
-        self.ranges[index].clone()
+    /// The value that ends it, and whether the result is its mean over all pixels, which is f32.
+    pub(crate) fn end(&self) -> (usize, bool) {
+        match self.graph.nodes.last() {
+            Some(last) if matches!(last.op, Op::MeanPool { .. }) => (last.input(), true),
+            _ => (self.len(), false),
+        }
     }
 
-    /// Whether it ends in the mean over all pixels, which is f32.
-    pub(crate) fn is_pooled(&self) -> bool {
-        let last = self.graph.nodes.last().map(|node| &node.op);
-        matches!(last, Some(Op::MeanPool { .. }))
+    /// How many nodes make elements: all but a mean at the end.
+    pub(crate) fn inner(&self) -> usize {
+        let (_, is_pooled) = self.end();
+        self.len() - usize::from(is_pooled)
     }
 }
 
-/// Whether node `index` has training kernels here.
-fn has_kernels(op: &Op<Plan>, index: usize) -> bool {
+/// Whether a node has training kernels here: all but a linear layer, whose product is candle's, a
+/// kernel already, and a layer with both a batch norm and a bias.
+fn has_kernels(op: &Op<Plan>) -> bool {
     match op {
-        Op::Layer(layer) => is_plain(layer),
-        Op::MaxPool(window) => window.kernel[0] == window.kernel[1],
-        Op::Subsample { .. } => true,
-        // A mean needs something before it that the op has made.
-        Op::MeanPool { .. } => index > 0,
-        _ => false,
+        Op::Layer(layer) => {
+            let plan = &layer.holds;
+            !plan.is_linear && !(plan.bias && plan.norm.is_some())
+        }
+        _ => true,
     }
-}
-
-/// A convolution of one group, a batch norm, and at most a ReLU.
-fn is_plain(layer: &Layer<Plan>) -> bool {
-    let plan = &layer.holds;
-    let is_conv = layer.groups == 1 && !plan.is_linear;
-    is_conv && plan.norm.is_some() && !plan.bias && layer.act != Act::Relu6
 }

@@ -1,18 +1,22 @@
 //! The front of a network, as far as its kernels go, as one op for training on the CPU.
 //!
 //! candle's backward pass allocates, zeroes and adds once for every tensor that a gradient flows
-//! through, which for activations costs more than the batch norms. Inside one op the gradients
-//! flow through buffers that are used again and again ([`scratch`]). The op computes what the layers
+//! through, which for activations costs more than the batch norms. Inside one op the gradients flow
+//! through buffers that are used again and again ([`scratch`]). The op computes what the layers
 //! compute one by one, with the same kernels; a test holds the two equal.
 //!
-//! The parameters come as one flat tensor, `[weight, gain, bias]` of each layer in the order of the nodes, so
-//! that candle still carries their gradients to the latents.
+//! The parameters come as one flat tensor, weight, gains and biases of each layer and batch norm in
+//! the order of the nodes, so that candle still carries their gradients to the latents.
 //!
-//! Activations and their gradients are f32 or bf16 ([`Buffers`]); parameters, their gradients, batch
-//! statistics and the result are f32 either way.
+//! Activations and their gradients are f32 or bf16 ([`Buffers`]); parameters, their gradients,
+//! batch statistics and the result are f32 either way.
 
-pub(crate) mod conv_bn;
 pub(crate) mod front;
+mod gradients;
+mod layer;
+mod moves;
+mod node;
+mod norm;
 pub(crate) mod scratch;
 pub(crate) mod step;
 

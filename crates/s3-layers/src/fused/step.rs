@@ -1,31 +1,31 @@
 //! The front of a network as one op: forward, and backward from what the forward pass kept.
 //!
-//! Backward walks the nodes in reverse, with one gradient a value. The first reader that it meets writes
-//! the gradient, every other one adds to it: where a kernel can add, into the buffer that is there.
+//! Backward walks the nodes in reverse, with one gradient a value ([`Gradients`]).
 
-use super::conv_bn::{self, Grads, InputGrad, Moments};
 use super::front::Front;
+use super::gradients::Gradients;
+use super::node::{self, Made, Visit};
+use super::norm::Moments;
 use super::scratch::{Buffer, Scratch};
 use super::{Activation, Buffers};
-use crate::norm::EPS;
-use crate::ops::{SubsampleAndPad, kernel_error};
+use crate::ops::Draw;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use s3_core::host::{Host, slice};
-use s3_kernels::model::{Act, Op, Size, Window};
-use s3_kernels::train::{self, PoolShape};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What `front` makes of the images `x: [n, h, w, c]` in training, and the moments of each batch norm in the
-/// order of the nodes. `parameters` are weight, gain and bias of each layer in the same order.
+/// What `front` makes of the images `x: [n, h, w, c]` in training, and the moments of each batch
+/// norm in the order of the nodes. Dropouts draw by `draw`; `parameters` are those of each layer
+/// and batch norm in the same order: weight, gains, biases.
 pub(crate) fn step(
     x: &Tensor,
     parameters: &Tensor,
     front: &Arc<Front>,
+    draw: Draw,
     buffers: &Buffers,
 ) -> Result<(Tensor, Vec<Moments>)> {
     match buffers {
-        Buffers::F32(scratch) => step_of(x, parameters, front, scratch),
-        Buffers::Bf16(scratch) => step_of(x, parameters, front, scratch),
+        Buffers::F32(scratch) => step_of(x, parameters, front, draw, scratch),
+        Buffers::Bf16(scratch) => step_of(x, parameters, front, draw, scratch),
     }
 }
 
@@ -33,11 +33,13 @@ fn step_of<T: Activation>(
     x: &Tensor,
     parameters: &Tensor,
     front: &Arc<Front>,
+    draw: Draw,
     scratch: &Arc<Scratch<T>>,
 ) -> Result<(Tensor, Vec<Moments>)> {
     let kept = Arc::new(Mutex::new(None));
     let op = Step {
         front: front.clone(),
+        draw,
         scratch: scratch.clone(),
         kept: kept.clone(),
     };
@@ -46,27 +48,8 @@ fn step_of<T: Activation>(
     let Some(kept) = guard.as_ref() else {
         bail!("the fused step: the forward pass kept nothing")
     };
-    let moments = kept.made.iter().filter_map(|made| match made {
-        Made::Layer(kept) => Some(kept.moments.clone()),
-        _ => None,
-    });
-    Ok((y, moments.collect()))
-}
-
-/// What a node has made, and what its backward pass needs.
-enum Made<T> {
-    Layer(conv_bn::Kept<T>),
-    MaxPool(PoolShape, Buffer<T>, Vec<u32>),
-    Subsample(Buffer<T>),
-}
-
-impl<T> Made<T> {
-    fn y(&self) -> &[T] {
-        match self {
-            Made::Layer(kept) => &kept.y,
-            Made::MaxPool(_, y, _) | Made::Subsample(y) => y,
-        }
-    }
+    let moments = kept.made.iter().filter_map(Made::moments);
+    Ok((y, moments.cloned().collect()))
 }
 
 struct Kept<T> {
@@ -76,46 +59,42 @@ struct Kept<T> {
     made: Vec<Made<T>>,
 }
 
-impl<T> Kept<T> {
-    /// A value; `x` are the images.
-    fn value<'a>(&'a self, x: &'a [T], value: usize) -> &'a [T] {
-        match value.checked_sub(1) {
-            None => x,
-            Some(node) => self.made[node].y(),
-        }
+/// A value of a front; `x` are the images.
+fn value<'a, T>(made: &'a [Made<T>], x: &'a [T], value: usize) -> &'a [T] {
+    match value.checked_sub(1) {
+        None => x,
+        Some(node) => &made[node].y,
     }
 }
 
 struct Step<T> {
     front: Arc<Front>,
+    draw: Draw,
     scratch: Arc<Scratch<T>>,
     kept: Arc<Mutex<Option<Kept<T>>>>,
 }
 
-fn pool_shape(batch: usize, from: &Size, window: &Window) -> PoolShape {
-    PoolShape {
-        batch,
-        height: from.height,
-        width: from.width,
-        channels: from.channels,
-        kernel: window.kernel[0],
-        stride: window.stride,
-        padding: window.padding,
-    }
-}
-
-fn dims(batch: usize, size: &Size) -> [usize; 4] {
-    [batch, size.height, size.width, size.channels]
-}
-
-/// What nodes outside the front would be: there are none in it.
-fn foreign<L>(op: &Op<L>) -> Result<()> {
-    bail!("the fused step has no {}", op.word())
-}
-
 impl<T: Activation> Step<T> {
-    fn forward(&self, x: &[f32], batch: usize, parameters: &[f32]) -> Result<Kept<T>> {
-        let (front, scratch) = (&*self.front, &self.scratch);
+    fn visit<'a>(&'a self, index: usize, batch: usize, parameters: &'a [f32]) -> Visit<'a, T> {
+        Visit {
+            front: &self.front,
+            index,
+            batch,
+            parameters,
+            draw: self.draw,
+            scratch: &self.scratch,
+        }
+    }
+
+    /// What is kept, and the result: the front's last value in f32, averaged over the pixels where
+    /// its last node does that.
+    fn forward(
+        &self,
+        images: &[f32],
+        batch: usize,
+        parameters: &[f32],
+    ) -> Result<(Kept<T>, Vec<f32>)> {
+        let front = &*self.front;
         if parameters.len() != front.parameters() {
             bail!(
                 "the fused step: {} parameters, expected {}",
@@ -123,181 +102,57 @@ impl<T: Activation> Step<T> {
                 front.parameters()
             )
         }
-        let mut kept = Kept {
-            images: None,
-            made: Vec::with_capacity(front.graph.nodes.len()),
+        let mut rounded = None;
+        let x = T::images(images, &mut rounded, &self.scratch);
+        let mut made = Vec::with_capacity(front.len());
+        for index in 0..front.inner() {
+            let visit = self.visit(index, batch, parameters);
+            made.push(visit.forward(|at| value(&made, x, at))?);
+        }
+        let (end, is_pooled) = front.end();
+        let (last, size) = (value(&made, x, end), &front.sizes[end]);
+        let y = match is_pooled {
+            true => node::mean(size, last, batch * size.channels)?,
+            false => last.iter().map(|v| v.to_f32()).collect(),
         };
-        let mut images = None;
-        let x = T::images(x, &mut images, scratch);
-        for (index, node) in front.graph.nodes.iter().enumerate() {
-            let from = &front.sizes[node.input()];
-            let input = kept.value(x, node.input());
-            let len = batch * front.sizes[index + 1].len();
-            let made = match &node.op {
-                Op::Layer(layer) => {
-                    let own = &parameters[front.range(index)];
-                    let added = layer.add.map(|value| kept.value(x, value));
-                    let act = (layer.act == Act::Relu, EPS as f32);
-                    let shape = layer.shape(batch, from);
-                    Made::Layer(conv_bn::forward(shape, own, input, added, act, scratch)?)
-                }
-                Op::MaxPool(window) => {
-                    let shape = pool_shape(batch, from, window);
-                    let mut y = scratch.take(len);
-                    let mut argmax = vec![0u32; len];
-                    train::max_pool2d_forward(&shape, input, &mut y, &mut argmax)
-                        .map_err(kernel_error)?;
-                    Made::MaxPool(shape, y, argmax)
-                }
-                &Op::Subsample { stride, channels } => {
-                    let mut y = scratch.take(len);
-                    let op = SubsampleAndPad { stride, channels };
-                    op.forward(input, &dims(batch, from), &mut y)?;
-                    Made::Subsample(y)
-                }
-                Op::MeanPool { .. } => break,
-                other => return foreign(other).map(|()| kept),
-            };
-            kept.made.push(made);
-        }
-        kept.images = images;
-        Ok(kept)
-    }
-
-    /// The front's last value in f32, averaged over the pixels where its last node does that.
-    fn result(&self, batch: usize, kept: &Kept<T>) -> Result<Vec<f32>> {
-        let last = kept.made.last().map(Made::y).unwrap_or_default();
-        if !self.front.is_pooled() {
-            return Ok(last.iter().map(|v| v.to_f32()).collect());
-        }
-        let from = self.front.sizes[kept.made.len()];
-        let mut y = vec![0f32; batch * from.channels];
-        train::global_avg_pool_forward(last, from.pixels(), from.channels, &mut y)
-            .map_err(kernel_error)?;
-        Ok(y)
+        let images = rounded;
+        Ok((Kept { images, made }, y))
     }
 
     /// Gradients of the parameters and, where it is wanted, of the images.
     fn backward(
         &self,
-        (x, wants_dx): (&[f32], bool),
+        (images, wants_dx): (&[f32], bool),
         parameters: &[f32],
         mut kept: Kept<T>,
         dy: &[f32],
     ) -> Result<(Option<Vec<f32>>, Vec<f32>)> {
-        let (front, scratch) = (&*self.front, &self.scratch);
-        let batch = x.len() / front.graph.image.len().max(1);
+        let front = &*self.front;
+        let batch = images.len() / front.graph.image.len().max(1);
         let mut d_parameters = vec![0f32; parameters.len()];
-        let mut images = kept.images.take();
-        let x = T::images(x, &mut images, scratch);
-        let mut slots = Slots {
-            values: front.sizes.iter().map(|_| None).collect(),
-            wants_image: wants_dx,
-        };
-        slots.values[kept.made.len()] = Some(self.last_gradient(dy, batch, kept.made.len())?);
+        let x = T::images(images, &mut kept.images, &self.scratch);
+        let mut gradients = Gradients::new(front.sizes.len(), wants_dx, &self.scratch);
+        let (end, is_pooled) = front.end();
+        let size = &front.sizes[end];
+        let mut last = self.scratch.take(batch * size.len());
+        match is_pooled {
+            true => node::mean_gradient(size, dy, &mut last)?,
+            false => node::round(dy, &mut last),
+        }
+        gradients.put(end, last);
         while let Some(made) = kept.made.pop() {
             let index = kept.made.len();
-            let node = &front.graph.nodes[index];
-            let Some(dy) = slots.values[index + 1].take() else {
-                bail!("layer {}: nothing reads what it makes", node.name)
+            let Some(dy) = gradients.take(index + 1) else {
+                let name = &front.graph.nodes[index].name;
+                bail!("layer {name}: nothing reads what it makes")
             };
-            let (input, from) = (node.input(), &front.sizes[node.input()]);
-            let len = batch * from.len();
-            match (&made, &node.op) {
-                (Made::Layer(made), Op::Layer(layer)) => {
-                    let range = front.range(index);
-                    let mut added = layer.add.map(|value| (value, scratch.take(dy.len())));
-                    let mut dx = match slots.values[input].take() {
-                        Some(there) => Some((there, true)),
-                        None if slots.wants(input) => Some((scratch.take(len), false)),
-                        None => None,
-                    };
-                    let grads = Grads {
-                        parameters: &mut d_parameters[range.clone()],
-                        x: match &mut dx {
-                            None => InputGrad::None,
-                            Some((dx, true)) => InputGrad::Add(dx),
-                            Some((dx, false)) => InputGrad::Write(dx),
-                        },
-                        residual: added.as_mut().map(|(_, buffer)| &mut **buffer),
-                    };
-                    let own = &parameters[range];
-                    conv_bn::backward(own, kept.value(x, input), made, &dy, grads, scratch)?;
-                    slots.values[input] = dx.map(|(dx, _)| dx);
-                    if let Some((value, gradient)) = added {
-                        slots.add(value, gradient);
-                    }
-                }
-                (Made::MaxPool(shape, y, argmax), _) => {
-                    debug_assert_eq!(y.len(), dy.len());
-                    if slots.wants(input) {
-                        let mut dx = scratch.take(len);
-                        train::max_pool2d_backward(shape, &dy, argmax, &mut dx)
-                            .map_err(kernel_error)?;
-                        slots.add(input, dx);
-                    }
-                }
-                (Made::Subsample(_), &Op::Subsample { stride, channels }) => {
-                    if slots.wants(input) {
-                        let mut dx = slots.values[input].take().unwrap_or_else(|| {
-                            let mut zeros = scratch.take(len);
-                            zeros.fill(T::default());
-                            zeros
-                        });
-                        let op = SubsampleAndPad { stride, channels };
-                        op.add_gradient(&dy, &dims(batch, from), &mut dx)?;
-                        slots.values[input] = Some(dx);
-                    }
-                }
-                (_, other) => foreign(other)?,
-            }
+            let visit = self.visit(index, batch, parameters);
+            let value = |at| value(&kept.made, x, at);
+            visit.backward(value, &made, dy, &mut d_parameters, &mut gradients)?;
         }
-        let dx = slots.values[0].take();
+        let dx = gradients.take(0);
         let dx = dx.map(|dx| dx.iter().map(|v| v.to_f32()).collect());
         Ok((dx, d_parameters))
-    }
-
-    /// The gradient of the value of node `last - 1`, from that of the result.
-    fn last_gradient(&self, dy: &[f32], batch: usize, last: usize) -> Result<Buffer<T>> {
-        let from = self.front.sizes[last];
-        let mut gradient = self.scratch.take(batch * from.len());
-        if self.front.is_pooled() {
-            train::global_avg_pool_backward(dy, from.pixels(), from.channels, &mut gradient)
-                .map_err(kernel_error)?;
-        } else {
-            for (to, from) in gradient.iter_mut().zip(dy) {
-                *to = T::from_f32(*from);
-            }
-        }
-        Ok(gradient)
-    }
-}
-
-/// The gradient of each value, while there is one.
-struct Slots<T> {
-    values: Vec<Option<Buffer<T>>>,
-    wants_image: bool,
-}
-
-impl<T: Activation> Slots<T> {
-    /// Whether anything behind `value` has a gradient.
-    fn wants(&self, value: usize) -> bool {
-        value > 0 || self.wants_image
-    }
-
-    /// Adds `gradient` to what is there of `value`.
-    fn add(&mut self, value: usize, gradient: Buffer<T>) {
-        if !self.wants(value) {
-            return;
-        }
-        match &mut self.values[value] {
-            Some(there) => {
-                for (a, b) in there.iter_mut().zip(gradient.iter()) {
-                    *a = T::from_f32(a.to_f32() + b.to_f32());
-                }
-            }
-            empty => *empty = Some(gradient),
-        }
     }
 }
 
@@ -315,13 +170,12 @@ impl<T: Activation> CustomOp2 for Step<T> {
     ) -> Result<(CpuStorage, Shape)> {
         let batch = x_layout.dims().first().copied().unwrap_or(0);
         let (x, parameters) = (slice(x, x_layout)?, slice(parameters, parameters_layout)?);
-        let kept = self.forward(x, batch, parameters)?;
-        let y = self.result(batch, &kept)?;
+        let (kept, y) = self.forward(x, batch, parameters)?;
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
-        let made = &self.front.sizes[self.front.graph.nodes.len()];
-        let shape = match self.front.is_pooled() {
-            true => Shape::from((batch, made.channels)),
-            false => Shape::from(&dims(batch, made)[..]),
+        let made = &self.front.sizes[self.front.len()];
+        let shape = match self.front.end() {
+            (_, true) => Shape::from((batch, made.channels)),
+            (_, false) => Shape::from((batch, made.height, made.width, made.channels)),
         };
         Ok((CpuStorage::F32(y), shape))
     }

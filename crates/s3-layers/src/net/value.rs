@@ -1,30 +1,16 @@
 //! What one node makes of the values before it: layer by layer, from single ops.
 
 use super::{Trace, Trained};
-use crate::ops;
+use crate::ops::{self, Draw, activated};
 use crate::quantized::{Mode, in_layer};
 use candle_core::{Result, Tensor, bail};
 use s3_kernels::model::{Act, Layer, Node, Op};
-
-/// Refuses an operation that training has no op for.
-pub(super) fn check<L>(node: &Node<L>) -> Result<()> {
-    match &node.op {
-        Op::MaxPool(w) if w.kernel[0] != w.kernel[1] => bail!(
-            "layer {}: kernel: expected as many rows as columns, got {} x {}",
-            node.name,
-            w.kernel[0],
-            w.kernel[1]
-        ),
-        Op::Dropout(_) => bail!("layer {}: a dropout is not trained yet", node.name),
-        _ => Ok(()),
-    }
-}
 
 /// The value that `node` makes of `values`.
 pub(super) fn of(
     node: &Node<Trained>,
     values: &[Option<Tensor>],
-    mode: Mode,
+    (mode, draw): (Mode, Draw),
     trace: Trace<'_>,
 ) -> Result<Tensor> {
     let value = |value: usize| match values.get(value).and_then(Option::as_ref) {
@@ -38,13 +24,13 @@ pub(super) fn of(
             return layer_of(layer, x, in_layer(&node.name, added)?, mode, trace);
         }
         Op::Norm { holds, act } => return norm_of(holds, x, *act, mode, trace),
-        Op::MaxPool(w) => ops::max_pool2d(&image(x)?, w.kernel[0], w.stride, w.padding),
+        Op::MaxPool(w) => ops::max_pool2d(&image(x)?, w.kernel, w.stride, w.padding),
         &Op::Subsample { stride, channels } => ops::subsample_and_pad(&image(x)?, stride, channels),
         Op::MeanPool { .. } => ops::global_avg_pool(&image(x)?),
         Op::Add { act } => (|| {
-            let mut sum = x.clone();
+            let mut sum = image(x)?;
             for &other in &node.inputs[1..] {
-                sum = (sum + value(other)?)?;
+                sum = (sum + image(value(other)?)?)?;
             }
             activated(sum, *act)
         })(),
@@ -60,7 +46,10 @@ pub(super) fn of(
         // torch's order: channel by channel.
         Op::Flatten => image(x)?.permute((0, 3, 1, 2))?.flatten_from(1),
         Op::AvgPool(w) => ops::avg_pool2d(&image(x)?, w.kernel, w.stride, w.padding),
-        Op::Dropout(_) => check(node).map(|()| x.clone()),
+        &Op::Dropout(share) => match mode {
+            Mode::Train => ops::dropout(x, share, &node.name, draw),
+            Mode::Eval => Ok(x.clone()),
+        },
     };
     in_layer(&node.name, made)
 }
@@ -78,14 +67,6 @@ fn rows(x: &Tensor) -> Result<Tensor> {
     match x.rank() {
         2 => Ok(x.clone()),
         _ => x.flatten_from(1),
-    }
-}
-
-fn activated(x: Tensor, act: Act) -> Result<Tensor> {
-    match act {
-        Act::None => Ok(x),
-        Act::Relu => ops::relu(&x),
-        Act::Relu6 => ops::relu(&x)?.minimum(6.0),
     }
 }
 
@@ -119,12 +100,7 @@ fn layer_of(
     let added = in_layer(name, added.map(as_y).transpose())?;
     match &layer.holds.norm {
         Some(norm) => {
-            let relu = layer.act == Act::Relu;
-            let made = norm.forward(&y, added.as_ref(), relu, mode)?;
-            let made = match layer.act {
-                Act::Relu6 => in_layer(name, activated(made, Act::Relu6))?,
-                Act::None | Act::Relu => made,
-            };
+            let made = norm.forward(&y, added.as_ref(), layer.act, mode)?;
             trace(norm.name(), &y, &made)?;
             Ok(made)
         }
@@ -142,11 +118,7 @@ fn norm_of(holds: &Trained, x: &Tensor, act: Act, mode: Mode, trace: Trace<'_>) 
     let Some(norm) = &holds.norm else {
         bail!("a norm without statistics")
     };
-    let made = norm.forward(x, None, act == Act::Relu, mode)?;
-    let made = match act {
-        Act::Relu6 => in_layer(norm.name(), activated(made, act))?,
-        Act::None | Act::Relu => made,
-    };
+    let made = norm.forward(x, None, act, mode)?;
     trace(norm.name(), x, &made)?;
     Ok(made)
 }

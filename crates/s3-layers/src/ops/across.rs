@@ -1,16 +1,18 @@
-//! A sum over the processes that share a batch, and the batch norm whose statistics are those of the whole
-//! batch.
+//! A sum over the processes that share a batch, and the batch norm whose statistics are those of
+//! the whole batch.
 
 use super::norm::composed;
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 use s3_core::host::slice;
+use s3_kernels::train::Act;
 use std::sync::Arc;
 
-/// Adds values up over all processes, in place; every process calls it as often and with as many values.
+/// Adds values up over all processes, in place; every process calls it as often and with as many
+/// values.
 pub type AcrossRanks = Arc<dyn Fn(&mut [f32]) -> Result<()> + Send + Sync>;
 
-/// [`batch_norm`](super::batch_norm) over the rows of all processes: `(y, mean, biased variance, rows of
-/// all)`. Composed from candle's ops, on the CPU and in f32.
+/// [`batch_norm`](super::batch_norm) over the rows of all processes:
+/// `(y, mean, biased variance, rows of all)`. Composed from candle's ops, on the CPU and in f32.
 ///
 /// ```text
 /// mean = Σ_ranks Σ_rows x / N,   var = Σ_ranks Σ_rows (x - mean)² / N
@@ -28,7 +30,7 @@ pub fn batch_norm_across(
     x: &Tensor,
     (gamma, beta): (&Tensor, &Tensor),
     residual: Option<&Tensor>,
-    with_relu: bool,
+    act: Act,
     eps: f64,
     across: &AcrossRanks,
 ) -> Result<(Tensor, Tensor, Tensor, usize)> {
@@ -42,7 +44,7 @@ pub fn batch_norm_across(
     across(&mut all)?;
     let n = f64::from(all[0]);
     let mean_of = |v: &Tensor| v.sum_keepdim(0)?.apply_op1(Sum(across.clone()))? / n;
-    let (y, mean, var) = composed(x, (gamma, beta), residual, (with_relu, eps), mean_of)?;
+    let (y, mean, var) = composed(x, (gamma, beta), residual, (act, eps), mean_of)?;
     Ok((y, mean, var, n as usize))
 }
 
@@ -95,7 +97,8 @@ mod tests {
         })
     }
 
-    /// Halves of a batch of 3 + 5 images on two processes normalise, and have gradients, as the batch.
+    /// Halves of a batch of 3 + 5 images on two processes normalise, and have gradients, as the
+    /// batch.
     #[test]
     fn two_parts_equal_the_whole() -> Result<()> {
         let mut rng = Rng::new(5);
@@ -106,14 +109,15 @@ mod tests {
         let (gamma, beta) = (Var::from_tensor(&gamma)?, Var::from_tensor(&beta)?);
         let g = rng.normal(shape(8))?;
         let r = Some(residual.as_tensor());
-        let (y, mean, var) = batch_norm(&x, (&gamma, &beta), r, true, 1e-5)?;
+        let (y, mean, var) = batch_norm(&x, (&gamma, &beta), r, Act::Relu, 1e-5)?;
 
         let across = two();
         let part = |start: usize, len: usize| -> Result<_> {
             let x = x.narrow(0, start, len)?;
             let r = residual.narrow(0, start, len)?;
             let affine = (gamma.as_tensor(), beta.as_tensor());
-            let (y, mean, var, n) = batch_norm_across(&x, affine, Some(&r), true, 1e-5, &across)?;
+            let (y, mean, var, n) =
+                batch_norm_across(&x, affine, Some(&r), Act::Relu, 1e-5, &across)?;
             let loss = (&y * g.narrow(0, start, len)?)?.sum_all()?;
             let grads = loss.backward()?;
             Ok((y, mean, var, n, grads))

@@ -1,8 +1,8 @@
-//! Convolution of NHWC activations with OIHW weights.
+//! Convolution of NHWC activations with OIHW weights: of one group, and depthwise.
 
 mod composed;
 
-use super::kernel_error;
+use super::{kernel_error, windows};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use s3_core::backend::is_fused;
 use s3_core::host::{Host, slice};
@@ -11,24 +11,70 @@ use s3_kernels::{ConvShape, train};
 /// `y[n,i,j,o] = Σ x[n, i·stride + a - padding, j·stride + b - padding, c] · w[o,c,a,b]`.
 ///
 /// # Shapes
-/// `x: [n, h, w, c_in]`, `w: [c_out, c_in, kh, kw]`, result `[n, h', w', c_out]`, of the type of `x`.
+/// `x: [n, h, w, c_in]`, `w: [c_out, c_in, kh, kw]`, result `[n, h', w', c_out]`, of the type of
+/// `x`.
 ///
 /// Gradients to `x` (only where a variable stands behind it) and `w`.
 ///
 /// # Errors
 /// Channels that differ, a kernel larger than the padded image, or a rank other than 4.
 pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
-    if is_fused(x.device()) {
-        x.contiguous()?
-            .apply_op2(&w.contiguous()?, Conv2d { stride, padding })
-    } else {
-        composed::conv2d(x, w, stride, padding)
+    if !is_fused(x.device()) {
+        return composed::conv2d(x, w, stride, padding);
     }
+    let op = Conv2d {
+        stride,
+        padding,
+        groups: 1,
+    };
+    x.contiguous()?.apply_op2(&w.contiguous()?, op)
+}
+
+/// `y[n,i,j,c] = Σ x[n, i·stride + a - padding, j·stride + b - padding, c] · w[c,0,a,b]`: a
+/// convolution in which each channel sees itself.
+///
+/// # Shapes
+/// `x: [n, h, w, c]`, `w: [c, 1, kh, kw]`, result `[n, h', w', c]`, of the type of `x`.
+///
+/// Gradients to `x` (only where a variable stands behind it) and `w`.
+///
+/// # Errors
+/// Channels that differ, a window that does not fit, or a rank other than 4.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[[[[1f32, 10.], [2., 20.]]]], &Device::Cpu)?;
+/// let w = Tensor::new(&[[[[3f32, 1.]]], [[[0., 2.]]]], &Device::Cpu)?;
+/// let y = s3_layers::ops::depthwise_conv2d(&x, &w, 1, 0)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [5., 40.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn depthwise_conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
+    let (groups, ..) = w.dims4()?;
+    if x.rank() != 4 || x.dim(3)? != groups || w.dim(1)? != 1 {
+        bail!(
+            "depthwise_conv2d: x has shape {:?} and w {:?}, \
+             expected [n, h, w, c] and [c, 1, kh, kw]",
+            x.dims(),
+            w.dims()
+        )
+    }
+    if !is_fused(x.device()) {
+        return windows::depthwise_conv2d(x, w, stride, padding);
+    }
+    let op = Conv2d {
+        stride,
+        padding,
+        groups,
+    };
+    x.contiguous()?.apply_op2(&w.contiguous()?, op)
 }
 
 struct Conv2d {
     stride: usize,
     padding: usize,
+    /// 1, or the channels of `x` and of the result.
+    groups: usize,
 }
 
 impl Conv2d {
@@ -40,10 +86,14 @@ impl Conv2d {
                 "conv2d: x has shape {x:?} and w {w:?}, expected [n, h, w, c_in] and [c_out, c_in, kh, kw]"
             )
         };
-        if in_channels != c_in {
+        if in_channels != c_in * self.groups {
             bail!("conv2d: x has {in_channels} channels, the weight expects {c_in}")
         }
-        let (stride, padding) = (self.stride, self.padding);
+        let &Self {
+            stride,
+            padding,
+            groups,
+        } = self;
         Ok(ConvShape {
             batch,
             height,
@@ -54,6 +104,7 @@ impl Conv2d {
             kernel_w,
             stride,
             padding,
+            groups,
             ..ConvShape::default()
         })
     }
@@ -181,8 +232,32 @@ mod tests {
         Ok(())
     }
 
-    /// Half a unit in the last place of bf16 is 2^-9 of a value; a sum is rounded once, and its terms,
-    /// rounded already, are the same.
+    #[test]
+    fn depthwise_kernels_equal_candles_own_ops() -> Result<()> {
+        let mut rng = Rng::new(9);
+        for (n, [height, width], c, _, k, stride, padding) in CASES {
+            for kernel in [[k, k], [k, 2], [1, k]] {
+                let x = Var::from_tensor(&rng.normal((n, height, width, c))?)?;
+                let w = Var::from_tensor(&rng.normal((c, 1, kernel[0], kernel[1]))?)?;
+                if kernel[1] > width + 2 * padding {
+                    continue;
+                }
+                let ours = depthwise_conv2d(&x, &w, stride, padding)?;
+                let theirs = windows::depthwise_conv2d(&x, &w, stride, padding)?;
+                assert_close(&ours, &theirs)?;
+                let g = rng.normal(ours.shape().clone())?;
+                close_gradients(
+                    &[&x, &w],
+                    &(ours * &g)?.sum_all()?,
+                    &(theirs * &g)?.sum_all()?,
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Half a unit in the last place of bf16 is 2^-9 of a value; a sum is rounded once, and its
+    /// terms, rounded already, are the same.
     #[test]
     fn composed_in_bf16_is_the_rounded_convolution_of_rounded_numbers() -> Result<()> {
         let mut rng = Rng::new(8);
@@ -238,6 +313,12 @@ mod tests {
             );
             assert!(conv(&zeros(&[1, 2, 2, 2])?, &zeros(&[8, 2, 7, 7])?, 1, 0).is_err());
         }
+        for w in [[8, 1, 3, 3], [2, 2, 3, 3]] {
+            let err = depthwise_conv2d(&zeros(&[1, 4, 4, 2])?, &zeros(&w)?, 1, 1);
+            let err = err.expect_err("channels").to_string();
+            assert!(err.contains("[n, h, w, c] and [c, 1, kh, kw]"), "{err}");
+        }
+        assert!(depthwise_conv2d(&zeros(&[1, 2, 2, 2])?, &zeros(&[2, 1, 7, 7])?, 1, 0).is_err());
         Ok(())
     }
 }

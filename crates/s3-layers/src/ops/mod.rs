@@ -3,6 +3,7 @@
 
 mod across;
 mod conv;
+mod dropout;
 mod norm;
 mod pool;
 mod relu;
@@ -12,24 +13,26 @@ mod testing;
 mod windows;
 
 pub use across::{AcrossRanks, batch_norm_across};
-pub use conv::conv2d;
+pub use conv::{conv2d, depthwise_conv2d};
+pub(crate) use dropout::{Draw, dropout, dropout_factors};
 pub use norm::{batch_norm, scale_shift};
-pub use pool::{global_avg_pool, max_pool2d};
-pub use relu::relu;
+pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
+pub(crate) use relu::activated;
+pub use relu::{relu, relu6};
 pub(crate) use shortcut::SubsampleAndPad;
 pub use shortcut::subsample_and_pad;
-pub use windows::{avg_pool2d, depthwise_conv2d};
 
 use candle_core::{DType, Device, Error, Result, Tensor, bail};
 use s3_kernels::train::{Bf16, instructions};
 use s3_kernels::{Isa, Kernel};
 
-/// The instructions that the CPU ops of activations in `dtype` run on: those of the widest instruction set
-/// there is, or of the one that `S3_KERNELS_ISA` names ([`s3_kernels::train::instructions`]).
+/// The instructions that the CPU ops of activations in `dtype` run on: those of the widest
+/// instruction set there is, or of the one that `S3_KERNELS_ISA` names
+/// ([`s3_kernels::train::instructions`]).
 ///
 /// # Errors
-/// The variable names one that this CPU does not have, `S3_KERNELS_KERNEL` a kernel that it cannot run, or
-/// `S3_KERNELS_AMX` or `S3_KERNELS_BF16` is not `0` or `1`.
+/// The variable names one that this CPU does not have, `S3_KERNELS_KERNEL` a kernel that it cannot
+/// run, or `S3_KERNELS_AMX` or `S3_KERNELS_BF16` is not `0` or `1`.
 pub fn instruction_set(dtype: DType) -> Result<&'static str> {
     let isas: Vec<&str> = Isa::available().map(Isa::name).collect();
     let kernels = Kernel::all().filter(|kernel| kernel.is_available());

@@ -1,12 +1,13 @@
-//! Batch norm over the last dimension, with the residual sum and ReLU that follow it in a ResNet.
+//! Batch norm over the last dimension, with the residual sum and the activation that follow it.
 
-use super::{kernel_error, relu};
+use super::kernel_error;
+use super::relu::activated;
 use candle_core::{
     CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail,
 };
 use s3_core::backend::is_fused;
 use s3_core::host::{Host, slice};
-use s3_kernels::train;
+use s3_kernels::train::{self, Act};
 use std::sync::{Arc, OnceLock};
 
 /// `act(gamma · (x - mean)/√(var + eps) + beta + residual)` with the batch's own statistics, and
@@ -22,17 +23,17 @@ pub fn batch_norm(
     x: &Tensor,
     (gamma, beta): (&Tensor, &Tensor),
     residual: Option<&Tensor>,
-    relu: bool,
+    act: Act,
     eps: f64,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     if !is_fused(x.device()) {
         let mean = |v: &Tensor| v.mean_keepdim(0);
-        return composed(x, (gamma, beta), residual, (relu, eps), mean);
+        return composed(x, (gamma, beta), residual, (act, eps), mean);
     }
     let stats = Arc::new(OnceLock::new());
     let op = BatchNorm {
         eps: eps as f32,
-        relu,
+        act,
         stats: stats.clone(),
     };
     let affine = Tensor::stack(&[gamma, beta], 0)?;
@@ -47,13 +48,14 @@ pub fn batch_norm(
     Ok((y, tensor(mean)?, tensor(var)?))
 }
 
-/// [`batch_norm`] of candle's ops, where `mean_of` is the mean over the rows of a `[rows, channels]`
-/// tensor, as `[1, channels]`. Activations of bf16 are taken to f32 here and rounded once, at the end.
+/// [`batch_norm`] of candle's ops, where `mean_of` is the mean over the rows of a
+/// `[rows, channels]` tensor, as `[1, channels]`. Activations of bf16 are taken to f32 here and
+/// rounded once, at the end.
 pub(super) fn composed(
     x: &Tensor,
     (gamma, beta): (&Tensor, &Tensor),
     residual: Option<&Tensor>,
-    (with_relu, eps): (bool, f64),
+    (act, eps): (Act, f64),
     mean_of: impl Fn(&Tensor) -> Result<Tensor>,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     let rows = x.to_dtype(DType::F32)?.flatten_to(D::Minus2)?;
@@ -68,8 +70,7 @@ pub(super) fn composed(
     if let Some(r) = residual {
         y = (y + r.to_dtype(DType::F32)?)?;
     }
-    let y = if with_relu { relu(&y)? } else { y };
-    let y = y.to_dtype(x.dtype())?;
+    let y = activated(y, act)?.to_dtype(x.dtype())?;
     Ok((y, mean.flatten_all()?.detach(), var.flatten_all()?.detach()))
 }
 
@@ -84,14 +85,14 @@ pub fn scale_shift(
     x: &Tensor,
     (scale, shift): (&Tensor, &Tensor),
     residual: Option<&Tensor>,
-    with_relu: bool,
+    act: Act,
 ) -> Result<Tensor> {
     if !is_fused(x.device()) {
         let mut y = x.broadcast_mul(scale)?.broadcast_add(shift)?;
         if let Some(r) = residual {
             y = (y + r)?;
         }
-        return if with_relu { relu(&y) } else { Ok(y) };
+        return activated(y, act);
     }
     let x = x.contiguous()?;
     let residual = residual.map(Tensor::contiguous).transpose()?;
@@ -101,7 +102,7 @@ pub fn scale_shift(
         &Host::new(&x)?,
         residual.as_deref(),
         (&Host::new(scale)?, &Host::new(shift)?),
-        with_relu,
+        act,
         &mut y,
     )
     .map_err(kernel_error)?;
@@ -119,7 +120,7 @@ struct Stats {
 /// forward pass, whose statistics it keeps for the backward pass.
 struct BatchNorm {
     eps: f32,
-    relu: bool,
+    act: Act,
     stats: Arc<OnceLock<Stats>>,
 }
 
@@ -145,7 +146,7 @@ impl BatchNorm {
             residual,
             (gamma, beta),
             self.eps,
-            self.relu,
+            self.act,
             &mut y,
             stats,
         )
@@ -173,7 +174,8 @@ impl BatchNorm {
         let (xs, ys, affines) = (Host::new(x)?, Host::new(y)?, Host::new(affine)?);
         let saved = train::BatchNormSaved {
             x: &xs,
-            y: self.relu.then_some(&*ys),
+            y: &ys,
+            act: self.act,
             gamma: &affines[..c],
             mean: &stats.mean,
             inv_std: &stats.inv_std,
@@ -269,18 +271,16 @@ mod tests {
     #[test]
     fn the_fused_op_equals_candles_own_ops() -> Result<()> {
         let mut rng = Rng::new(3);
-        for (with_residual, with_relu) in
-            [(false, false), (false, true), (true, false), (true, true)]
-        {
+        let acts = [Act::None, Act::Relu, Act::Relu6];
+        for (with_residual, act) in acts.into_iter().flat_map(|act| [(false, act), (true, act)]) {
             let x = Var::from_tensor(&rng.normal((4, 5, 3, 7))?.affine(2.0, 1.0)?)?;
-            let gamma = Var::from_tensor(&rng.normal(7)?)?;
-            let beta = Var::from_tensor(&rng.normal(7)?)?;
+            // Numbers from below 0 to above 6.
+            let gamma = Var::from_tensor(&rng.normal(7)?.affine(2.0, 1.0)?)?;
+            let beta = Var::from_tensor(&rng.normal(7)?.affine(3.0, 2.0)?)?;
             let residual = Var::from_tensor(&rng.normal((4, 5, 3, 7))?)?;
             let r = with_residual.then_some(residual.as_tensor());
-            let ours = batch_norm(&x, (&gamma, &beta), r, with_relu, 1e-5)?;
-            let theirs = composed(&x, (&gamma, &beta), r, (with_relu, 1e-5), |v| {
-                v.mean_keepdim(0)
-            })?;
+            let ours = batch_norm(&x, (&gamma, &beta), r, act, 1e-5)?;
+            let theirs = composed(&x, (&gamma, &beta), r, (act, 1e-5), |v| v.mean_keepdim(0))?;
             assert_close(&ours.0, &theirs.0)?;
             assert_close(&ours.1, &theirs.1)?;
             assert_close(&ours.2, &theirs.2)?;

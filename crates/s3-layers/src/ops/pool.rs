@@ -1,18 +1,18 @@
-//! Max pooling and global average pooling of NHWC activations.
+//! Max pooling, average pooling and the mean over all pixels of NHWC activations.
 
-use super::{indices, kernel_error};
+use super::{indices, kernel_error, windows};
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 use s3_core::backend::is_fused;
 use s3_core::host::{Host, slice};
 use s3_kernels::train;
 use std::sync::OnceLock;
 
-/// The largest value of each `kernel`x`kernel` window, `stride` apart, over an image padded with
-/// `-inf`. The gradient goes to the first maximum of the window in row order, as in torch (candle's
-/// own gradient is wrong, and refuses `stride != kernel`). NaN propagates.
+/// The largest value of each `kernel[0]` x `kernel[1]` window, `stride` apart, over an image padded
+/// with `-inf`. The gradient goes to the first maximum of the window in row order, as in torch
+/// (candle's own gradient is wrong, and refuses `stride != kernel`). NaN propagates.
 ///
 /// # Shapes
-/// `x: [n, h, w, c]`, result `[n, (h + 2·padding - kernel)/stride + 1, .., c]`.
+/// `x: [n, h, w, c]`, result `[n, (h + 2·padding - kernel[0])/stride + 1, .., c]`.
 ///
 /// # Errors
 /// A rank other than 4, a window that does not fit, or a padding above half of it.
@@ -20,7 +20,7 @@ use std::sync::OnceLock;
 /// ```
 /// use candle_core::{Device, Tensor, Var};
 /// let x = Var::from_tensor(&Tensor::arange(0f32, 9., &Device::Cpu)?.reshape((1, 3, 3, 1))?)?;
-/// let y = s3_layers::ops::max_pool2d(&x, 3, 2, 1)?;
+/// let y = s3_layers::ops::max_pool2d(&x, [3, 3], 2, 1)?;
 /// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [4., 5., 7., 8.]);
 /// let g = y.sum_all()?.backward()?;
 /// assert_eq!(
@@ -29,12 +29,14 @@ use std::sync::OnceLock;
 /// );
 /// # Ok::<(), candle_core::Error>(())
 /// ```
-pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
+pub fn max_pool2d(x: &Tensor, kernel: [usize; 2], stride: usize, padding: usize) -> Result<Tensor> {
     if is_fused(x.device()) {
         let op = MaxPool2d {
-            kernel,
-            stride,
-            padding,
+            windows: Windows {
+                kernel,
+                stride,
+                padding,
+            },
             argmax: OnceLock::new(),
         };
         return x.contiguous()?.apply_op1(op);
@@ -42,12 +44,17 @@ pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> R
     composed_max_pool2d(x, kernel, stride, padding)
 }
 
-/// The maximum over the `kernel²` shifted views of the padded image, one after the other; where two
-/// are equal the earlier keeps the gradient.
-fn composed_max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
+/// The maximum over the shifted views, one a pixel of the window, of the padded image, one after
+/// the other; where two are equal the earlier keeps the gradient.
+fn composed_max_pool2d(
+    x: &Tensor,
+    kernel: [usize; 2],
+    stride: usize,
+    padding: usize,
+) -> Result<Tensor> {
     let (_, h, w, _) = x.dims4()?;
-    if h + 2 * padding < kernel || w + 2 * padding < kernel {
-        bail!("max_pool2d: a window of {kernel} does not fit {h}x{w} padded by {padding}")
+    if h + 2 * padding < kernel[0] || w + 2 * padding < kernel[1] {
+        bail!("max_pool2d: a window of {kernel:?} does not fit {h}x{w} padded by {padding}")
     }
     let pad = |t: &Tensor| {
         t.pad_with_zeros(1, padding, padding)?
@@ -56,16 +63,16 @@ fn composed_max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize)
     let (padded, inside) = (pad(x)?, pad(&x.ones_like()?)?.gt(0.5)?);
     let floor = Tensor::full(f32::NEG_INFINITY, padded.shape(), x.device())?.to_dtype(x.dtype())?;
     let padded = inside.where_cond(&padded, &floor)?;
-    let rows = |o: usize, len: usize| -> Result<Tensor> {
+    let every = |o: usize, len: usize, kernel: usize| -> Result<Tensor> {
         let n = (len + 2 * padding - kernel) / stride + 1;
         indices(o, stride, n, x.device())
     };
     let mut best: Option<Tensor> = None;
-    for i in 0..kernel {
-        for j in 0..kernel {
+    for i in 0..kernel[0] {
+        for j in 0..kernel[1] {
             let view = padded
-                .index_select(&rows(i, h)?, 1)?
-                .index_select(&rows(j, w)?, 2)?;
+                .index_select(&every(i, h, kernel[0])?, 1)?
+                .index_select(&every(j, w, kernel[1])?, 2)?;
             best = Some(match best {
                 None => view,
                 Some(b) => {
@@ -80,29 +87,40 @@ fn composed_max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize)
     best.map_or_else(|| bail!("max_pool2d: an empty window"), Ok)
 }
 
-struct MaxPool2d {
-    kernel: usize,
+/// The windows of a pool.
+struct Windows {
+    kernel: [usize; 2],
     stride: usize,
     padding: usize,
-    argmax: OnceLock<Vec<u32>>,
 }
 
-impl MaxPool2d {
-    fn shape(&self, dims: &[usize]) -> Result<train::PoolShape> {
+impl Windows {
+    fn shape(&self, name: &str, dims: &[usize]) -> Result<train::PoolShape> {
         let &[batch, height, width, channels] = dims else {
-            bail!("max_pool2d: x has shape {dims:?}, expected [n, h, w, c]")
+            bail!("{name}: x has shape {dims:?}, expected [n, h, w, c]")
         };
-        let (kernel, stride, padding) = (self.kernel, self.stride, self.padding);
         Ok(train::PoolShape {
             batch,
             height,
             width,
             channels,
-            kernel,
-            stride,
-            padding,
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: self.padding,
         })
     }
+}
+
+/// The shape of a pool's result.
+fn made(shape: &train::PoolShape) -> Result<Shape> {
+    let height = shape.out_height().map_err(kernel_error)?;
+    let width = shape.out_width().map_err(kernel_error)?;
+    Ok(Shape::from((shape.batch, height, width, shape.channels)))
+}
+
+struct MaxPool2d {
+    windows: Windows,
+    argmax: OnceLock<Vec<u32>>,
 }
 
 impl CustomOp1 for MaxPool2d {
@@ -111,12 +129,8 @@ impl CustomOp1 for MaxPool2d {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let shape = self.shape(layout.dims())?;
-        let (h, w) = (
-            shape.out_height().map_err(kernel_error)?,
-            shape.out_width().map_err(kernel_error)?,
-        );
-        let out = Shape::from((shape.batch, h, w, shape.channels));
+        let shape = self.windows.shape("max_pool2d", layout.dims())?;
+        let out = made(&shape)?;
         let (mut y, mut argmax) = (vec![0f32; out.elem_count()], vec![0u32; out.elem_count()]);
         train::max_pool2d_forward(&shape, slice(x, layout)?, &mut y, &mut argmax)
             .map_err(kernel_error)?;
@@ -130,10 +144,63 @@ impl CustomOp1 for MaxPool2d {
         let Some(argmax) = self.argmax.get() else {
             bail!("max_pool2d: backward before forward")
         };
+        let shape = self.windows.shape("max_pool2d", x.dims())?;
         let mut dx = vec![0f32; x.elem_count()];
         let dy = dy.contiguous()?;
-        train::max_pool2d_backward(&self.shape(x.dims())?, &Host::new(&dy)?, argmax, &mut dx)
+        train::max_pool2d_backward(&shape, &Host::new(&dy)?, argmax, &mut dx)
             .map_err(kernel_error)?;
+        Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
+    }
+}
+
+/// The mean of each `kernel[0]` x `kernel[1]` window, `stride` apart, zeros of the padding
+/// included.
+///
+/// # Shapes
+/// `x: [n, h, w, c]`, result `[n, (h + 2·padding - kernel[0])/stride + 1, .., c]`.
+///
+/// # Errors
+/// A rank other than 4, or a window that does not fit.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::arange(0f32, 6., &Device::Cpu)?.reshape((1, 2, 3, 1))?;
+/// let y = s3_layers::ops::avg_pool2d(&x, [2, 1], 1, 0)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [1.5, 2.5, 3.5]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: usize, padding: usize) -> Result<Tensor> {
+    if !is_fused(x.device()) {
+        return windows::avg_pool2d(x, kernel, stride, padding);
+    }
+    let windows = Windows {
+        kernel,
+        stride,
+        padding,
+    };
+    x.contiguous()?.apply_op1(AvgPool2d(windows))
+}
+
+struct AvgPool2d(Windows);
+
+impl CustomOp1 for AvgPool2d {
+    fn name(&self) -> &'static str {
+        "avg-pool2d-nhwc"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let shape = self.0.shape("avg_pool2d", layout.dims())?;
+        let out = made(&shape)?;
+        let mut y = vec![0f32; out.elem_count()];
+        train::avg_pool2d_forward(&shape, slice(x, layout)?, &mut y).map_err(kernel_error)?;
+        Ok((CpuStorage::F32(y), out))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let shape = self.0.shape("avg_pool2d", x.dims())?;
+        let mut dx = vec![0f32; x.elem_count()];
+        let dy = dy.contiguous()?;
+        train::avg_pool2d_backward(&shape, &Host::new(&dy)?, &mut dx).map_err(kernel_error)?;
         Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
     }
 }
@@ -193,15 +260,34 @@ mod tests {
     use crate::ops::testing::{Rng, assert_close, close_gradients};
     use candle_core::Var;
 
+    /// `([height, width], kernel, stride, padding)`.
+    const CASES: [([usize; 2], [usize; 2], usize, usize); 6] = [
+        ([7, 7], [3, 3], 2, 1),
+        ([8, 8], [2, 2], 2, 0),
+        ([5, 5], [3, 3], 1, 1),
+        ([6, 6], [3, 3], 2, 0),
+        ([6, 9], [2, 3], 2, 1),
+        ([5, 4], [1, 4], 3, 0),
+    ];
+
     #[test]
     fn max_pool_equals_the_composed_op() -> Result<()> {
-        let mut rng = Rng::new(4);
-        for (hw, kernel, stride, padding) in
-            [(7, 3, 2, 1), (8, 2, 2, 0), (5, 3, 1, 1), (6, 3, 2, 0)]
-        {
-            let x = Var::from_tensor(&rng.normal((2, hw, hw, 3))?)?;
-            let ours = max_pool2d(&x, kernel, stride, padding)?;
-            let theirs = composed_max_pool2d(&x, kernel, stride, padding)?;
+        equal(4, max_pool2d, composed_max_pool2d)
+    }
+
+    #[test]
+    fn avg_pool_equals_the_composed_op() -> Result<()> {
+        equal(6, avg_pool2d, windows::avg_pool2d)
+    }
+
+    type Pool = fn(&Tensor, [usize; 2], usize, usize) -> Result<Tensor>;
+
+    fn equal(seed: u64, ours: Pool, theirs: Pool) -> Result<()> {
+        let mut rng = Rng::new(seed);
+        for ([height, width], kernel, stride, padding) in CASES {
+            let x = Var::from_tensor(&rng.normal((2, height, width, 3))?)?;
+            let ours = ours(&x, kernel, stride, padding)?;
+            let theirs = theirs(&x, kernel, stride, padding)?;
             assert_close(&ours, &theirs)?;
             let g = rng.normal(ours.shape().clone())?;
             close_gradients(&[&x], &(ours * &g)?.sum_all()?, &(theirs * &g)?.sum_all()?)?;
@@ -221,7 +307,8 @@ mod tests {
         ] {
             let x = Tensor::from_slice(&values, (1, 2, 2, 1), &candle_core::Device::Cpu)?;
             let x = Var::from_tensor(&x)?;
-            for y in [max_pool2d(&x, 2, 2, 0)?, composed_max_pool2d(&x, 2, 2, 0)?] {
+            for pool in [max_pool2d, composed_max_pool2d] {
+                let y = pool(&x, [2, 2], 2, 0)?;
                 let value = y.flatten_all()?.to_vec1::<f32>()?[0];
                 assert!(best.map_or(value.is_nan(), |b| b == value), "{values:?}");
                 let grads = y.sum_all()?.backward()?;

@@ -1,9 +1,10 @@
-//! What has no kernel of its own: average pools and depthwise convolutions, tap by tap.
+//! Average pools and depthwise convolutions composed from candle's ops, tap by tap.
 
 use super::indices;
 use candle_core::{Result, Tensor, bail};
 
-/// Calls `see((a, b), pixels)` for each tap of a window: `[n, h', w', c]`, the pixels that it meets.
+/// Calls `see((a, b), pixels)` for each tap of a window: `[n, h', w', c]`, the pixels that it
+/// meets.
 fn for_each_tap(
     x: &Tensor,
     kernel: [usize; 2],
@@ -39,22 +40,13 @@ fn sum_of(sum: Option<Tensor>, more: Tensor) -> Result<Option<Tensor>> {
     }))
 }
 
-/// The mean of each `kernel[0]` x `kernel[1]` window, `stride` apart, zeros of the padding included.
-///
-/// # Shapes
-/// `x: [n, h, w, c]`, result `[n, (h + 2·padding - kernel[0])/stride + 1, .., c]`.
-///
-/// # Errors
-/// A rank other than 4, or a window that does not fit.
-///
-/// ```
-/// use candle_core::{Device, Tensor};
-/// let x = Tensor::arange(0f32, 6., &Device::Cpu)?.reshape((1, 2, 3, 1))?;
-/// let y = s3_layers::ops::avg_pool2d(&x, [2, 1], 1, 0)?;
-/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [1.5, 2.5, 3.5]);
-/// # Ok::<(), candle_core::Error>(())
-/// ```
-pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: usize, padding: usize) -> Result<Tensor> {
+/// [`avg_pool2d`](super::avg_pool2d) of candle's ops.
+pub(super) fn avg_pool2d(
+    x: &Tensor,
+    kernel: [usize; 2],
+    stride: usize,
+    padding: usize,
+) -> Result<Tensor> {
     let mut sum = None;
     for_each_tap(x, kernel, stride, padding, |_, pixels| {
         sum = sum_of(sum.take(), pixels)?;
@@ -66,32 +58,14 @@ pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: usize, padding: usize)
     }
 }
 
-/// `y[n,i,j,c] = Σ x[n, i·stride + a - padding, j·stride + b - padding, c] · w[c,0,a,b]`: a convolution in
-/// which each channel sees itself.
-///
-/// # Shapes
-/// `x: [n, h, w, c]`, `w: [c, 1, kh, kw]`, result `[n, h', w', c]`.
-///
-/// # Errors
-/// Channels that differ, a window that does not fit, or a rank other than 4.
-///
-/// ```
-/// use candle_core::{Device, Tensor};
-/// let x = Tensor::new(&[[[[1f32, 10.], [2., 20.]]]], &Device::Cpu)?;
-/// let w = Tensor::new(&[[[[3f32, 1.]]], [[[0., 2.]]]], &Device::Cpu)?;
-/// let y = s3_layers::ops::depthwise_conv2d(&x, &w, 1, 0)?;
-/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [5., 40.]);
-/// # Ok::<(), candle_core::Error>(())
-/// ```
-pub fn depthwise_conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
-    let (channels, one, height, width) = w.dims4()?;
-    if one != 1 || x.dim(3)? != channels {
-        bail!(
-            "depthwise_conv2d: x has shape {:?} and w {:?}, expected [n, h, w, c] and [c, 1, kh, kw]",
-            x.dims(),
-            w.dims()
-        )
-    }
+/// [`depthwise_conv2d`](super::depthwise_conv2d) of candle's ops, of shapes that fit.
+pub(super) fn depthwise_conv2d(
+    x: &Tensor,
+    w: &Tensor,
+    stride: usize,
+    padding: usize,
+) -> Result<Tensor> {
+    let (_, _, height, width) = w.dims4()?;
     let taps = w.to_dtype(x.dtype())?;
     let mut sum = None;
     for_each_tap(x, [height, width], stride, padding, |[a, b], pixels| {

@@ -14,8 +14,9 @@ enum Step {
     Residual(usize, bool),
     Sum(usize, Act),
     Concat(usize),
-    MaxPool(usize),
-    AvgPool(usize),
+    MaxPool([usize; 2]),
+    AvgPool([usize; 2]),
+    Dropout(f32),
     Pad([usize; 4]),
     Norm(Act),
     Subsample,
@@ -37,8 +38,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<usize>(), any::<bool>()).prop_map(|(at, relu)| Step::Residual(at, relu)),
         1 => (any::<usize>(), act()).prop_map(|(at, act)| Step::Sum(at, act)),
         1 => any::<usize>().prop_map(Step::Concat),
-        1 => (2usize..4).prop_map(Step::MaxPool),
-        1 => (2usize..4).prop_map(Step::AvgPool),
+        1 => [2usize..4, 2usize..4].prop_map(Step::MaxPool),
+        1 => [2usize..4, 2usize..4].prop_map(Step::AvgPool),
+        1 => (0f32..0.6).prop_map(Step::Dropout),
         1 => [0usize..3, 0usize..2, 0usize..2, 0usize..3].prop_map(Step::Pad),
         1 => act().prop_map(Step::Norm),
         1 => Just(Step::Subsample),
@@ -108,12 +110,25 @@ fn network(image: Size, steps: &[Step], is_flat: bool) -> Graph<Plan> {
                 };
                 graph.push(name, &[beside, x], Op::Concat)
             }
-            Step::MaxPool(kernel) if kernel <= side => {
-                graph.push(name, &[x], Op::MaxPool(Window::square(kernel, 2, 0)))
+            Step::MaxPool(kernel) if kernel[0].max(kernel[1]) <= side => {
+                let (stride, padding) = (2, 0);
+                let window = Window {
+                    kernel,
+                    stride,
+                    padding,
+                };
+                graph.push(name, &[x], Op::MaxPool(window))
             }
-            Step::AvgPool(kernel) if kernel <= side => {
-                graph.push(name, &[x], Op::AvgPool(Window::square(kernel, 1, 1)))
+            Step::AvgPool(kernel) if kernel[0].max(kernel[1]) <= side => {
+                let (stride, padding) = (1, 1);
+                let window = Window {
+                    kernel,
+                    stride,
+                    padding,
+                };
+                graph.push(name, &[x], Op::AvgPool(window))
             }
+            Step::Dropout(share) => graph.push(name, &[x], Op::Dropout(share)),
             Step::MaxPool(_) | Step::AvgPool(_) => continue,
             Step::Pad(sides) => graph.push(name, &[x], Op::Pad { sides }),
             Step::Norm(act) => {

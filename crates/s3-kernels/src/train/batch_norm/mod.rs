@@ -1,12 +1,13 @@
-//! Batch norm over channels-last rows, fused with the residual sum and the ReLU that follow it.
+//! Batch norm over channels-last rows, fused with the residual sum and the activation that follow
+//! it.
 //!
 //! ```text
 //! mean[c] = Σ_r x[r,c] / R      var[c] = Σ_r (x[r,c] - mean[c])² / R      inv_std = 1/√(var + eps)
-//! y = act(gamma·(x - mean)·inv_std + beta + residual)           act = identity or max(·, 0)
+//! y = act(gamma·(x - mean)·inv_std + beta + residual)           act: see [`Act`]
 //! ```
 //!
-//! Backward, with `g = 0` where the ReLU gave `y <= 0` and `g = dy` elsewhere and
-//! `x̂ = (x - mean)·inv_std`:
+//! Backward, with `g = 0` where the activation gave an end of its range (a ReLU 0, a ReLU6 0 or 6)
+//! and `g = dy` elsewhere and `x̂ = (x - mean)·inv_std`:
 //!
 //! ```text
 //! dbeta = Σ_r g      dgamma = Σ_r g·x̂      dresidual = g
@@ -16,17 +17,19 @@
 //! `R` counts rows: batch × height × width. The variance is the biased one; a running average of
 //! the unbiased one multiplies it by `R / (R - 1)`.
 
-mod rows;
+pub(super) mod rows;
 
 use rayon::prelude::*;
 
 use self::rows::{Apply, GradApply, GradSums, Moments, repeat};
 use super::arch::dispatch;
 use super::element::Element;
+use crate::act::Act;
 use crate::dispatch::Isa;
 use crate::error::{Error, check_len};
 
-/// Per-channel statistics of one batch, each of length `channels`; outputs of [`batch_norm_forward`].
+/// Per-channel statistics of one batch, each of length `channels`; outputs of
+/// [`batch_norm_forward`].
 #[derive(Debug)]
 pub struct BatchStats<'a> {
     /// Mean over the rows.
@@ -42,8 +45,10 @@ pub struct BatchStats<'a> {
 pub struct BatchNormSaved<'a, T> {
     /// The input, `[rows, channels]`.
     pub x: &'a [T],
-    /// The output, `[rows, channels]`, where it ended in a ReLU; `None` where it did not.
-    pub y: Option<&'a [T]>,
+    /// The output, `[rows, channels]`; not read where `act` is none.
+    pub y: &'a [T],
+    /// What the output ended in.
+    pub act: Act,
     /// Scale, `[channels]`.
     pub gamma: &'a [f32],
     /// Batch mean, `[channels]`.
@@ -74,20 +79,21 @@ pub struct BatchNormGrads<'a, T> {
 ///
 /// # Exactness
 ///
-/// f32 within chunks of a fixed number of rows, f64 between them; the variance is never a difference
-/// of large squares; `y` is rounded once. The same bytes on every instruction set and any number of threads.
+/// f32 within chunks of a fixed number of rows, f64 between them; the variance is never a
+/// difference of large squares; `y` is rounded once. The same bytes on every instruction set and
+/// any number of threads.
 ///
 /// # Errors
 ///
 /// [`Error::Length`]; [`Error::Unsupported`] where `gamma` is empty.
 ///
 /// ```
-/// use s3_kernels::train::{BatchStats, batch_norm_forward};
+/// use s3_kernels::train::{Act, BatchStats, batch_norm_forward};
 ///
 /// let (mut mean, mut var, mut inv_std) = ([0.0], [0.0], [0.0]);
 /// let stats = BatchStats { mean: &mut mean, var: &mut var, inv_std: &mut inv_std };
 /// let mut y = [0.0; 2];
-/// batch_norm_forward(&[1.0, 5.0], None, (&[3.0], &[1.0]), 0.0, true, &mut y, stats)?;
+/// batch_norm_forward(&[1.0, 5.0], None, (&[3.0], &[1.0]), 0.0, Act::Relu, &mut y, stats)?;
 /// assert_eq!((mean, var, inv_std), ([3.0], [4.0], [0.5]));
 /// assert_eq!(y, [0.0, 4.0]); // 3·(-1) + 1 is cut off by the ReLU
 /// # Ok::<(), s3_kernels::Error>(())
@@ -97,7 +103,7 @@ pub fn batch_norm_forward<T: Element>(
     residual: Option<&[T]>,
     (gamma, beta): (&[f32], &[f32]),
     eps: f32,
-    relu: bool,
+    act: Act,
     y: &mut [T],
     stats: BatchStats<'_>,
 ) -> Result<(), Error> {
@@ -107,7 +113,7 @@ pub fn batch_norm_forward<T: Element>(
         residual,
         [gamma, beta],
         eps,
-        relu,
+        act,
         y,
         stats,
     )
@@ -124,7 +130,7 @@ pub(super) fn batch_norm_forward_on<T: Element>(
     residual: Option<&[T]>,
     [gamma, beta]: [&[f32]; 2],
     eps: f32,
-    relu: bool,
+    act: Act,
     y: &mut [T],
     stats: BatchStats<'_>,
 ) -> Result<(), Error> {
@@ -143,7 +149,7 @@ pub(super) fn batch_norm_forward_on<T: Element>(
         a[c] = gamma[c] * stats.inv_std[c];
         b[c] = beta[c] - a[c] * stats.mean[c];
     }
-    apply(isa, x, residual, [&a, &b], relu, y);
+    apply(isa, x, residual, [&a, &b], act, y);
     Ok(())
 }
 
@@ -193,7 +199,7 @@ fn apply<T: Element>(
     x: &[T],
     residual: Option<&[T]>,
     [scale, shift]: [&[f32]; 2],
-    relu: bool,
+    act: Act,
     y: &mut [T],
 ) {
     let chunk = rows::chunk(scale.len());
@@ -210,7 +216,7 @@ fn apply<T: Element>(
                     residual,
                     scale,
                     shift,
-                    relu,
+                    act,
                     y,
                 },
             );
@@ -229,10 +235,10 @@ fn apply<T: Element>(
 /// [`Error::Length`]; [`Error::Unsupported`] where `scale` is empty.
 ///
 /// ```
-/// use s3_kernels::train::scale_shift;
+/// use s3_kernels::train::{Act, scale_shift};
 ///
 /// let mut y = [0.0; 2];
-/// scale_shift(&[1.0, 2.0], Some(&[10.0, -10.0]), (&[2.0], &[0.5]), true, &mut y)?;
+/// scale_shift(&[1.0, 2.0], Some(&[10.0, -10.0]), (&[2.0], &[0.5]), Act::Relu, &mut y)?;
 /// assert_eq!(y, [12.5, 0.0]);
 /// # Ok::<(), s3_kernels::Error>(())
 /// ```
@@ -240,10 +246,10 @@ pub fn scale_shift<T: Element>(
     x: &[T],
     residual: Option<&[T]>,
     (scale, shift): (&[f32], &[f32]),
-    relu: bool,
+    act: Act,
     y: &mut [T],
 ) -> Result<(), Error> {
-    T::scale_shift(Isa::detect(), x, residual, [scale, shift], relu, y)
+    T::scale_shift(Isa::detect(), x, residual, [scale, shift], act, y)
 }
 
 /// [`scale_shift`] on one instruction set.
@@ -252,14 +258,14 @@ pub(super) fn scale_shift_on<T: Element>(
     x: &[T],
     residual: Option<&[T]>,
     [scale, shift]: [&[f32]; 2],
-    relu: bool,
+    act: Act,
     y: &mut [T],
 ) -> Result<(), Error> {
     let channels = check_rows(x, scale)?;
     check_len("shift", channels, shift.len())?;
     check_len("y", x.len(), y.len())?;
     check_len("residual", x.len(), residual.map_or(x.len(), <[T]>::len))?;
-    apply(isa, x, residual, [scale, shift], relu, y);
+    apply(isa, x, residual, [scale, shift], act, y);
     Ok(())
 }
 
@@ -274,10 +280,12 @@ pub(super) fn scale_shift_on<T: Element>(
 /// [`Error::Length`]; [`Error::Unsupported`] where `gamma` is empty.
 ///
 /// ```
-/// use s3_kernels::train::{BatchNormGrads, BatchNormSaved, batch_norm_backward};
+/// use s3_kernels::train::{Act, BatchNormGrads, BatchNormSaved, batch_norm_backward};
 ///
 /// // x = [1, 5] normalises to [-1, 1]; the gradient [0, 1] has no component left in dx.
-/// let saved = BatchNormSaved { x: &[1.0, 5.0], y: None, gamma: &[3.0], mean: &[3.0], inv_std: &[0.5] };
+/// let (x, y) = (&[1.0, 5.0], &[-3.0, 3.0]);
+/// let (act, gamma, mean, inv_std) = (Act::None, &[3.0], &[3.0], &[0.5]);
+/// let saved = BatchNormSaved { x, y, act, gamma, mean, inv_std };
 /// let (mut dx, mut dgamma, mut dbeta) = ([9.0; 2], [9.0], [9.0]);
 /// let grads =
 ///     BatchNormGrads { dx: &mut dx, dresidual: None, dgamma: &mut dgamma, dbeta: &mut dbeta };
@@ -303,6 +311,7 @@ pub(super) fn batch_norm_backward_on<T: Element>(
     let BatchNormSaved {
         x,
         y,
+        act,
         gamma,
         mean,
         inv_std,
@@ -312,7 +321,7 @@ pub(super) fn batch_norm_backward_on<T: Element>(
     check_len("inv_std", channels, inv_std.len())?;
     check_len("dgamma", channels, grads.dgamma.len())?;
     check_len("dbeta", channels, grads.dbeta.len())?;
-    check_len("y", x.len(), y.map_or(x.len(), <[T]>::len))?;
+    check_len("y", x.len(), y.len())?;
     check_len("dy", x.len(), dy.len())?;
     check_len("dx", x.len(), grads.dx.len())?;
     let dresidual_len = grads.dresidual.as_ref().map_or(x.len(), |d| d.len());
@@ -344,14 +353,14 @@ pub(super) fn batch_norm_backward_on<T: Element>(
         .enumerate()
         .for_each(|(i, (dx, dresidual))| {
             let range = i * chunk..i * chunk + dx.len();
-            let (x, dy) = (&x[range.clone()], &dy[range.clone()]);
-            let y = y.map(|y| &y[range]);
+            let (x, dy, y) = (&x[range.clone()], &dy[range.clone()], &y[range]);
             let dresidual = dresidual.take();
             dispatch(
                 isa,
                 GradApply {
                     x,
                     y,
+                    act,
                     dy,
                     mean,
                     scale,
@@ -367,7 +376,9 @@ pub(super) fn batch_norm_backward_on<T: Element>(
 
 /// `Σ g` and `Σ g·(x - mean)`: chunks summed in f32, and in order in f64.
 fn grad_sums<T: Element>(isa: Isa, saved: BatchNormSaved<'_, T>, dy: &[T]) -> [Vec<f64>; 2] {
-    let BatchNormSaved { x, y, mean, .. } = saved;
+    let BatchNormSaved {
+        x, y, act, mean, ..
+    } = saved;
     let channels = mean.len();
     let chunk = rows::chunk(channels);
     let mean = &*repeat(mean);
@@ -376,7 +387,7 @@ fn grad_sums<T: Element>(isa: Isa, saved: BatchNormSaved<'_, T>, dy: &[T]) -> [V
         .zip(dy.par_chunks(chunk))
         .enumerate()
         .map(|(i, (x, dy))| {
-            let y = y.map(|y| &y[i * chunk..][..x.len()]);
+            let y = &y[i * chunk..][..x.len()];
             let [mut sum, mut product] = [Vec::new(), Vec::new()];
             let (sums, products) = (&mut sum, &mut product);
             dispatch(
@@ -384,6 +395,7 @@ fn grad_sums<T: Element>(isa: Isa, saved: BatchNormSaved<'_, T>, dy: &[T]) -> [V
                 GradSums {
                     x,
                     y,
+                    act,
                     dy,
                     mean,
                     channels,

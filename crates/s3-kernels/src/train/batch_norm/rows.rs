@@ -6,6 +6,7 @@
 //! the vectors of the instruction set it runs on. No instruction set rounds differently: nothing is
 //! fused and every sum has one accumulator per place in the span.
 
+use crate::act::Act;
 use crate::train::arch::{LANES, Simd, Task};
 use crate::train::element::Element;
 
@@ -19,7 +20,7 @@ const LONGEST_SPAN: usize = 4096;
 const CHUNK: usize = 16 * 1024;
 
 /// Elements of a span for this many channels.
-pub(super) fn span(channels: usize) -> usize {
+pub(in crate::train) fn span(channels: usize) -> usize {
     let common = channels * LANES / gcd(channels, LANES);
     let least = if common <= LONGEST_SPAN {
         common
@@ -30,7 +31,7 @@ pub(super) fn span(channels: usize) -> usize {
 }
 
 /// Elements of a chunk: whole spans. Chunks are fixed by the number of channels alone.
-pub(super) fn chunk(channels: usize) -> usize {
+pub(in crate::train) fn chunk(channels: usize) -> usize {
     let span = span(channels);
     span * (CHUNK / span).max(1)
 }
@@ -50,7 +51,7 @@ pub(super) fn repeat(values: &[f32]) -> Vec<f32> {
 }
 
 /// Adds up the places of a span that belong to one channel.
-fn fold(places: &[f32], channels: usize) -> Vec<f32> {
+pub(in crate::train) fn fold(places: &[f32], channels: usize) -> Vec<f32> {
     let mut sums = places[..channels].to_vec();
     for places in places[channels..].chunks(channels) {
         sums.iter_mut().zip(places).for_each(|(s, p)| *s += p);
@@ -93,68 +94,95 @@ impl<T: Element> Task for Moments<'_, T> {
     }
 }
 
+/// [`Act`] as a constant that a loop is compiled for.
+pub(in crate::train) const NONE: u8 = 0;
+pub(in crate::train) const RELU: u8 = 1;
+pub(in crate::train) const RELU6: u8 = 2;
+
+/// `$run`, compiled for each [`Act`], whose constant it names `$name`.
+macro_rules! by_act {
+    ($act:expr, $name:ident => $run:expr) => {
+        match $act {
+            Act::None => {
+                const $name: u8 = NONE;
+                $run
+            }
+            Act::Relu => {
+                const $name: u8 = RELU;
+                $run
+            }
+            Act::Relu6 => {
+                const $name: u8 = RELU6;
+                $run
+            }
+        }
+    };
+}
+pub(in crate::train) use by_act;
+
+/// The activation of `v`; a NaN stays.
+#[inline(always)]
+pub(in crate::train) fn activated<const ACT: u8>(v: f32) -> f32 {
+    let v = if ACT != NONE && v < 0.0 { 0.0 } else { v };
+    if ACT == RELU6 && v > 6.0 { 6.0 } else { v }
+}
+
+/// The gradient that passes the activation, which gave `y`: `dy`, but 0 at an end of its range.
+#[inline(always)]
+pub(in crate::train) fn passed<const ACT: u8>(dy: f32, y: f32) -> f32 {
+    let is_cut = (ACT != NONE) & (y <= 0.0) | (ACT == RELU6) & (y >= 6.0);
+    if is_cut { 0.0 } else { dy }
+}
+
 /// `y = act(x·scale + shift + residual)`; `scale` and `shift` fill a span.
 pub(super) struct Apply<'a, T> {
     pub(super) x: &'a [T],
     pub(super) residual: Option<&'a [T]>,
     pub(super) scale: &'a [f32],
     pub(super) shift: &'a [f32],
-    pub(super) relu: bool,
+    pub(super) act: Act,
     pub(super) y: &'a mut [T],
 }
 
 impl<T: Element> Task for Apply<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        match (self.residual, self.relu) {
-            (None, false) => self.plain::<false>(),
-            (None, true) => self.plain::<true>(),
-            (Some(residual), false) => self.with_residual::<false>(residual),
-            (Some(residual), true) => self.with_residual::<true>(residual),
-        }
+        by_act!(self.act, ACT => match self.residual {
+            None => self.plain::<ACT>(),
+            Some(residual) => self.with_residual::<ACT>(residual),
+        });
     }
 }
 
 impl<T: Element> Apply<'_, T> {
     #[inline(always)]
-    fn plain<const RELU: bool>(self) {
+    fn plain<const ACT: u8>(self) {
         let span = self.scale.len();
         for (y, x) in self.y.chunks_mut(span).zip(self.x.chunks(span)) {
             for (((y, x), a), b) in y.iter_mut().zip(x).zip(self.scale).zip(self.shift) {
-                *y = T::from_f32(relu::<RELU>(x.to_f32() * a + b));
+                *y = T::from_f32(activated::<ACT>(x.to_f32() * a + b));
             }
         }
     }
 
     #[inline(always)]
-    fn with_residual<const RELU: bool>(self, residual: &[T]) {
+    fn with_residual<const ACT: u8>(self, residual: &[T]) {
         let span = self.scale.len();
         let inputs = self.x.chunks(span).zip(residual.chunks(span));
         for (y, (x, r)) in self.y.chunks_mut(span).zip(inputs) {
             for ((((y, x), r), a), b) in y.iter_mut().zip(x).zip(r).zip(self.scale).zip(self.shift)
             {
-                *y = T::from_f32(relu::<RELU>(x.to_f32() * a + b + r.to_f32()));
+                *y = T::from_f32(activated::<ACT>(x.to_f32() * a + b + r.to_f32()));
             }
         }
     }
 }
 
-/// 0 for negative values where `RELU`; a NaN stays.
-#[inline(always)]
-fn relu<const RELU: bool>(v: f32) -> f32 {
-    if RELU && v < 0.0 { 0.0 } else { v }
-}
-
-/// The gradient that passes the ReLU: `dy`, but 0 where `MASK` and `y <= 0`.
-#[inline(always)]
-fn masked<const MASK: bool>(dy: f32, y: f32) -> f32 {
-    if MASK && y <= 0.0 { 0.0 } else { dy }
-}
-
 /// `Σ g` and `Σ g·(x - mean)` of a chunk; `mean` fills a span.
 pub(super) struct GradSums<'a, T> {
     pub(super) x: &'a [T],
-    pub(super) y: Option<&'a [T]>,
+    pub(super) y: &'a [T],
+    pub(super) act: Act,
     pub(super) dy: &'a [T],
     pub(super) mean: &'a [f32],
     pub(super) channels: usize,
@@ -165,18 +193,16 @@ pub(super) struct GradSums<'a, T> {
 impl<T: Element> Task for GradSums<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { y, dy, .. } = self;
-        match y {
-            None => self.sums::<false>(dy),
-            Some(y) => self.sums::<true>(y),
-        }
+        by_act!(self.act, ACT => self.sums::<ACT>());
     }
 }
 
 impl<T: Element> GradSums<'_, T> {
     #[inline(always)]
-    fn sums<const MASK: bool>(self, y: &[T]) {
+    fn sums<const ACT: u8>(self) {
         let span = self.mean.len();
+        // One operand less to read where nothing is asked of it.
+        let y = if ACT == NONE { self.dy } else { self.y };
         let (mut sums, mut products) = (vec![0.0f32; span], vec![0.0f32; span]);
         let inputs = self
             .x
@@ -186,7 +212,7 @@ impl<T: Element> GradSums<'_, T> {
         for ((x, y), dy) in inputs {
             let places = sums.iter_mut().zip(products.iter_mut()).zip(self.mean);
             for ((((sum, product), mean), x), (y, dy)) in places.zip(x).zip(y.iter().zip(dy)) {
-                let g = masked::<MASK>(dy.to_f32(), y.to_f32());
+                let g = passed::<ACT>(dy.to_f32(), y.to_f32());
                 *sum += g;
                 *product += g * (x.to_f32() - mean);
             }
@@ -199,7 +225,8 @@ impl<T: Element> GradSums<'_, T> {
 /// `dx = scale·g - offset - slope·(x - mean)` and `dresidual = g`; the coefficients fill a span.
 pub(super) struct GradApply<'a, T> {
     pub(super) x: &'a [T],
-    pub(super) y: Option<&'a [T]>,
+    pub(super) y: &'a [T],
+    pub(super) act: Act,
     pub(super) dy: &'a [T],
     pub(super) mean: &'a [f32],
     pub(super) scale: &'a [f32],
@@ -212,21 +239,19 @@ pub(super) struct GradApply<'a, T> {
 impl<T: Element> Task for GradApply<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { y, dy, .. } = self;
-        match y {
-            None => self.apply::<false>(dy),
-            Some(y) => self.apply::<true>(y),
-        }
+        by_act!(self.act, ACT => self.apply::<ACT>());
     }
 }
 
 impl<T: Element> GradApply<'_, T> {
     #[inline(always)]
-    fn apply<const MASK: bool>(self, y: &[T]) {
+    fn apply<const ACT: u8>(self) {
         let span = self.mean.len();
+        // One operand less to read where nothing is asked of it.
+        let y = if ACT == NONE { self.dy } else { self.y };
         if let Some(dresidual) = self.dresidual {
             for ((d, y), dy) in dresidual.iter_mut().zip(y).zip(self.dy) {
-                *d = T::from_f32(masked::<MASK>(dy.to_f32(), y.to_f32()));
+                *d = T::from_f32(passed::<ACT>(dy.to_f32(), y.to_f32()));
             }
         }
         let inputs = self
@@ -245,7 +270,7 @@ impl<T: Element> GradApply<'_, T> {
             for ((dx, ((x, y), dy)), (((scale, offset), slope), mean)) in
                 dx.iter_mut().zip(inputs).zip(coefficients)
             {
-                let g = masked::<MASK>(dy.to_f32(), y.to_f32());
+                let g = passed::<ACT>(dy.to_f32(), y.to_f32());
                 *dx = T::from_f32(scale * g - offset - slope * (x.to_f32() - mean));
             }
         }

@@ -5,3 +5,4 @@ mod conv;
 mod depthwise;
 mod oracle;
 mod pool;
+mod sum;

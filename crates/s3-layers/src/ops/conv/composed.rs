@@ -1,9 +1,9 @@
 //! The convolution from candle's ops, for every device but the CPU.
 //!
-//! Forward it is candle's own, between two permutations. Its gradients are not: candle's (0.11) take the
-//! height of the image for its width too, so that images whose sides differ fail at stride 2; run kernels
-//! of one thread an output, even under cuDNN; and are computed for images, which need none. Here, with
-//! `k` the kernel's size, `s` the stride, `p` the padding:
+//! Forward it is candle's own, between two permutations. Its gradients are not: candle's (0.11)
+//! take the height of the image for its width too, so that images whose sides differ fail at stride
+//! 2; run kernels of one thread an output, even under cuDNN; and are computed for images, which
+//! need none. Here, with `k` the kernel's size, `s` the stride, `p` the padding:
 //!
 //! ```text
 //! dx = D ⋆ w mirrored      D: dy with s - 1 zeros between neighbours, k - 1 - p around; stride 1
@@ -18,10 +18,15 @@ use candle_core::{
 };
 use std::sync::{Mutex, PoisonError};
 
-/// [`conv2d`](super::conv2d) of `x` in f32 or bf16; `w` is rounded to the type of `x`, and its gradient
-/// goes back through that.
+/// [`conv2d`](super::conv2d) of `x` in f32 or bf16; `w` is rounded to the type of `x`, and its
+/// gradient goes back through that.
 pub(super) fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
-    let shape = Conv2d { stride, padding }.shape(x.dims(), w.dims())?;
+    let op = Conv2d {
+        stride,
+        padding,
+        groups: 1,
+    };
+    let shape = op.shape(x.dims(), w.dims())?;
     let (height, width) = (shape.height + 2 * padding, shape.width + 2 * padding);
     if shape.kernel_h > height || shape.kernel_w > width || stride == 0 {
         bail!(
@@ -51,8 +56,8 @@ fn to_nhwc(x: &Tensor) -> Result<Tensor> {
     x.permute((0, 2, 3, 1))?.contiguous()
 }
 
-/// candle's convolution of NCHW. On the CPU it has none of bf16: there the products, which f32 holds
-/// exactly, are summed in f32 and rounded once.
+/// candle's convolution of NCHW. On the CPU it has none of bf16: there the products, which f32
+/// holds exactly, are summed in f32 and rounded once.
 fn convolve(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
     if x.device().is_cpu() && x.dtype() == DType::BF16 {
         let (x, w) = (x.to_dtype(DType::F32)?, w.to_dtype(DType::F32)?);
@@ -111,8 +116,8 @@ impl Composed {
     }
 }
 
-/// `t` with `stride - 1` zeros between neighbours along `dim`, `before` zeros before the first, and so
-/// many behind the last that there are `total`.
+/// `t` with `stride - 1` zeros between neighbours along `dim`, `before` zeros before the first, and
+/// so many behind the last that there are `total`.
 fn spread_out(
     t: &Tensor,
     dim: usize,

@@ -1,0 +1,106 @@
+//! A convolution and what follows it, a batch norm or a bias, a sum and an activation: forward, and
+//! backward from what the forward pass kept.
+
+use super::front::{Share, Then};
+use super::norm;
+use super::scratch::{Buffer, Scratch};
+use crate::ops::kernel_error;
+use candle_core::Result;
+use s3_kernels::model::{Layer, Size};
+use s3_kernels::train::{self, Element};
+use std::sync::Arc;
+
+/// What the backward pass needs of the forward pass, beside `x` and `y`: where a batch norm
+/// follows, the sums and what it keeps of them.
+pub(crate) struct Kept<T>(pub(crate) Option<(Buffer<T>, norm::Kept)>);
+
+/// A layer that reads images of size `from`.
+#[derive(Clone, Copy)]
+pub(crate) struct At<'a, T> {
+    pub(crate) layer: &'a Layer<Share>,
+    pub(crate) batch: usize,
+    pub(crate) from: &'a Size,
+    /// Its weight, then gains and biases, or biases.
+    pub(crate) parameters: &'a [f32],
+    pub(crate) scratch: &'a Arc<Scratch<T>>,
+}
+
+impl<T: Element> At<'_, T> {
+    /// Where the weight ends among the parameters.
+    fn weight_end(&self) -> usize {
+        let then = self.layer.holds.then.parameters(self.layer.channels);
+        self.parameters.len() - then
+    }
+
+    /// Writes `y = act(then(conv(x)) + residual)`.
+    pub(crate) fn forward(&self, x: &[T], residual: Option<&[T]>, y: &mut [T]) -> Result<Kept<T>> {
+        let (layer, shape) = (self.layer, self.layer.shape(self.batch, self.from));
+        let (weight, then) = self.parameters.split_at(self.weight_end());
+        let mut sums = self.scratch.take(y.len());
+        train::conv2d_forward(&shape, x, weight, &mut sums).map_err(kernel_error)?;
+        if layer.holds.then == Then::Norm {
+            let kept = norm::forward(&sums, residual, then, layer.act, y)?;
+            return Ok(Kept(Some((sums, kept))));
+        }
+        let mut bias = then.to_vec();
+        bias.resize(layer.channels, 0.0);
+        let affine = (&*vec![1.0; layer.channels], &*bias);
+        train::scale_shift(&sums, residual, affine, layer.act, y).map_err(kernel_error)?;
+        Ok(Kept(None))
+    }
+
+    /// The gradients of [`forward`](Self::forward), which made `y` of `x`, given that of its
+    /// result.
+    pub(crate) fn backward(
+        &self,
+        [x, y]: [&[T]; 2],
+        kept: &Kept<T>,
+        dy: &[T],
+        grads: Grads<'_, T>,
+    ) -> Result<()> {
+        let (layer, shape) = (self.layer, self.layer.shape(self.batch, self.from));
+        let (weight, then) = self.parameters.split_at(self.weight_end());
+        let (d_weight, d_then) = grads.parameters.split_at_mut(weight.len());
+        let mut d_sums = self.scratch.take(dy.len());
+        match &kept.0 {
+            Some((sums, kept)) => {
+                let grads = norm::Grads {
+                    x: &mut d_sums,
+                    residual: grads.residual,
+                    affine: d_then,
+                };
+                norm::backward([sums, y], then, layer.act, kept, dy, grads)?;
+            }
+            None => {
+                train::act_backward(y, layer.act, dy, &mut d_sums, d_then).map_err(kernel_error)?;
+                if let Some(residual) = grads.residual {
+                    residual.copy_from_slice(&d_sums);
+                }
+            }
+        }
+        train::conv2d_backward_weight(&shape, x, &d_sums, d_weight).map_err(kernel_error)?;
+        match grads.x {
+            InputGrad::None => Ok(()),
+            InputGrad::Write(dx) => train::conv2d_backward_input(&shape, &d_sums, weight, dx),
+            InputGrad::Add(dx) => train::conv2d_backward_input_add(&shape, &d_sums, weight, dx),
+        }
+        .map_err(kernel_error)
+    }
+}
+
+/// Where the gradient of the input goes.
+pub(crate) enum InputGrad<'a, T> {
+    /// Nowhere: it is not wanted.
+    None,
+    /// Over what is there.
+    Write(&'a mut [T]),
+    /// Onto what is there.
+    Add(&'a mut [T]),
+}
+
+/// Where gradients go: `parameters` and `residual` are overwritten.
+pub(crate) struct Grads<'a, T> {
+    pub(crate) parameters: &'a mut [f32],
+    pub(crate) x: InputGrad<'a, T>,
+    pub(crate) residual: Option<&'a mut [T]>,
+}
