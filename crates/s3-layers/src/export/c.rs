@@ -13,12 +13,19 @@
 //!
 //! so that a zero costs nothing, a packed weight one addition, and no variable is ever multiplied: factors
 //! of the requantization are lists of digits as well, addresses are running sums, and the mean is divided
-//! by subtractions. Windows read a copy of the image with a border of zeros. The values between the
-//! layers share one array, laid out when the file is written.
+//! by subtractions. Windows read a copy of the image with a border of what stands for zero. The
+//! values between the layers share one array, laid out when the file is written.
+//!
+//! Functions are in the file where the network calls them. Lines of `parts` that begin with a mark,
+//! `@groups@`, are there where it needs them: groups of channels cost the others nothing.
 
 mod layers;
+mod nodes;
 mod plan;
 mod text;
+mod windows;
+
+use std::collections::BTreeSet;
 
 use s3_kernels::model::{Activations, Network, Size};
 
@@ -37,10 +44,11 @@ pub struct CSource {
 
 /// `network`, which has 8-bit activations, as `name.h` and `name.c`.
 ///
-/// `void name_run(image, sums)` takes the 8-bit image, `[height][width][channels]`, and gives the sums of
-/// the last layer, the runtime's integers for every image; `name_best(sums)` the class of the largest
-/// score; `name_quantize(pixels, image)` the 8-bit image of pixels of 0 to 255, by a table. With the
-/// macro `NAME_FLOAT` there is `name_scores(sums, scores)`, the only function that uses floats.
+/// `void name_run(image, sums)` takes the 8-bit image, `[height][width][channels]`, and gives the
+/// sums of the last layer, the runtime's integers for every image; `name_best(sums)` the class of
+/// the largest score, one of them where the last layer's activation makes several the largest;
+/// `name_quantize(pixels, image)` the 8-bit image of pixels of 0 to 255, by a table. With the macro
+/// `NAME_FLOAT` there is `name_scores(sums, scores)`, the only function that uses floats.
 ///
 /// Memory is static, so that one call runs at a time. Compilers must shift negative numbers with their
 /// sign, which the file checks.
@@ -96,6 +104,9 @@ pub fn c(network: &Network, name: &str) -> Result<CSource, Error> {
         network,
         plan: Plan::new(&network.graph, &sizes),
         sizes: &sizes,
+        zeros: network.zero_points().map_err(Error::Invalid)?,
+        has_groups: network.graph.layers().any(|(_, layer)| layer.groups > 1),
+        called: BTreeSet::new(),
         tables: String::new(),
         steps: String::new(),
         most_taps: 1,
@@ -117,6 +128,12 @@ struct Writer<'a> {
     network: &'a Network,
     plan: Plan,
     sizes: &'a [Size],
+    /// The number that stands for 0 in every value.
+    zeros: Vec<u8>,
+    /// Whether a layer has more than one.
+    has_groups: bool,
+    /// The functions that `run` calls.
+    called: BTreeSet<&'static str>,
     /// The constants of the layers.
     tables: String,
     /// The calls of `run`.

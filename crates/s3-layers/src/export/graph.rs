@@ -4,14 +4,26 @@
 //! How a layer's weights are written is left to the caller, [`Weights`]; the rest is the same in ONNX
 //! and QONNX. A layer becomes
 //!
-//! `Conv -> (Mul scale -> Add bias) -> (Add residual) -> (Relu)`
+//! `Conv -> (Mul scale -> Add bias) -> (Add residual) -> (Relu or Clip)`
 //!
-//! with the bias inside `Conv` where nothing is multiplied after it.
+//! with the bias inside `Conv` where nothing is multiplied after it. The other nodes are
+//!
+//! | node | ONNX |
+//! | --- | --- |
+//! | `concat` | `Concat` of the channels |
+//! | `max_pool` | `MaxPool` |
+//! | `avg_pool` | `AveragePool` that counts its padding |
+//! | `mean_pool` | `GlobalAveragePool` |
+//! | `flatten` | `Reshape`: ONNX has the channels first already |
+//! | `pad` | `Pad` |
+//! | `subsample` | `Slice -> Pad` |
+
+use std::collections::BTreeSet;
 
 use s3_kernels::model::{Act, Activations, Frozen, Layer, Network, Node, Op, Size, Then};
 
 use super::error::Error;
-use super::message::{integer, metadata, value, window};
+use super::message::{convolution, integer, metadata, value, window};
 use super::proto::tensor_proto::DataType;
 use super::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
@@ -42,10 +54,13 @@ pub(super) struct Named<'a> {
 }
 
 /// The nodes and constants so far.
-#[derive(Default)]
 pub(super) struct Graph {
     nodes: Vec<NodeProto>,
     constants: Vec<TensorProto>,
+    /// The name of every value of the network.
+    values: Vec<String>,
+    /// All names that values and constants have.
+    taken: BTreeSet<String>,
 }
 
 /// What of ONNX a file asks for.
@@ -69,11 +84,10 @@ pub(super) fn model(
         ));
     }
     let sizes = network.sizes().map_err(Error::Invalid)?;
-    let mut graph = Graph::default();
     let nodes = &network.graph.nodes;
+    let mut graph = Graph::new(nodes);
     for (index, node) in nodes.iter().enumerate() {
-        let is_last = index + 1 == nodes.len();
-        graph.add(network, node, is_last, &sizes, weights)?;
+        graph.add(index, node, &sizes, weights)?;
     }
     let from = &sizes[0];
     let image = [from.channels, from.height, from.width];
@@ -108,40 +122,91 @@ struct Step {
 }
 
 impl Graph {
-    /// Adds what `node` does.
+    /// No nodes yet, and names for what `nodes` make: theirs, and the last one's is [`SCORES`].
+    fn new(nodes: &[Node<Frozen>]) -> Graph {
+        let mut graph = Graph {
+            nodes: Vec::new(),
+            constants: Vec::new(),
+            values: vec![IMAGE.to_owned()],
+            taken: [IMAGE, SCORES].map(str::to_owned).into(),
+        };
+        // Names of nodes differ from each other: one may be the image's or the scores'.
+        let names = nodes.iter().map(|node| node.name.clone());
+        graph.taken.extend(names);
+        for (index, node) in nodes.iter().enumerate() {
+            let is_outer = [IMAGE, SCORES].contains(&node.name.as_str());
+            let name = match (index + 1 == nodes.len(), is_outer) {
+                (true, _) => SCORES.to_owned(),
+                (false, true) => graph.free(node.name.clone()),
+                (false, false) => node.name.clone(),
+            };
+            graph.values.push(name);
+        }
+        graph
+    }
+
+    /// `name`, longer where something has it, and taken from now on.
+    pub(super) fn free(&mut self, mut name: String) -> String {
+        while !self.taken.insert(name.clone()) {
+            name.push('_');
+        }
+        name
+    }
+
+    /// Adds what `node`, which makes value `index + 1`, does.
     fn add(
         &mut self,
-        network: &Network,
+        index: usize,
         node: &Node<Frozen>,
-        is_last: bool,
         sizes: &[Size],
         weights: Weights<'_>,
     ) -> Result<(), Error> {
-        served(node)?;
-        let from = &sizes[node.input()];
+        let (from, made) = (&sizes[node.input()], &sizes[index + 1]);
+        let one = |operator, attributes| vec![Step::new(operator, &[], attributes)];
         let mut steps = match &node.op {
-            Op::Layer(layer) => self.layer(network, &node.name, layer, from, weights)?,
-            Op::MaxPool(w) => vec![Step::new(
-                "MaxPool",
-                &[],
-                window(w.kernel, w.stride, w.padding),
-            )],
+            Op::Layer(layer) => self.layer(&node.name, layer, from, weights)?,
+            Op::Concat => {
+                let others = node.inputs.iter().skip(1);
+                vec![Step {
+                    operator: "Concat",
+                    others: others.map(|&value| self.values[value].clone()).collect(),
+                    attributes: vec![integer("axis", 1)],
+                }]
+            }
+            Op::MaxPool(w) => one("MaxPool", window(*w)),
+            Op::AvgPool(w) => {
+                let mut attributes = window(*w);
+                attributes.push(integer("count_include_pad", 1));
+                one("AveragePool", attributes)
+            }
+            Op::MeanPool { .. } => one("GlobalAveragePool", Vec::new()),
+            Op::Flatten => {
+                // 0: as many images as are read.
+                let shape = [0, made.channels as i64, 1, 1];
+                let shape = self.integers(format!("{}.shape", node.name), &shape);
+                vec![Step::new("Reshape", &[&shape], Vec::new())]
+            }
+            &Op::Pad { sides } => {
+                let [top, bottom, left, right] = sides.map(|side| side as i64);
+                let pads = [0, 0, top, left, 0, 0, bottom, right];
+                vec![self.pad(&node.name, &pads)]
+            }
             &Op::Subsample { stride, channels } => {
                 self.subsample(&node.name, from, stride, channels)
             }
-            Op::MeanPool { .. } => vec![Step::new("GlobalAveragePool", &[], Vec::new())],
-            other => return Err(Error::node(&node.name, has_no_form(other))),
+            other @ (Op::Norm { .. } | Op::Add { .. } | Op::Dropout(_)) => {
+                return Err(Error::node(&node.name, is_not_frozen(other)));
+            }
         };
-        if is_last {
+        if index + 2 == sizes.len() {
             steps.push(Step::new("Flatten", &[], vec![integer("axis", 1)]));
         }
         let count = steps.len();
-        let mut from = value_name(network, node.input());
-        for (index, step) in steps.into_iter().enumerate() {
-            let to = match (index + 1 == count, is_last) {
-                (true, true) => SCORES.to_owned(),
-                (true, false) => node.name.clone(),
-                (false, _) => format!("{}.{index}", node.name),
+        let mut from = self.values[node.input()].clone();
+        for (number, step) in steps.into_iter().enumerate() {
+            let to = match number + 1 == count {
+                true => self.values[index + 1].clone(),
+                false => self.free(format!("{}.{number}", node.name)),
             };
             let mut inputs = vec![std::mem::replace(&mut from, to.clone())];
             inputs.extend(step.others);
@@ -152,7 +217,6 @@ impl Graph {
 
     fn layer(
         &mut self,
-        network: &Network,
         name: &str,
         layer: &Layer<Frozen>,
         from: &Size,
@@ -169,13 +233,14 @@ impl Graph {
         };
         let written = weights(self, &named)?;
         let is_scaled = written.is_scaled || scale.iter().all(|&s| s == 1.0);
-        let (scale_name, bias_name) = (format!("{name}.scale"), format!("{name}.bias"));
+        let bias_name = self.free(format!("{name}.bias"));
         let mut others = vec![written.name];
         let mut after = Vec::new();
         if is_scaled {
             self.floats(&bias_name, &[layer.channels], bias);
             others.push(bias_name);
         } else {
+            let scale_name = self.free(format!("{name}.scale"));
             let channels = [1, layer.channels, 1, 1];
             self.floats(&scale_name, &channels, scale);
             self.floats(&bias_name, &channels, bias);
@@ -185,17 +250,32 @@ impl Graph {
         let mut steps = vec![Step {
             operator: "Conv",
             others,
-            attributes: window(layer.kernel, layer.stride, layer.padding),
+            attributes: convolution(layer),
         }];
         steps.append(&mut after);
         if let Some(residual) = layer.add {
-            let residual = value_name(network, residual);
+            let residual = self.values[residual].clone();
             steps.push(Step::new("Add", &[&residual], Vec::new()));
         }
-        if layer.act == Act::Relu {
-            steps.push(Step::new("Relu", &[], Vec::new()));
+        match layer.act {
+            Act::None => {}
+            Act::Relu => steps.push(Step::new("Relu", &[], Vec::new())),
+            Act::Relu6 => {
+                let ends = [("low", 0.0), ("high", 6.0)].map(|(end, number)| {
+                    let end = self.free(format!("{name}.{end}"));
+                    self.floats(&end, &[], &[number]);
+                    end
+                });
+                steps.push(Step::new("Clip", &[&ends[0], &ends[1]], Vec::new()));
+            }
         }
         Ok(steps)
+    }
+
+    /// Zeros around the image: the numbers before each axis, then those behind each.
+    fn pad(&mut self, name: &str, pads: &[i64; 8]) -> Step {
+        let pads = self.integers(format!("{name}.pads"), pads);
+        Step::new("Pad", &[&pads], Vec::new())
     }
 
     fn subsample(&mut self, name: &str, from: &Size, stride: usize, channels: usize) -> Vec<Step> {
@@ -203,8 +283,7 @@ impl Graph {
         let after = channels - from.channels - before;
         let mut constant = |what: &str, values: &[i64]| {
             let name = format!("{name}.{what}");
-            self.integers(&name, values);
-            name
+            self.integers(name, values)
         };
         let slice = [
             constant("starts", &[0, 0]),
@@ -212,12 +291,9 @@ impl Graph {
             constant("axes", &[2, 3]),
             constant("steps", &[stride as i64, stride as i64]),
         ];
-        let pads = constant("pads", &[0, before as i64, 0, 0, 0, after as i64, 0, 0]);
+        let pad = self.pad(name, &[0, before as i64, 0, 0, 0, after as i64, 0, 0]);
         let slice: Vec<&str> = slice.iter().map(String::as_str).collect();
-        vec![
-            Step::new("Slice", &slice, Vec::new()),
-            Step::new("Pad", &[&pads], Vec::new()),
-        ]
+        vec![Step::new("Slice", &slice, Vec::new()), pad]
     }
 
     /// Adds one ONNX node.
@@ -257,9 +333,12 @@ impl Graph {
         self.tensor(name, DataType::Float, dims, raw);
     }
 
-    fn integers(&mut self, name: &str, values: &[i64]) {
+    /// Adds an i64 constant, and gives its name.
+    fn integers(&mut self, name: String, values: &[i64]) -> String {
+        let name = self.free(name);
         let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.tensor(name, DataType::Int64, &[values.len()], raw);
+        self.tensor(&name, DataType::Int64, &[values.len()], raw);
+        name
     }
 }
 
@@ -273,34 +352,9 @@ impl Step {
     }
 }
 
-fn value_name(network: &Network, value: usize) -> String {
-    match value.checked_sub(1) {
-        None => IMAGE.to_owned(),
-        Some(node) => network.graph.nodes[node].name.clone(),
-    }
-}
-
-/// Why an operation is not written.
-pub(super) fn has_no_form(op: &Op<Frozen>) -> String {
-    format!("{}: is not exported to this format", op.word())
-}
-
-/// Refuses a layer that none of the formats has.
-pub(super) fn served(node: &Node<Frozen>) -> Result<(), Error> {
-    let Op::Layer(layer) = &node.op else {
-        return Ok(());
-    };
-    if layer.groups > 1 {
-        let what = format_args!("groups: {} are not exported to this format", layer.groups);
-        return Err(Error::node(&node.name, what));
-    }
-    if layer.act == Act::Relu6 {
-        return Err(Error::node(
-            &node.name,
-            "act: relu6 is not exported to this format",
-        ));
-    }
-    Ok(())
+/// Why an operation is not written: a network that was checked has none of these.
+pub(super) fn is_not_frozen(op: &Op<Frozen>) -> String {
+    format!("{}: no packed network has it", op.word())
 }
 
 impl Named<'_> {
@@ -325,7 +379,7 @@ impl Named<'_> {
 
     /// The f32 weights of a layer that has them, written as they are.
     pub(super) fn floats(&self, graph: &mut Graph, weights: &[f32]) -> Written {
-        let name = format!("{}.weight", self.name);
+        let name = graph.free(format!("{}.weight", self.name));
         graph.floats(&name, &self.dims(), &self.transposed(weights));
         Written {
             name,

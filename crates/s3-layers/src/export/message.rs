@@ -1,6 +1,6 @@
 //! The small parts of an ONNX message.
 
-use s3_kernels::model::Network;
+use s3_kernels::model::{Frozen, Layer, Network, Window};
 
 use super::proto::attribute_proto::AttributeType;
 use super::proto::tensor_proto::DataType;
@@ -52,12 +52,25 @@ pub(super) fn value(name: &str, sides: &[usize]) -> ValueInfoProto {
 }
 
 /// The attributes of a sliding window.
-pub(super) fn window(kernel: [usize; 2], stride: usize, padding: usize) -> Vec<AttributeProto> {
+pub(super) fn window(window: Window) -> Vec<AttributeProto> {
     vec![
-        integers("kernel_shape", &kernel),
-        integers("strides", &[stride; 2]),
-        integers("pads", &[padding; 4]),
+        integers("kernel_shape", &window.kernel),
+        integers("strides", &[window.stride; 2]),
+        integers("pads", &[window.padding; 4]),
     ]
+}
+
+/// The attributes of a convolution; of one group is ONNX's default.
+pub(super) fn convolution(layer: &Layer<Frozen>) -> Vec<AttributeProto> {
+    let mut attributes = window(Window {
+        kernel: layer.kernel,
+        stride: layer.stride,
+        padding: layer.padding,
+    });
+    if layer.groups > 1 {
+        attributes.push(integer("group", layer.groups as i64));
+    }
+    attributes
 }
 
 fn integers(name: &str, values: &[usize]) -> AttributeProto {

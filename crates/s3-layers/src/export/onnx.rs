@@ -93,7 +93,7 @@ fn write(graph: &mut Graph, named: &Named<'_>, weights: OnnxWeights) -> Result<W
         Weight::Packed(w) => w,
     };
     let data_type = weights.of(named.name, matrix.bit_width())?;
-    let name = format!("{}.weight", named.name);
+    let name = graph.free(format!("{}.weight", named.name));
     let dims = named.dims();
     let values = named.transposed(&matrix.to_levels());
     if data_type == DataType::Float {
@@ -108,7 +108,7 @@ fn write(graph: &mut Graph, named: &Named<'_>, weights: OnnxWeights) -> Result<W
             is_scaled: true,
         });
     }
-    let (levels, scale) = (format!("{name}_levels"), format!("{name}_scale"));
+    let [levels, scale] = ["levels", "scale"].map(|what| graph.free(format!("{name}_{what}")));
     let raw = packed(&values, data_type);
     graph.tensor(&levels, data_type, &dims, raw);
     graph.floats(&scale, &[named.layer.channels], named.scale);

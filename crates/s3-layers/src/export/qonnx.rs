@@ -35,8 +35,8 @@ fn write(graph: &mut Graph, named: &Named<'_>) -> Result<Written, Error> {
         Weight::Packed(w) => w,
     };
     let width = matrix.bit_width();
-    let name = format!("{}.weight", named.name);
-    let levels = format!("{name}_levels");
+    let name = graph.free(format!("{}.weight", named.name));
+    let levels = graph.free(format!("{name}_levels"));
     let values = matrix.to_levels().into_iter().map(f32::from);
     graph.floats(
         &levels,
@@ -51,7 +51,7 @@ fn write(graph: &mut Graph, named: &Named<'_>) -> Result<Written, Error> {
         ("exponent_bias", 1.0),
         ("max_value", (1u32 << width.t()) as f32),
     ] {
-        let constant = format!("{name}_{what}");
+        let constant = graph.free(format!("{name}_{what}"));
         graph.floats(&constant, &[], &[number]);
         inputs.push(constant);
     }

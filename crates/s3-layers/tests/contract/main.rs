@@ -9,10 +9,8 @@
 //! | `onnx` | an ONNX and a QONNX file; where Python has onnxruntime, it gives the runtime's scores |
 //! | `c` | C, compiled, gives the runtime's scores to the bit |
 //!
-//! A part that refuses a network fails, but for what is not [exported] yet. An architecture's
-//! networks here are its `EXAMPLES`.
+//! A part that refuses a network fails. An architecture's networks here are its `EXAMPLES`.
 
-mod exported;
 mod made_up;
 mod methods;
 mod parts;

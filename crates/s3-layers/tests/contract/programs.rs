@@ -44,6 +44,11 @@ fn output(command: &mut Command) -> Result<String, Box<dyn Error>> {
     }
 }
 
+/// How far apart scores may be, as a share of the largest. Both sides add f32 numbers, in orders of
+/// their own, and a deep network that has learned nothing hands the rounding on and adds to it: on
+/// the deepest ones onnxruntime is 2.0e-5 and the runtime 5.1e-5 from scores computed in f64.
+const ONNX_ERROR: f64 = 3e-4;
+
 fn bytes(numbers: &[f32]) -> Vec<u8> {
     numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
 }
@@ -61,6 +66,7 @@ pub(crate) fn onnx_scores(files: &[Vec<u8>], images: &[f32], scores: &[f32]) -> 
     let mut command = Command::new(python);
     command.arg(root.join("tools/check_onnx.py"));
     command.arg("--images").arg(path("images"));
+    command.args(["--tolerance", &ONNX_ERROR.to_string()]);
     for (i, file) in files.iter().enumerate() {
         let file_path = path(&format!("{i}.onnx"));
         std::fs::write(&file_path, file)?;

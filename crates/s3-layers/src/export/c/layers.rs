@@ -1,16 +1,12 @@
 //! The constants and the calls of each layer.
 
-use std::fmt::{Display, Write};
-
-use s3_kernels::model::{Act, Frozen, Layer, Node, Op, Requant, Size, Then, Weight, terms};
+use s3_kernels::model::{Act, Frozen, Layer, Node, Requant, Then, Weight, terms};
 
 use super::super::error::Error;
-use super::super::graph::{has_no_form, served};
 use super::Writer;
-use super::text::{array, factor, remark};
-
-/// What the image's bytes are larger by in the C file, where every value is unsigned.
-const FLIP: i64 = 128;
+use super::nodes::FLIP;
+use super::text::factor;
+use super::windows::{group_window, pitch, window};
 
 /// Bytes of a packed matrix before its codes.
 const PACKED_HEADER: usize = 24;
@@ -44,56 +40,8 @@ impl RowSum {
 }
 
 impl Writer<'_> {
-    /// Adds node `index` of a network that was checked.
-    pub(super) fn node(&mut self, index: usize, node: &Node<Frozen>) -> Result<(), Error> {
-        served(node)?;
-        let zeros = self.network.zero_points().map_err(Error::Invalid)?;
-        if matches!(node.op, Op::Subsample { .. }) && zeros[node.input()] != 0 {
-            return Err(Error::node(&node.name, "a zero point is not exported here"));
-        }
-        let name = remark(&node.name);
-        let _ = writeln!(self.tables, "\n/* {index}: {name} */");
-        let _ = writeln!(self.steps, "    /* {name} */");
-        let (from, made) = (self.sizes[node.input()], self.sizes[index + 1]);
-        let y = self.plan.address(index + 1);
-        match &node.op {
-            Op::Layer(layer) => return self.layer(index, node, layer),
-            Op::MaxPool(w) => {
-                let x = self.bordered(node.input(), w.padding);
-                let window = window(from, made, w.kernel, w.stride, w.padding);
-                self.constant("s3_window s3_window", index, &window);
-                self.call("max_pool", format_args!("&s3_window_{index}, {x}, {y}"));
-            }
-            &Op::Subsample { stride, channels } => {
-                let before = (channels - from.channels) / 2;
-                self.constant(
-                    "s3_window s3_window",
-                    index,
-                    &window(from, made, [1, 1], stride, 0),
-                );
-                let x = self.plan.address(node.input());
-                self.call(
-                    "subsample",
-                    format_args!("&s3_window_{index}, {before}, {x}, {y}"),
-                );
-            }
-            &Op::MeanPool { shift } => {
-                let (pixels, channels) = (from.height * from.width, from.channels);
-                if ((pixels * 255) << shift) + pixels > u32::MAX as usize {
-                    return Err(Error::node(&node.name, "the sum of a mean leaves 32 bits"));
-                }
-                let x = self.plan.address(node.input());
-                self.call(
-                    "mean_pool",
-                    format_args!("{pixels}, {channels}, {shift}, {x}, {y}"),
-                );
-            }
-            other => return Err(Error::node(&node.name, has_no_form(other))),
-        }
-        Ok(())
-    }
-
-    fn layer(
+    /// Adds a layer, which is node `index`.
+    pub(super) fn layer(
         &mut self,
         index: usize,
         node: &Node<Frozen>,
@@ -118,7 +66,8 @@ impl Writer<'_> {
         };
         let (from, made) = (self.sizes[node.input()], self.sizes[index + 1]);
         let [height, width] = layer.kernel;
-        let columns = height * width * from.channels;
+        let channels = from.channels / layer.groups;
+        let columns = height * width * channels;
         let rows: Vec<RowSum> = levels.chunks_exact(columns).map(RowSum::of).collect();
         if rows.iter().any(|row| row.most > i32::MAX.into()) {
             return Err(refuse("a sum leaves 32 bits on its way"));
@@ -127,14 +76,26 @@ impl Writer<'_> {
         self.most_taps = self.most_taps.max(taps);
         self.most_columns = self.most_columns.max(columns);
 
-        let x = self.bordered(node.input(), layer.padding);
-        let pitch = (from.width + 2 * layer.padding) * from.channels;
-        let last_tap = (height - 1) * pitch + width * from.channels - 1;
+        let x = self.bordered(node, layer.padding)?;
+        let pitch = pitch(from, layer.padding);
+        let last_tap = (height - 1) * pitch + (width - 1) * from.channels + channels - 1;
         self.last_tap = self.last_tap.max(last_tap);
         self.table("uint8_t s3_weights", index, &codes);
-        let window = window(from, made, layer.kernel, layer.stride, layer.padding);
-        let value =
-            format!("{{\n    {window},\n    s3_weights_{index}, {columns}, {bits}, {top}}}");
+        let (kernel, stride, padding) = (layer.kernel, layer.stride, layer.padding);
+        let (window, [pixels, turn]) = match layer.groups {
+            1 => (window(from, made, kernel, stride, padding), [1, 0]),
+            _ => (
+                group_window(from, made, kernel, stride, padding, channels),
+                [width, pitch - width * from.channels],
+            ),
+        };
+        let groups = match self.has_groups {
+            true => format!(", {pixels}, {turn}, {}", layer.channels / layer.groups),
+            false => String::new(),
+        };
+        let value = format!(
+            "{{\n    {window},\n    s3_weights_{index}, {columns}, {bits}, {top}{groups}}}"
+        );
         self.constant("s3_layer s3_layer", index, &value);
 
         // What the flipped image makes too large.
@@ -170,6 +131,10 @@ impl Writer<'_> {
                     "conv",
                     format_args!("&s3_layer_{index}, &s3_then_{index}, {x}, {residual}, {y}"),
                 );
+                if then.high < u8::MAX {
+                    let (high, bytes) = (then.high, made.len());
+                    self.call("cap", format_args!("{high}, {bytes}, {y}"));
+                }
             }
         }
         Ok(())
@@ -183,67 +148,14 @@ impl Writer<'_> {
         self.table("uint8_t s3_residual", index, &factor(then.residual_factor));
         let (offset, low) = (
             then.offset,
-            if layer.act == Act::Relu {
-                then.zero_point
-            } else {
+            if layer.act == Act::None {
                 0
+            } else {
+                then.zero_point
             },
         );
         let tables = ["bias", "terms", "shift", "residual"].map(|t| format!("s3_{t}_{index}"));
         let value = format!("{{{}, {offset}, {low}}}", tables.join(", "));
         self.constant("s3_requant s3_then", index, &value);
     }
-
-    /// The address of a value with a border of `padding` pixels; the image's bytes are flipped in it.
-    fn bordered(&mut self, value: usize, padding: usize) -> String {
-        if padding == 0 && value > 0 {
-            return self.plan.address(value);
-        }
-        let from = self.sizes[value];
-        let (x, flip) = match value {
-            0 => ("(const uint8_t *)image".to_owned(), FLIP),
-            _ => (self.plan.address(value), 0),
-        };
-        let (height, row, side) = (
-            from.height,
-            from.width * from.channels,
-            padding * from.channels,
-        );
-        let pitch = row + 2 * side;
-        let (first, bytes) = (padding * pitch + side, (height + 2 * padding) * pitch);
-        self.scratch = self.scratch.max(bytes);
-        self.call(
-            "border",
-            format_args!("{x}, {flip}, {height}, {row}, {first}, {pitch}, {bytes}, s3_scratch"),
-        );
-        "s3_scratch".to_owned()
-    }
-
-    fn table<T: Display>(&mut self, declaration: &str, index: usize, values: &[T]) {
-        array(&mut self.tables, &format!("{declaration}_{index}"), values);
-    }
-
-    fn constant(&mut self, declaration: &str, index: usize, value: &str) {
-        let _ = writeln!(self.tables, "static const {declaration}_{index} = {value};");
-    }
-
-    fn call(&mut self, function: &str, arguments: std::fmt::Arguments<'_>) {
-        let _ = writeln!(self.steps, "    s3_{function}({arguments});");
-    }
-}
-
-fn window(from: Size, made: Size, kernel: [usize; 2], stride: usize, padding: usize) -> String {
-    let pitch = (from.width + 2 * padding) * from.channels;
-    let [height, width] = kernel;
-    let row = width * from.channels;
-    format!(
-        "{{{}, {}, {}, {}, {height}, {row}, {}, {}, {}}}",
-        made.height,
-        made.width,
-        made.channels,
-        made.width * made.channels,
-        pitch - row,
-        stride * from.channels,
-        stride * pitch
-    )
 }

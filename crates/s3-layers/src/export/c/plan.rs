@@ -37,6 +37,11 @@ impl Plan {
 
     /// A value that a node has made, in C.
     pub(super) fn address(&self, value: usize) -> String {
-        format!("s3_values + {}", self.first[value])
+        self.address_of(value, 0)
+    }
+
+    /// Byte `first` of it.
+    pub(super) fn address_of(&self, value: usize, first: usize) -> String {
+        format!("s3_values + {}", self.first[value] + first)
     }
 }

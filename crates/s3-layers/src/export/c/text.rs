@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use s3_kernels::model::{Frozen, Input, Network, Op, Size, Then, terms};
+use s3_kernels::model::{Act, Input, Network, Op, Size, Then, terms};
 
 use super::super::error::Error;
 use super::Writer;
@@ -10,8 +10,13 @@ use super::Writer;
 const HEAD: &str = include_str!("parts/head.c");
 const BORDER: &str = include_str!("parts/border.c");
 const CONV: &str = include_str!("parts/conv.c");
+const CAP: &str = include_str!("parts/cap.c");
 const MAX_POOL: &str = include_str!("parts/max_pool.c");
 const SUBSAMPLE: &str = include_str!("parts/subsample.c");
+const FILL: &str = include_str!("parts/fill.c");
+const PUT: &str = include_str!("parts/put.c");
+const QUOTIENT: &str = include_str!("parts/quotient.c");
+const AVG_POOL: &str = include_str!("parts/avg_pool.c");
 const MEAN_POOL: &str = include_str!("parts/mean_pool.c");
 const SUMS: &str = include_str!("parts/sums.c");
 const BEST: &str = include_str!("parts/best.c");
@@ -88,6 +93,19 @@ pub(super) fn factor(factor: i32) -> Vec<u8> {
     bytes
 }
 
+/// `part` with its lines of these `marks`, which begin with `@mark@`, and without those of others.
+fn marked(part: &str, marks: &[&str]) -> String {
+    let mut text = String::new();
+    for line in part.split_inclusive('\n') {
+        match line.strip_prefix('@').and_then(|line| line.split_once('@')) {
+            None => text.push_str(line),
+            Some((mark, line)) if marks.contains(&mark) => text.push_str(line),
+            Some(_) => {}
+        }
+    }
+    text
+}
+
 /// A string literal: what is no plain letter is written by its bytes.
 fn quoted(text: &str) -> String {
     let mut literal = String::from('"');
@@ -147,22 +165,24 @@ impl Writer<'_> {
             self.most_columns,
             self.most_taps,
         );
-        let ops = || self.network.graph.nodes.iter().map(|node| &node.op);
-        let requantizes = |op: &Op<Frozen>| matches!(op, Op::Layer(layer) if matches!(layer.holds.then, Then::Requant(_)));
+        let calls = |functions: &[&str]| functions.iter().any(|&f| self.called.contains(f));
         let parts = [
             (HEAD, true),
             (BORDER, true),
-            (CONV, ops().any(requantizes)),
-            (MAX_POOL, ops().any(|op| matches!(op, Op::MaxPool(_)))),
-            (
-                SUBSAMPLE,
-                ops().any(|op| matches!(op, Op::Subsample { .. })),
-            ),
-            (MEAN_POOL, ops().any(|op| matches!(op, Op::MeanPool { .. }))),
+            (CONV, calls(&["conv"])),
+            (CAP, calls(&["cap"])),
+            (MAX_POOL, calls(&["max_pool"])),
+            (SUBSAMPLE, calls(&["subsample"])),
+            (FILL, calls(&["fill"])),
+            (PUT, calls(&["put"])),
+            (QUOTIENT, calls(&["avg_pool", "mean_pool"])),
+            (AVG_POOL, calls(&["avg_pool"])),
+            (MEAN_POOL, calls(&["mean_pool"])),
             (SUMS, true),
         ];
+        let marks: &[&str] = if self.has_groups { &["groups"] } else { &[] };
         for (part, _) in parts.into_iter().filter(|(_, is_used)| *is_used) {
-            text.push_str(part);
+            text.push_str(&marked(part, marks));
             text.push('\n');
         }
         text.push_str(self.tables.trim_start());
@@ -214,8 +234,13 @@ impl Writer<'_> {
         let _ = writeln!(text, "\n#ifdef {upper}_FLOAT");
         array(text, "float s3_score_scale", &float(scale));
         array(text, "float s3_score_offset", &float(bias));
+        let marks: &[&str] = match last.act {
+            Act::None => &[],
+            Act::Relu => &["relu"],
+            Act::Relu6 => &["relu", "relu6"],
+        };
         text.push_str(
-            &include_str!("parts/scores.c")
+            &marked(include_str!("parts/scores.c"), marks)
                 .replace("@name@", name)
                 .replace("@NAME@", &upper),
         );
@@ -241,13 +266,21 @@ fn pixels(input: &Input) -> Vec<i8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{factor, is_identifier, is_of_the_system, quoted, remark};
+    use super::{factor, is_identifier, is_of_the_system, marked, quoted, remark};
 
     #[test]
     fn a_factor_is_counted_and_its_signs_are_marked() {
         assert_eq!(factor(0), [0]);
         assert_eq!(factor(7), [2, 64, 3]);
         assert_eq!(factor(-64), [1, 64 | 6]);
+    }
+
+    #[test]
+    fn a_line_with_a_mark_is_there_where_the_mark_is_asked_for() {
+        let part = "a\n@x@    b @name@\n@y@c\nd\n";
+        assert_eq!(marked(part, &[]), "a\nd\n");
+        assert_eq!(marked(part, &["x"]), "a\n    b @name@\nd\n");
+        assert_eq!(marked(part, &["x", "y"]), "a\n    b @name@\nc\nd\n");
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::Command;
 
 use s3_kernels::BitWidth;
-use s3_kernels::model::{Activations, Network};
+use s3_kernels::model::{Act, Activations, Network, Op, Window};
 
 use super::super::{CSource, c};
+use super::forms::{ending_in, forms};
 use super::networks::{images, model, network, sums};
 use super::programs::{self, list};
 
@@ -110,20 +111,43 @@ fn compiled_as_c_and_as_cpp_it_computes_the_runtimes_integers() {
     let compilers: Vec<_> = installed().collect();
     for activations in [Activations::U8, Activations::U8Shift] {
         for width in BitWidth::ALL {
-            let network = network(activations, width, 5);
-            let x = images(IMAGES);
-            let source = c(&network, "net").unwrap();
-            let folder = tempfile::tempdir().unwrap();
-            let (model, pixels) = (model(&network), pixels());
-            write(&source, &model.quantized(&x), &pixels, folder.path());
-            for &compilers in &compilers {
-                let text = compile_and_run(compilers, folder.path());
-                let (image, text) = text.split_once('\n').unwrap();
-                let expected = model.quantized(&normalized(&network, &pixels));
-                assert_eq!(image, list(&expected).replace(',', " "));
-                check(text, &network, &x);
-            }
+            is_the_runtime(&network(activations, width, 5), &compilers);
+            is_the_runtime(&forms(activations, width, 5), &compilers);
         }
+    }
+}
+
+#[test]
+fn scores_have_the_activation_of_the_last_layer() {
+    let compilers: Vec<_> = installed().take(1).collect();
+    let network = network(Activations::U8, BitWidth::B3, 5);
+    let scores = model(&network).run(&images(IMAGES), IMAGES).unwrap();
+    let (least, most) = scores
+        .iter()
+        .fold((f32::MAX, f32::MIN), |(least, most), &s| {
+            (least.min(s), most.max(s))
+        });
+    for act in [Act::Relu, Act::Relu6] {
+        let network = ending_in(network.clone(), act, (least + most) / 2.0);
+        let ended = model(&network).run(&images(IMAGES), IMAGES).unwrap();
+        assert!(ended.contains(&0.0) && ended.iter().any(|&score| score > 0.0));
+        assert_eq!(ended.contains(&6.0), act == Act::Relu6);
+        is_the_runtime(&network, &compilers);
+    }
+}
+
+fn is_the_runtime(network: &Network, compilers: &[[(&str, &str); 2]]) {
+    let x = images(IMAGES);
+    let source = c(network, "net").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (model, pixels) = (model(network), pixels());
+    write(&source, &model.quantized(&x), &pixels, folder.path());
+    for &compilers in compilers {
+        let text = compile_and_run(compilers, folder.path());
+        let (image, text) = text.split_once('\n').unwrap();
+        let expected = model.quantized(&normalized(network, &pixels));
+        assert_eq!(image, list(&expected).replace(',', " "));
+        check(text, network, &x);
     }
 }
 
@@ -139,30 +163,61 @@ fn check(text: &str, network: &Network, x: &[f32]) {
             assert_eq!(words[2 * n].parse(), Ok(sum), "{n}");
             assert_eq!(words[2 * n + 1].parse(), Ok(score));
         }
-        let best = (0..CLASSES).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
-        assert_eq!(words[2 * CLASSES].parse().ok(), best);
+        let best: usize = words[2 * CLASSES].parse().unwrap();
+        assert!(scores.iter().all(|&score| score <= scores[best]));
     }
 }
 
 #[test]
 fn the_layers_hold_no_product() {
-    let source = c(&network(Activations::U8Shift, BitWidth::B3, 6), "net")
-        .unwrap()
-        .source;
-    let code: String = source
-        .split("/*")
-        .map(|part| part.split_once("*/").map_or(part, |p| p.1))
-        .collect();
-    // Beside `*` of declarations and dereferences: a product has a space on both sides.
-    let (layers, floats) = code.split_once("#ifdef NET_FLOAT").unwrap();
-    assert!(!layers.contains(" * ") && !layers.contains(" / ") && !layers.contains(" % "));
-    assert!(floats.contains(" * "));
-    assert_eq!(
-        c(&network(Activations::U8Shift, BitWidth::B3, 6), "net")
-            .unwrap()
-            .source,
-        source
-    );
+    for network in [
+        network(Activations::U8Shift, BitWidth::B3, 6),
+        forms(Activations::U8Shift, BitWidth::B3, 6),
+    ] {
+        let source = c(&network, "net").unwrap().source;
+        let code: String = source
+            .split("/*")
+            .map(|part| part.split_once("*/").map_or(part, |p| p.1))
+            .collect();
+        // Beside `*` of declarations and dereferences: a product has a space on both sides.
+        let (layers, floats) = code.split_once("#ifdef NET_FLOAT").unwrap();
+        assert!(!layers.contains(" * ") && !layers.contains(" / ") && !layers.contains(" % "));
+        assert!(floats.contains(" * "));
+        assert_eq!(c(&network, "net").unwrap().source, source);
+    }
+}
+
+#[test]
+fn a_file_has_what_its_network_needs_and_nothing_else() {
+    let source = |network: &Network| c(network, "net").unwrap().source;
+    let plain = source(&network(Activations::U8, BitWidth::B3, 6));
+    for word in [
+        "->turn",
+        "->outputs",
+        "s3_cap",
+        "s3_fill",
+        "s3_put",
+        "s3_avg_pool",
+        "@",
+    ] {
+        assert!(!plain.contains(word), "{word}");
+    }
+    let forms = source(&forms(Activations::U8, BitWidth::B3, 6));
+    for word in [
+        "->turn",
+        "->outputs",
+        "s3_cap",
+        "s3_fill",
+        "s3_put",
+        "s3_avg_pool",
+    ] {
+        assert!(forms.contains(word), "{word}");
+    }
+    for word in ["s3_subsample", "s3_mean_pool", "@"] {
+        assert!(!forms.contains(word), "{word}");
+    }
+    // The sum reads two values of 9 * 5 * 8 bytes and makes a third; no other node needs more.
+    assert!(forms.contains("static uint8_t s3_values[1080];"));
 }
 
 #[test]
@@ -177,5 +232,16 @@ fn what_c_cannot_hold_is_refused_with_the_reason() {
     assert_eq!(
         error(&wrong, "net"),
         "node `maxpool`: input: expected a value before this node, 0 to 1, got 7"
+    );
+    let mut large = integer.clone();
+    let window = Window {
+        kernel: [1 << 20; 2],
+        stride: 1 << 20,
+        padding: (1 << 20) - 4,
+    };
+    large.graph.nodes[1].op = Op::MaxPool(window);
+    assert_eq!(
+        error(&large, "net"),
+        "node `maxpool`: an image with its border leaves 32 bits of bytes"
     );
 }

@@ -11,6 +11,7 @@ use s3_kernels::BitWidth;
 use s3_kernels::model::Activations;
 
 use super::super::c;
+use super::forms::forms;
 use super::networks::{images, model, network, sums};
 use super::programs::{self, list};
 
@@ -91,8 +92,9 @@ fn check(processor: &Processor) {
             return programs::skip(&format!("{program} is not installed"));
         }
     }
-    for activations in [Activations::U8, Activations::U8Shift] {
-        let network = network(activations, BitWidth::B3, 8);
+    let networks = [Activations::U8, Activations::U8Shift]
+        .map(|form| [network(form, BitWidth::B3, 8), forms(form, BitWidth::B3, 8)]);
+    for network in networks.into_iter().flatten() {
         let x = images(IMAGES);
         let sums = sums(&network, &x, IMAGES);
         let folder = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 
 mod c_source;
 mod foreign;
+mod forms;
 mod networks;
 mod onnx_file;
 mod programs;

@@ -180,7 +180,7 @@ fn layer(
 }
 
 /// The largest digits of a factor, where it may have few.
-fn few_digits(activations: Activations, factor: i32) -> i32 {
+pub(super) fn few_digits(activations: Activations, factor: i32) -> i32 {
     let all: Vec<_> = terms(factor).collect();
     let kept = match activations {
         Activations::U8Shift => MAX_TERMS as usize,
@@ -202,6 +202,7 @@ pub(super) fn sums(network: &Network, x: &[f32], batch: usize) -> Vec<i32> {
     if let Some(Op::Layer(last)) = unscaled.graph.nodes.last_mut().map(|node| &mut node.op) {
         let (scale, bias) = (vec![1.0; last.channels], vec![0.0; last.channels]);
         last.holds.then = Then::Scale { scale, bias };
+        last.act = Act::None;
     }
     // 16 * 64 * 255 is far below 2^24: f32 is exact.
     let scores = model(&unscaled).run(x, batch).unwrap();

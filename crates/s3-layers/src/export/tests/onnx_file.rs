@@ -1,6 +1,6 @@
 //! ONNX and QONNX: the message read again, and the scores that their own programs compute.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use prost::Message;
@@ -8,8 +8,9 @@ use s3_kernels::BitWidth;
 use s3_kernels::model::{Activations, Network, Weight};
 
 use super::super::proto::tensor_proto::DataType;
-use super::super::proto::{GraphProto, ModelProto, TensorProto};
+use super::super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 use super::super::{OnnxWeights, onnx, qonnx};
+use super::forms::forms;
 use super::networks::{images, model, network};
 use super::programs;
 
@@ -88,10 +89,84 @@ fn every_layers_levels_and_scales_are_in_the_file_in_onnx_layout() {
     }
 }
 
+/// The ONNX nodes that a node has become, by what they make.
+fn node<'a>(graph: &'a GraphProto, operator: &str, made: &str) -> &'a NodeProto {
+    let mut nodes = graph.node.iter();
+    let is_it = |n: &&NodeProto| n.op_type() == operator && n.output[0].starts_with(made);
+    nodes.find(is_it).expect(operator)
+}
+
+fn attribute<'a>(node: &'a NodeProto, name: &str) -> &'a AttributeProto {
+    let found = node.attribute.iter().find(|a| a.name() == name);
+    found.expect(name)
+}
+
+#[test]
+fn each_form_of_a_node_is_onnxs_own() {
+    let network = forms(Activations::F32, BitWidth::B3, 1);
+    for file in [onnx(&network, OnnxWeights::Int8), qonnx(&network)] {
+        let (_, graph) = read(&file.unwrap());
+        let constants = constants(&graph);
+        let integers = |name: &str| -> Vec<i64> {
+            let raw = constants[name].raw_data().as_chunks().0;
+            raw.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect()
+        };
+        let floats = |name: &str| -> Vec<f32> {
+            let raw = constants[name].raw_data().as_chunks().0;
+            raw.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+        };
+        let depthwise = node(&graph, "Conv", "depthwise");
+        assert_eq!(attribute(depthwise, "group").i(), 8);
+        assert_eq!(constants["depthwise.weight_levels"].dims, [8, 1, 3, 3]);
+        assert_eq!(constants["grouped.weight_levels"].dims, [12, 4, 3, 3]);
+        assert_eq!(attribute(node(&graph, "Conv", "grouped"), "group").i(), 2);
+        let stem = node(&graph, "Conv", "stem");
+        assert_eq!(attribute(stem, "kernel_shape").ints, [3, 5]);
+        assert!(stem.attribute.iter().all(|a| a.name() != "group"));
+        let clip = node(&graph, "Clip", "sum");
+        assert_eq!(clip.input[1..], ["sum.low", "sum.high"]);
+        assert_eq!([floats("sum.low"), floats("sum.high")], [[0.0], [6.0]]);
+        assert_eq!(node(&graph, "Concat", "both").input, ["other", "one"]);
+        let mean = node(&graph, "AveragePool", "mean");
+        assert_eq!(attribute(mean, "kernel_shape").ints, [2, 3]);
+        assert_eq!(attribute(mean, "count_include_pad").i(), 1);
+        let largest = node(&graph, "MaxPool", "largest");
+        assert_eq!(attribute(largest, "kernel_shape").ints, [3, 2]);
+        assert_eq!(node(&graph, "Pad", "pad").input, ["grouped", "pad.pads"]);
+        assert_eq!(integers("pad.pads"), [0, 0, 1, 2, 0, 0, 0, 1]);
+        assert_eq!(
+            node(&graph, "Reshape", "flat").input,
+            ["largest", "flat.shape"]
+        );
+        assert_eq!(integers("flat.shape"), [0, 102, 1, 1]);
+    }
+}
+
+#[test]
+fn a_name_that_the_file_needs_is_another_one_in_it() {
+    let mut network = forms(Activations::F32, BitWidth::B3, 1);
+    for (index, name) in ["sum.weight", "scores", "image", "fc.0", "one.bias"]
+        .into_iter()
+        .enumerate()
+    {
+        network.graph.nodes[index].name = name.to_owned();
+    }
+    for file in [onnx(&network, OnnxWeights::Int8), qonnx(&network)] {
+        let (_, graph) = read(&file.unwrap());
+        let made = graph.node.iter().map(|node| node.output[0].as_str());
+        let all: Vec<&str> = constants(&graph).into_keys().chain(made).collect();
+        let count = graph.initializer.len() + graph.node.len();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), count);
+        assert!(!all.contains(&"image"));
+        assert_eq!(graph.node.last().unwrap().output, ["scores"]);
+    }
+}
+
 #[test]
 fn every_input_of_a_node_is_made_before_it() {
-    let network = network(Activations::F32, BitWidth::B3, 2);
-    for file in [onnx(&network, OnnxWeights::Int8), qonnx(&network)] {
+    let networks = [network, forms].map(|of| of(Activations::F32, BitWidth::B3, 2));
+    let written = |network| [onnx(network, OnnxWeights::Int8), qonnx(network)];
+    for file in networks.iter().flat_map(written) {
         let (_, graph) = read(&file.unwrap());
         let mut known: Vec<&str> = constants(&graph).into_keys().chain(["image"]).collect();
         for node in &graph.node {
@@ -170,9 +245,12 @@ fn other_programs_compute_the_same_scores() {
     let mut command = Command::new(python);
     command.arg(programs::root().join("tools/check_onnx.py"));
     command.arg("--images").arg(path("images"));
-    for width in BitWidth::ALL {
-        let network = network(Activations::F32, width, 4);
-        let bits = width.bits();
+    let cases = BitWidth::ALL.into_iter().flat_map(|width| {
+        let all = [network, forms].map(|of| of(Activations::F32, width, 4));
+        all.map(|network| (width, network))
+    });
+    for (width, network) in cases {
+        let bits = format!("{} {}", network.name, width.bits());
         let scores = model(&network).run(&x, 5).unwrap();
         std::fs::write(path(&format!("{bits}.scores")), programs::bytes(&scores)).unwrap();
         let mut files = vec![
@@ -196,5 +274,5 @@ fn other_programs_compute_the_same_scores() {
     }
     let report = programs::output(&mut command);
     programs::say(&report);
-    assert!(report.lines().count() >= 6, "{report}");
+    assert!(report.lines().count() >= 12, "{report}");
 }

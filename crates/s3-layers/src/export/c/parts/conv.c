@@ -15,6 +15,7 @@ S3_ALONE static void s3_conv(const s3_layer *layer, const s3_requant *then, cons
     const uint8_t *terms = then->terms;
     s3_reader from = {layer->weights, 0, 0};
     uint32_t channel, height, width;
+@groups@    uint32_t outputs = layer->outputs;
     for (channel = 0; channel != window->out_channels; ++channel) {
         const int64_t bias = then->bias[channel];
         const unsigned shift = then->shift[channel];
@@ -38,5 +39,9 @@ S3_ALONE static void s3_conv(const s3_layer *layer, const s3_requant *then, cons
             to_line += window->out_row;
         }
         terms = next;
+@groups@        if (--outputs == 0) {
+@groups@            outputs = layer->outputs;
+@groups@            x += window->row;
+@groups@        }
     }
 }

@@ -30,6 +30,11 @@ typedef struct {
     uint32_t columns;
     uint8_t bits;           /* 8: integers; 2, 3, 4: a sign above a shift plus one, or 0 */
     uint8_t top;            /* the largest shift */
+@groups@    /* Where there are several groups of channels a row of the window is one pixel's channels of
+@groups@       its group, and the gap behind it those of the others. */
+@groups@    uint32_t pixels;        /* rows of the window that lie on one row of the image */
+@groups@    uint32_t turn;          /* from the gap behind them to the next row of the image */
+@groups@    uint32_t outputs;       /* of a group */
 } s3_layer;
 
 typedef struct {
@@ -65,6 +70,7 @@ static s3_offset *s3_list(s3_offset *tap, const s3_layer *layer, unsigned shift,
 {
     const int8_t *level = s3_levels;
     uint32_t at = 0, row;
+@groups@    uint32_t pixels = layer->pixels;
     for (row = layer->window.kernel; row > 0; --row) {
         const uint32_t end = at + layer->window.row;
         for (; at != end; ++at, ++level) {
@@ -74,6 +80,10 @@ static s3_offset *s3_list(s3_offset *tap, const s3_layer *layer, unsigned shift,
                 *tap++ = (s3_offset)at;
         }
         at = end + layer->window.gap;
+@groups@        if (--pixels == 0) {
+@groups@            pixels = layer->pixels;
+@groups@            at += layer->turn;
+@groups@        }
     }
     return tap;
 }

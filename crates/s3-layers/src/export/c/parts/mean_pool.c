@@ -1,19 +1,3 @@
-/* `n / d`, rounded down, bit by bit. */
-static uint32_t s3_quotient(uint32_t n, uint32_t d)
-{
-    uint32_t quotient = 0, rest = 0;
-    int bit;
-    for (bit = 31; bit >= 0; --bit) {
-        rest = rest << 1 | (n >> bit & 1);
-        quotient <<= 1;
-        if (rest >= d) {
-            rest -= d;
-            quotient |= 1;
-        }
-    }
-    return quotient;
-}
-
 /* The mean of each channel, `2^shift` times as large, rounded to nearest. */
 S3_ALONE static void s3_mean_pool(uint32_t pixels, uint32_t channels, unsigned shift, const uint8_t *x,
                          uint8_t *y)
