@@ -10,8 +10,8 @@ use s3_kernels::{BitWidth, PackedMatrix};
 
 use super::networks::{Xorshift, few_digits};
 
-/// What stands for 0 behind a layer without activation, and where a ReLU6 ends, in 8 bits.
-const ZEROS: [u8; 2] = [117, 90];
+/// What stands for 0 behind each layer without activation, and where a ReLU6 ends, in 8 bits.
+const ZEROS: [u8; 3] = [128, 117, 90];
 const HIGH: u8 = 200;
 
 /// The network while it is written.
@@ -63,9 +63,12 @@ impl Forms {
             stride,
             padding,
         };
-        let [first_zero, second_zero] = ZEROS;
+        let [image_zero, first_zero, second_zero] = ZEROS;
+        // The image as a value with a zero point, and more of it: 11 x 9 x 3.
+        let image = self.layer("shifted", 0, grouped(plain(3, [1, 1], 0), 3), image_zero);
+        let image = self.op("edge", &[image], Op::Pad { sides: [1; 4] });
         // 9 x 5 x 8, twice, and their sum.
-        let stem = self.layer("stem", 0, act(plain(8, [3, 5], 1), Act::Relu6), 0);
+        let stem = self.layer("stem", image, act(plain(8, [3, 5], 0), Act::Relu6), 0);
         let depthwise = act(grouped(plain(8, [3, 3], 1), 8), Act::Relu6);
         let depthwise = self.layer("depthwise", stem, depthwise, 0);
         let sum = Layer {
@@ -119,8 +122,8 @@ impl Forms {
             _ => self.network.graph.sizes().unwrap()[input],
         };
         let (rows, is_last) = (layer.channels, name == "fc");
+        let is_outer = ["shifted", "stem", "fc"].contains(&name);
         let columns = layer.kernel[0] * layer.kernel[1] * from.channels / layer.groups;
-        let is_outer = input == 0 || is_last;
         let dense: Vec<i8> = (-64..=64).collect();
         let alphabet = if is_outer {
             &dense[..]
@@ -220,8 +223,9 @@ fn its_numbers_reach_both_ends_and_lie_between() {
             };
             model.run_traced(&x, 6, &mut look).unwrap();
             assert_eq!(seen, 3);
-            assert_eq!(zeros[4..6], [ZEROS[0]; 2]);
-            assert_eq!(zeros[10..15], [ZEROS[1]; 5]);
+            assert_eq!(zeros[1..3], [ZEROS[0]; 2]);
+            assert_eq!(zeros[6..8], [ZEROS[1]; 2]);
+            assert_eq!(zeros[12..17], [ZEROS[2]; 5]);
         }
     }
 }
