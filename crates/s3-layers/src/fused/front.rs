@@ -119,7 +119,8 @@ fn has_kernels(op: &Op<Plan>) -> bool {
     match op {
         Op::Layer(layer) => {
             let plan = &layer.holds;
-            !plan.is_linear && !(plan.bias && plan.norm.is_some())
+            let has_both = plan.bias && plan.norm.is_some();
+            !(plan.is_linear || has_both)
         }
         _ => true,
     }
