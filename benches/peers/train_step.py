@@ -38,11 +38,11 @@ class Sign(torch.autograd.Function):
 
 
 class S3Conv2d(nn.Module):
-    def __init__(self, c_in, c_out, k, stride, padding, t):
+    def __init__(self, c_in, c_out, k, stride, padding, groups, t):
         super().__init__()
-        self.stride, self.padding = stride, padding
+        self.stride, self.padding, self.groups = stride, padding, groups
         std = (2.0 / (k * k * c_out)) ** 0.5
-        latent = lambda: nn.Parameter(torch.randn(c_out, c_in, k, k) * std)
+        latent = lambda: nn.Parameter(torch.randn(c_out, c_in // groups, k, k) * std)
         self.w_sign, self.w_sparse = latent(), latent()
         self.shifts = nn.ParameterList([latent() for _ in range(t)])
 
@@ -59,7 +59,7 @@ class S3Conv2d(nn.Module):
         return F.relu(-self.w_sparse).sum()
 
     def forward(self, x):
-        return F.conv2d(x, self.weight(), None, self.stride, self.padding)
+        return F.conv2d(x, self.weight(), None, self.stride, self.padding, 1, self.groups)
 
 
 class Block(nn.Module):
@@ -83,11 +83,12 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    def __init__(self, model, conv):
+    def __init__(self, model, conv, width):
         super().__init__()
         large = model == "resnet18"
-        widths, counts = ([64, 128, 256, 512], [2] * 4) if large else ([16, 32, 64], [3 if model == "resnet20" else 1] * 3)
-        c = widths[0]
+        c = int(width or (64 if large else 16))
+        counts = [2] * 4 if large else [3 if model == "resnet20" else 1] * 3
+        widths = [c << stage for stage in range(len(counts))]
         stem = nn.Conv2d(3, c, 7, 2, 3, bias=False) if large else nn.Conv2d(3, c, 3, 1, 1, bias=False)
         layers = [stem, nn.BatchNorm2d(c), nn.ReLU()] + ([nn.MaxPool2d(3, 2, 1)] if large else [])
         for stage, (width, count) in enumerate(zip(widths, counts)):
@@ -100,9 +101,35 @@ class ResNet(nn.Module):
         return self.fc(self.body(x).mean((2, 3)))
 
 
+class MobileNetV1(nn.Module):
+    """Howard et al., 2017. Images of less than 64 pixels on a side keep their size at first."""
+
+    # Channels, and the stride of the depthwise convolution.
+    BLOCKS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)]
+    BLOCKS += [(512, 1)] * 5 + [(1024, 2), (1024, 1)]
+
+    def __init__(self, conv, width, side):
+        super().__init__()
+        scaled = lambda channels: int(channels * (width or 1.0))
+        norm = lambda c: [nn.BatchNorm2d(c), nn.ReLU()]
+        c = scaled(32)
+        layers = [nn.Conv2d(3, c, 3, 1 if side < 64 else 2, 1, bias=False), *norm(c)]
+        for channels, stride in self.BLOCKS:
+            made = scaled(channels)
+            layers += [conv(c, c, 3, stride, 1, c), *norm(c), conv(c, made, 1, 1, 0), *norm(made)]
+            c = made
+        self.body, self.fc = nn.Sequential(*layers), nn.Linear(c, 10)
+
+    def forward(self, x):
+        return self.fc(self.body(x).mean((2, 3)))
+
+
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("--model", default="resnet20", choices=["resnet8", "resnet20", "resnet18"])
+    models = ["resnet8", "resnet20", "resnet18", "mobilenet_v1"]
+    p.add_argument("--model", "--network", default="resnet20", choices=models)
+    p.add_argument("--width", type=float, help="channels at first, or a MobileNet's factor of all")
+    p.add_argument("--side", type=int, help="pixels of an image's side")
     p.add_argument("--method", default="s3", choices=["s3", "fp32"])
     p.add_argument("--bits", type=int, default=3)
     p.add_argument("--batch", type=int, default=128)
@@ -114,11 +141,17 @@ def main():
     torch.set_num_threads(a.threads)
     torch.manual_seed(1)
     if a.method == "s3":
-        conv = lambda i, o, k, s, q: S3Conv2d(i, o, k, s, q, 2 ** (a.bits - 1) - 2)
+        conv = lambda i, o, k, s, q, g=1: S3Conv2d(i, o, k, s, q, g, 2 ** (a.bits - 1) - 2)
     else:
-        conv = lambda i, o, k, s, q: nn.Conv2d(i, o, k, s, q, bias=False)
-    net = ResNet(a.model, conv).to(memory_format=torch.channels_last)
+        conv = lambda i, o, k, s, q, g=1: nn.Conv2d(i, o, k, s, q, groups=g, bias=False)
     size, classes = (224, 1000) if a.model == "resnet18" else (32, 10)
+    size = a.side or size
+    if a.model == "mobilenet_v1":
+        net = MobileNetV1(conv, a.width, size)
+    else:
+        net = ResNet(a.model, conv, a.width)
+    net = net.to(memory_format=torch.channels_last)
+    first = next(m for m in net.modules() if isinstance(m, nn.Conv2d)).out_channels
     x = torch.randn(a.batch, 3, size, size).to(memory_format=torch.channels_last)
     y = torch.arange(a.batch) * 31 % classes
     opt = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
@@ -138,7 +171,8 @@ def main():
     line = {
         "bench": "train_step", "peer": f"torch {torch.__version__}", "model": a.model,
         "method": a.method, "bits": a.bits if a.method == "s3" else 32, "batch": a.batch,
-        "threads": a.threads, "dtype": a.dtype, "width": 64 if a.model == "resnet18" else 16, "images_per_s": a.batch / step,
+        "threads": a.threads, "dtype": a.dtype, "side": a.side, "width": first,
+        "images_per_s": a.batch / step,
         "best_images_per_s": a.batch / min(times), "step_ms": step * 1e3, "steps": a.steps,
     }
     print(json.dumps(line))

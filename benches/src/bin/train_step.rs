@@ -1,7 +1,8 @@
 //! Images a second of one whole training step: forward, cross-entropy, penalty, backward, SGD with
 //! momentum 0.9 and weight decay 1e-4, on one synthetic batch, no data loading.
 //!
-//! Prints one JSON line (`{"bench":"train_step",..}`); the number of threads is `RAYON_NUM_THREADS`.
+//! Prints one JSON line (`{"bench":"train_step",..}`); the number of threads is
+//! `RAYON_NUM_THREADS`.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its line")]
 
@@ -25,7 +26,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 struct Args {
     /// A name of the list of architectures.
-    #[arg(long, default_value = "resnet20")]
+    #[arg(long, visible_alias = "network", default_value = "resnet20")]
     model: String,
     /// fp32, s3 or twn.
     #[arg(long, default_value = "s3")]
@@ -36,9 +37,12 @@ struct Args {
     /// Images a step.
     #[arg(long, default_value_t = 128)]
     batch: usize,
-    /// Channels of the first stage, instead of the literature's.
+    /// The architecture's setting of this name: channels of the first stage, or a factor of all.
     #[arg(long)]
-    width: Option<usize>,
+    width: Option<serde_json::Number>,
+    /// Pixels of an image's side, instead of 224 for the large ResNets and 32 for the others.
+    #[arg(long)]
+    side: Option<usize>,
     /// f32 or bf16: the type of activations and their gradients.
     #[arg(long, default_value = "f32")]
     dtype: String,
@@ -78,6 +82,7 @@ fn measure(args: &Args) -> Result<()> {
     } else {
         (32, 10)
     };
+    let size = args.side.unwrap_or(size);
 
     let mut table = toml::Table::new();
     table.insert("name".into(), args.method.clone().into());
@@ -93,7 +98,8 @@ fn measure(args: &Args) -> Result<()> {
     let device = Device::Cpu;
     let params = Params::new(1, &device);
     let mut settings = Settings::new();
-    settings.extend(args.width.map(|width| ("width".to_owned(), width.into())));
+    let width = args.width.clone();
+    settings.extend(width.map(|width| ("width".to_owned(), width.into())));
     let image = Size {
         height: size,
         width: size,
@@ -157,6 +163,7 @@ fn measure(args: &Args) -> Result<()> {
         "batch": args.batch,
         "threads": threads,
         "dtype": args.dtype,
+        "side": args.side,
         "width": plan.layers().next().map(|(_, layer)| layer.channels),
         "images_per_s": args.batch as f64 / step,
         "best_images_per_s": args.batch as f64 / best,

@@ -26,8 +26,9 @@ pub(crate) struct Options {
     /// Rounds of the alternation
     #[arg(long, default_value_t = 3)]
     pub(super) rounds: u32,
-    /// Networks with their batch, and the channels of their first stage where those are not the
-    /// literature's (the peers have no such network): resnet20:128, resnet20:128:32
+    /// Networks with their batch, then their width and the pixels of an image's side where those
+    /// are not the defaults: resnet20:128, resnet20:128:32, mobilenet_v1:128:0.25,
+    /// mobilenet_v1:32:0.25:96
     #[arg(long, value_delimiter = ',', default_value = "resnet20:128,resnet18:8")]
     pub(super) models: Vec<String>,
     /// Methods with their bits: fp32, s3:3
@@ -81,13 +82,15 @@ pub(super) fn measure(options: &Options) -> Result<BTreeMap<Key, Rounds>> {
     }
     let mut rows: BTreeMap<Key, Rounds> = BTreeMap::new();
     for model in &options.models {
-        let (model, batch) = model
-            .split_once(':')
-            .context("--models: expected NAME:BATCH or NAME:BATCH:WIDTH")?;
-        let (batch, width) = match batch.split_once(':') {
-            Some((batch, width)) => (batch, Some(width)),
-            None => (batch, None),
+        let words: Vec<&str> = model.split(':').collect();
+        let (model, batch, sizes) = match words[..] {
+            [model, batch, ref sizes @ ..] if sizes.len() <= 2 => (model, batch, sizes),
+            _ => bail!(
+                "--models {model}: expected NAME:BATCH, NAME:BATCH:WIDTH or NAME:BATCH:WIDTH:SIDE"
+            ),
         };
+        let sizes = ["--width", "--side"].into_iter().zip(sizes);
+        let sizes: Vec<&str> = sizes.flat_map(|(option, word)| [option, *word]).collect();
         for method in &options.methods {
             let (method, bits) = method.split_once(':').unwrap_or((method, "3"));
             let steps = options.steps.iter();
@@ -112,14 +115,16 @@ pub(super) fn measure(options: &Options) -> Result<BTreeMap<Key, Rounds>> {
                         let mut ours = Command::new(&binary);
                         ours.args(arguments)
                             .args(["--dtype", dtype])
-                            .args(width.iter().flat_map(|width| ["--width", width]))
+                            .args(&sizes)
                             .env("RAYON_NUM_THREADS", threads.to_string());
                         record(ours, options.json, *steps, &mut rows)?;
-                        if !peers || width.is_some() {
+                        if !peers {
                             continue;
                         }
                         let mut peer = Command::new(&options.python);
-                        peer.arg("benches/peers/train_step.py").args(arguments);
+                        peer.arg("benches/peers/train_step.py")
+                            .args(arguments)
+                            .args(&sizes);
                         peer.args(["--threads", &threads.to_string(), "--dtype", dtype]);
                         record(peer, options.json, *steps, &mut rows)?;
                     }
@@ -162,9 +167,10 @@ fn record(
     let rate = value["images_per_s"]
         .as_f64()
         .context("a line has images_per_s")?;
-    let model = match number("width") {
-        0 => word("model"),
-        width => format!("{} ({width})", word("model")),
+    let model = match (number("width"), number("side")) {
+        (0, _) => word("model"),
+        (width, 0) => format!("{} ({width})", word("model")),
+        (width, side) => format!("{} ({width}, {side}x{side})", word("model")),
     };
     let key = (
         model,
