@@ -1,7 +1,7 @@
 //! Matrix-vector products from the resident form: codes are taken apart in registers.
 //!
 //! ```text
-//! for each panel of 64 rows:
+//! for each panel of 64 rows, each row of x:
 //!     for each step of 8 columns, each half of 4 columns:
 //!         x4 = the 4 activations, in every 4-byte lane
 //!         for each of the 4 blocks: sum16[block] += maddubs(codes of the block, x4)
@@ -29,6 +29,9 @@ pub(crate) fn work(shape: &Shape) -> Work {
     shape.work(shape.activations(), 1, PANEL)
 }
 
+/// Rows of `x` that meet a panel while it is in the cache.
+const ROWS: usize = 16;
+
 /// Serves every width and shape, one row of `x` after the other.
 pub(crate) fn gemv(job: Job<'_>) {
     let run = match job.w.bit_width() {
@@ -43,24 +46,32 @@ pub(crate) fn gemv(job: Job<'_>) {
 #[target_feature(enable = "avx2")]
 fn rows<const BITS: u32>(job: Job<'_>) {
     let (rows, cols) = (job.y.len() / job.batch, job.w.cols());
-    for (x, y) in job.x.chunks_exact(cols).zip(job.y.chunks_exact_mut(rows)) {
-        let (whole, rest) = x.as_chunks::<STEP>();
-        let mut last = [0; STEP];
-        last[..rest.len()].copy_from_slice(rest);
-        let total = x.iter().fold(0i32, |sum, &x| sum.wrapping_add(x.into()));
-        let excess = _mm256_set1_epi32(total.wrapping_mul(offset(BITS)));
-        for (panel, y) in job.panels.clone().zip(y.chunks_mut(PANEL)) {
+    let blocks = job.x.chunks(ROWS * cols);
+    for (x, y) in blocks.zip(job.y.chunks_mut(ROWS * rows)) {
+        let mut excess = [0; ROWS];
+        for (excess, x) in excess.iter_mut().zip(x.chunks_exact(cols)) {
+            let total = x.iter().fold(0i32, |sum, &x| sum.wrapping_add(x.into()));
+            *excess = total.wrapping_mul(offset(BITS));
+        }
+        for (at, panel) in job.panels.clone().enumerate() {
             let lines = job.w.tiles().panel(panel);
-            let (body, tail) = lines.split_at(whole.len() * BITS as usize);
-            let mut sums = [[_mm256_setzero_si256(); 4]; 2];
-            if BITS == 2 {
-                ternary(body.as_chunks().0, whole, &mut sums);
-                ternary(tail.as_chunks().0, &[last], &mut sums);
-            } else {
-                general::<BITS>(body, whole, &mut sums);
-                general::<BITS>(tail, &[last], &mut sums);
+            let columns = at * PANEL..rows.min((at + 1) * PANEL);
+            let rows = x.chunks_exact(cols).zip(y.chunks_exact_mut(rows));
+            for ((x, y), &excess) in rows.zip(&excess) {
+                let (whole, rest) = x.as_chunks::<STEP>();
+                let mut last = [0; STEP];
+                last[..rest.len()].copy_from_slice(rest);
+                let (body, tail) = lines.split_at(whole.len() * BITS as usize);
+                let mut sums = [[_mm256_setzero_si256(); 4]; 2];
+                if BITS == 2 {
+                    ternary(body.as_chunks().0, whole, &mut sums);
+                    ternary(tail.as_chunks().0, &[last], &mut sums);
+                } else {
+                    general::<BITS>(body, whole, &mut sums);
+                    general::<BITS>(tail, &[last], &mut sums);
+                }
+                finish(&sums, _mm256_set1_epi32(excess), &mut y[columns.clone()]);
             }
-            finish(&sums, excess, y);
         }
     }
 }
@@ -146,7 +157,8 @@ fn ternary_steps(lines: &[[Line; 2]], x: &[[i8; STEP]]) -> ([[__m256i; 2]; 2], [
         let (plain_mask, fours_mask) = (_mm256_set1_epi8(0b11), _mm256_set1_epi8(0b1100));
         let ones = _mm256_set1_epi16(1);
         // SAFETY: the loop takes `steps >= 1` steps. Each reads the 128 bytes of a step's lines, which
-        // begin at multiples of 64, and its 8 activations; both slices have as many steps. It reads
+        // begin at multiples of 64, and its 8 activations; both slices have as many steps. What it
+        // prefetches is nothing that a program sees, whatever the address. It reads
         // and writes the four registers of `fours`, which are aligned to their size. All registers
         // that it changes are named.
         unsafe {
@@ -162,6 +174,8 @@ fn ternary_steps(lines: &[[Line; 2]], x: &[[i8; STEP]]) -> ([[__m256i; 2]; 2], [
                 "vpxor xmm7, xmm7, xmm7",
                 ".p2align 5",
                 "3:",
+                "prefetcht0 byte ptr [{lines}+{ahead}]",
+                "prefetcht0 byte ptr [{lines}+{ahead}+64]",
                 ternary_half_step!(0, 0),
                 ternary_half_step!(64, 4),
                 "add {lines}, 128",
@@ -183,6 +197,7 @@ fn ternary_steps(lines: &[[Line; 2]], x: &[[i8; STEP]]) -> ([[__m256i; 2]; 2], [
                 "test {steps}, {steps}",
                 "jnz 2b",
                 most = const FOURS,
+                ahead = const AHEAD * 64,
                 now = out(reg) _,
                 lines = inout(reg) lines.as_ptr() => _,
                 x = inout(reg) x.as_ptr() => _,
@@ -211,36 +226,52 @@ fn ternary_steps(lines: &[[Line; 2]], x: &[[i8; STEP]]) -> ([[__m256i; 2]; 2], [
     (plain, fours)
 }
 
-/// Adds the products of some steps of a panel of any width.
+/// Adds the products of some steps of a panel of any width, one side after the other: the sums of both
+/// leave no registers for the codes.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn general<const BITS: u32>(lines: &[Line], x: &[[i8; STEP]], sums: &mut Sums) {
-    let steps = flush(BITS).div_ceil(2);
-    for (lines, x) in lines.chunks(steps * BITS as usize).zip(x.chunks(steps)) {
-        let mut narrow = [[_mm256_setzero_si256(); 4]; 2];
-        for (step, x) in lines.chunks_exact(BITS as usize).zip(x) {
-            for (half, x) in x.as_chunks::<4>().0.iter().enumerate() {
-                let x = _mm256_set1_epi32(i32::from_le_bytes(x.map(i8::cast_unsigned)));
-                for side in 0..2 {
+    // A step adds two results of each kind, of which 3 bits hold 16 in i16.
+    const STEPS: usize = flush(3) / 2;
+    for (lines, x) in lines.chunks(STEPS * BITS as usize).zip(x.chunks(STEPS)) {
+        for (side, wide) in sums.iter_mut().enumerate() {
+            let mut narrow = [_mm256_setzero_si256(); 4];
+            let mut held = *wide;
+            for (step, x) in lines.chunks_exact(BITS as usize).zip(x) {
+                if side == 0 {
+                    fetch_ahead(step);
+                }
+                for (half, x) in x.as_chunks::<4>().0.iter().enumerate() {
+                    let x = _mm256_set1_epi32(i32::from_le_bytes(x.map(i8::cast_unsigned)));
                     let codes = half_step::<BITS>(step, half, side);
                     for (block, code) in codes.into_iter().enumerate() {
                         let products = _mm256_maddubs_epi16(code, x);
                         if flush(BITS) == 1 {
-                            sums[side][block] = widen_add(sums[side][block], products);
+                            held[block] = widen_add(held[block], products);
                         } else {
-                            narrow[side][block] = _mm256_add_epi16(narrow[side][block], products);
+                            narrow[block] = _mm256_add_epi16(narrow[block], products);
                         }
                     }
                 }
             }
-        }
-        if flush(BITS) > 1 {
-            for (sums, narrow) in sums.iter_mut().zip(narrow) {
-                for (sum, narrow) in sums.iter_mut().zip(narrow) {
-                    *sum = widen_add(*sum, narrow);
-                }
+            if flush(BITS) > 1 {
+                held = core::array::from_fn(|block| widen_add(held[block], narrow[block]));
             }
+            *wide = held;
         }
+    }
+}
+
+/// Lines by which a kernel asks for weights before it reads them. A CPU left to itself reads one stream at half
+/// the speed of its memory.
+const AHEAD: usize = 48;
+
+/// Asks for the lines that far behind `lines`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn fetch_ahead(lines: &[Line]) {
+    for line in lines {
+        _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(line).wrapping_add(AHEAD).cast());
     }
 }
 
