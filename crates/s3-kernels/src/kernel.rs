@@ -26,6 +26,7 @@ use crate::select::Measured;
 use crate::select::{Rates, Shape, Work, fastest};
 #[cfg(target_arch = "x86_64")]
 use crate::tiled;
+use crate::tiles::PANEL;
 
 /// A product whose lengths are checked: `y = x · wᵀ` for some panels of `w`.
 pub(crate) struct Job<'a> {
@@ -224,6 +225,23 @@ static TABLE: &[Kernel] = &[
         measured: measured!(),
         run: neon::gemm::widening,
     },
+    #[cfg(any(
+        not(any(target_arch = "riscv32", target_arch = "riscv64")),
+        target_feature = "m"
+    ))]
+    Kernel {
+        name: "scalar-any-columns",
+        isa: Isa::Scalar,
+        extension: Extension::None,
+        multiplication_free: false,
+        widths: &BitWidth::ALL,
+        least_batch: 1,
+        work: scalar::columns::work,
+        usual: usual(0.0, 0.1, 0.08),
+        #[cfg(feature = "std")]
+        measured: measured!(),
+        run: scalar::columns::gemm,
+    },
     Kernel {
         name: "scalar-any-products",
         isa: Isa::Scalar,
@@ -231,7 +249,7 @@ static TABLE: &[Kernel] = &[
         multiplication_free: true,
         widths: &BitWidth::ALL,
         least_batch: 1,
-        work: |shape| shape.work(0, 1, 1),
+        work: |shape| shape.work(0, 1, PANEL),
         usual: usual(0.0, 0.0, 1.0),
         #[cfg(feature = "std")]
         measured: measured!(),
@@ -260,7 +278,7 @@ impl Kernel {
     /// ```
     /// use s3_kernels::{BitWidth, Isa, Kernel, PackedMatrix};
     /// let w = PackedMatrix::from_levels(&[1], 1, 1, BitWidth::B2)?;
-    /// assert!(Kernel::select(Isa::Scalar, &w, 1).is_multiplication_free());
+    /// assert_eq!(Kernel::select(Isa::Scalar, &w, 1).isa(), Isa::Scalar);
     /// # Ok::<(), s3_kernels::Error>(())
     /// ```
     #[must_use]

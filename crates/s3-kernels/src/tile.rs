@@ -7,6 +7,7 @@
 
 use alloc::vec::Vec;
 
+use crate::conv::depthwise::DepthwiseKernel;
 use crate::dispatch::Isa;
 use crate::epilogue::AccRow;
 use crate::tiles::Line;
@@ -73,7 +74,7 @@ pub(crate) struct Tile<'a> {
     pub(crate) windows: &'a [usize],
     /// The taps of every window.
     pub(crate) window: &'a Window,
-    /// `[taps][quads][4]` lines of 16 outputs by 4 `k`.
+    /// `[taps][quads][4]` lines: 16 outputs by 4 `k` each, after [`TileKernel::order`].
     pub(crate) panel: &'a [Line],
     /// What the accumulators of every window start from.
     pub(crate) init: &'a AccRow,
@@ -96,6 +97,10 @@ pub(crate) struct TileKernel {
     pub(crate) isa: Isa,
     /// Whether this CPU has what it needs besides `isa`.
     pub(crate) available: fn() -> bool,
+    /// What takes its place where channels do not see each other.
+    pub(crate) depthwise: &'static DepthwiseKernel,
+    /// Brings a panel from lines of 16 outputs by 4 `k` to the order that `run` reads; once for all windows.
+    pub(crate) order: fn(&mut [Line]),
     /// Fills one row of `out` for each window.
     ///
     /// Panics where the operands break the contract, or the CPU cannot run it.
@@ -110,24 +115,32 @@ pub(crate) const KERNELS: &[TileKernel] = &[
     arch::avx512::tile::MADD,
     #[cfg(target_arch = "x86_64")]
     arch::avx2::tile::MADD,
+    #[cfg(any(
+        not(any(target_arch = "riscv32", target_arch = "riscv64")),
+        target_feature = "m"
+    ))]
+    arch::scalar::columns::TILE,
     arch::scalar::tile::SHIFT,
 ];
 
 impl TileKernel {
-    /// The kernel that `isa` runs fastest; the scalar one where it has none.
+    /// The kernel that `isa` runs fastest; a scalar one where it has none.
     pub(crate) fn of(isa: Isa) -> &'static TileKernel {
-        let runs = |kernel: &&TileKernel| kernel.isa == isa && (kernel.available)();
-        KERNELS
-            .iter()
-            .find(runs)
-            .unwrap_or(&arch::scalar::tile::SHIFT)
+        let runs = |isa| {
+            let runs = move |kernel: &&TileKernel| kernel.isa == isa && (kernel.available)();
+            KERNELS.iter().find(runs)
+        };
+        let found = runs(isa).or_else(|| runs(Isa::Scalar));
+        found.unwrap_or(&arch::scalar::tile::SHIFT)
     }
 
     /// The kernel that `isa` runs fastest for levels that need not be powers of two.
     #[cfg(feature = "model")]
     pub(crate) fn dense(isa: Isa) -> &'static TileKernel {
         match TileKernel::of(isa) {
-            kernel if kernel.isa == Isa::Scalar => &arch::scalar::tile::MULTIPLY,
+            kernel if kernel.isa == Isa::Scalar && !arch::scalar::MULTIPLIER => {
+                &arch::scalar::tile::MULTIPLY
+            }
             kernel => kernel,
         }
     }

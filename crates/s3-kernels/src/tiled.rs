@@ -56,6 +56,7 @@ pub(crate) fn gemm(kernel: &TileKernel, job: Job<'_>) {
         let mut sums = [AccRow::ZERO; MR];
         for (at, panel) in job.panels.clone().enumerate() {
             unpack(kernel.isa, job.w, panel, panel_lines);
+            (kernel.order)(panel_lines);
             let columns = (rows - at * PANEL).min(NR);
             let mut init = AccRow::ZERO;
             let row_sums = &job.w.row_sums()[panel * PANEL..];

@@ -64,6 +64,12 @@ pub(crate) fn as_bytes(x: &[i8]) -> &[u8] {
     unsafe { core::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }
 }
 
+/// The bytes of lines.
+pub(crate) fn bytes_of(lines: &[crate::tiles::Line]) -> &[u8] {
+    // SAFETY: a line is 64 bytes and nothing else, and bytes ask for no alignment.
+    unsafe { core::slice::from_raw_parts(lines.as_ptr().cast(), size_of_val(lines)) }
+}
+
 /// The loops of [`crate::float::depthwise`], compiled for `isa`.
 pub(crate) fn float_depthwise(
     isa: crate::Isa,

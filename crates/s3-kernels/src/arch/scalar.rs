@@ -1,4 +1,5 @@
-//! The kernel for any CPU: additions, subtractions and shifts, no multiplication.
+//! The kernels for any CPU. Where it has a multiplier, [`columns`] is for it; the one here does with
+//! additions, subtractions and shifts.
 //!
 //! ```text
 //! for each panel of 64 rows, each batch row b, each column c:
@@ -8,6 +9,11 @@
 //!
 //! Four columns at a time share a line, so four tables are built at once.
 
+#[cfg(any(
+    not(any(target_arch = "riscv32", target_arch = "riscv64")),
+    target_feature = "m"
+))]
+pub(crate) mod columns;
 pub(crate) mod depthwise;
 pub(crate) mod tile;
 pub(crate) mod unpack;
@@ -16,6 +22,14 @@ use crate::code::BitWidth;
 use crate::kernel::Job;
 use crate::packed::PackedMatrix;
 use crate::tiles::{Line, PANEL};
+
+/// Whether the target multiplies by an instruction: every one but RISC-V without its extension M. Kernels that
+/// multiply are compiled only where it does.
+#[cfg(feature = "model")]
+pub(crate) const MULTIPLIER: bool = cfg!(any(
+    not(any(target_arch = "riscv32", target_arch = "riscv64")),
+    target_feature = "m"
+));
 
 /// Serves every width and shape.
 ///

@@ -24,7 +24,7 @@ use crate::split::Outputs;
 use crate::tile::{MR, Tile, Window};
 use crate::tiles::Line;
 use crate::unpack::unpack;
-use crate::{ConvShape, PackedMatrix, arch};
+use crate::{ConvShape, PackedMatrix};
 
 /// One implementation of a depthwise tile:
 /// `out[r][n] = init[n] + sum over taps t of x[windows[r] + t + n] w[t, n]`,
@@ -37,26 +37,6 @@ pub(crate) struct DepthwiseKernel {
     ///
     /// Panics where the operands break the contract, or the CPU cannot run it.
     pub(crate) run: fn(&Tile<'_>, &mut [AccRow]),
-}
-
-/// Every implementation, the preferred ones of an instruction set first.
-pub(crate) const KERNELS: &[DepthwiseKernel] = &[
-    #[cfg(target_arch = "x86_64")]
-    arch::avx512::depthwise::PAIRS,
-    #[cfg(target_arch = "x86_64")]
-    arch::avx2::depthwise::PAIRS,
-    arch::scalar::depthwise::SHIFT,
-];
-
-impl DepthwiseKernel {
-    /// The kernel that `isa` runs fastest; the scalar one where it has none.
-    pub(crate) fn of(isa: Isa) -> &'static DepthwiseKernel {
-        let of_isa = |kernel: &&DepthwiseKernel| kernel.isa == isa;
-        KERNELS
-            .iter()
-            .find(of_isa)
-            .unwrap_or(&arch::scalar::depthwise::SHIFT)
-    }
 }
 
 /// Bytes of bordered images that are held at a time, where one image is not more.

@@ -115,6 +115,7 @@ impl<E: Epilogue> Job<'_, E> {
             } else {
                 panels.fill_diagonal(self.asked, geometry, column, columns, panel);
             }
+            (self.kernel.order)(panel);
             let mut windows = geometry.windows(rows.start, images.start);
             for t in 0..tiles {
                 // Of as equal sizes as possible: a tile of one window loads weights for nothing.

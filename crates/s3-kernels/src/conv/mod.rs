@@ -27,7 +27,6 @@ use crate::epilogue::{Epilogue, Raw};
 use crate::error::check_len;
 use crate::tile::TileKernel;
 use crate::{ConvShape, Error, PackedMatrix};
-use depthwise::DepthwiseKernel;
 use geometry::Geometry;
 use panel::Weights;
 
@@ -162,8 +161,7 @@ pub(crate) fn conv2d_with<X: Activation, E: Epilogue>(
     if !geometry.is_compact() {
         by_definition(w, x, &geometry, epilogue, y);
     } else if let Some(w) = w.packed().filter(|_| depthwise::serves(&geometry)) {
-        let kernel = DepthwiseKernel::of(kernel.isa);
-        depthwise::run(kernel, w, x, &geometry, epilogue, narrow, y);
+        depthwise::run(kernel.depthwise, w, x, &geometry, epilogue, narrow, y);
     } else {
         implicit_gemm::run(kernel, w, x, &geometry, epilogue, narrow, y);
     }

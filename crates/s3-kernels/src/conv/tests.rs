@@ -34,7 +34,13 @@ impl Values {
 }
 
 fn kernels() -> impl Iterator<Item = &'static TileKernel> {
-    KERNELS.iter().filter(|kernel| (kernel.available)())
+    // The one for dense levels on a CPU without multiplier, which serves packed ones too.
+    #[cfg(feature = "model")]
+    let dense = [&crate::arch::scalar::tile::MULTIPLY];
+    #[cfg(not(feature = "model"))]
+    let dense = [];
+    let kernels = KERNELS.iter().chain(dense);
+    kernels.filter(|kernel| (kernel.available)())
 }
 
 /// The sums of the definition.

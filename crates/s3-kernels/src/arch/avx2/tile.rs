@@ -11,6 +11,7 @@ use core::arch::x86_64::{
     _mm256_setzero_si256, _mm256_store_si256, _mm256_xor_si256,
 };
 
+use super::depthwise::PAIRS;
 use crate::arch::{Once, products_in_i16};
 use crate::dispatch::Isa;
 use crate::epilogue::AccRow;
@@ -22,6 +23,8 @@ pub(crate) const MADD: TileKernel = TileKernel {
     name: "avx2-u8s8-madd",
     isa: Isa::Avx2,
     available: || Isa::Avx2.is_available(),
+    depthwise: &PAIRS,
+    order: |_| (),
     run,
 };
 

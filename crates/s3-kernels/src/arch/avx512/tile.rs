@@ -10,6 +10,7 @@ use core::arch::x86_64::{
     _mm512_set1_epi32, _mm512_setzero_si512, _mm512_store_si512, _mm512_xor_si512,
 };
 
+use super::depthwise::PAIRS;
 use crate::arch::{Once, products_in_i16};
 use crate::dispatch::{Extension, Isa};
 use crate::epilogue::AccRow;
@@ -24,6 +25,8 @@ pub(crate) const VNNI: TileKernel = TileKernel {
     name: "avx512-u8s8-vnni",
     isa: Isa::Avx512,
     available: has_vnni,
+    depthwise: &PAIRS,
+    order: |_| (),
     run: run_vnni,
 };
 
@@ -32,6 +35,8 @@ pub(crate) const MADD: TileKernel = TileKernel {
     name: "avx512-u8s8-madd",
     isa: Isa::Avx512,
     available: || Isa::Avx512.is_available(),
+    depthwise: &PAIRS,
+    order: |_| (),
     run: run_madd,
 };
 

@@ -1,6 +1,7 @@
-//! The microkernel in plain Rust: a product with a level is a shift and a sign. Levels that are no
-//! powers of two have one that multiplies.
+//! The microkernel of a CPU without multiplier: a product with a level is a shift and a sign. Levels that are
+//! no powers of two have one that multiplies all the same.
 
+use super::depthwise;
 use crate::dispatch::Isa;
 use crate::epilogue::AccRow;
 use crate::tile::{Tile, TileKernel};
@@ -9,6 +10,8 @@ pub(crate) const SHIFT: TileKernel = TileKernel {
     name: "scalar-u8s8-shift",
     isa: Isa::Scalar,
     available: || true,
+    depthwise: &depthwise::SHIFT,
+    order: |_| (),
     run: |tile, out| run(tile, out, shifted),
 };
 
@@ -18,6 +21,8 @@ pub(crate) const MULTIPLY: TileKernel = TileKernel {
     name: "scalar-u8s8-multiply",
     isa: Isa::Scalar,
     available: || true,
+    depthwise: &depthwise::SHIFT,
+    order: |_| (),
     run: |tile, out| run(tile, out, |x, level| x * i32::from(level)),
 };
 
