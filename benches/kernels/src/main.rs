@@ -10,7 +10,7 @@ use s3_kernel_benches::{COLD_BYTES, Case, Program, Programs, Random, serve};
 use s3_kernels::peak::{self, Memory};
 use s3_kernels::{
     BitWidth, ConvShape, Isa, Kernel, PackedMatrix, ShiftRequant, conv2d, conv2d_f32, conv2d_fused,
-    gemm, gemm_f32, train,
+    gemm, gemm_f32, reference, train,
 };
 use serde_json::json;
 
@@ -36,6 +36,11 @@ fn main() -> Result<()> {
                     program.about["macs"] = case.macs().into();
                 }
                 programs.append(&mut ours);
+            }
+            if case.fields["plain"] == json!(true) {
+                let mut plain = plain(case)?;
+                plain.about["macs"] = case.macs().into();
+                programs.push(plain);
             }
             Ok(Programs {
                 programs,
@@ -136,6 +141,50 @@ fn product(
     Program {
         about,
         call: Box::new(call),
+    }
+}
+
+/// The three loops of the reference over one byte a level, and for a convolution a copy of each window.
+fn plain(case: &Case) -> Result<Program> {
+    let (m, n, k) = (case.m, case.n, case.k);
+    let w = Random(2).levels(BitWidth::B4.levels(), n * k);
+    let mut y = vec![0i32; m * n];
+    let call: Box<dyn FnMut()> = if case.bench == "conv" {
+        let shape = shape(case)?;
+        let x = Random(1).signed(shape.input_len()?);
+        let mut window = vec![0i8; k];
+        let out_width = shape.out_width()?;
+        Box::new(move || {
+            for (pixel, y) in y.chunks_exact_mut(n).enumerate() {
+                let corner = [pixel / out_width, pixel % out_width].map(|at| at * shape.stride);
+                copy_window(&shape, &x, corner, &mut window);
+                reference::gemm(&w, n, k, &window, 1, y);
+            }
+        })
+    } else {
+        let x = Random(1).signed(m * k);
+        Box::new(move || reference::gemm(&w, n, k, &x, m, &mut y))
+    };
+    Ok(Program {
+        about: json!({ "peer": "plain loops", "dtype": "i8" }),
+        call,
+    })
+}
+
+/// The window of one image whose first pixel lies at `corner`, less the padding.
+fn copy_window(shape: &ConvShape, x: &[i8], corner: [usize; 2], window: &mut [i8]) {
+    let inside = |at: usize, length| at.checked_sub(shape.padding).filter(|&at| at < length);
+    let taps = window.chunks_exact_mut(shape.in_channels).enumerate();
+    for (tap, to) in taps {
+        let row = inside(corner[0] + tap / shape.kernel_w, shape.height);
+        let column = inside(corner[1] + tap % shape.kernel_w, shape.width);
+        match row.zip(column) {
+            Some((row, column)) => {
+                let pixel = row * shape.width + column;
+                to.copy_from_slice(&x[pixel * shape.in_channels..][..shape.in_channels]);
+            }
+            None => to.fill(0),
+        }
     }
 }
 

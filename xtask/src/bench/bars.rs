@@ -45,6 +45,8 @@ const ORT: Against = Against::Peer("onnxruntime", &["u8s8"]);
 const ORT_NHWC: Against = Against::Peer("onnxruntime", &["u8s8 NHWC"]);
 const ORT_F32: Against = Against::Peer("onnxruntime", &["f32"]);
 const ORT_2BIT: Against = Against::Peer("onnxruntime", &["2-bit"]);
+/// Loops over one byte a level, in Rust without intrinsics.
+const PLAIN: Against = Against::Peer("plain loops", &["i8"]);
 const DOT: Against = Against::Limit("dot", "macs");
 const READ: Against = Against::Limit("read", "bytes");
 
@@ -103,6 +105,21 @@ fn bars() -> Vec<Bar> {
             bits,
             ..bar("gemm", &RESNET, Against::Bits(2), 0.95)
         });
+    }
+    for (bench, shapes) in [
+        ("gemv", &[SQUARE][..]),
+        ("gemm", &[BATCH_8]),
+        ("gemm", &WIDE),
+        ("gemm", &RESNET),
+        ("conv", &CONV),
+    ] {
+        for bits in [2, 3, 4] {
+            bars.push(Bar {
+                isa: Some("scalar"),
+                bits,
+                ..bar(bench, shapes, PLAIN, 1.0)
+            });
+        }
     }
     bars.extend([
         bar("conv", &CONV, ORT, 1.0),

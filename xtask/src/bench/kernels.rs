@@ -24,6 +24,10 @@ pub(crate) struct Options {
     /// is not installed is skipped with a word
     #[arg(long)]
     peers: bool,
+    /// Also three plain loops over one byte a level, compiled as our kernels of plain Rust are: what those of
+    /// `--isa scalar` have to beat
+    #[arg(long)]
+    pub(super) plain: bool,
     /// The Python of the peers
     #[arg(long, default_value = "python3", env = "S3_BENCH_PYTHON")]
     python: String,
@@ -102,6 +106,9 @@ pub(super) fn run(benches: &[&str], options: &Options) -> Result<ExitCode> {
         for mut case in shapes::cases(bench, options.all, &options.bits) {
             if options.every_kernel {
                 case["every_kernel"] = true.into();
+            }
+            if options.plain && case["cold"] != json!(true) {
+                case["plain"] = true.into();
             }
             let measured = measure(&mut hosts, case, options)?;
             for one in measured.iter().filter(|m| !m.about["limit"].is_string()) {
