@@ -20,6 +20,7 @@ mod fig5;
 mod headline;
 mod init;
 mod interval;
+mod networks;
 mod page;
 mod plan;
 mod records;
@@ -86,6 +87,8 @@ enum Name {
     /// How S3's latents should start, for how many epochs
     #[command(name = "init-cifar10")]
     Init(Options),
+    /// Networks other than the paper's, three epochs each
+    Networks(Options),
 }
 
 pub(crate) fn run(repro: &Repro) -> Result<ExitCode> {
@@ -101,6 +104,7 @@ pub(crate) fn run(repro: &Repro) -> Result<ExitCode> {
         Some(Name::Table4(options)) => (&table4::PLAN, options),
         Some(Name::Table5(options)) => (&table5::PLAN, options),
         Some(Name::Init(options)) => (&init::PLAN, options),
+        Some(Name::Networks(options)) => (&networks::PLAN, options),
     };
     plan.run(options)
 }
@@ -165,6 +169,7 @@ const PLANS: &[&Plan] = &[
     &table4::PLAN,
     &table5::PLAN,
     &init::PLAN,
+    &networks::PLAN,
 ];
 
 #[cfg(test)]

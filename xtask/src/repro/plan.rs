@@ -144,7 +144,7 @@ impl Start {
 pub(super) struct Row {
     /// In the page, in the records and after `--only`.
     pub(super) name: &'static str,
-    /// `xtask/experiments/cifar10/resnet20-RECIPE.toml`.
+    /// `xtask/experiments/cifar10/resnet20-RECIPE.toml`; with a folder in it `xtask/experiments/RECIPE.toml`.
     pub(super) recipe: &'static str,
     /// What is set beside it, as after `--set`.
     pub(super) settings: &'static [&'static str],
@@ -190,7 +190,10 @@ impl Row {
 
     /// The experiment's name in a record.
     pub(super) fn experiment(&self) -> String {
-        format!("cifar10/resnet20-{}", self.recipe)
+        match self.recipe.contains('/') {
+            true => self.recipe.to_owned(),
+            false => format!("cifar10/resnet20-{}", self.recipe),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ const SMOKE: &[&str] = &[
     "data.name=\"shapes\"",
     "data.train_limit=128",
     "data.test_limit=64",
-    "model.name=\"resnet8\"",
+    "model={name=\"resnet8\"}",
     "batch_size=32",
 ];
 

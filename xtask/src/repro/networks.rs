@@ -1,0 +1,91 @@
+//! Networks other than the paper's after three epochs each: that they train, not how well they could.
+
+use serde_json::Value;
+
+use super::page::{Page, Runs};
+use super::plan::{Plan, Row};
+use super::sample::spread;
+
+const MNIST: &str = "data={name=\"mnist\", augment={pad=2}}";
+const CIFAR10: &str = "data={name=\"cifar10\", augment={pad=4, flip=true}}";
+
+/// The data sets, as the rows' names and the tables' titles have them.
+const DATA: [(&str, &str); 2] = [("mnist", "MNIST"), ("cifar10", "CIFAR-10")];
+
+/// Each network's name, and its rows: both data sets at 2 and at 3 bits, by the recipe of one experiment.
+macro_rules! networks {
+    ($($name:literal: $recipe:literal),* $(,)?) => {
+        const NETWORKS: &[&str] = &[$($name),*];
+        const ROWS: &[Row] = &[$(
+            Row::with(concat!($name, " mnist 2"), $recipe, &[MNIST, "method.bits=2"]),
+            Row::with(concat!($name, " mnist 3"), $recipe, &[MNIST, "method.bits=3"]),
+            Row::with(concat!($name, " cifar10 2"), $recipe, &[CIFAR10, "method.bits=2"]),
+            Row::with(concat!($name, " cifar10 3"), $recipe, &[CIFAR10, "method.bits=3"]),
+        )*];
+    };
+}
+
+networks! {
+    "mobilenet_v1-0.25": "cifar10/mobilenet_v1-quarter-s3-3bit",
+    "mobilenet_v2-0.5": "cifar10/mobilenet_v2-half-s3-3bit",
+    "vgg_small": "cifar10/vgg_small-s3-3bit",
+    "resnet56": "cifar10/resnet56-s3-3bit",
+    "ds_cnn": "mnist/ds_cnn-s3-3bit",
+    "mlp": "mnist/mlp-s3-3bit",
+    "nodes": "cifar10/nodes-s3-3bit",
+}
+
+pub(super) const PLAN: Plan = Plan {
+    name: "networks",
+    rows: ROWS,
+    epochs: [&[3], &[3]],
+    seeds: 1,
+    layers: &[],
+    page,
+};
+
+const INTRODUCTION: &str = "\
+# Other networks, three epochs each
+
+Written by `cargo xtask repro networks`, from the records of the runs in networks.jsonl; `--check` compares. Networks of the list
+(docs/NETWORKS.md) and one that a configuration lists node by node, S3 with 2 and 3 bits, on MNIST and CIFAR-10: the recipes are
+`xtask/experiments/{cifar10,mnist}/NETWORK-s3-3bit.toml` with the other data set and width set beside them. Three epochs show that
+a network trains; nothing was tuned for any of them, and no claim about their accuracy follows.
+";
+
+fn page(plan: &Plan, records: &[Value]) -> Page {
+    Page::new(INTRODUCTION).sections(plan, records, |page, runs| {
+        for (data, title) in DATA {
+            page.line(&format!("\n{title}:\n"));
+            page.head(&[
+                "network",
+                "2 bits",
+                "3 bits",
+                "bytes, 2 bits",
+                "bytes, 3 bits",
+                "n",
+            ]);
+            for network in NETWORKS {
+                page.row(&line(runs, network, data));
+            }
+        }
+        page.line("\nBytes are those of the weights, scales and biases as they are packed.");
+    })
+}
+
+fn line(runs: &Runs<'_>, network: &str, data: &str) -> Vec<String> {
+    let names = [2, 3].map(|bits| format!("{network} {data} {bits}"));
+    let top1 = names.each_ref().map(|name| spread(&runs.top1(name)));
+    let bytes = names.each_ref().map(|name| {
+        let bytes = runs.named(name).first().and_then(|r| r["bytes"].as_u64());
+        bytes.map_or("-".to_owned(), |bytes| bytes.to_string())
+    });
+    let seeds = names
+        .each_ref()
+        .map(|name| runs.sample(name).seeds().to_string());
+    let mut cells = vec![network.to_owned()];
+    cells.extend(top1);
+    cells.extend(bytes);
+    cells.push(seeds.join(", "));
+    cells
+}
