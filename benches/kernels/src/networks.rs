@@ -4,8 +4,8 @@
 use anyhow::{Context, Result, bail};
 use s3_kernel_benches::{Case, Program, Random};
 use s3_kernels::model::{
-    Activations, DenseMatrix, Frozen, Input, Layer, MAX_TERMS, Model, Network, Op, Requant, Size,
-    Then, Weight, terms,
+    Activations, DenseMatrix, Frozen, Input, Layer, MAX_TERMS, Model, Network, Numbers, Op,
+    Requant, Size, Then, Weight, terms,
 };
 use s3_kernels::zoo::{self, Plan, Role, Settings};
 use s3_kernels::{BitWidth, PackedMatrix};
@@ -70,6 +70,7 @@ fn network(name: &str, activations: Activations, width: BitWidth) -> Result<Netw
             mean: vec![0.5; 3],
             std: vec![0.25; 3],
             scale: if f32 { 1.0 } else { 1.0 / 127.0 },
+            numbers: Numbers::Bytes,
         },
         classes: (0..classes).map(|class| class.to_string()).collect(),
         activations,

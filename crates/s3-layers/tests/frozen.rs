@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use s3_core::s3::{S3, Start};
 use s3_core::{Codes, LayerSpec, Method, Params, Quantizer, Role, WeightForm};
 use s3_layers::model::{
-    Act, Activations, Graph, Input, Layer, Model, Network, Op, Size, Weight, Window,
+    Act, Activations, Graph, Input, Layer, Model, Network, Numbers, Op, Size, Weight, Window,
 };
 use s3_layers::quantize::{Calibration, Observed, quantize};
 use s3_layers::zoo::{Architecture, Plan, ResNet, Shortcut};
@@ -107,6 +107,7 @@ impl Case {
             mean: vec![0.0; channels],
             std: vec![1.0; channels],
             scale: 1.0,
+            numbers: Numbers::Bytes,
         };
         let classes = (0..classes).map(|c| c.to_string()).collect();
         self.net.freeze("case", input, classes)

@@ -10,7 +10,7 @@ use s3_core::{
     Codes, Init, LayerSpec, Method, ParamKind, Params, Progress, Quantizer, Role, WeightForm, ste,
 };
 use s3_layers::export::{self, OnnxWeights};
-use s3_layers::model::{Activations, Input, Model, Network, Size};
+use s3_layers::model::{Activations, Input, Model, Network, Numbers, Size};
 use s3_layers::quantize::{Calibration, Observed, quantize};
 use s3_layers::zoo::{Architecture, ResNet, Shortcut};
 use s3_layers::{Mode, Net};
@@ -199,6 +199,7 @@ impl Case {
             mean: vec![0.5; 3],
             std: vec![0.25; 3],
             scale: 1.0,
+            numbers: Numbers::Bytes,
         };
         let classes = (0..CLASSES).map(|c| c.to_string()).collect();
         let frozen = net.freeze(self.name, input, classes)?;

@@ -5,7 +5,7 @@ mod common;
 use candle_core::{DType, Device, Tensor};
 use common::{Bench, refusal, succeed};
 use s3_core::{Params, Role};
-use s3_layers::model::{Activations, Graph, Input, Model, Size};
+use s3_layers::model::{Activations, Graph, Input, Model, Numbers, Size};
 use s3_layers::quantize::{Calibration, Observed, quantize};
 use s3_layers::zoo::{self, Plan, Settings};
 use s3_layers::{Mode, Net};
@@ -34,6 +34,7 @@ fn input(channels: usize) -> Input {
         mean: vec![0.0; channels],
         std: vec![1.0; channels],
         scale: 1.0,
+        numbers: Numbers::Bytes,
     }
 }
 
@@ -285,7 +286,7 @@ fn what_python_lacks_is_said_in_one_line_a_file() {
 fn a_3_bit_resnet18_is_a_ninth_of_its_floats() {
     let path = "../../xtask/experiments/imagenet/resnet18-s3-3bit.toml";
     let config = s3_train::config::Config::load(path.as_ref(), &[]).expect("the experiment");
-    let (image, classes) = s3_train::summary::image_of(&config.data);
+    let (image, classes) = s3_train::summary::image_of(&config.data).expect("known");
     let params = Params::new(config.seed, &Device::Cpu);
     let method = config.method().expect("a method");
     let plan = config.plan(image, classes).expect("a network");

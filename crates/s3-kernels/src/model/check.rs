@@ -44,7 +44,8 @@ impl Network {
     /// // A layer whose results are larger by 7, then a pad, which writes 7.
     /// graph.push("conv", &[0], Op::Layer(layer));
     /// graph.push("pad", &[1], Op::Pad { sides: [1; 4] });
-    /// # let input = Input { mean: vec![0.0], std: vec![1.0], scale: 1.0 };
+    /// # let (mean, std, numbers) = (vec![0.0], vec![1.0], Numbers::Bytes);
+    /// # let input = Input { mean, std, scale: 1.0, numbers };
     /// # let network = Network { name: "x".into(), input, classes: vec!["a".into()],
     /// #     activations: Activations::U8, graph };
     /// assert_eq!(network.zero_points()?, [0, 7, 7]);

@@ -3,6 +3,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use super::dense::DenseMatrix;
 use super::graph::Graph;
 use crate::PackedMatrix;
@@ -32,19 +34,41 @@ pub struct Network {
     pub graph: Graph<Frozen>,
 }
 
-/// How the pixels of an image become a network's numbers.
+/// How the numbers of an image become those that a network takes.
 ///
-/// A pixel `p` of 0 to 255 in channel `c` is the number `x = (p / 255 - mean[c]) / std[c]`; this is what
-/// `Model::run` takes. With 8-bit activations the first step is
-/// `clamp(round(x / scale), -127, 127)`, ties to even: an i8 whose unit is `scale`.
+/// A pixel `p` of 0 to 255 in channel `c` is the number `x = (p / 255 - mean[c]) / std[c]`, and a
+/// number `v` of an image of floats is `x = (v - mean[c]) / std[c]`; this is what `Model::run`
+/// takes. With 8-bit activations the first step is `clamp(round(x / scale), -127, 127)`, ties to
+/// even: an i8 whose unit is `scale`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {
-    /// Mean of each channel, in units of the full range.
+    /// Mean of each channel, of bytes in units of the full range.
     pub mean: Vec<f32>,
     /// Standard deviation of each channel, in the same units.
     pub std: Vec<f32>,
     /// What one step of the 8-bit input is worth; 1.0 where activations are f32.
     pub scale: f32,
+    /// What the images are made of.
+    pub numbers: Numbers,
+}
+
+/// What an image is made of before it is normalised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Numbers {
+    /// Pixels of 0 to 255, of which 255 counts as 1.
+    #[default]
+    Bytes,
+    /// Numbers that count as they are: measurements, features of sound.
+    Floats,
+}
+
+impl Numbers {
+    /// Whether they are bytes.
+    #[must_use]
+    pub fn is_bytes(&self) -> bool {
+        *self == Numbers::Bytes
+    }
 }
 
 /// What a value between two nodes is made of.

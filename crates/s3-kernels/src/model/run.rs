@@ -28,7 +28,9 @@ use crate::{Activation, Epilogue, Isa, Scale};
 /// instruction set, and f32 ones too, provided that no product leaves the range of f32.
 ///
 /// ```
-/// use s3_kernels::model::{Activations, Frozen, Graph, Input, Layer, Model, Network, Op, Size, Then, Weight};
+/// use s3_kernels::model::{
+///     Activations, Frozen, Graph, Input, Layer, Model, Network, Numbers, Op, Size, Then, Weight,
+/// };
 ///
 /// // One pixel of two colours, one layer: scores 0.5 (x0 - 2 x1) and x1 + 1.
 /// let weight = Weight::F32(vec![1.0, -2.0, 0.0, 1.0]);
@@ -37,7 +39,7 @@ use crate::{Activation, Epilogue, Isa, Scale};
 /// graph.push("fc", &[0], Op::Layer(Layer::new(2, [1, 1], Frozen { weight, then })));
 /// let model = Model::new(Network {
 ///     name: "linear".into(),
-///     input: Input { mean: vec![0.0; 2], std: vec![1.0; 2], scale: 1.0 },
+///     input: Input { mean: vec![0.0; 2], std: vec![1.0; 2], scale: 1.0, numbers: Numbers::Bytes },
 ///     classes: vec!["cat".into(), "dog".into()],
 ///     activations: Activations::F32,
 ///     graph,
@@ -184,7 +186,8 @@ impl Model {
     /// # let then = Then::Scale { scale: vec![1.0], bias: vec![0.0] };
     /// # let mut graph = Graph::new(Size { height: 1, width: 1, channels: 1 });
     /// # graph.push("fc", &[0], Op::Layer(Layer::new(1, [1, 1], Frozen { weight, then })));
-    /// # let input = Input { mean: vec![0.0], std: vec![1.0], scale: 0.5 };
+    /// # let (mean, std, numbers) = (vec![0.0], vec![1.0], Numbers::Bytes);
+    /// # let input = Input { mean, std, scale: 0.5, numbers };
     /// # let model = Model::new(Network { name: "one".into(), input, classes: vec!["a".into()],
     /// #     activations: Activations::U8, graph })?;
     /// // A scale of 0.5.

@@ -48,14 +48,17 @@ pub struct CSource {
 /// sums of the last layer, the runtime's integers for every image; `name_best(sums)` the class of
 /// the largest score, one of them where the last layer's activation makes several the largest;
 /// `name_quantize(pixels, image)` the 8-bit image of pixels of 0 to 255, by a table. With the macro
-/// `NAME_FLOAT` there is `name_scores(sums, scores)`, the only function that uses floats.
+/// `NAME_FLOAT` there is `name_scores(sums, scores)`, the only function that uses floats; of a
+/// network whose images are [floats](s3_kernels::model::Numbers::Floats)
+/// `name_quantize(numbers, image)`, which takes them, is there as well and not without.
 ///
 /// Memory is static, so that one call runs at a time. Compilers must shift negative numbers with their
 /// sign, which the file checks.
 ///
 /// ```
 /// use s3_kernels::model::{
-///     Activations, DenseMatrix, Frozen, Graph, Input, Layer, Network, Op, Size, Then, Weight,
+///     Activations, DenseMatrix, Frozen, Graph, Input, Layer, Network, Numbers, Op, Size, Then,
+///     Weight,
 /// };
 /// use s3_layers::export;
 ///
@@ -65,7 +68,12 @@ pub struct CSource {
 /// graph.push("fc", &[0], Op::Layer(Layer::new(1, [1, 1], Frozen { weight, then })));
 /// let network = Network {
 ///     name: "linear".into(),
-///     input: Input { mean: vec![0.0; 2], std: vec![1.0; 2], scale: 0.02 },
+///     input: Input {
+///         mean: vec![0.0; 2],
+///         std: vec![1.0; 2],
+///         scale: 0.02,
+///         numbers: Numbers::Bytes,
+///     },
 ///     classes: vec!["cat".into()],
 ///     activations: Activations::U8,
 ///     graph,

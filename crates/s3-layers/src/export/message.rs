@@ -1,6 +1,6 @@
 //! The small parts of an ONNX message.
 
-use s3_kernels::model::{Frozen, Layer, Network, Window};
+use s3_kernels::model::{Frozen, Layer, Network, Numbers, Window};
 
 use super::proto::attribute_proto::AttributeType;
 use super::proto::tensor_proto::DataType;
@@ -18,11 +18,15 @@ pub(super) fn metadata(network: &Network) -> Vec<StringStringEntryProto> {
         key: Some(key.to_owned()),
         value: Some(value),
     };
-    vec![
+    let mut entries = vec![
         entry("s3.mean", format!("{:?}", network.input.mean)),
         entry("s3.std", format!("{:?}", network.input.std)),
         entry("s3.classes", network.classes.join("\n")),
-    ]
+    ];
+    if network.input.numbers == Numbers::Floats {
+        entries.push(entry("s3.numbers", "floats".to_owned()));
+    }
+    entries
 }
 
 /// f32 numbers, `N` times `sides`.

@@ -11,7 +11,7 @@
 //!
 //! ```
 //! use s3_kernels::model::{
-//!     Activations, Frozen, Graph, Input, Layer, Network, Op, Size, Then, Weight,
+//!     Activations, Frozen, Graph, Input, Layer, Network, Numbers, Op, Size, Then, Weight,
 //! };
 //! use s3_kernels::{BitWidth, PackedMatrix};
 //! use s3_layers::export::{self, OnnxWeights};
@@ -23,7 +23,7 @@
 //! graph.push("fc", &[0], Op::Layer(Layer::new(2, [1, 1], Frozen { weight, then })));
 //! let network = Network {
 //!     name: "linear".into(),
-//!     input: Input { mean: vec![0.0; 2], std: vec![1.0; 2], scale: 1.0 },
+//!     input: Input { mean: vec![0.0; 2], std: vec![1.0; 2], scale: 1.0, numbers: Numbers::Bytes },
 //!     classes: vec!["cat".into(), "dog".into()],
 //!     activations: Activations::F32,
 //!     graph,

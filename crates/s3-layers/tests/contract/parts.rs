@@ -5,7 +5,7 @@ use super::programs;
 use candle_core::{DType, Device, Tensor};
 use s3_core::{ParamKind, Params};
 use s3_layers::export::{self, OnnxWeights};
-use s3_layers::model::{Activations, Graph, Input, Model, Network};
+use s3_layers::model::{Activations, Graph, Input, Model, Network, Numbers};
 use s3_layers::quantize::{Calibration, Observed, quantize};
 use s3_layers::zoo::Plan;
 use s3_layers::{Mode, Net};
@@ -99,6 +99,7 @@ impl Case {
             mean: vec![0.0; channels],
             std: vec![1.0; channels],
             scale: 1.0,
+            numbers: Numbers::Bytes,
         };
         let classes = (0..self.classes).map(|c| c.to_string()).collect();
         self.net.freeze("case", input, classes)

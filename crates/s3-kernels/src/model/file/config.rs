@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::json_error;
 use crate::model::error::Error;
 use crate::model::graph::{Act, Layer, Node, Op, Window};
-use crate::model::network::{self, Frozen, Network, Then, Weight};
+use crate::model::network::{self, Frozen, Network, Numbers, Then, Weight};
 
 /// The content of `s3.config`.
 #[derive(Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub(super) struct InputConfig {
     mean: Vec<f32>,
     std: Vec<f32>,
     scale: f32,
+    /// In version 2 only.
+    #[serde(default, skip_serializing_if = "Numbers::is_bytes")]
+    numbers: Numbers,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -192,7 +195,7 @@ pub(super) fn is_new(network: &Network) -> bool {
         Ok(zeros) => zeros.get(value).is_some_and(|&zero| zero != 0),
         Err(_) => false,
     };
-    network.graph.nodes.iter().any(|node| {
+    let has_new_node = network.graph.nodes.iter().any(|node| {
         let is_square = |[height, width]: [usize; 2]| height == width;
         let is_new = match &node.op {
             Op::Layer(layer) => {
@@ -204,7 +207,8 @@ pub(super) fn is_new(network: &Network) -> bool {
         };
         // Version 1 has values of a zero point as residuals only.
         is_new || node.inputs.iter().any(|&value| is_shifted(value))
-    })
+    });
+    has_new_node || !network.input.numbers.is_bytes()
 }
 
 #[derive(Default, Serialize)]
@@ -235,6 +239,7 @@ impl Config {
                 mean: input.mean.clone(),
                 std: input.std.clone(),
                 scale: input.scale,
+                numbers: input.numbers,
             },
             activations: match network.activations {
                 network::Activations::F32 => Activations::F32,
@@ -335,6 +340,7 @@ impl From<InputConfig> for network::Input {
             mean: input.mean,
             std: input.std,
             scale: input.scale,
+            numbers: input.numbers,
         }
     }
 }

@@ -38,6 +38,7 @@ fn small(activations: Activations) -> Network {
             } else {
                 0.021
             },
+            numbers: Numbers::Bytes,
         },
         classes: names(2),
         activations,
@@ -95,6 +96,21 @@ fn every_float_of_the_description_survives() {
             assert_eq!(read.input.mean[0].to_bits(), mean.to_bits());
         }
     }
+}
+
+#[test]
+fn a_network_of_floats_says_so_in_version_2_and_others_do_not() {
+    let mut network = small(Activations::U8);
+    let (header, _) = parts(&network.to_bytes());
+    assert!(header.contains(r#""s3.format_version":"1""#) && !header.contains("numbers"));
+    network.input.numbers = Numbers::Floats;
+    let bytes = network.to_bytes();
+    let (header, data) = parts(&bytes);
+    assert!(header.contains(r#"\"numbers\":\"floats\""#), "{header}");
+    assert!(header.contains(r#""s3.format_version":"2""#));
+    assert_eq!(*Model::from_bytes(&bytes).unwrap().network(), network);
+    let old = header.replace(r#""s3.format_version":"2""#, r#""s3.format_version":"1""#);
+    refused(&file(&old, &data), &["s3.format_version", "2", "got 1"]);
 }
 
 #[test]

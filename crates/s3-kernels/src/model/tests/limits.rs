@@ -54,6 +54,7 @@ fn chain(sides: [usize; 2], ops: impl IntoIterator<Item = Op<Frozen>>) -> Networ
             mean: vec![0.0],
             std: vec![1.0],
             scale: 1.0,
+            numbers: Numbers::Bytes,
         },
         classes: vec!["one".into()],
         activations: Activations::F32,

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use s3_kernels::model::{Act, Input, Network, Op, Size, Then, terms};
+use s3_kernels::model::{Act, Input, Network, Numbers, Op, Size, Then, terms};
 
 use super::super::error::Error;
 use super::Writer;
@@ -19,7 +19,21 @@ const QUOTIENT: &str = include_str!("parts/quotient.c");
 const AVG_POOL: &str = include_str!("parts/avg_pool.c");
 const MEAN_POOL: &str = include_str!("parts/mean_pool.c");
 const SUMS: &str = include_str!("parts/sums.c");
+const PIXELS: &str = include_str!("parts/pixels.c");
+const FLOATS: &str = include_str!("parts/floats.c");
 const BEST: &str = include_str!("parts/best.c");
+
+/// What the header says of `quantize`, by what it takes.
+const OF_PIXELS: &str = "\
+/* The 8-bit image of pixels of 0 to 255. */
+void @name@_quantize(const uint8_t *pixels, int8_t *image);
+
+";
+const OF_FLOATS: &str = "\
+/* The 8-bit image of finite numbers as they were measured. */
+void @name@_quantize(const float *numbers, int8_t *image);
+
+";
 
 /// Fraction bits of the scores that `best` compares.
 const SCORE_BITS: i32 = 23;
@@ -129,7 +143,13 @@ pub(super) fn header(network: &Network, name: &str) -> String {
         width,
         channels,
     } = network.graph.image;
+    let (of_pixels, of_floats) = match network.input.numbers {
+        Numbers::Bytes => (OF_PIXELS, ""),
+        Numbers::Floats => ("", OF_FLOATS),
+    };
     include_str!("parts/header.h")
+        .replace("@quantize@", of_pixels)
+        .replace("@quantize_floats@", of_floats)
         .replace("@title@", &remark(&network.name))
         .replace("@name@", name)
         .replace("@NAME@", &name.to_uppercase())
@@ -218,19 +238,25 @@ impl Writer<'_> {
             .collect();
         let float = |values: &[f32]| values.iter().map(|v| format!("{v:?}f")).collect::<Vec<_>>();
         let classes: Vec<String> = self.network.classes.iter().map(|c| quoted(c)).collect();
-        let pixels: Vec<i8> = pixels(&self.network.input);
+        let input = &self.network.input;
+        let takes_pixels = input.numbers.is_bytes();
         let upper = name.to_uppercase();
         let count = self.network.graph.image.pixels().to_string();
         text.push('\n');
-        array(text, "int8_t s3_pixels", &pixels);
+        if takes_pixels {
+            array(text, "int8_t s3_pixels", &pixels(input));
+        }
         array(text, "uint8_t s3_score_terms", &factors);
         array(text, "int64_t s3_score_bias", &offsets);
-        text.push_str(
-            &BEST
-                .replace("@name@", name)
+        let named = |part: &str| {
+            part.replace("@name@", name)
                 .replace("@NAME@", &upper)
-                .replace("@pixels@", &count),
-        );
+                .replace("@pixels@", &count)
+        };
+        if takes_pixels {
+            text.push_str(&named(PIXELS));
+        }
+        text.push_str(&named(BEST));
         let _ = writeln!(text, "\n#ifdef {upper}_FLOAT");
         array(text, "float s3_score_scale", &float(scale));
         array(text, "float s3_score_offset", &float(bias));
@@ -239,11 +265,13 @@ impl Writer<'_> {
             Act::Relu => &["relu"],
             Act::Relu6 => &["relu", "relu6"],
         };
-        text.push_str(
-            &marked(include_str!("parts/scores.c"), marks)
-                .replace("@name@", name)
-                .replace("@NAME@", &upper),
-        );
+        text.push_str(&named(&marked(include_str!("parts/scores.c"), marks)));
+        if !takes_pixels {
+            array(text, "float s3_mean", &float(&input.mean));
+            array(text, "float s3_std", &float(&input.std));
+            array(text, "float s3_step", &float(&[input.scale]));
+            text.push_str(&named(FLOATS));
+        }
         text.push_str("#endif\n\n");
         let mut names = String::new();
         array(&mut names, &format!("char *const {name}_classes"), &classes);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use s3_kernels::BitWidth;
-use s3_kernels::model::{Act, Activations, Network, Op, Window};
+use s3_kernels::model::{Act, Activations, Network, Numbers, Op, Window};
 
 use super::super::{CSource, c};
 use super::forms::{ending_in, forms};
@@ -36,6 +36,22 @@ int main(void)
             printf("%ld %.9g ", (long)sums[n], (double)scores[n]);
         printf("%d\n", net_best(sums));
     }
+    return 0;
+}
+"#;
+
+/// Prints the 8-bit image of floats.
+const FLOATS: &str = r#"
+#include <stdio.h>
+#include "net.h"
+static const float numbers[NET_INPUT] = {@numbers@};
+static int8_t made[NET_INPUT];
+int main(void)
+{
+    unsigned at;
+    net_quantize(numbers, made);
+    for (at = 0; at < NET_INPUT; ++at)
+        printf("%d%s", made[at], at + 1 < NET_INPUT ? " " : "\n");
     return 0;
 }
 "#;
@@ -165,6 +181,38 @@ fn check(text: &str, network: &Network, x: &[f32]) {
         }
         let best: usize = words[2 * CLASSES].parse().unwrap();
         assert!(scores.iter().all(|&score| score <= scores[best]));
+    }
+}
+
+#[test]
+fn floats_become_the_runtimes_8_bit_image() {
+    let mut network = network(Activations::U8, BitWidth::B3, 5);
+    let plain = c(&network, "net").unwrap();
+    assert!(plain.header.contains("const uint8_t *pixels"));
+    network.input.numbers = Numbers::Floats;
+    // Halves of a step in the first channel: ties, on both sides of 0 and of the range.
+    (network.input.mean[0], network.input.std[0]) = (0.0, 1.0);
+    network.input.scale = 0.5;
+    let numbers: Vec<f32> = (0..9 * 7 * 3).map(|n| (n - 94) as f32 * 0.75).collect();
+    let input = &network.input;
+    let normalized = numbers
+        .iter()
+        .enumerate()
+        .map(|(n, v)| (v - input.mean[n % 3]) / input.std[n % 3]);
+    let expected = model(&network).quantized(&normalized.collect::<Vec<_>>());
+    assert!(expected.contains(&127) && expected.contains(&-127));
+    let source = c(&network, "net").unwrap();
+    let (integers, floats) = source.source.split_once("#ifdef NET_FLOAT").unwrap();
+    assert!(!integers.contains("float") && floats.contains("net_quantize(const float *numbers"));
+    assert!(source.header.contains("net_quantize(const float *numbers"));
+    let folder = tempfile::tempdir().unwrap();
+    write(&source, &[], &[], folder.path());
+    let numbers: Vec<String> = numbers.iter().map(|v| format!("{v:?}f")).collect();
+    let program = FLOATS.replace("@numbers@", &numbers.join(", "));
+    std::fs::write(folder.path().join("main.c"), program).unwrap();
+    for compilers in installed() {
+        let text = compile_and_run(compilers, folder.path());
+        assert_eq!(text.trim_end(), list(&expected).replace(',', " "));
     }
 }
 

@@ -3,8 +3,8 @@
 //! point.
 
 use s3_kernels::model::{
-    Act, Activations, DenseMatrix, Frozen, Graph, Input, Layer, Network, Op, Requant, Size, Then,
-    Weight, Window,
+    Act, Activations, DenseMatrix, Frozen, Graph, Input, Layer, Network, Numbers, Op, Requant,
+    Size, Then, Weight, Window,
 };
 use s3_kernels::{BitWidth, PackedMatrix};
 
@@ -31,6 +31,7 @@ pub(super) fn forms(activations: Activations, width: BitWidth, seed: u32) -> Net
             mean: vec![0.5, 0.25, 0.4375],
             std: vec![0.25, 0.3, 0.2],
             scale: if is_f32 { 1.0 } else { 0.02 },
+            numbers: Numbers::Bytes,
         },
         classes: (0..10).map(|class| format!("{class}")).collect(),
         activations,

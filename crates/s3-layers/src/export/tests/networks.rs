@@ -1,8 +1,8 @@
 //! A small network that has every node and every way of joining them.
 
 use s3_kernels::model::{
-    Act, Activations, DenseMatrix, Frozen, Graph, Input, Layer, MAX_TERMS, Model, Network, Op,
-    Requant, Size, Then, Weight, Window, terms,
+    Act, Activations, DenseMatrix, Frozen, Graph, Input, Layer, MAX_TERMS, Model, Network, Numbers,
+    Op, Requant, Size, Then, Weight, Window, terms,
 };
 use s3_kernels::{BitWidth, PackedMatrix};
 
@@ -92,6 +92,7 @@ pub(super) fn network(activations: Activations, width: BitWidth, seed: u32) -> N
             mean: vec![0.5, 0.25, 0.4375],
             std: vec![0.25, 0.3, 0.2],
             scale: if integer { 0.02 } else { 1.0 },
+            numbers: Numbers::Bytes,
         },
         classes: (0..10).map(|class| format!("class \"{class}\"")).collect(),
         activations,

@@ -17,17 +17,14 @@ extern "C" {
 
 extern const char *const @name@_classes[@NAME@_CLASSES];
 
-/* The 8-bit image of pixels of 0 to 255. */
-void @name@_quantize(const uint8_t *pixels, int8_t *image);
-
-/* The sums of the last layer: what the network computes. */
+@quantize@/* The sums of the last layer: what the network computes. */
 void @name@_run(const int8_t *image, int32_t *sums);
 
 /* The class of the largest score. Scores are compared with 23 fraction bits of the largest scale. */
 int @name@_best(const int32_t *sums);
 
 #ifdef @NAME@_FLOAT
-/* The scores: sum times scale plus bias. */
+@quantize_floats@/* The scores: sum times scale plus bias. */
 void @name@_scores(const int32_t *sums, float *scores);
 #endif
 
