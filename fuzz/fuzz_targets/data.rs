@@ -1,6 +1,6 @@
 //! The readers of data sets take any bytes: they refuse them in one line, or they give images of the size that
 //! they say. The first byte says which reader, the others are its file: a picture, MNIST's images, CIFAR-10's
-//! archive before gzip, a shard behind its header.
+//! archive before gzip, a shard behind its header, an array of NumPy, an archive of arrays.
 //!
 //! The checksums of gzip and of the shard are mended: what lies behind them is then reached.
 //! `fuzz/seeds/data` holds a small file of each kind to start from.
@@ -26,11 +26,13 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((&reader, file)) = bytes.split_first() else {
         return;
     };
-    match reader % 4 {
+    match reader % 6 {
         0 => picture(file),
         1 => idx(file),
         2 => archive(file),
-        _ => shard(file),
+        3 => shard(file),
+        4 => arrays("train_x.npy", file),
+        _ => arrays("train.npz", file),
     }
 });
 
@@ -74,6 +76,36 @@ fn archive(tar: &[u8]) {
     let packed = packed.finish().expect("memory");
     fs::write(FOLDER.path().join("cifar-10-binary.tar.gz"), packed).expect("a file");
     one_line(cifar::load(FOLDER.path()));
+}
+
+/// An array of NumPy as long as its header says.
+fn npy(descr: &str, shape: &str, numbers: &[u8]) -> Vec<u8> {
+    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let length = (text.len() as u16).to_le_bytes();
+    [b"\x93NUMPY\x01\0", &length[..], text.as_bytes(), numbers].concat()
+}
+
+/// The training images, or all of the training split, beside a test set of one image of 2x2 floats.
+fn arrays(name: &str, file: &[u8]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, bytes: &[u8]| {
+        let place = folder.path().join("arrays");
+        fs::create_dir_all(&place).expect("a folder");
+        fs::write(place.join(name), bytes).expect("a file");
+    };
+    write("test_x.npy", &npy("<f4", "(1, 2, 2)", &[0; 16]));
+    write("test_y.npy", &npy("|u1", "(1,)", &[0]));
+    if name.ends_with("npy") {
+        write("train_y.npy", &npy("|u1", "(1,)", &[0]));
+    }
+    write(name, file);
+    let config = DataConfig::of(DataName::Arrays);
+    if let Some(splits) = one_line(data::load(&config, Some(folder.path()))) {
+        for index in 0..splits.train.len() {
+            let image = splits.train.image(index).expect("in memory");
+            assert_eq!(image.len(), 2 * 2);
+        }
+    }
 }
 
 /// Two pictures a split, their shards, and the bytes of the training split's.

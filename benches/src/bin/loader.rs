@@ -65,7 +65,7 @@ fn main() -> Result<()> {
     rates.sort_by(f64::total_cmp);
     let (shards, in_memory) = match &train.images {
         Images::Pictures(pictures) => (pictures.shards(), pictures.stay_in_memory()),
-        Images::Bytes(_) => (0, true),
+        Images::Bytes(_) | Images::Floats(_) => (0, true),
     };
     let line = serde_json::json!({
         "bench": "loader",

@@ -266,15 +266,8 @@ impl Config {
         if u32::try_from(self.epochs).is_err() {
             bail!("epochs: expected at most {}, got {}", u32::MAX, self.epochs)
         }
-        let (image, classes) = image_of(&self.data);
-        let products = self.plan(image, classes)?.multiplications()?;
-        if products > MAX_PRODUCTS {
-            bail!(
-                "{}: the network takes {products} products for an image of {}x{}, at most {MAX_PRODUCTS} are trained",
-                self.model.key(),
-                image.height,
-                image.width
-            )
+        if let Some((image, classes)) = image_of(&self.data) {
+            self.plan(image, classes)?;
         }
         Ok(())
     }
@@ -319,7 +312,7 @@ impl Config {
     ///
     /// # Errors
     /// One line that names the key or the node: an unknown name, a setting that the network has not, a node
-    /// that does not fit on this image, a network of more than [`MAX_WEIGHTS`].
+    /// that does not fit on this image, a network of more than [`MAX_WEIGHTS`] or [`MAX_PRODUCTS`].
     pub fn plan(&self, image: Size, classes: usize) -> Result<Graph<Plan>> {
         let settings = self.model.as_json()?;
         let plan = zoo::graph(&self.model.name, &settings, image, classes);
@@ -329,6 +322,15 @@ impl Config {
             bail!(
                 "{}: a network of {weights} weights, at most {MAX_WEIGHTS} are trained",
                 self.model.key()
+            )
+        }
+        let products = plan.multiplications()?;
+        if products > MAX_PRODUCTS {
+            bail!(
+                "{}: the network takes {products} products for an image of {}x{}, at most {MAX_PRODUCTS} are trained",
+                self.model.key(),
+                image.height,
+                image.width
             )
         }
         Ok(plan)

@@ -16,6 +16,9 @@
 //! }
 //! ```
 //!
+//! `input` has `"numbers": "floats"` where images are no bytes but numbers that count as they are
+//! ([`Numbers`]).
+//!
 //! `graph` is what was trained ([`Graph`] of [`Plan`]s): a later program that builds another network of the same
 //! name still reads this one. Runs of older versions have none. Members that are not named here are left to later
 //! versions of the program; a reader ignores them.
@@ -25,7 +28,7 @@ use crate::data::view::side_of;
 use crate::data::{Dataset, Images};
 use crate::run::RunFolder;
 use anyhow::{Context, Result, bail, ensure};
-use s3_layers::model::{Graph, Size};
+use s3_layers::model::{Graph, Numbers, Size};
 use s3_layers::zoo::Plan;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -51,7 +54,8 @@ pub struct Description {
     pub graph: Option<Graph<Plan>>,
 }
 
-/// An image as a network takes it: `[height, width, channels]`, `(byte / 255 - mean) / std`.
+/// An image as a network takes it: `[height, width, channels]`, `(byte / 255 - mean) / std`, or of
+/// floats `(float - mean) / std`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Input {
     /// Rows.
@@ -60,12 +64,15 @@ pub struct Input {
     pub width: usize,
     /// Values of a pixel.
     pub channels: usize,
-    /// What is subtracted from each channel of value / 255.
+    /// What is subtracted from each channel of value / 255, or of floats.
     pub mean: Vec<f32>,
     /// What the difference is divided by; positive.
     pub std: Vec<f32>,
     /// How evaluation makes such an image of a picture.
     pub fit: Fit,
+    /// What images are made of; a run of an older version says none, and saw bytes.
+    #[serde(default, skip_serializing_if = "Numbers::is_bytes")]
+    pub numbers: Numbers,
 }
 
 /// How evaluation fits a picture into the network's image.
@@ -130,7 +137,7 @@ impl Description {
     #[must_use]
     pub fn of(data: &Dataset) -> Self {
         let fit = match data.images {
-            Images::Bytes(_) => Fit::AsIs,
+            Images::Bytes(_) | Images::Floats(_) => Fit::AsIs,
             Images::Pictures(_) => Fit::ResizeAndCrop {
                 resize: side_of(data.height),
                 crop: data.height,
@@ -145,6 +152,7 @@ impl Description {
                 mean: data.mean.clone(),
                 std: data.std.clone(),
                 fit,
+                numbers: data.images.numbers(),
             },
             classes: data.class_names.clone(),
             graph: None,
@@ -212,10 +220,12 @@ impl Description {
         let seen = |byte: f32, (mean, std): (&f32, &f32)| ((byte - mean) / std).abs();
         let channel = |numbers: (&f32, &f32)| seen(0.0, numbers).max(seen(1.0, numbers));
         ensure!(
-            // In this order, so that NaN is refused.
-            mean.iter()
-                .zip(std)
-                .all(|numbers| channel(numbers) <= LARGEST),
+            // Floats may have any size. In this order NaN is refused.
+            self.input.numbers == Numbers::Floats
+                || mean
+                    .iter()
+                    .zip(std)
+                    .all(|numbers| channel(numbers) <= LARGEST),
             "input: mean {mean:?} and std {std:?} make values beyond {LARGEST:e} of an image"
         );
         self.input.fit.check(self.input.shape())?;
@@ -251,8 +261,11 @@ impl Description {
         let mut found = Vec::new();
         found.extend(class_difference(&self.classes, &data.class_names));
         found.extend(normalisation_difference(&own.mean, &own.std, data));
-        if (own.shape(), own.fit) != (other.shape(), other.fit) {
-            let of = |input: &Input| format!("{:?}, {}", input.shape(), input.fit);
+        if (own.shape(), own.fit, own.numbers) != (other.shape(), other.fit, other.numbers) {
+            let of = |input: &Input| match input.numbers {
+                Numbers::Bytes => format!("{:?}, {}", input.shape(), input.fit),
+                Numbers::Floats => format!("{:?}, floats", input.shape()),
+            };
             found.push(format!(
                 "the network sees images of {}, the data has {}",
                 of(own),
@@ -327,13 +340,30 @@ pub fn normalisation_difference(mean: &[f32], std: &[f32], data: &Dataset) -> Op
     })
 }
 
-/// Refuses images of another shape than `[height, width, channels]`, that of the network called `name`.
-pub(crate) fn check_shape(name: &str, shape: [usize; 3], data: &Dataset) -> Result<()> {
+/// Refuses images of another shape than `[height, width, channels]`, that of the network called
+/// `name`, or made of something else than `numbers`.
+pub(crate) fn check_images(
+    name: &str,
+    shape: [usize; 3],
+    numbers: Numbers,
+    data: &Dataset,
+) -> Result<()> {
     let found = [data.height, data.width, data.channels];
     ensure!(
         found == shape,
         "{}: images of {found:?}, network {name} takes {shape:?}",
         data.name
+    );
+    let word = |numbers| match numbers {
+        Numbers::Bytes => "bytes",
+        Numbers::Floats => "floats",
+    };
+    ensure!(
+        data.images.numbers() == numbers,
+        "{}: images of {}, network {name} takes {}",
+        data.name,
+        word(data.images.numbers()),
+        word(numbers)
     );
     Ok(())
 }
@@ -396,6 +426,31 @@ mod tests {
             seen.write(&folder)?;
             assert_eq!(Description::read(&folder)?, Some(seen.clone()));
         }
+        Ok(())
+    }
+
+    #[test]
+    fn what_images_are_made_of_is_kept_and_a_file_that_says_nothing_means_bytes() -> Result<()> {
+        let (_dir, folder) = folder()?;
+        let mut data = shapes::generate(Some(1), Some(1)).0;
+        let seen = Description::of(&data);
+        seen.write(&folder)?;
+        let text = std::fs::read_to_string(folder.file(FILE))?;
+        assert!(!text.contains("numbers"), "{text}");
+        let floats = data.images.bytes().iter().map(|&b| f32::from(b)).collect();
+        data.images = Images::Floats(floats);
+        let of_floats = Description::of(&data);
+        of_floats.write(&folder)?;
+        assert_eq!(folder.read_json(FILE)?["input"]["numbers"], "floats");
+        assert_eq!(Description::read(&folder)?, Some(of_floats));
+        let said = seen.differences(&data).join("; ");
+        assert!(said.ends_with("the data has [32, 32, 3], floats"), "{said}");
+        let refused = check_images("a", [32, 32, 3], Numbers::Bytes, &data);
+        let line = refused.expect_err("floats").to_string();
+        assert!(
+            line.ends_with("images of floats, network a takes bytes"),
+            "{line}"
+        );
         Ok(())
     }
 

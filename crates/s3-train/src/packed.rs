@@ -2,7 +2,7 @@
 
 use crate::data::{Dataset, Loader, LoaderConfig};
 use crate::eval::{Answers, answers};
-use crate::network::{check_shape, class_difference};
+use crate::network::{check_images, class_difference};
 use anyhow::{Context, Result, bail};
 use s3_layers::model::{
     self, Activations, Frozen, Layer, Model, Network, Node, Op, Size, Then, Weight,
@@ -125,14 +125,15 @@ pub fn evaluate_traced(
 /// Whether `network` takes the images of `data`.
 ///
 /// # Errors
-/// Images of another shape.
+/// Images of another shape, or bytes where it takes floats.
 pub fn check(network: &Network, data: &Dataset) -> Result<()> {
     let Size {
         height,
         width,
         channels,
     } = network.graph.image;
-    check_shape(&network.name, [height, width, channels], data)
+    let shape = [height, width, channels];
+    check_images(&network.name, shape, network.input.numbers, data)
 }
 
 /// What the weights of a layer are and weigh.

@@ -6,35 +6,40 @@
 //! network of 64 pixels and more counts as one. Any other network was trained on small images that are what
 //! they show: it sees the whole image, resized whatever its proportions. A network of one channel sees grey.
 //! Then `(byte / 255 - mean) / std`.
+//!
+//! A file that NumPy has written holds one image as the network takes it, bytes or floats
+//! ([`arrays::image`]); a network of floats takes no other.
 
-use crate::data::DataName;
-use crate::data::augment::Normalizer;
+use crate::data::augment::{Normalizer, Number, Placement};
 use crate::data::decode::{self, decode};
 use crate::data::view::{self, squeezed};
+use crate::data::{DataName, Images, arrays};
 use crate::trained::data_of;
 use anyhow::{Context, Result, bail};
 use image::{Pixel, Rgb};
-use s3_layers::model::Network;
+use s3_layers::model::{Network, Numbers};
 use std::path::Path;
 
 /// From this side on, a network of an unknown data set sees the middle of an image.
 const LARGE: usize = 64;
 
-/// The picture in `path` ([`decode()`]) as `network` wants it: `[height, width, channels]`.
+/// The picture in `path` ([`decode()`]), or the array, as `network` wants it: `[height, width,
+/// channels]`.
 ///
 /// # Errors
-/// One line that names the file: it cannot be read, or not be decoded
-/// ([`decode()`]); the network has neither one channel nor three.
+/// One line that names the file: it cannot be read, or not be decoded ([`decode()`]); the network
+/// has neither one channel nor three, or takes floats, which no picture holds; an array of other
+/// sides or numbers.
 ///
 /// ```
-/// use s3_layers::model::{Activations, Graph, Input, Network, Size};
+/// use s3_layers::model::{Activations, Graph, Input, Network, Numbers, Size};
 ///
 /// let dir = tempfile::tempdir()?;
 /// let path = dir.path().join("white.png");
 /// image::GrayImage::from_pixel(9, 5, image::Luma([255])).save(&path)?;
 /// let network = Network {
 ///     name: "resnet8-mnist".to_owned(),
-///     input: Input { mean: vec![0.5], std: vec![0.25], scale: 1.0 },
+///     input: Input { mean: vec![0.5], std: vec![0.25], scale: 1.0, numbers: Numbers::Bytes },
 ///     classes: Vec::new(),
 ///     activations: Activations::F32,
 ///     graph: Graph::new(Size { height: 2, width: 2, channels: 1 }),
@@ -48,14 +53,23 @@ pub fn read(path: &Path, network: &Network) -> Result<Vec<f32>> {
 }
 
 fn numbers(file: &[u8], network: &Network) -> Result<Vec<f32>> {
-    let (input, image) = (&network.input, network.graph.image);
+    let image = network.graph.image;
+    if arrays::is_array(file) {
+        return Ok(match arrays::image(file, image, network.input.numbers)? {
+            Images::Floats(floats) => normalised(&floats, network),
+            bytes => normalised(bytes.bytes(), network),
+        });
+    }
+    if network.input.numbers == Numbers::Floats {
+        bail!("the network takes floats, which no picture holds: a .npy file is expected")
+    }
     let picture = decode(file)?;
     let rgb = if sees_middle(network) {
         view::centre(picture, image.height)?
     } else {
         squeezed(&picture, image.width, image.height)?
     };
-    let bytes = match image.channels {
+    let bytes: Vec<u8> = match image.channels {
         1 => rgb
             .as_chunks()
             .0
@@ -65,9 +79,17 @@ fn numbers(file: &[u8], network: &Network) -> Result<Vec<f32>> {
         3 => rgb,
         n => bail!("the network takes {n} channels, a picture has 1 or 3"),
     };
-    let normalizer = Normalizer::new(&input.mean, &input.std);
-    let channel = |(i, &byte): (usize, &u8)| normalizer.value(i % image.channels, byte);
-    Ok(bytes.iter().enumerate().map(channel).collect())
+    Ok(normalised(&bytes, network))
+}
+
+/// The numbers of an image, `[height, width, channels]`, as `network` takes them.
+fn normalised<T: Number>(image: &[T], network: &Network) -> Vec<f32> {
+    let input = &network.input;
+    let mut numbers = vec![0.0; image.len()];
+    let by = Normalizer::new(&input.mean, &input.std);
+    let width = network.graph.image.width;
+    by.write(image, width, Placement::CENTRED, &mut numbers);
+    numbers
 }
 
 fn sees_middle(network: &Network) -> bool {
@@ -91,6 +113,7 @@ mod tests {
             mean: vec![0.5; channels],
             std: vec![0.25; channels],
             scale: 1.0,
+            numbers: Numbers::Bytes,
         };
         Network {
             name: name.to_owned(),
@@ -173,6 +196,33 @@ mod tests {
             .iter()
             .map(|&b| (f32::from(b) / 255.0 - 0.5) / 0.25);
         assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5));
+        Ok(())
+    }
+
+    #[test]
+    fn arrays_are_taken_as_they_are_and_floats_from_no_picture() -> Result<()> {
+        let npy = |descr: &str, values: &[u8]| {
+            let text =
+                format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (2, 2), }}\n");
+            let length = (text.len() as u16).to_le_bytes();
+            let start = [&b"\x93NUMPY\x01\0"[..], &length].concat();
+            [&start[..], text.as_bytes(), values].concat()
+        };
+        let floats = [0.5f32, 1.0, -3.5, 0.0];
+        let floats = npy("<f4", &floats.map(f32::to_le_bytes).concat());
+        let bytes = npy("|u1", &[0, 255, 255, 0]);
+        let mut network = network("mlp-arrays", 2, 1);
+        assert_eq!(numbers(&bytes, &network)?, [-2.0, 2.0, 2.0, -2.0]);
+        let refused = numbers(&floats, &network).expect_err("floats").to_string();
+        assert_eq!(refused, "floats, the network takes bytes");
+        network.input.numbers = Numbers::Floats;
+        assert_eq!(numbers(&floats, &network)?, [0.0, 2.0, -16.0, -2.0]);
+        let grey = png(GrayImage::from_pixel(2, 2, Luma([255])));
+        let refused = numbers(&grey, &network).expect_err("a picture").to_string();
+        assert!(
+            refused.contains("floats, which no picture holds"),
+            "{refused}"
+        );
         Ok(())
     }
 

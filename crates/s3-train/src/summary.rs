@@ -10,19 +10,22 @@ use s3_layers::{Mode, Net, QuantLayer};
 use s3_metrics::cost::{KernelOp, LayerCost, ModelCost, summarize};
 use std::collections::BTreeMap;
 
-/// The size of a data set's images and its number of classes, known without loading it; of picture folders
-/// as many classes as ImageNet has, which is a guess ([`imagenet::classes`] counts those of a folder).
-pub fn image_of(data: &DataConfig) -> (Size, usize) {
+/// The size of a data set's images and its number of classes, known without loading it; of picture
+/// folders as many classes as ImageNet has, which is a guess ([`imagenet::classes`] counts those of
+/// a folder). `None` of arrays, whose files say both
+/// ([`arrays::shape`](crate::data::arrays::shape)).
+pub fn image_of(data: &DataConfig) -> Option<(Size, usize)> {
     let square = |side, channels| Size {
         height: side,
         width: side,
         channels,
     };
-    match data.name {
+    Some(match data.name {
         DataName::Shapes | DataName::Cifar10 => (square(32, 3), 10),
         DataName::Mnist => (square(28, 1), 10),
         DataName::Imagenet => (square(data.size.unwrap_or(imagenet::SIZE), 3), 1000),
-    }
+        DataName::Arrays => return None,
+    })
 }
 
 /// The floats of several planes that stay beside a batch norm: where each plane has its own. Planes of

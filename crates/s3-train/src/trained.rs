@@ -4,7 +4,7 @@ use crate::checkpoint;
 use crate::config::Config;
 use crate::data::{self, DataName, Splits};
 use crate::device;
-use crate::network::{self, Description, check_shape, take_labels};
+use crate::network::{self, Description, check_images, take_labels};
 use crate::run::{RunFolder, data_record};
 use crate::session::hold_out;
 use crate::train::{build, load_params};
@@ -153,7 +153,7 @@ impl Trained {
     /// [`to_evaluate`](Self::to_evaluate) is for those who read them.
     ///
     /// # Errors
-    /// No data, or images of another shape than the network takes.
+    /// No data, or images of another shape or of other numbers than the network takes.
     pub fn data(&self, data_dir: Option<&Path>) -> Result<AtHand> {
         let mut splits = match &self.described_by {
             Some(splits) => splits.clone(),
@@ -161,7 +161,7 @@ impl Trained {
         };
         let input = &self.description.input;
         for split in [&splits.train, &splits.test] {
-            check_shape(&self.name(), input.shape(), split)?;
+            check_images(&self.name(), input.shape(), input.numbers, split)?;
         }
         let differs = self.differs(&splits);
         for split in [&mut splits.train, &mut splits.test] {
@@ -234,6 +234,7 @@ impl Trained {
             mean: input.mean.clone(),
             std: input.std.clone(),
             scale: 1.0,
+            numbers: input.numbers,
         };
         self.net
             .freeze(&self.name(), input, classes.clone())

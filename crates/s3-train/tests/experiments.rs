@@ -31,7 +31,7 @@ fn every_experiment_resolves_to_itself_and_has_a_folder_of_its_own() {
         assert_eq!(again, config, "{}", file.display());
         assert!(file.ends_with(format!("{}.toml", config.experiment)));
         config.method().expect("a method");
-        let (image, classes) = s3_train::summary::image_of(&config.data);
+        let (image, classes) = s3_train::summary::image_of(&config.data).expect("known");
         config.plan(image, classes).expect("a network");
         folders.insert(config.run_name().expect("a folder"));
     }

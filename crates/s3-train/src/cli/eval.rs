@@ -21,7 +21,8 @@ pub(crate) struct EvalArgs {
     /// The data set of a packed network [default: the one its name ends with].
     #[arg(long, value_name = "NAME")]
     data: Option<DataName>,
-    /// The folder of a packed network's pictures, below the data sets' folder [default: imagenet].
+    /// The folder of a packed network's pictures or arrays, below the data sets' folder [default:
+    /// the data set's name].
     #[arg(long, value_name = "NAME")]
     folder: Option<String>,
     /// `cpu` or `cuda:N` [default: what the run was trained on, else cpu].

@@ -1,4 +1,4 @@
-//! Classifies image files with a packed network.
+//! Classifies image files, or arrays, with a packed network.
 
 use super::packed_file;
 use crate::terminal::{self, one_line};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct InferArgs {
     /// A packed network's file.
     file: PathBuf,
-    /// Images: JPEG, PNG, WebP, TIFF, BMP, PPM or PGM.
+    /// Images: JPEG, PNG, WebP, TIFF, BMP, PPM or PGM; or NumPy's .npy, each of one image.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Answers shown of each image.

@@ -13,7 +13,7 @@ use s3_layers::zoo::Plan;
 use s3_metrics::cost::ModelCost;
 use s3_metrics::cost::energy::EnergyModel;
 use s3_train::config::Config;
-use s3_train::data::{DataName, imagenet};
+use s3_train::data::{DataName, arrays, imagenet};
 use s3_train::network::Description;
 use s3_train::run::RunFolder;
 use s3_train::summary::{image_of, model_cost};
@@ -29,8 +29,8 @@ pub(crate) struct SummaryArgs {
     /// Prints JSON.
     #[arg(long)]
     json: bool,
-    /// Folder of the data sets' files: a folder of pictures there says its classes [default: $S3_DATA_DIR, else
-    /// data].
+    /// Folder of the data sets' files: a folder of pictures there says its classes, arrays say
+    /// their sides as well [default: $S3_DATA_DIR, else data].
     #[arg(long)]
     data_dir: Option<PathBuf>,
 }
@@ -137,9 +137,12 @@ fn of_run(args: &SummaryArgs) -> Result<(Option<Graph<Plan>>, ModelCost)> {
 /// With freshly drawn weights.
 fn of_experiment(args: &SummaryArgs) -> Result<(Option<Graph<Plan>>, ModelCost)> {
     let config = Config::load(&experiment::find(&args.experiment)?, &args.overrides)?;
-    let (image, mut classes) = image_of(&config.data);
+    let folder = data_dir(args.data_dir.as_ref());
+    let (image, mut classes) = match image_of(&config.data) {
+        Some(known) => known,
+        None => arrays::shape(&config.data, &folder)?,
+    };
     if config.data.name == DataName::Imagenet {
-        let folder = data_dir(args.data_dir.as_ref());
         match imagenet::classes(&config.data, &folder)? {
             Some(names) if !names.is_empty() => classes = names.len(),
             _ => {

@@ -1,10 +1,11 @@
-//! Augmentation and normalisation: from the bytes of an image to the values a network reads.
+//! Augmentation and normalisation: from the numbers of an image to the values a network reads.
 //!
 //! Per training image, in the order of the usual CIFAR recipe: a frame of `pad` black pixels is
 //! put around it, a window of the original size is cut out at a uniform position, and the window
-//! is mirrored with probability 1/2. Then value `x` of channel `c` becomes
-//! `(x / 255 - mean[c]) / std[c]`. As in `torchvision.transforms.RandomCrop`, padding is 0
-//! *before* normalising, so it ends up at `-mean[c] / std[c]`.
+//! is mirrored with probability 1/2. Then byte `x` of channel `c` becomes
+//! `(x / 255 - mean[c]) / std[c]`, and float `x` becomes `(x - mean[c]) / std[c]`. As in
+//! `torchvision.transforms.RandomCrop`, padding is 0 *before* normalising, so it ends up at
+//! `-mean[c] / std[c]`.
 //!
 //! Pictures in files have many sizes and another recipe, `resized_crop` ([`view`](super::view)).
 //!
@@ -85,21 +86,70 @@ impl Placement {
     }
 }
 
-/// The map from a byte to a normalised value, tabulated per channel.
+/// What images are made of: bytes, of which 255 counts as 1, or floats as they are.
+pub trait Number: Copy {
+    /// What lies outside of an image.
+    const BLACK: Self;
+
+    /// The normalised number, one of channel `channel`.
+    fn normalised(self, by: &Normalizer, channel: usize) -> f32;
+
+    /// Writes a pixel, `[channels]`, normalised, to `out`.
+    fn pixel(pixel: &[Self], by: &Normalizer, out: &mut [f32]);
+}
+
+impl Number for u8 {
+    const BLACK: Self = 0;
+
+    fn normalised(self, by: &Normalizer, channel: usize) -> f32 {
+        by.table[channel][usize::from(self)]
+    }
+
+    fn pixel(pixel: &[Self], by: &Normalizer, out: &mut [f32]) {
+        for ((out, &value), table) in out.iter_mut().zip(pixel).zip(&by.table) {
+            *out = table[usize::from(value)];
+        }
+    }
+}
+
+impl Number for f32 {
+    const BLACK: Self = 0.0;
+
+    fn normalised(self, by: &Normalizer, channel: usize) -> f32 {
+        (self - by.mean[channel]) / by.std[channel]
+    }
+
+    fn pixel(pixel: &[Self], by: &Normalizer, out: &mut [f32]) {
+        let statistics = by.mean.iter().zip(&by.std);
+        for ((out, value), (mean, std)) in out.iter_mut().zip(pixel).zip(statistics) {
+            *out = (value - mean) / std;
+        }
+    }
+}
+
+/// The map from a number of an image to a normalised one; that of bytes is tabulated per channel.
 #[derive(Debug, Clone)]
 pub struct Normalizer {
+    mean: Vec<f32>,
+    std: Vec<f32>,
     /// `table[channel][byte]`.
     table: Vec<[f32; 256]>,
 }
 
 impl Normalizer {
-    /// Tabulates `(x / 255 - mean[c]) / std[c]`, exactly as f32 arithmetic computes it.
+    /// Tabulates `(x / 255 - mean[c]) / std[c]` of bytes, exactly as f32 arithmetic computes it.
+    ///
+    /// # Shapes
+    ///
+    /// `mean` and `std`: `[channels]`.
     #[must_use]
     pub fn new(mean: &[f32], std: &[f32]) -> Self {
         let channel = |(&mean, &std): (&f32, &f32)| {
             std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std)
         };
         Self {
+            mean: mean.to_vec(),
+            std: std.to_vec(),
             table: mean.iter().zip(std).map(channel).collect(),
         }
     }
@@ -110,24 +160,30 @@ impl Normalizer {
     ///
     /// If there is no such channel.
     #[must_use]
-    pub fn value(&self, channel: usize, value: u8) -> f32 {
-        self.table[channel][usize::from(value)]
+    pub fn value<T: Number>(&self, channel: usize, value: T) -> f32 {
+        value.normalised(self, channel)
     }
 
     /// Writes an image, placed and normalised, to `out`.
     ///
     /// # Shapes
     ///
-    /// `image` and `out`: `[height, width, channels]`, with one table a channel. The pixels outside
+    /// `image` and `out`: `[height, width, channels]`, with one mean a channel. The pixels outside
     /// of the image are those of value 0.
     ///
     /// # Panics
     ///
     /// If `out` has another length, or it does not divide into rows of `width`.
-    pub fn write(&self, image: &[u8], width: usize, placement: Placement, out: &mut [f32]) {
+    pub fn write<T: Number>(
+        &self,
+        image: &[T],
+        width: usize,
+        placement: Placement,
+        out: &mut [f32],
+    ) {
         let channels = self.table.len();
         let row_len = width * channels;
-        assert_eq!(out.len(), image.len(), "one value an image byte");
+        assert_eq!(out.len(), image.len(), "one value a number of the image");
         assert_eq!(image.len() % row_len, 0, "rows of {width} pixels");
         let height = image.len() / row_len;
         for (y, out_row) in out.chunks_exact_mut(row_len).enumerate() {
@@ -140,11 +196,11 @@ impl Normalizer {
                 // Every pixel is inside: no test for each.
                 Some(row) if placement.right == 0 && !placement.flip => {
                     let inside = pixels.zip(row.chunks_exact(channels));
-                    inside.for_each(|(out, pixel)| self.pixel(pixel, out));
+                    inside.for_each(|(out, pixel)| T::pixel(pixel, self, out));
                 }
                 Some(row) if placement.right == 0 => {
                     let inside = pixels.zip(row.chunks_exact(channels).rev());
-                    inside.for_each(|(out, pixel)| self.pixel(pixel, out));
+                    inside.for_each(|(out, pixel)| T::pixel(pixel, self, out));
                 }
                 _ => self.row(row, width, placement, out_row),
             }
@@ -152,7 +208,13 @@ impl Normalizer {
     }
 
     /// [`write`](Self::write) for one row; `None` lies outside of the image.
-    fn row(&self, row: Option<&[u8]>, width: usize, placement: Placement, out: &mut [f32]) {
+    fn row<T: Number>(
+        &self,
+        row: Option<&[T]>,
+        width: usize,
+        placement: Placement,
+        out: &mut [f32],
+    ) {
         let channels = self.table.len();
         for (x, out_pixel) in out.chunks_exact_mut(channels).enumerate() {
             let x = if placement.flip { width - 1 - x } else { x };
@@ -163,14 +225,8 @@ impl Normalizer {
                 .zip(column)
                 .map(|(row, column)| &row[column * channels..][..channels]);
             for (channel, out) in out_pixel.iter_mut().enumerate() {
-                *out = self.value(channel, pixel.map_or(0, |pixel| pixel[channel]));
+                *out = self.value(channel, pixel.map_or(T::BLACK, |pixel| pixel[channel]));
             }
-        }
-    }
-
-    fn pixel(&self, pixel: &[u8], out: &mut [f32]) {
-        for ((out, &value), table) in out.iter_mut().zip(pixel).zip(&self.table) {
-            *out = table[usize::from(value)];
         }
     }
 }
@@ -179,7 +235,7 @@ impl Normalizer {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::dataset::{Dataset, Images, channel_statistics};
+    use super::super::dataset::{Dataset, Image, Images, channel_statistics};
     use super::*;
 
     /// `len` images of random bytes.
@@ -206,7 +262,10 @@ mod tests {
             dataset.image(index).unwrap(),
             Normalizer::new(&dataset.mean, &dataset.std),
         );
-        normalizer.write(&image, dataset.width, placement, &mut out);
+        match image {
+            Image::Bytes(bytes) => normalizer.write(&bytes, dataset.width, placement, &mut out),
+            Image::Floats(floats) => normalizer.write(floats, dataset.width, placement, &mut out),
+        }
         out
     }
 
@@ -221,7 +280,7 @@ mod tests {
             ..
         } = *dataset;
         let mut padded = vec![vec![vec![0u8; channels]; width + 2 * pad]; height + 2 * pad];
-        for (at, &value) in dataset.image(index).unwrap().iter().enumerate() {
+        for (at, &value) in dataset.image(index).unwrap().bytes().iter().enumerate() {
             let (y, x, c) = (at / channels / width, at / channels % width, at % channels);
             padded[y + pad][x + pad][c] = value;
         }
@@ -254,6 +313,32 @@ mod tests {
                 prop_assert_eq!(placed(&dataset, index, placement), expected);
             }
         }
+    }
+
+    #[test]
+    fn floats_are_placed_like_bytes_and_count_as_they_are() {
+        let bytes = noise(2, 5, 7, 3);
+        // Bytes / 255 as floats: the same division, so the same bits.
+        let floats = bytes.images.bytes().iter().map(|&b| f32::from(b) / 255.0);
+        let floats = Dataset {
+            images: Images::Floats(floats.collect()),
+            ..bytes.clone()
+        };
+        let config = AugmentConfig {
+            pad: 3,
+            flip: true,
+            ..AugmentConfig::OFF
+        };
+        for (index, epoch) in (0..40).map(|i| (i % 2, i as u64)) {
+            let placement = Placement::draw(config, 1, epoch, index);
+            assert_eq!(
+                placed(&floats, index, placement),
+                placed(&bytes, index, placement)
+            );
+        }
+        let normalizer = Normalizer::new(&[0.5, -8.0], &[0.5, 2.0]);
+        assert_eq!(normalizer.value(0, -1.5f32), -4.0);
+        assert_eq!(normalizer.value(1, 1000.0f32), 504.0);
     }
 
     #[test]
@@ -299,8 +384,8 @@ mod tests {
             );
         }
         let normalizer = Normalizer::new(&[0.5, 0.25], &[0.5, 2.0]);
-        assert_eq!([0, 255].map(|x| normalizer.value(0, x)), [-1.0, 1.0]);
-        assert_eq!([0, 255].map(|x| normalizer.value(1, x)), [-0.125, 0.375]);
+        assert_eq!([0u8, 255].map(|x| normalizer.value(0, x)), [-1.0, 1.0]);
+        assert_eq!([0u8, 255].map(|x| normalizer.value(1, x)), [-0.125, 0.375]);
     }
 
     #[test]
@@ -316,7 +401,7 @@ mod tests {
         };
         for (row, source) in bytes
             .chunks_mut(21)
-            .zip(dataset.image(0).unwrap().chunks(21))
+            .zip(dataset.image(0).unwrap().bytes().chunks(21))
         {
             let pixels: Vec<u8> = source.chunks(3).rev().flatten().copied().collect();
             row.copy_from_slice(&pixels);

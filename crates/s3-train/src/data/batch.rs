@@ -9,7 +9,7 @@ use super::augment::{Normalizer, Placement};
 use super::error::DataError;
 use super::loader::LoaderConfig;
 use super::view::View;
-use super::{Dataset, Images};
+use super::{Dataset, Image, Images};
 
 /// Images and labels of one step.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -68,7 +68,7 @@ impl Plan {
         let mut images = vec![0.0; indices.len() * size];
         let jobs = indices.iter().zip(images.chunks_exact_mut(size));
         let failures = match &self.dataset.images {
-            Images::Bytes(_) => jobs
+            Images::Bytes(_) | Images::Floats(_) => jobs
                 .filter_map(|(&index, out)| self.image(index, out).err().map(|e| (index, e)))
                 .collect(),
             Images::Pictures(_) => self.on_workers(jobs)?,
@@ -135,11 +135,15 @@ impl Plan {
         let image = match &dataset.images {
             Images::Pictures(pictures) if augment.resized_crop => {
                 let epoch = self.epoch;
-                pictures.view(index, View::Random { seed, epoch })?.into()
+                Image::Bytes(pictures.view(index, View::Random { seed, epoch })?.into())
             }
             _ => dataset.image(index)?,
         };
-        self.normalizer.write(&image, dataset.width, placement, out);
+        let (by, width) = (&self.normalizer, dataset.width);
+        match image {
+            Image::Bytes(bytes) => by.write(&bytes, width, placement, out),
+            Image::Floats(floats) => by.write(floats, width, placement, out),
+        }
         Ok(())
     }
 
@@ -153,7 +157,7 @@ impl Plan {
     ) -> Result<Batch, DataError> {
         let skips = match &self.dataset.images {
             Images::Pictures(pictures) => pictures.skips_broken(),
-            Images::Bytes(_) => false,
+            Images::Bytes(_) | Images::Floats(_) => false,
         };
         let mut failed = Vec::new();
         let mut skipped = Vec::new();

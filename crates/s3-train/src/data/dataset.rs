@@ -1,6 +1,6 @@
 //! The images and labels of a split, in memory or in files, with statistics and fingerprint.
 
-use s3_layers::model::Size;
+use s3_layers::model::{Numbers, Size};
 use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
@@ -14,18 +14,64 @@ use super::view::View;
 pub enum Images {
     /// `[len, height, width, channels]`, one byte a value, in memory.
     Bytes(Vec<u8>),
+    /// `[len, height, width, channels]`, finite numbers that count as they are, in memory.
+    Floats(Vec<f32>),
     /// Picture files, or shards of them, read and decoded whenever they are asked for.
     Pictures(Pictures),
 }
 
 impl Images {
-    /// The bytes of images in memory; none of pictures in files.
+    /// The bytes of images in memory; none of floats and of pictures in files.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes,
-            Self::Pictures(_) => &[],
+            Self::Floats(_) | Self::Pictures(_) => &[],
         }
+    }
+
+    /// What they are made of.
+    #[must_use]
+    pub const fn numbers(&self) -> Numbers {
+        match self {
+            Self::Bytes(_) | Self::Pictures(_) => Numbers::Bytes,
+            Self::Floats(_) => Numbers::Floats,
+        }
+    }
+}
+
+/// The numbers of one image, `[height, width, channels]`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Image<'a> {
+    /// Bytes, of which 255 counts as 1.
+    Bytes(Cow<'a, [u8]>),
+    /// Numbers that count as they are.
+    Floats(&'a [f32]),
+}
+
+impl Image<'_> {
+    /// The bytes; none of floats.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Floats(_) => &[],
+        }
+    }
+
+    /// How many numbers there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Floats(floats) => floats.len(),
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
@@ -46,9 +92,10 @@ pub struct Dataset {
     pub labels: Vec<u16>,
     /// What the labels stand for.
     pub class_names: Vec<String>,
-    /// Per channel, the mean of value / 255 over the whole official **training** split, in the
-    /// test split too and whatever the limits. Of pictures in files it is ImageNet's
-    /// ([`imagenet::MEAN`](super::imagenet::MEAN)), whatever the folder.
+    /// Per channel, the mean of value / 255, of floats that of the values, over the whole official
+    /// **training** split, in the test split too and whatever the limits. Of pictures in files it
+    /// is ImageNet's ([`imagenet::MEAN`](super::imagenet::MEAN)), whatever the folder; of arrays
+    /// the config may name it.
     pub mean: Vec<f32>,
     /// Per channel, the standard deviation that belongs to `mean` (1 where it would be 0).
     pub std: Vec<f32>,
@@ -89,7 +136,7 @@ impl Dataset {
         self.height * self.width * self.channels
     }
 
-    /// The bytes of image `index` as evaluation sees it, `[height, width, channels]`.
+    /// The numbers of image `index` as evaluation sees it, `[height, width, channels]`.
     ///
     /// # Errors
     ///
@@ -98,12 +145,14 @@ impl Dataset {
     /// # Panics
     ///
     /// If `index >= self.len()`.
-    pub fn image(&self, index: usize) -> Result<Cow<'_, [u8]>, DataError> {
+    pub fn image(&self, index: usize) -> Result<Image<'_>, DataError> {
         let size = self.image_len();
-        match &self.images {
-            Images::Bytes(bytes) => Ok(bytes[index * size..(index + 1) * size].into()),
-            Images::Pictures(pictures) => Ok(pictures.view(index, View::Centre)?.into()),
-        }
+        let range = index * size..(index + 1) * size;
+        Ok(match &self.images {
+            Images::Bytes(bytes) => Image::Bytes(bytes[range].into()),
+            Images::Floats(floats) => Image::Floats(&floats[range]),
+            Images::Pictures(pictures) => Image::Bytes(pictures.view(index, View::Centre)?.into()),
+        })
     }
 
     /// The first `limit` images, or all if there are fewer. The statistics stay.
@@ -127,6 +176,7 @@ impl Dataset {
         let size = self.image_len();
         let images = match &mut self.images {
             Images::Bytes(bytes) => Images::Bytes(bytes.split_off(keep * size)),
+            Images::Floats(floats) => Images::Floats(floats.split_off(keep * size)),
             Images::Pictures(pictures) => Images::Pictures(pictures.split_off(keep)),
         };
         let rest = Self {
@@ -182,10 +232,11 @@ impl Dataset {
         let fail = |problem: &str| Err(DataError::argument(&self.name, problem));
         let one_a_label = match &self.images {
             Images::Bytes(bytes) => bytes.len() == self.len() * self.image_len(),
+            Images::Floats(floats) => floats.len() == self.len() * self.image_len(),
             Images::Pictures(pictures) => pictures.len() == self.len(),
         };
         if !one_a_label {
-            return fail("the image bytes do not divide into one image a label");
+            return fail("the images' numbers do not divide into one image a label");
         }
         if self.mean.len() != self.channels || self.std.len() != self.channels {
             return fail("there is not one mean and one standard deviation a channel");
@@ -216,6 +267,12 @@ pub fn fingerprint(dataset: &Dataset) -> String {
     }
     match &dataset.images {
         Images::Bytes(bytes) => hash.update(bytes),
+        Images::Floats(floats) => {
+            for floats in floats.chunks(1 << 12) {
+                let bytes: Vec<u8> = floats.iter().flat_map(|v| v.to_le_bytes()).collect();
+                hash.update(bytes);
+            }
+        }
         Images::Pictures(pictures) => pictures.identify(&mut hash),
     }
     for label in &dataset.labels {
@@ -259,6 +316,35 @@ pub(super) fn channel_statistics(images: &[u8], channels: usize) -> (Vec<f32>, V
     histogram.iter().map(statistics).unzip()
 }
 
+/// Mean and standard deviation per channel of NHWC `images`, which hold at least one finite pixel.
+///
+/// Sums are f64 and run from the first pixel to the last, so that they are the same everywhere. A
+/// channel that never varies, or by less than an f32 can say, gets the standard deviation 1.
+pub(super) fn float_statistics(images: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>) {
+    let pixels = images.len() / channels;
+    let sums = |term: &dyn Fn(usize, f64) -> f64| {
+        let mut sums = vec![0.0; channels];
+        for pixel in images.chunks_exact(channels) {
+            for (c, (sum, &value)) in sums.iter_mut().zip(pixel).enumerate() {
+                *sum += term(c, f64::from(value));
+            }
+        }
+        sums.iter().map(|sum| sum / pixels as f64).collect()
+    };
+    let mean: Vec<f64> = sums(&|_, value| value);
+    let variance: Vec<f64> = sums(&|c, value| (value - mean[c]).powi(2));
+    let varies = |c: usize| {
+        let channel = images.iter().skip(c).step_by(channels);
+        channel.clone().any(|value| *value != images[c])
+    };
+    let std = variance.iter().enumerate().map(|(c, variance)| {
+        let std = variance.sqrt() as f32;
+        if std > 0.0 && varies(c) { std } else { 1.0 }
+    });
+    let std = std.collect();
+    (mean.iter().map(|&mean| mean as f32).collect(), std)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,6 +375,57 @@ mod tests {
         assert!((f64::from(mean[0]) - expected).abs() < 1e-7);
         assert!((f64::from(std[0]) - variance.sqrt()).abs() < 1e-7);
         assert_eq!((mean[1], std[1]), (10.0 / 255.0, 1.0));
+    }
+
+    #[test]
+    fn statistics_of_floats_are_those_of_the_definition() {
+        let values = [-3.5f32, 1e6, 0.25, 1e6, 7.0, 1e6 + 1.0];
+        let (mean, std) = float_statistics(&values, 2);
+        let first = [-3.5f64, 0.25, 7.0];
+        let expected = first.iter().sum::<f64>() / 3.0;
+        let variance = first.iter().map(|v| (v - expected).powi(2)).sum::<f64>() / 3.0;
+        assert_eq!((mean[0], std[0]), (expected as f32, variance.sqrt() as f32));
+        // A small change of large numbers is not lost.
+        assert!(
+            (f64::from(std[1]) - (2f64 / 9.0).sqrt()).abs() < 1e-6,
+            "{std:?}"
+        );
+        // A third of each: the sum of three is rounded, and the channel does not vary all the same.
+        let (mean, std) = float_statistics(&[0.1; 3], 1);
+        assert_eq!((mean, std), (vec![0.1], vec![1.0]));
+        let tiny = f32::from_bits(1);
+        assert_eq!(float_statistics(&[0.0, tiny], 1).1.len(), 1);
+        assert!(float_statistics(&[0.0, tiny], 1).1[0] > 0.0);
+    }
+
+    #[test]
+    fn floats_are_split_and_printed_like_bytes() {
+        let bytes = counting(5);
+        let floats: Vec<f32> = bytes.images.bytes().iter().map(|&b| f32::from(b)).collect();
+        let floats = Dataset {
+            images: Images::Floats(floats),
+            ..bytes.clone()
+        };
+        floats.check().unwrap();
+        assert_eq!(floats.images.numbers(), Numbers::Floats);
+        let (first, rest) = floats.clone().split_at(2);
+        assert_eq!(rest.image(2).unwrap(), floats.image(4).unwrap());
+        assert_eq!(first.image(1).unwrap().len(), 12);
+        first.check().unwrap();
+        let print = fingerprint(&floats);
+        assert_ne!(print, fingerprint(&bytes));
+        let mut changed = floats.clone();
+        let Images::Floats(values) = &mut changed.images else {
+            unreachable!("floats")
+        };
+        values[59] += 1.0;
+        let whole = fingerprint(&changed);
+        assert_ne!(whole, print);
+        let Images::Floats(values) = &mut changed.images else {
+            unreachable!("floats")
+        };
+        values.pop();
+        assert!(changed.check().is_err());
     }
 
     #[test]

@@ -187,7 +187,7 @@ pub enum Problem {
         /// Position of the label, from 0.
         index: usize,
         /// The label.
-        label: u8,
+        label: i128,
         /// Number of classes.
         classes: usize,
     },
@@ -197,6 +197,9 @@ pub enum Problem {
     /// A picture that cannot be decoded.
     #[error("{0}")]
     Picture(String),
+    /// An array, or an archive of arrays, that is not read.
+    #[error("{0}")]
+    Array(String),
     /// Shards that are missing, stale or corrupted.
     #[error("{0}")]
     Shard(String),
@@ -211,6 +214,10 @@ pub enum Problem {
 impl Problem {
     pub(super) fn picture(text: impl Into<String>) -> Self {
         Self::Picture(escaped(&text.into()))
+    }
+
+    pub(super) fn array(text: impl Into<String>) -> Self {
+        Self::Array(escaped(&text.into()))
     }
 
     pub(super) fn is_of_picture(&self) -> bool {

@@ -162,7 +162,7 @@ pub struct ShardJob<'a> {
 ///
 /// config.shards = true;
 /// let splits = data::load(&config, Some(dir.path()))?;
-/// assert_eq!(*splits.test.image(0)?, [9, 8, 7].repeat(16 * 16));
+/// assert_eq!(splits.test.image(0)?.bytes(), [9, 8, 7].repeat(16 * 16));
 /// # Ok::<(), anyhow::Error>(())
 /// ```
 pub fn make_shards<T: Fn(Made) + Sync>(
@@ -767,6 +767,7 @@ mod tests {
         let mut dump = Vec::new();
         for (place, index) in order.into_iter().enumerate() {
             let image = test.image(index).unwrap();
+            let image = image.bytes();
             let (mut of_means, mut of_pixels) = (0.0, 0.0);
             for (at, (y, x, c)) in (0..192).map(|at| (at, (at / 24, at / 3 % 8, at % 3))) {
                 let value = |i: usize, j: usize| {
@@ -783,7 +784,7 @@ mod tests {
                 of_means < TOLERANCE && of_pixels < TOLERANCE,
                 "{path}: {of_means} {of_pixels}"
             );
-            dump.extend_from_slice(&image);
+            dump.extend_from_slice(image);
         }
         // For tools/golden/pictures.py, which compares every pixel.
         if let Some(file) = std::env::var_os("S3_DUMP") {

@@ -191,7 +191,7 @@ impl Loader {
         }
         let blocks = match &dataset.images {
             Images::Pictures(pictures) => pictures.blocks(),
-            Images::Bytes(_) => None,
+            Images::Bytes(_) | Images::Floats(_) => None,
         };
         let order = match blocks {
             _ if !config.shuffle => in_order(dataset.len()),
@@ -322,8 +322,8 @@ mod tests {
                 let index = index as usize;
                 let placement = Placement::draw(config.augment, config.seed, epoch, index);
                 let mut image = vec![0.0; dataset.image_len()];
-                let bytes = dataset.image(index).unwrap();
-                normalizer.write(&bytes, dataset.width, placement, &mut image);
+                let numbers = dataset.image(index).unwrap();
+                normalizer.write(numbers.bytes(), dataset.width, placement, &mut image);
                 images.extend(image);
             }
             let labels = indices

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! DataConfig --load--> Splits { train, test: Dataset } --Loader--> Batch, Batch, ..
-//!                             u8, NHWC                             f32, NHWC, normalised
+//!                          u8 or f32, NHWC                         f32, NHWC, normalised
 //! ```
 //!
-//! A [`Dataset`] keeps the bytes of its files, or where the files are, and nothing derived from
+//! A [`Dataset`] keeps the numbers of its files, or where the files are, and nothing derived from
 //! them except the channel statistics; decoding, augmentation and normalisation happen while a [`Loader`] makes a batch. Every
 //! random decision is a function of (seed, epoch, sample index), so that a batch does not depend
 //! on the batches before it, on threads, or on where a resumed run started.
@@ -16,6 +16,7 @@
 //! | `mnist` | the official IDX files ([`mnist`]) | 28x28x1 |
 //! | `cifar10` | the official binary version ([`cifar`]) | 32x32x3 |
 //! | `imagenet` | a folder of picture files in class folders ([`imagenet`]) | 224x224x3, or `size` |
+//! | `arrays` | arrays that NumPy has written, of bytes or floats ([`arrays`]) | those of the arrays |
 //!
 //! ```
 //! use s3_train::data::{self, DataConfig, DataName, Loader, LoaderConfig};
@@ -30,6 +31,7 @@
 //! # Ok::<(), data::DataError>(())
 //! ```
 
+pub mod arrays;
 pub mod augment;
 mod batch;
 pub mod cifar;
@@ -42,6 +44,8 @@ mod jpeg;
 pub mod loader;
 mod matlab;
 pub mod mnist;
+mod npy;
+mod npz;
 pub mod pictures;
 mod random;
 mod read;
@@ -60,7 +64,7 @@ use serde::{Deserialize, Serialize};
 
 pub use augment::AugmentConfig;
 pub use batch::Batch;
-pub use dataset::{Dataset, Images, fingerprint};
+pub use dataset::{Dataset, Image, Images, fingerprint};
 pub use error::{DataError, Problem};
 pub use imagenet::Broken;
 pub use loader::{Loader, LoaderConfig, epoch_order, steps_per_epoch};
@@ -77,11 +81,19 @@ pub enum DataName {
     Cifar10,
     /// ILSVRC2012, or any other folder of pictures.
     Imagenet,
+    /// Arrays that NumPy has written.
+    Arrays,
 }
 
 impl DataName {
     /// Every data set.
-    pub const ALL: [Self; 4] = [Self::Shapes, Self::Mnist, Self::Cifar10, Self::Imagenet];
+    pub const ALL: [Self; 5] = [
+        Self::Shapes,
+        Self::Mnist,
+        Self::Cifar10,
+        Self::Imagenet,
+        Self::Arrays,
+    ];
 
     /// The name as configs write it.
     #[must_use]
@@ -91,6 +103,7 @@ impl DataName {
             Self::Mnist => "mnist",
             Self::Cifar10 => "cifar10",
             Self::Imagenet => "imagenet",
+            Self::Arrays => "arrays",
         }
     }
 }
@@ -125,7 +138,7 @@ impl FromStr for DataName {
 /// assert!(toml::from_str::<DataConfig>("name = 'mnist'\nflip = true").is_err());
 /// # Ok::<(), toml::de::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
     /// Which data set.
@@ -136,9 +149,17 @@ pub struct DataConfig {
     /// Test on at most this many images, the first ones of the official order; all if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_limit: Option<usize>,
-    /// Of `imagenet`: the folder below the data sets' folder; `imagenet` if absent.
+    /// Of `imagenet` and `arrays`: the folder below the data sets' folder; the data set's name if
+    /// absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
+    /// Of `arrays`: the mean of each channel, of bytes in units of 255; that of the training images
+    /// if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean: Option<Vec<f32>>,
+    /// Of `arrays`: the standard deviation of each channel, in the same units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub std: Option<Vec<f32>>,
     /// Of `imagenet`: rows and columns that the network sees; 224 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<usize>,
@@ -169,6 +190,8 @@ impl DataConfig {
             train_limit: None,
             test_limit: None,
             folder: None,
+            mean: None,
+            std: None,
             size: None,
             shards: false,
             broken: Broken::Stop,
@@ -220,9 +243,22 @@ pub fn load(config: &DataConfig, data_dir: Option<&Path>) -> Result<Splits, Data
             ));
         }
     }
+    if config.name != DataName::Arrays {
+        if config.folder.is_some() && config.name != DataName::Imagenet {
+            let text = "folder is of `imagenet` and `arrays` alone";
+            return Err(DataError::argument(dataset, text));
+        }
+        let keys = [
+            ("mean", config.mean.is_some()),
+            ("std", config.std.is_some()),
+        ];
+        if let Some((key, _)) = keys.iter().find(|(_, is_set)| *is_set) {
+            let text = format!("{key} is of `arrays` alone");
+            return Err(DataError::argument(dataset, text));
+        }
+    }
     if config.name != DataName::Imagenet {
         let keys = [
-            ("folder", config.folder.is_some()),
             ("size", config.size.is_some()),
             ("shards", config.shards),
             ("broken", config.broken != Broken::Stop),
@@ -239,6 +275,7 @@ pub fn load(config: &DataConfig, data_dir: Option<&Path>) -> Result<Splits, Data
         DataName::Mnist => mnist::load(folder?)?,
         DataName::Cifar10 => cifar::load(folder?)?,
         DataName::Imagenet => imagenet::load(config, folder?)?,
+        DataName::Arrays => arrays::load(config, folder?)?,
     };
     let limit = |split: Dataset, limit: Option<usize>| {
         Arc::new(split.truncated(limit.unwrap_or(usize::MAX)))
@@ -286,6 +323,17 @@ mod tests {
         let answer = |config: DataConfig| load(&config, None).unwrap_err().to_string();
         assert!(answer(DataConfig::of(DataName::Mnist)).contains("S3_DATA_DIR"));
         assert!(answer(DataConfig::of(DataName::Imagenet)).contains("S3_DATA_DIR"));
+        assert!(answer(DataConfig::of(DataName::Arrays)).contains("S3_DATA_DIR"));
+        let elsewhere = DataConfig {
+            folder: Some("pets".to_owned()),
+            ..DataConfig::of(DataName::Cifar10)
+        };
+        assert!(answer(elsewhere).contains("`cifar10`: folder is of `imagenet` and"));
+        let shifted = DataConfig {
+            mean: Some(vec![0.5]),
+            ..DataConfig::of(DataName::Imagenet)
+        };
+        assert!(answer(shifted).contains("`imagenet`: mean is of `arrays` alone"));
         let sized = DataConfig {
             size: Some(64),
             ..DataConfig::of(DataName::Mnist)

@@ -96,7 +96,7 @@ pub(super) fn check_labels(labels: &[u8], classes: usize) -> Result<(), Problem>
     {
         Some(index) => Err(Problem::BadLabel {
             index,
-            label: labels[index],
+            label: labels[index].into(),
             classes,
         }),
         None => Ok(()),

@@ -3,14 +3,16 @@
 
 use super::html::Html;
 use super::pictures::picture;
-use crate::data::Dataset;
+use crate::data::{Dataset, Image};
 use crate::eval;
 use crate::trained::Trained;
 use anyhow::{Context, Result};
 use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
 use s3_core::host::{Host, on_cpu};
 use s3_layers::Mode;
+use s3_layers::model::Numbers;
 use s3_metrics::plot::{Picture, PlotError, Style, confusion, filters};
+use std::borrow::Cow;
 use std::path::Path;
 
 /// Misclassified images that are shown: the first of the test set.
@@ -39,6 +41,8 @@ pub struct Answers {
     /// Row: the true class; column: the answer.
     counts: Vec<u64>,
     wrong: Vec<Wrong>,
+    /// What is to be said of the pictures of these images.
+    drawing: Option<String>,
     images: usize,
     /// The first layer's weight and its shape.
     filters: Option<(Vec<f32>, [usize; 4])>,
@@ -63,15 +67,28 @@ pub fn answers(folder: &Path, data_dir: Option<&Path>, other_classes: bool) -> R
     for (&answer, i) in top1.iter().zip(images.into_iter().map(|i| i as usize)) {
         let (answer, label) = (answer as usize, test.labels[i] as usize);
         counts[label * classes.len() + answer] += 1;
-        if answer != label && wrong.len() < SHOWN {
+        if answer != label
+            && wrong.len() < SHOWN
+            && let Some(png) = png(test, i)?
+        {
             let caption = format!("{}, taken for {}", classes[label], classes[answer]);
             wrong.push(Wrong {
                 caption,
-                png: png(test, i)?,
+                png,
                 shape: [test.height, test.width, test.channels].map(|side| side as u32),
             });
         }
     }
+    let drawing = match (kind(test), test.images.numbers()) {
+        (None, _) => Some(format!(
+            "Images that are taken for another class are not drawn: a picture has 1 or 3 channels, these have {}.",
+            test.channels
+        )),
+        (Some(_), Numbers::Floats) => Some(
+            "Each image is drawn from black, its least number, to white, its largest.".to_owned(),
+        ),
+        (Some(_), Numbers::Bytes) => None,
+    };
     let first = trained.net.layers()[0];
     let weight = on_cpu(&first.weight(Mode::Eval)?)?;
     let filters = match first.spec.shape[..] {
@@ -82,6 +99,7 @@ pub fn answers(folder: &Path, data_dir: Option<&Path>, other_classes: bool) -> R
         classes,
         counts,
         wrong,
+        drawing,
         images: top1.len(),
         filters,
         notes: trained
@@ -92,18 +110,39 @@ pub fn answers(folder: &Path, data_dir: Option<&Path>, other_classes: bool) -> R
     })
 }
 
-/// Image `index` as its files have it.
-fn png(data: &Dataset, index: usize) -> Result<Vec<u8>> {
-    let bytes = data.image(index)?;
-    let kind = match data.channels {
-        1 => ExtendedColorType::L8,
-        _ => ExtendedColorType::Rgb8,
+/// What a picture of an image would be, where there are such pictures.
+fn kind(data: &Dataset) -> Option<ExtendedColorType> {
+    match data.channels {
+        1 => Some(ExtendedColorType::L8),
+        3 => Some(ExtendedColorType::Rgb8),
+        _ => None,
+    }
+}
+
+/// Image `index` as its files have it, floats from its least to its largest; `None` where it is no
+/// picture.
+fn png(data: &Dataset, index: usize) -> Result<Option<Vec<u8>>> {
+    let Some(kind) = kind(data) else {
+        return Ok(None);
+    };
+    let bytes = match data.image(index)? {
+        Image::Bytes(bytes) => bytes,
+        Image::Floats(floats) => Cow::Owned(stretched(floats)),
     };
     let mut out = Vec::new();
     PngEncoder::new(&mut out)
         .write_image(&bytes, data.width as u32, data.height as u32, kind)
         .context("an image of the test set as PNG")?;
-    Ok(out)
+    Ok(Some(out))
+}
+
+/// `floats` as bytes, the least as 0 and the largest as 255.
+fn stretched(floats: &[f32]) -> Vec<u8> {
+    let floats = || floats.iter().map(|&v| f64::from(v));
+    let least = floats().fold(f64::INFINITY, f64::min);
+    let range = floats().fold(f64::NEG_INFINITY, f64::max) - least;
+    let byte = |v: f64| (255.0 * (v - least) / range.max(f64::MIN_POSITIVE)).round() as u8;
+    floats().map(byte).collect()
 }
 
 impl Answers {
@@ -155,11 +194,18 @@ impl Answers {
                 f.push("The filters of the first layer", drawn);
             }
         });
-        if self.wrong.is_empty() {
+        let right =
+            (0..self.classes.len()).map(|class| self.counts[class * (self.classes.len() + 1)]);
+        if right.sum::<u64>() == self.images as u64 {
             html.paragraph("No test image is taken for another class.");
             return;
         }
-        html.paragraph("The first images of the test set that are taken for another class.");
+        if !self.wrong.is_empty() {
+            html.paragraph("The first images of the test set that are taken for another class.");
+        }
+        if let Some(drawing) = &self.drawing {
+            html.paragraph(drawing);
+        }
         html.figures(|f| {
             for wrong in &self.wrong {
                 f.bitmap(&wrong.caption, &wrong.png);
@@ -177,5 +223,41 @@ impl Bitmap {
             png: picture.to_png(Picture::SCREEN).ok()?,
             shape: [height, width, 4],
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Images;
+
+    #[test]
+    fn floats_are_drawn_from_their_least_to_their_largest() {
+        assert_eq!(stretched(&[-2.0, 2.0, 0.0, -1.0]), [0, 255, 128, 64]);
+        assert_eq!(stretched(&[7.0; 3]), [0; 3]);
+        assert_eq!(stretched(&[f32::MIN, f32::MAX]), [0, 255]);
+    }
+
+    #[test]
+    fn images_of_other_channels_than_a_pictures_are_not_drawn() -> Result<()> {
+        let of = |channels: usize| Dataset {
+            name: "arrays/test".to_owned(),
+            height: 2,
+            width: 1,
+            channels,
+            images: Images::Floats((0..2 * channels).map(|i| i as f32).collect()),
+            labels: vec![0],
+            class_names: vec!["0".to_owned()],
+            mean: vec![0.0; channels],
+            std: vec![1.0; channels],
+        };
+        assert_eq!(png(&of(2), 0)?, None);
+        for (channels, expected) in [(1, vec![0, 255]), (3, vec![0, 51, 102, 153, 204, 255])] {
+            let drawn = png(&of(channels), 0)?.context("a picture")?;
+            let drawn = image::load_from_memory(&drawn)?;
+            assert_eq!((drawn.width(), drawn.height()), (1, 2));
+            assert_eq!(drawn.into_bytes(), expected);
+        }
+        Ok(())
     }
 }
