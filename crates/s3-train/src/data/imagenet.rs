@@ -441,8 +441,9 @@ mod tests {
                 files.train.image(i).unwrap(),
             );
             let sum: u32 = a
+                .bytes()
                 .iter()
-                .zip(&*b)
+                .zip(b.bytes())
                 .map(|(a, b)| u32::from(a.abs_diff(*b)))
                 .sum();
             // JPEG of quality 92 on noise.
