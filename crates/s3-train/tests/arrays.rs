@@ -244,7 +244,10 @@ fn an_mlp_learns_rows_of_features_and_other_arrays_are_refused() {
     let given = ["--set", "data.mean=[0, 0, 0, 0, 0, 0]", "--set", "epochs=1"];
     succeed(&mut bench.train("given", &given));
     let seen = std::fs::read_to_string(bench.run("given").join("network.json")).expect("it");
-    assert_eq!(json(&seen)["input"]["mean"], serde_json::json!(vec![0.0; 6]));
+    assert_eq!(
+        json(&seen)["input"]["mean"],
+        serde_json::json!(vec![0.0; 6])
+    );
     assert_ne!(
         bench.run("given").file_name(),
         bench.run("runs").file_name()
