@@ -180,7 +180,11 @@ fn row(bar: &Bar, shape: Shape, all: &[Measured]) -> Option<String> {
                 && whole
         })
         .collect();
-    let isa = bar.isa.or_else(|| Some(ours(&here).next()?.word("isa")))?;
+    // Plain Rust has bars of its own only.
+    let widest = || ours(&here).next().map(|one| one.word("isa"));
+    let isa = bar
+        .isa
+        .or_else(|| widest().filter(|isa| *isa != "scalar"))?;
     let threads = match bar.against {
         Against::Threads => 2,
         _ => 1,
