@@ -117,8 +117,8 @@ impl Header {
             let text = "in Fortran order: save numpy.ascontiguousarray of it";
             return Err(Problem::array(text));
         }
-        let sides = shape.iter().copied().chain([dtype.bytes()]);
-        let bytes = sides.fold(Some(1usize), |bytes, side| bytes?.checked_mul(side));
+        let mut sides = shape.iter().copied().chain([dtype.bytes()]);
+        let bytes = sides.try_fold(1usize, |bytes, side| bytes.checked_mul(side));
         let bytes = bytes.ok_or_else(|| {
             Problem::array(format!(
                 "shape {shape:?} of {descr}: too many bytes for any file"
