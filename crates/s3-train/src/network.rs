@@ -328,16 +328,27 @@ pub fn class_difference(network: &[String], data: &[String]) -> Option<String> {
     ))
 }
 
-/// How mean and deviation of `data` are others than a network's, in words.
+/// The first channel whose mean and deviation in `data` are others than a network's, in words.
+///
+/// ```
+/// use s3_train::network::normalisation_difference;
+///
+/// let (train, _) = s3_train::data::shapes::generate(Some(1), Some(1));
+/// assert_eq!(normalisation_difference(&train.mean, &train.std, &train), None);
+/// let mut mean = train.mean.clone();
+/// mean[2] = 0.5;
+/// let line = normalisation_difference(&mean, &train.std, &train).unwrap();
+/// assert!(line.starts_with("channel 2: mean 0.5 and std 0."));
+/// ```
 #[must_use]
 pub fn normalisation_difference(mean: &[f32], std: &[f32], data: &Dataset) -> Option<String> {
-    let differs = (mean, std) != (&data.mean[..], &data.std[..]);
-    differs.then(|| {
-        format!(
-            "mean {mean:?} and std {std:?} are the network's, the data has {:?} and {:?}",
-            data.mean, data.std
-        )
-    })
+    let (own, other) = (mean.iter().zip(std), data.mean.iter().zip(&data.std));
+    let mut channels = own.zip(other).enumerate();
+    let (channel, ((mean, std), other)) = channels.find(|(_, (own, other))| own != other)?;
+    Some(format!(
+        "channel {channel}: mean {mean} and std {std} are the network's, the data has {} and {}",
+        other.0, other.1
+    ))
 }
 
 /// Refuses images of another shape than `[height, width, channels]`, that of the network called

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::data::{Broken, Dataset, LoaderConfig, Splits, steps_per_epoch};
 use crate::dynamics;
 use crate::lock::Lock;
-use crate::network::{Description, FILE, class_difference};
+use crate::network::{Description, FILE};
 use crate::optim::{Optimizer, PREFIX as OPTIMIZER};
 use crate::pretrained::{self, Source, Started};
 use crate::ranks::{Parts, Ranks, collective};
@@ -286,11 +286,11 @@ impl<'a> Session<'a> {
     fn check_data(&self) -> Result<()> {
         let (folder, data) = (self.folder.root().display(), &self.train.name);
         let known = Description::read(&self.folder)?;
-        let difference = known
-            .as_ref()
-            .and_then(|known| class_difference(&known.classes, &self.train.class_names));
-        if let Some(difference) = difference {
-            bail!("{folder}: the run was trained on other data ({difference})")
+        // Mean and deviation are those of the whole split, of which the manifest hashes what is trained on.
+        let differences = known.as_ref().map(|known| known.differences(&self.train));
+        let differences = differences.unwrap_or_default().join("; ");
+        if !differences.is_empty() {
+            bail!("{folder}: the run was trained on other data: {differences}")
         }
         let manifest = self.folder.read_json("manifest.json")?;
         if manifest["data"] != data_record(&self.train, &self.test) {

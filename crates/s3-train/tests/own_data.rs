@@ -395,7 +395,10 @@ fn mean_and_deviation_are_those_of_the_training_whatever_lies_in_the_folder() {
         &["export", &run, "-o", "u8.safetensors"],
     ] {
         let said = notes(&mut bench.s3(command));
-        assert!(said.len() == 1 && said[0].contains("mean [0.4"), "{said:?}");
+        assert!(
+            said.len() == 1 && said[0].contains("channel 0: mean 0.4"),
+            "{said:?}"
+        );
     }
     // Images of another size are not stretched.
     let line = refusal(&mut bench.s3(&["eval", "kept.safetensors", "--data", "shapes"]));
@@ -551,4 +554,82 @@ fn the_ending_of_a_file_chooses_its_format_and_a_contradiction_is_refused() {
     // Before the run is looked at.
     let line = refusal(&mut bench.s3(&["export", "no-run", "-o", "no.tflite"]));
     assert!(line.contains("the ending .tflite"), "{line}");
+}
+
+/// A run of one epoch on the folder of `data`, which is written by `write` and then by it once more, with
+/// another number in images that it does not train on: `--resume` says so, and what it says.
+fn resumed_on(data: &str, write: impl Fn(&Bench, u8)) -> String {
+    let bench = Bench::new();
+    let is_data = |line: &&str| line.trim().starts_with("data =");
+    let line = common::TINY.lines().find(is_data).expect("data");
+    let text = common::TINY.replace(line, data);
+    std::fs::write(bench.path("tiny.toml"), text).expect("tiny.toml");
+    let train = |more: &[&str]| {
+        let mut command = bench.train("runs", &["--no-report", "--set", "epochs=1"]);
+        command.args(more);
+        command
+    };
+    write(&bench, 0);
+    succeed(&mut train(&[]));
+    let last = bench.run("runs").join("last.safetensors");
+    let before = std::fs::read(&last).expect("a checkpoint");
+    succeed(&mut train(&["--resume"]));
+    write(&bench, 200);
+    let line = refusal(&mut train(&["--resume"]));
+    assert!(std::fs::read(&last).expect("a checkpoint") == before);
+    line
+}
+
+#[test]
+fn a_run_is_not_resumed_with_another_normalisation() {
+    let said = |line: &str| {
+        let words = "the run was trained on other data: channel 0: mean ";
+        assert!(line.contains(words), "{line}");
+    };
+    // The first 40 of 60 images are trained on; mean and deviation are those of all.
+    let labels: Vec<u8> = (0..60).map(|i| i % 2).collect();
+    let pixels = |size: usize, other: u8| -> Vec<u8> {
+        let image = |i: usize| if i < 40 { (i * 5) as u8 } else { other };
+        (0..60).flat_map(|i| vec![image(i); size]).collect()
+    };
+    said(&resumed_on(
+        r#"data = { name = "mnist", train_limit = 40 }"#,
+        |bench, other| {
+            let folder = bench.path("data/mnist");
+            std::fs::create_dir_all(&folder).expect("a folder");
+            for split in ["train", "t10k"] {
+                let write = |kind: &str, sides: &[u32], body: &[u8]| {
+                    let magic = 0x800 + sides.len() as u32;
+                    let words = [&[magic], sides].concat();
+                    let head = words.into_iter().flat_map(u32::to_be_bytes);
+                    let bytes: Vec<u8> = head.chain(body.iter().copied()).collect();
+                    std::fs::write(folder.join(format!("{split}-{kind}-ubyte")), bytes)
+                        .expect("a file");
+                };
+                let other = if split == "train" { other } else { 0 };
+                write("images-idx3", &[60, 28, 28], &pixels(28 * 28, other));
+                write("labels-idx1", &[60], &labels);
+            }
+        },
+    ));
+    said(&resumed_on(
+        r#"data = { name = "arrays", train_limit = 40 }"#,
+        |bench, other| {
+            let folder = bench.path("data/arrays");
+            std::fs::create_dir_all(&folder).expect("a folder");
+            for split in ["train", "test"] {
+                let write = |name: &str, shape: &str, body: &[u8]| {
+                    let text =
+                        format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}\n");
+                    let length = (text.len() as u16).to_le_bytes();
+                    let bytes = [b"\x93NUMPY\x01\0", &length[..], text.as_bytes(), body].concat();
+                    std::fs::write(folder.join(format!("{split}_{name}.npy")), bytes)
+                        .expect("a file");
+                };
+                let other = if split == "train" { other } else { 0 };
+                write("x", "(60, 8, 8)", &pixels(64, other));
+                write("y", "(60,)", &labels);
+            }
+        },
+    ));
 }
