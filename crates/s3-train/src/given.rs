@@ -94,6 +94,7 @@ impl Given {
     }
 }
 
-fn is_run(folder: &Path) -> bool {
+/// Whether a folder is a run's.
+pub(crate) fn is_run(folder: &Path) -> bool {
     folder.join(CONFIG).is_file()
 }

@@ -8,7 +8,7 @@ use crate::checkpoint;
 use crate::config::Config;
 use crate::data::{DataName, Dataset, fingerprint};
 use crate::files::{is_unfinished, read_regular, write_atomically};
-use crate::given::{CONFIG, Given};
+use crate::given::{CONFIG, Given, is_run};
 use crate::keys;
 use crate::lock::Lock;
 use anyhow::{Context, Result, bail};
@@ -18,6 +18,57 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// What the training of a run writes into its folder, and nothing else does.
+const OWN: [&str; 11] = [
+    CONFIG,
+    "manifest.json",
+    "network.json",
+    "model.json",
+    "epochs.jsonl",
+    "dynamics.jsonl",
+    "timing.jsonl",
+    "last.safetensors",
+    "best.safetensors",
+    "summary.json",
+    "lock",
+];
+
+/// Refuses to write what was made of a run over what it was made of.
+///
+/// # Errors
+/// `path` is a checkpoint, or names one of the files that training keeps in a run's folder, also through a
+/// link: one line that names it.
+///
+/// ```
+/// use s3_train::run::check_output;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let run = dir.path();
+/// std::fs::write(run.join("config.toml"), "")?;
+/// let line = check_output(&run.join("last.safetensors")).unwrap_err().to_string();
+/// assert!(line.contains("last.safetensors: a file that training keeps in the run "));
+/// assert!(check_output(&run.join("report.html")).is_ok());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn check_output(path: &Path) -> Result<()> {
+    let shown = path.display();
+    let behind_links = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    for path in [path, &behind_links] {
+        let is_own = OWN
+            .iter()
+            .any(|own| path.file_name() == Some((*own).as_ref()));
+        let run = path.parent().filter(|folder| is_own && is_run(folder));
+        if let Some(run) = run {
+            let run = run.display();
+            bail!("{shown}: a file that training keeps in the run {run}, which is not replaced")
+        }
+    }
+    if let Given::Checkpoint(_) = Given::at(path) {
+        bail!("{shown}: a checkpoint, which is not replaced")
+    }
+    Ok(())
+}
 
 /// The paths of a run's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Finished runs side by side.
 
-use super::note;
+use super::{check_output, note};
 use crate::terminal::one_line;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -33,6 +33,9 @@ pub(crate) struct CompareArgs {
 }
 
 pub(crate) fn run(args: &CompareArgs) -> Result<()> {
+    if let Some(path) = &args.markdown {
+        check_output("--markdown", path)?;
+    }
     if args.json {
         let record = |run: &Path| {
             let mut record = finished::record(run)?;

@@ -1,6 +1,6 @@
 //! A run's network as one packed file.
 
-use super::{find_data_dir, note};
+use super::{check_output, find_data_dir, note};
 use crate::terminal;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -187,6 +187,7 @@ impl From<OnnxWeightsArg> for OnnxWeights {
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     let format = Format::chosen(args)?;
     let activations = format.activations(args.activations)?;
+    check_output("--output", &args.output)?;
     ensure!(
         args.onnx_weights.is_none() || format == Format::Onnx,
         "--onnx-weights: needs --format onnx"

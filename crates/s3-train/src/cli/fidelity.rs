@@ -1,7 +1,7 @@
 //! What freezing and 8-bit activations cost: a run's network beside every file it can become.
 
 use super::foreign::{self, Questions, Reply};
-use super::{Labels, compare, data_dir_of, to_evaluate};
+use super::{Labels, check_output, compare, data_dir_of, to_evaluate};
 use crate::terminal::one_line;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -55,6 +55,9 @@ const FORMATS: [(&str, Format); 3] = [
 type Format = fn(&Network) -> Result<Vec<u8>, export::Error>;
 
 pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
+    if let Some(path) = &args.markdown {
+        check_output("--markdown", path)?;
+    }
     if let Some(python) = &args.python {
         foreign::find(python)?;
     }

@@ -182,6 +182,11 @@ fn note(lines: impl IntoIterator<Item = String>) {
     }
 }
 
+/// Refuses the file of `option` where it would take the place of what training keeps, before any work.
+fn check_output(option: &str, path: &Path) -> Result<()> {
+    run::check_output(path).with_context(|| option.to_owned())
+}
+
 /// The data of a trained network to evaluate it on; says where that is not what it was trained on.
 fn to_evaluate(trained: &Trained, data_dir: Option<&Path>, labels: &Labels) -> Result<Splits> {
     let at_hand = trained.to_evaluate(data_dir, labels.other_classes)?;

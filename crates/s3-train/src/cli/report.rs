@@ -1,7 +1,7 @@
 //! One HTML page of a run, or of several beside each other.
 
 use super::plot::{files_of, write_files};
-use super::{Labels, data_dir_of, note};
+use super::{Labels, check_output, data_dir_of, note};
 use crate::terminal::{self, one_line};
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -44,6 +44,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
         .output
         .clone()
         .unwrap_or_else(|| args.runs[0].join(PAGE));
+    check_output("--output", &file)?;
     let data_dir = |run: &Path| data_dir_of(run, args.data_dir.as_ref());
     let data = |run: &Path| (!args.no_answers).then(|| data_dir(run));
     let page = draw(&args.runs, data, args.labels.other_classes)?;
