@@ -7,7 +7,7 @@
 use crate::checkpoint;
 use crate::config::Config;
 use crate::data::{DataName, Dataset, fingerprint};
-use crate::files::{is_unfinished, read_regular, write_atomically};
+use crate::files::{is_unfinished, open_regular, read_regular, write_atomically};
 use crate::given::{CONFIG, Given, is_run};
 use crate::keys;
 use crate::lock::Lock;
@@ -69,6 +69,9 @@ pub fn check_output(path: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+/// Bytes that a JSON file of a run may have.
+const MAX_JSON: u64 = 1 << 28;
 
 /// The paths of a run's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,7 +158,7 @@ impl RunFolder {
                     "{name}: this run exists already; --resume goes on with it, --out DIR or --set seed=N starts another"
                 )
             }
-            return Ok((self.lock()?, self.last().is_file()));
+            return Ok((self.lock()?, self.has_checkpoint()?));
         }
         let foreign = |e: std::io::Result<std::fs::DirEntry>| {
             e.is_ok_and(|e| !is_unfinished(&e.file_name()) && e.file_name() != "lock")
@@ -167,6 +170,17 @@ impl RunFolder {
         let whole = text + &keys::left_out(config)?;
         write_atomically(&self.config(), whole.as_bytes())?;
         Ok((self.lock()?, false))
+    }
+
+    /// Whether there is a checkpoint to go on from. What stands in its place, or a link that leads nowhere, is no
+    /// reason to begin again.
+    fn has_checkpoint(&self) -> Result<bool> {
+        let last = self.last();
+        if last.symlink_metadata().is_err() {
+            return Ok(false);
+        }
+        open_regular(&last).with_context(|| format!("reading {}", last.display()))?;
+        Ok(true)
     }
 
     fn lock(&self) -> Result<Lock> {
@@ -184,10 +198,11 @@ impl RunFolder {
     /// Reads a JSON file of the folder.
     ///
     /// # Errors
-    /// It cannot be read or is no JSON; the message names it.
+    /// It cannot be read, is no regular file or no JSON; the message names it.
     pub fn read_json(&self, name: &str) -> Result<Value> {
         let path = self.file(name);
-        let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let bytes = read_regular(&path, MAX_JSON);
+        let bytes = bytes.with_context(|| format!("reading {}", path.display()))?;
         serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
     }
 

@@ -209,6 +209,57 @@ fn a_file_that_has_no_end_is_refused_and_not_waited_for() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pipe_in_place_of_any_file_of_a_run_is_not_waited_for() {
+    let Trained { bench, run, .. } = trained();
+    let given = run.display().to_string();
+    let resume = ["--set", "epochs=1", "--resume", "--no-report"];
+    let commands = || {
+        [
+            bench.s3(&["eval", &given]),
+            bench.s3(&["export", &given, "-o", "x.safetensors"]),
+            bench.s3(&["fidelity", &given, "--markdown", "page.md"]),
+            bench.s3(&["compare", &given, "--markdown", "page.md"]),
+            bench.s3(&["compare", &given, "--json", "--dynamics"]),
+            bench.s3(&["report", &given]),
+            bench.s3(&["logs", &given, "--csv"]),
+            bench.s3(&["summary", &given]),
+            bench.train("runs", &resume),
+        ]
+    };
+    for entry in std::fs::read_dir(&run).expect("the run") {
+        let (file, name) = entry.map(|e| (e.path(), e.file_name())).expect("an entry");
+        if !file.is_file() {
+            continue;
+        }
+        let name = name.to_string_lossy();
+        let aside = run.with_extension("aside");
+        std::fs::rename(&file, &aside).expect("moved");
+        let made = Command::new("mkfifo").arg(&file).status().expect("mkfifo");
+        assert!(made.success());
+        let mut naming = 0;
+        for command in commands() {
+            // One that waits ends with 124.
+            let program = command.get_program().to_owned();
+            let mut timed = Command::new("timeout");
+            timed.arg("60").arg(program).args(command.get_args());
+            timed.current_dir(command.get_current_dir().expect("a folder"));
+            let out = output(&mut timed);
+            let said = text(&out.stdout) + &text(&out.stderr);
+            assert!(
+                matches!(out.status.code(), Some(0 | 1)),
+                "{name}: {command:?}: {said}"
+            );
+            naming += usize::from(said.contains(&*name));
+        }
+        assert!(naming > 0 || name == "report.html", "{name} is never named");
+        std::fs::remove_file(&file).expect("a pipe");
+        std::fs::rename(&aside, &file).expect("moved back");
+    }
+    succeed(&mut bench.s3(&["compare", &given, "--markdown", "page.md"]));
+}
+
 #[test]
 fn pictures_that_can_be_read_are_answered_and_the_others_named() {
     let Trained {

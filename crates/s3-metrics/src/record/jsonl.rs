@@ -171,8 +171,14 @@ pub fn drop_records_after(path: &Path, epoch: u32) -> Result<u64, RecordError> {
     Ok(dropped)
 }
 
+/// A named pipe would wait for whoever writes it, and a device never ends.
 fn read(path: &Path) -> Result<Vec<u8>, RecordError> {
-    fs::read(path).map_err(io_error(path, "read"))
+    let about = fs::metadata(path).map_err(io_error(path, "read"))?;
+    let bytes = match about.is_file() {
+        true => fs::read(path),
+        false => Err(io::Error::other("no regular file")),
+    };
+    bytes.map_err(io_error(path, "read"))
 }
 
 /// The lines of a file with their line ends, as bytes: half a line may be half a character.
@@ -301,6 +307,24 @@ mod tests {
         assert_eq!(drop_records_after(&path, 1).expect("drops"), 1);
         let kept = fs::read_to_string(&other).expect("reads");
         assert_eq!(kept, "{\"epoch\":9}\n");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = file_in(&folder);
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("mkfifo").success());
+        for path in [pipe.as_path(), folder.path(), Path::new("/dev/zero")] {
+            let expected = format!("cannot read {}: no regular file", path.display());
+            let errors = [
+                read_jsonl::<TimingRecord>(path).expect_err("no file"),
+                read_whole_lines::<TimingRecord>(path).expect_err("no file"),
+                drop_records_after(path, 1).expect_err("no file"),
+            ];
+            assert!(errors.iter().all(|error| error.to_string() == expected));
+        }
     }
 
     #[test]

@@ -5,9 +5,13 @@ use clap::Args;
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use s3_quant::METHODS;
 use s3_train::config::Config;
+use s3_train::files::read_regular;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// Bytes that a file of records may have.
+const MAX_RECORDS: u64 = 1 << 30;
 
 #[derive(Args)]
 pub(crate) struct ListArgs {
@@ -91,10 +95,10 @@ fn records(folder: &Path) -> Result<Vec<Value>> {
         if path.extension().is_none_or(|e| e != "jsonl") {
             continue;
         }
-        let text = std::fs::read_to_string(&path)
+        let text = read_regular(&path, MAX_RECORDS)
             .with_context(|| format!("reading {}", path.display()))?;
-        for line in text.lines() {
-            records.push(serde_json::from_str(line).with_context(|| path.display().to_string())?);
+        for record in serde_json::Deserializer::from_slice(&text).into_iter() {
+            records.push(record.with_context(|| path.display().to_string())?);
         }
     }
     Ok(records)

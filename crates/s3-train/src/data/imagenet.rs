@@ -550,6 +550,19 @@ mod tests {
         assert_eq!((&made[0], made.len()), (&Made::Kept(24), 7));
         assert_eq!(fs::read(&shard).unwrap(), whole);
 
+        #[cfg(target_os = "linux")]
+        {
+            let manifest = root.join("train.json");
+            let whole = fs::read(&manifest).unwrap();
+            fs::remove_file(&manifest).unwrap();
+            let made = std::process::Command::new("mkfifo").arg(&manifest).status();
+            assert!(made.unwrap().success());
+            let expected = "train.json: a named pipe, a socket or a device, no regular file";
+            assert!(refused().ends_with(expected), "{}", refused());
+            fs::remove_file(&manifest).unwrap();
+            fs::write(&manifest, whole).unwrap();
+        }
+
         fs::write(data.path().join("pets/train/cat/new.png"), png(30, 30, 1)).unwrap();
         let message = refusal(&sharded, data.path());
         assert!(

@@ -39,7 +39,6 @@
 //! full disk or a kill loses the shard under way. Opening looks at the start and the length of every shard;
 //! reading loads one whole and checks its checksum once. A few are kept.
 
-use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -64,6 +63,8 @@ pub(super) const QUALITY: u8 = 92;
 pub(super) const TOGETHER: usize = 4;
 /// No shard may be longer, whatever its table says.
 const MAX_BYTES: u64 = 1 << 34;
+/// Nor what was written of all of them.
+const MAX_MANIFEST: u64 = 1 << 20;
 /// Shards that are kept in memory.
 pub(super) const KEPT: usize = 2 * TOGETHER;
 
@@ -225,14 +226,15 @@ impl Shards {
     ) -> Result<Self, DataError> {
         let plan = Plan::new(folder, split, side, listing);
         let manifest = plan.manifest();
-        let text = match fs::read_to_string(&manifest) {
+        let wanted = plan.manifest_text();
+        let text = match read_regular(&manifest, MAX_MANIFEST) {
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 let text = "no shards here yet: `s3 shards EXPERIMENT` makes them";
                 return Err(wrong(&manifest, text));
             }
             other => other.map_err(|source| DataError::io(&manifest, source))?,
         };
-        if text != plan.manifest_text() {
+        if text != wanted.as_bytes() {
             let root = plan.listing.root.display();
             let text = format!(
                 "the shards are stale, {root} holds other files now: `s3 shards EXPERIMENT` makes them again"
