@@ -3,7 +3,9 @@
 //! archive before gzip, a shard behind its header, an array of NumPy, an archive of arrays.
 //!
 //! The checksums of gzip and of the shard are mended: what lies behind them is then reached.
-//! `fuzz/seeds/data` holds a small file of each kind to start from.
+//! `fuzz/seeds/data` holds a small file of each kind to start from, and archives that unpack to arrays of a
+//! million channels, of 2^25 images, and of more labels or classes than the others have images. What such a
+//! file takes is bounded too: run it with `-rss_limit_mb=1024`.
 #![no_main]
 
 use flate2::Compression;
@@ -31,8 +33,8 @@ fuzz_target!(|bytes: &[u8]| {
         1 => idx(file),
         2 => archive(file),
         3 => shard(file),
-        4 => arrays("train_x.npy", file),
-        _ => arrays("train.npz", file),
+        4 => arrays(&["train_x.npy"], file),
+        _ => arrays(&["train.npz", "test.npz"], file),
     }
 });
 
@@ -85,25 +87,26 @@ fn npy(descr: &str, shape: &str, numbers: &[u8]) -> Vec<u8> {
     [b"\x93NUMPY\x01\0", &length[..], text.as_bytes(), numbers].concat()
 }
 
-/// The training images, or all of the training split, beside a test set of one image of 2x2 floats.
-fn arrays(name: &str, file: &[u8]) {
+/// The training images beside a test set of one image of 2x2 floats, or both splits.
+fn arrays(names: &[&str], file: &[u8]) {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, bytes: &[u8]| {
         let place = folder.path().join("arrays");
         fs::create_dir_all(&place).expect("a folder");
         fs::write(place.join(name), bytes).expect("a file");
     };
-    write("test_x.npy", &npy("<f4", "(1, 2, 2)", &[0; 16]));
-    write("test_y.npy", &npy("|u1", "(1,)", &[0]));
-    if name.ends_with("npy") {
+    if let [_] = names {
+        write("test_x.npy", &npy("<f4", "(1, 2, 2)", &[0; 16]));
+        write("test_y.npy", &npy("|u1", "(1,)", &[0]));
         write("train_y.npy", &npy("|u1", "(1,)", &[0]));
     }
-    write(name, file);
+    names.iter().for_each(|name| write(name, file));
     let config = DataConfig::of(DataName::Arrays);
+    one_line(data::arrays::shape(&config, folder.path()));
     if let Some(splits) = one_line(data::load(&config, Some(folder.path()))) {
         for index in 0..splits.train.len() {
             let image = splits.train.image(index).expect("in memory");
-            assert_eq!(image.len(), 2 * 2);
+            assert_eq!(image.len(), splits.train.image_len());
         }
     }
 }

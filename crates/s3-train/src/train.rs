@@ -2,7 +2,7 @@
 
 use crate::checkpoint::Tensors;
 use crate::config::Config;
-use crate::data::{self, Dataset, Loader};
+use crate::data::{self, DataName, Dataset, Loader, Splits, arrays};
 use crate::device;
 use crate::dynamics;
 use crate::eval::{evaluate_together, tensors};
@@ -92,12 +92,22 @@ pub fn check(
 ) -> Result<PathBuf> {
     let config = &run::pinned(config, out)?;
     let device = device::open(&config.device)?;
-    let splits = data::load(&config.data, data_dir)?;
+    let splits = load(config, data_dir)?;
     tell(observer, &splits.found());
     let folder = RunFolder::of(config, out)?;
     let session = Session::new(config, splits, folder.clone(), device, ranks)?;
     tell(observer, &session.notes);
     Ok(folder.root().to_path_buf())
+}
+
+/// The data of `config`. Arrays have images of any size: whether there can be a network for them is asked of their
+/// header, before they are read.
+fn load(config: &Config, data_dir: Option<&Path>) -> Result<Splits> {
+    if let (DataName::Arrays, Some(folder)) = (config.data.name, data_dir) {
+        let (image, classes) = arrays::shape(&config.data, folder)?;
+        config.plan(image, classes)?;
+    }
+    Ok(data::load(&config.data, data_dir)?)
 }
 
 fn train_here(
@@ -107,7 +117,7 @@ fn train_here(
 ) -> Result<Outcome> {
     let config = &run::pinned(config, &places.out)?;
     let device = device::open(&config.device)?;
-    let splits = data::load(&config.data, places.data_dir.as_deref())?;
+    let splits = load(config, places.data_dir.as_deref())?;
     tell(observer, &splits.found());
     let folder = RunFolder::of(config, &places.out)?;
     let mut session = Session::new(config, splits, folder, device, &places.ranks)?;

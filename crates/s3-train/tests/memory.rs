@@ -68,6 +68,17 @@ fn archive(folder: &Path, kind: tar::EntryType) {
     std::fs::write(folder.join(name), bytes).expect("an archive");
 }
 
+/// An array that is all zeros, and in its file a hole.
+fn zeros(path: &Path, descr: &str, shape: &str, bytes: u64) {
+    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let length = (text.len() as u16).to_le_bytes();
+    let header = [b"\x93NUMPY\x01\0", &length[..], text.as_bytes()].concat();
+    let mut file = std::fs::File::create(path).expect("a file");
+    file.write_all(&header).expect("its header");
+    let whole = header.len() as u64 + bytes;
+    file.set_len(whole).expect("its length");
+}
+
 #[test]
 fn small_files_that_unpack_to_much_take_little_memory() {
     let picture = profile();
@@ -93,5 +104,20 @@ fn small_files_that_unpack_to_much_take_little_memory() {
             "{kind:?}"
         );
         within("an archive's name");
+    }
+    // What belongs to each channel, and to each label, is a few bytes.
+    let config: DataConfig = toml::from_str("name = \"arrays\"").expect("a configuration");
+    let arrays = folder.path().join("arrays");
+    std::fs::create_dir(&arrays).expect("a folder");
+    for (images, channels) in [(2, 1u64 << 20), (1 << 22, 1)] {
+        for split in ["train", "test"] {
+            let path = |array: &str| arrays.join(format!("{split}_{array}.npy"));
+            let shape = format!("({images}, {channels})");
+            zeros(&path("x"), "|u1", &shape, images * channels);
+            zeros(&path("y"), "|u1", &format!("({images},)"), images);
+        }
+        let splits = data::load(&config, Some(folder.path())).expect("arrays");
+        assert_eq!(splits.train.mean.len() as u64, channels);
+        within("channels and labels");
     }
 }

@@ -17,7 +17,9 @@
 //!
 //! Mean and deviation are those of the training array unless the config names them. Both byte
 //! orders are read, not Fortran order (`npy.rs`, `npz.rs`, which say what a file may unpack to).
-//! Floats take 4 bytes a number in memory, and while they are read those of the file as well.
+//! Floats take 4 bytes a number in memory, and while they are read those of the file as well. What
+//! headers say is compared before the numbers are read: labels and images in their count, a network
+//! for such images in its size, classes in theirs.
 
 use std::path::{Path, PathBuf};
 
@@ -119,11 +121,9 @@ pub fn load(config: &DataConfig, data_dir: &Path) -> Result<(Dataset, Dataset), 
 pub fn shape(config: &DataConfig, data_dir: &Path) -> Result<(Size, usize), DataError> {
     let place = Place::of(config, data_dir)?;
     let mut files = Files::open(&place, "train")?;
-    let header = files.read("x", Header::read)?;
-    let size = files.at("x", size_of_all(&header.shape))?;
-    let labels = files.read("y", Array::read)?;
-    let labels = files.at("y", labels.integers())?;
+    let size = files.size()?;
     let names = files.names()?;
+    let labels = files.labels()?;
     let names = class_names(&place, &files.path("y"), &labels, &[&names])?;
     Ok((size, names.len()))
 }
@@ -246,21 +246,51 @@ impl<'a> Files<'a> {
         read(&mut file, length).map_err(|failure| failure.at(&path))
     }
 
+    /// The size of each image, by the headers of `x` and `y` alone: what is refused here is not read.
+    fn size(&mut self) -> Result<Size, DataError> {
+        let x = self.read("x", Header::read)?.shape;
+        let size = self.at("x", size_of_all(&x))?;
+        let y = self.read("y", Header::read)?.shape;
+        match y[..] {
+            [labels] if labels == x[0] => Ok(size),
+            [labels] => Err(DataError::Unpaired {
+                image_file: self.path("x"),
+                images: x[0],
+                label_file: self.path("y"),
+                labels,
+            }),
+            _ => {
+                let text = format!("sides {y:?}, expected [n]");
+                self.at("y", Err(Problem::array(text)))
+            }
+        }
+    }
+
+    /// The array `y`, which holds integers.
+    fn labels(&mut self) -> Result<Array, DataError> {
+        let y = self.read("y", Array::read)?;
+        self.at("y", y.integers().map(drop))?;
+        Ok(y)
+    }
+
     /// The array `classes` of an archive, with its path.
     fn names(&mut self) -> Result<Option<(PathBuf, Vec<String>)>, DataError> {
         let Some(npz) = &mut self.npz else {
             return Ok(None);
         };
-        let Some(array) = npz.read("classes", Array::read)? else {
-            return Ok(None);
+        let read = |reader: &mut dyn std::io::Read, most| {
+            let header = Header::read(reader, most)?;
+            match header.shape[..] {
+                [count] => check_count(count)?,
+                ref other => {
+                    let text = format!("sides {other:?}, expected one");
+                    return Err(Problem::array(text).into());
+                }
+            }
+            Ok(Array::behind(header, reader)?.texts()?)
         };
-        let path = npz.path("classes");
-        let names = match array.shape() {
-            [_] => array.texts(),
-            other => Err(Problem::array(format!("sides {other:?}, expected one"))),
-        };
-        let names = names.map_err(|problem| DataError::malformed(&path, problem))?;
-        Ok(Some((path, names)))
+        let names = npz.read("classes", read)?;
+        Ok(names.map(|names| (npz.path("classes"), names)))
     }
 }
 
@@ -268,7 +298,7 @@ impl<'a> Files<'a> {
 struct Part {
     size: Size,
     images: Images,
-    labels: Vec<i128>,
+    labels: Array,
     /// Where images and labels are, for messages.
     x: PathBuf,
     y: PathBuf,
@@ -278,24 +308,11 @@ struct Part {
 impl Part {
     fn read(place: &Place<'_>, split: &str) -> Result<Self, DataError> {
         let mut files = Files::open(place, split)?;
+        let size = files.size()?;
         // Small, and a reason to refuse before the images are read.
         let names = files.names()?;
-        let y = files.read("y", Array::read)?;
-        let labels = files.at("y", y.integers())?;
-        if y.shape().len() != 1 {
-            let text = format!("sides {:?}, expected [n]", y.shape());
-            return files.at("y", Err(Problem::array(text)));
-        }
+        let labels = files.labels()?;
         let x = files.read("x", Array::read)?;
-        let size = files.at("x", size_of_all(x.shape()))?;
-        if x.shape()[0] != labels.len() {
-            return Err(DataError::Unpaired {
-                image_file: files.path("x"),
-                images: x.shape()[0],
-                label_file: files.path("y"),
-                labels: labels.len(),
-            });
-        }
         let images = files.at("x", x.images())?;
         Ok(Self {
             size,
@@ -401,7 +418,7 @@ fn statistics(
 fn class_names(
     place: &Place<'_>,
     y: &Path,
-    labels: &[i128],
+    labels: &Array,
     arrays: &[&Option<(PathBuf, Vec<String>)>],
 ) -> Result<Vec<String>, DataError> {
     let file = place.folder.join("classes.txt");
@@ -419,22 +436,18 @@ fn class_names(
     }
     said.extend(arrays.iter().copied().flatten().cloned());
     let Some((path, names)) = said.first() else {
-        let most = labels.iter().copied().max().unwrap_or(0);
-        let classes =
-            usize::try_from(most.max(0)).map_or(usize::MAX, |most| most.saturating_add(1));
-        let known = checked(labels, classes.min(MAX_CLASSES));
-        known.map_err(|problem| DataError::malformed(y, problem))?;
+        let of_y = |problem| DataError::malformed(y, problem);
+        let most = labels.integers().map_err(of_y)?.max().unwrap_or(0).max(0);
+        let classes = usize::try_from(most).map_or(MAX_CLASSES, |most| most.saturating_add(1));
+        let classes = classes.min(MAX_CLASSES);
+        checked(labels, classes).map_err(of_y)?;
         return Ok((0..classes).map(|class| class.to_string()).collect());
     };
     if let Some((other, _)) = said.iter().find(|(_, others)| others != names) {
         let text = format!("other classes than {} names", path.display());
         return Err(DataError::malformed(other, Problem::array(text)));
     }
-    let count = names.len();
-    if !(1..=MAX_CLASSES).contains(&count) {
-        let text = format!("{count} classes, expected 1 to {MAX_CLASSES}");
-        return Err(DataError::malformed(path, Problem::array(text)));
-    }
+    check_count(names.len()).map_err(|problem| DataError::malformed(path, problem))?;
     let is_bad = |name: &String| name.is_empty() || name.contains(char::is_control);
     match names.iter().position(is_bad) {
         Some(class) => {
@@ -445,18 +458,27 @@ fn class_names(
     }
 }
 
+/// Refuses more classes than labels can name, or none.
+fn check_count(classes: usize) -> Result<(), Problem> {
+    if (1..=MAX_CLASSES).contains(&classes) {
+        return Ok(());
+    }
+    let text = format!("{classes} classes, expected 1 to {MAX_CLASSES}");
+    Err(Problem::array(text))
+}
+
 /// `labels`, each of which names one of `classes` classes.
-fn checked(labels: &[i128], classes: usize) -> Result<Vec<u16>, Problem> {
-    let one = |(index, &label): (usize, &i128)| {
+fn checked(labels: &Array, classes: usize) -> Result<Vec<u16>, Problem> {
+    let one = |(index, label): (usize, i128)| {
         let is_known = usize::try_from(label).is_ok_and(|label| label < classes);
-        let label = u16::try_from(label).ok().filter(|_| is_known);
-        label.ok_or(Problem::BadLabel {
+        let known = u16::try_from(label).ok().filter(|_| is_known);
+        known.ok_or(Problem::BadLabel {
             index,
-            label: labels[index],
+            label,
             classes,
         })
     };
-    labels.iter().enumerate().map(one).collect()
+    labels.integers()?.enumerate().map(one).collect()
 }
 
 #[cfg(test)]
@@ -579,6 +601,41 @@ mod tests {
             loader.collect::<Result<_, _>>().unwrap()
         };
         assert_eq!(batches(&bytes.train), batches(&floats.train));
+    }
+
+    #[test]
+    fn what_the_headers_say_is_refused_before_the_numbers_are_read() {
+        // None of these arrays has its numbers: who reads them says that they are truncated.
+        let dir = floats();
+        for name in ["train_x", "train_y", "test_x", "test_y"] {
+            fs::remove_file(dir.path().join(format!("speech/{name}.npy"))).unwrap();
+        }
+        let many = (1usize << 28) - 200;
+        let (x, y) = (npy("|u1", "(2, 3)", &[]), npy("<i8", "(2,)", &[]));
+        let both = |dir: &tempfile::TempDir, words: &str| {
+            refused(&config(), dir, words);
+            let error = shape(&config(), dir.path()).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+        };
+        let labels = npy("|u1", &format!("({many},)"), &[]);
+        write(&dir, "train.npz", &npz(&[("x", &x), ("y", &labels)], true));
+        let said = format!(
+            "train.npz/x.npy holds 2 images but ROOT/speech/train.npz/y.npy holds {many} labels"
+        );
+        refused(&config(), &dir, &said);
+        both(&dir, &format!("holds {many} labels"));
+        for (descr, sides) in [
+            ("|S1", format!("({many},)")),
+            ("<U9", "(65537,)".to_owned()),
+        ] {
+            let classes = npy(descr, &sides, &[]);
+            let members = [("x", &x[..]), ("y", &y), ("classes", &classes)];
+            write(&dir, "train.npz", &npz(&members, true));
+            both(&dir, "train.npz/classes.npy: ");
+            both(&dir, " classes, expected 1 to 65536");
+        }
+        write(&dir, "train.npz", &npz(&[("x", &x), ("y", &y)], true));
+        both(&dir, "train.npz/y.npy: truncated");
     }
 
     #[test]

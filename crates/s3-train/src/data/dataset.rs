@@ -2,6 +2,7 @@
 
 use s3_layers::model::{Numbers, Size};
 use std::borrow::Cow;
+use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
@@ -285,25 +286,22 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Channels whose sums are held at once: features are channels, and there may be millions of them.
+const BLOCK: usize = 1 << 12;
+
+/// The channels in blocks, front to end.
+fn blocks(channels: usize) -> impl Iterator<Item = Range<usize>> {
+    let block = move |first: usize| first..(first + BLOCK).min(channels);
+    (0..channels).step_by(BLOCK).map(block)
+}
+
 /// Mean and standard deviation of value / 255 per channel of NHWC `images`.
 ///
 /// Sums are exact integers, so the result does not depend on any order of summation. A channel
 /// that never varies gets the standard deviation 1, so that normalising it gives 0.
 pub(super) fn channel_statistics(images: &[u8], channels: usize) -> (Vec<f32>, Vec<f32>) {
-    let mut histogram = vec![[0u64; 256]; channels];
-    for pixel in images.chunks_exact(channels) {
-        for (counts, &value) in histogram.iter_mut().zip(pixel) {
-            counts[usize::from(value)] += 1;
-        }
-    }
-    let statistics = |counts: &[u64; 256]| {
-        let (mut count, mut sum, mut squares) = (0u64, 0u64, 0u64);
-        for (value, &times) in (0u64..).zip(counts) {
-            count += times;
-            sum += times * value;
-            squares += times * value * value;
-        }
-        let count = count.max(1) as f64;
+    let count = (images.len() / channels).max(1) as f64;
+    let statistics = |(sum, squares): (u64, u64)| {
         let mean = sum as f64 / count;
         let variance = squares as f64 / count - mean * mean;
         let std = if variance > 0.0 {
@@ -313,7 +311,18 @@ pub(super) fn channel_statistics(images: &[u8], channels: usize) -> (Vec<f32>, V
         };
         ((mean / 255.0) as f32, std as f32)
     };
-    histogram.iter().map(statistics).unzip()
+    let of_block = |block: Range<usize>| {
+        let mut sums = vec![(0u64, 0u64); block.len()];
+        for pixel in images.chunks_exact(channels) {
+            for ((sum, squares), &value) in sums.iter_mut().zip(&pixel[block.clone()]) {
+                let value = u64::from(value);
+                *sum += value;
+                *squares += value * value;
+            }
+        }
+        sums.into_iter().map(statistics)
+    };
+    blocks(channels).flat_map(of_block).unzip()
 }
 
 /// Mean and standard deviation per channel of NHWC `images`, which hold at least one finite pixel.
@@ -321,28 +330,30 @@ pub(super) fn channel_statistics(images: &[u8], channels: usize) -> (Vec<f32>, V
 /// Sums are f64 and run from the first pixel to the last, so that they are the same everywhere. A
 /// channel that never varies, or by less than an f32 can say, gets the standard deviation 1.
 pub(super) fn float_statistics(images: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>) {
-    let pixels = images.len() / channels;
-    let sums = |term: &dyn Fn(usize, f64) -> f64| {
-        let mut sums = vec![0.0; channels];
-        for pixel in images.chunks_exact(channels) {
-            for (c, (sum, &value)) in sums.iter_mut().zip(pixel).enumerate() {
-                *sum += term(c, f64::from(value));
+    let count = (images.len() / channels) as f64;
+    let of_block = |block: Range<usize>| {
+        let pixels = || images.chunks_exact(channels).map(|p| &p[block.clone()]);
+        let means_of = |term: &dyn Fn(usize, f64) -> f64| {
+            let mut sums = vec![0.0; block.len()];
+            for pixel in pixels() {
+                for (c, (sum, &value)) in sums.iter_mut().zip(pixel).enumerate() {
+                    *sum += term(c, f64::from(value));
+                }
             }
-        }
-        sums.iter().map(|sum| sum / pixels as f64).collect()
+            sums.iter().map(|sum| sum / count).collect()
+        };
+        let mean: Vec<f64> = means_of(&|_, value| value);
+        let variance: Vec<f64> = means_of(&|c, value| (value - mean[c]).powi(2));
+        let varies = |c: usize| pixels().any(|pixel| pixel[c] != images[block.start + c]);
+        let statistics = |(c, (mean, variance)): (usize, (&f64, &f64))| {
+            let std = variance.sqrt() as f32;
+            let std = if std > 0.0 && varies(c) { std } else { 1.0 };
+            (*mean as f32, std)
+        };
+        let channels = mean.iter().zip(&variance).enumerate();
+        channels.map(statistics).collect::<Vec<_>>()
     };
-    let mean: Vec<f64> = sums(&|_, value| value);
-    let variance: Vec<f64> = sums(&|c, value| (value - mean[c]).powi(2));
-    let varies = |c: usize| {
-        let channel = images.iter().skip(c).step_by(channels);
-        channel.clone().any(|value| *value != images[c])
-    };
-    let std = variance.iter().enumerate().map(|(c, variance)| {
-        let std = variance.sqrt() as f32;
-        if std > 0.0 && varies(c) { std } else { 1.0 }
-    });
-    let std = std.collect();
-    (mean.iter().map(|&mean| mean as f32).collect(), std)
+    blocks(channels).flat_map(of_block).unzip()
 }
 
 #[cfg(test)]
@@ -375,6 +386,34 @@ mod tests {
         assert!((f64::from(mean[0]) - expected).abs() < 1e-7);
         assert!((f64::from(std[0]) - variance.sqrt()).abs() < 1e-7);
         assert_eq!((mean[1], std[1]), (10.0 / 255.0, 1.0));
+    }
+
+    #[test]
+    fn statistics_of_a_channel_are_those_of_it_alone() {
+        let channels = 2 * BLOCK + 3;
+        let byte = |pixel: usize, channel: usize| (pixel * 71 + channel * 37 + channel / 256) as u8;
+        let bytes: Vec<u8> = (0..3 * channels)
+            .map(|at| byte(at / channels, at % channels))
+            .collect();
+        let floats: Vec<f32> = bytes.iter().map(|&byte| f32::from(byte) / 7.0).collect();
+        let (of_bytes, of_floats) = (
+            channel_statistics(&bytes, channels),
+            float_statistics(&floats, channels),
+        );
+        assert_eq!([of_bytes.1.len(), of_floats.1.len()], [channels; 2]);
+        for channel in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, channels - 1] {
+            let bytes = [0, 1, 2].map(|pixel| byte(pixel, channel));
+            let (mean, std) = channel_statistics(&bytes, 1);
+            assert_eq!(
+                (of_bytes.0[channel], of_bytes.1[channel]),
+                (mean[0], std[0])
+            );
+            let (mean, std) = float_statistics(&bytes.map(|byte| f32::from(byte) / 7.0), 1);
+            assert_eq!(
+                (of_floats.0[channel], of_floats.1[channel]),
+                (mean[0], std[0])
+            );
+        }
     }
 
     #[test]

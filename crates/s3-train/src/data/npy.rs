@@ -251,8 +251,17 @@ impl Array {
     /// # Errors
     ///
     /// As [`Header::read`]; fewer or more bytes than the header promises.
-    pub(super) fn read(mut reader: &mut dyn Read, most: u64) -> Result<Self, Failure> {
+    pub(super) fn read(reader: &mut dyn Read, most: u64) -> Result<Self, Failure> {
         let header = Header::read(reader, most)?;
+        Self::behind(header, reader)
+    }
+
+    /// Reads the numbers behind `header`, which are all that is left of `reader`.
+    ///
+    /// # Errors
+    ///
+    /// Fewer or more bytes than the header promises.
+    pub(super) fn behind(header: Header, mut reader: &mut dyn Read) -> Result<Self, Failure> {
         let bytes = read::rest(&mut reader, header.len, header.bytes)?;
         Ok(Self { header, bytes })
     }
@@ -286,22 +295,22 @@ impl Array {
         }
     }
 
-    /// Its integers.
+    /// Its integers, of which there may be as many as bytes in a file: they are never all held.
     ///
     /// # Errors
     ///
     /// Another type.
-    pub(super) fn integers(&self) -> Result<Vec<i128>, Problem> {
+    pub(super) fn integers(&self) -> Result<Box<dyn Iterator<Item = i128> + '_>, Problem> {
         let dtype = &self.header.dtype;
         Ok(match (dtype.kind, dtype.size) {
-            ('i', 1) => self.numbers(i8::from_le_bytes).map(i128::from).collect(),
-            ('i', 2) => self.numbers(i16::from_le_bytes).map(i128::from).collect(),
-            ('i', 4) => self.numbers(i32::from_le_bytes).map(i128::from).collect(),
-            ('i', 8) => self.numbers(i64::from_le_bytes).map(i128::from).collect(),
-            ('u', 1) => self.numbers(u8::from_le_bytes).map(i128::from).collect(),
-            ('u', 2) => self.numbers(u16::from_le_bytes).map(i128::from).collect(),
-            ('u', 4) => self.numbers(u32::from_le_bytes).map(i128::from).collect(),
-            ('u', 8) => self.numbers(u64::from_le_bytes).map(i128::from).collect(),
+            ('i', 1) => Box::new(self.numbers(i8::from_le_bytes).map(i128::from)),
+            ('i', 2) => Box::new(self.numbers(i16::from_le_bytes).map(i128::from)),
+            ('i', 4) => Box::new(self.numbers(i32::from_le_bytes).map(i128::from)),
+            ('i', 8) => Box::new(self.numbers(i64::from_le_bytes).map(i128::from)),
+            ('u', 1) => Box::new(self.numbers(u8::from_le_bytes).map(i128::from)),
+            ('u', 2) => Box::new(self.numbers(u16::from_le_bytes).map(i128::from)),
+            ('u', 4) => Box::new(self.numbers(u32::from_le_bytes).map(i128::from)),
+            ('u', 8) => Box::new(self.numbers(u64::from_le_bytes).map(i128::from)),
             _ => return Err(dtype.expected("integers")),
         })
     }
@@ -452,11 +461,12 @@ mod tests {
     #[test]
     fn bytes_and_integers_of_every_type_are_read() {
         let array = read(&npy("|u1", "(3,)", &[0, 128, 255])).unwrap();
-        assert_eq!(array.integers().unwrap(), [0, 128, 255]);
+        let integers: Vec<i128> = array.integers().unwrap().collect();
+        assert_eq!(integers, [0, 128, 255]);
         assert_eq!(array.images().unwrap(), Images::Bytes(vec![0, 128, 255]));
         let integers = |descr: &str, bytes: &[u8]| {
             let array = read(&npy(descr, "(1,)", bytes)).unwrap();
-            array.integers().unwrap()[0]
+            array.integers().unwrap().next().unwrap()
         };
         assert_eq!(integers("|i1", &[0xfe]), -2);
         for (size, ones) in [(2, 2), (4, 4), (8, 8)] {
@@ -594,7 +604,7 @@ mod tests {
         assert_eq!(message, "dtype <i2: expected uint8, float32 or float64");
         let halves = read(&npy("<f2", "(1,)", &[0; 2])).unwrap();
         assert_eq!(
-            halves.integers().unwrap_err().to_string(),
+            halves.integers().err().unwrap().to_string(),
             "dtype <f2: expected integers"
         );
     }

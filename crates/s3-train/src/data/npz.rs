@@ -232,7 +232,8 @@ mod tests {
         let Some(array) = archive.read(key, Array::read).map_err(line)? else {
             return Err(line(archive.without(key)));
         };
-        array.integers().map_err(|e| e.to_string())
+        let integers = array.integers().map_err(|e| e.to_string())?;
+        Ok(integers.collect())
     }
 
     fn two(is_deflated: bool) -> Vec<u8> {
