@@ -3,7 +3,7 @@
 use crate::data::{Batch, Dataset, Loader, LoaderConfig, steps_per_epoch};
 use crate::loss::cross_entropy;
 use crate::ranks::{Ranks, collective};
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use s3_layers::{Mode, Net};
 use s3_metrics::accuracy::Accuracy;
@@ -49,7 +49,8 @@ impl Answers {
 /// normalised, with `n`, and returns `[n, classes]`.
 ///
 /// # Errors
-/// Those of the loader and of `scores`.
+/// Those of the loader and of `scores`; no picture that can be decoded, or scores whose loss is no number:
+/// there is nothing to say of either.
 pub fn answers(
     data: &Arc<Dataset>,
     batch_size: usize,
@@ -63,6 +64,18 @@ pub fn answers(
         all.images.extend(answers.images);
         all.skipped.extend(answers.skipped);
     })?;
+    let name = &data.name;
+    let Some(loss) = all.accuracy.mean_loss() else {
+        let first = all.skipped.first().map_or("there is none", String::as_str);
+        bail!(
+            "{name}: none of {} pictures can be read: {first}",
+            data.len()
+        )
+    };
+    ensure!(
+        loss.is_finite(),
+        "{name}: the loss is {loss}: scores of the network are not finite, as after a training that diverged"
+    );
     Ok(all)
 }
 

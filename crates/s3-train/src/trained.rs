@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use s3_layers::Net;
 use s3_layers::model::{Input, Network};
+use s3_metrics::record::{EpochRecord, read_whole_lines};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub struct Trained {
     folder: RunFolder,
     /// Where the folder does not describe the network: the data that does.
     described_by: Option<Splits>,
+    /// Optimizer steps of the checkpoint.
+    step: u64,
     /// Where the checkpoint has no checksum: a line that says so.
     unverified: Option<String>,
 }
@@ -110,6 +113,7 @@ impl Trained {
             net,
             description,
             unverified: header.warning(&path),
+            step: header.position.step,
             checkpoint: path,
             device,
             folder,
@@ -227,8 +231,20 @@ impl Trained {
     /// The frozen network with f32 activations, called `<network>-<data set>`.
     ///
     /// # Errors
-    /// A layer whose weights cannot be packed, named with the reason.
+    /// A layer whose weights cannot be packed, named with the reason; a test loss of this checkpoint that is not
+    /// finite, by the lines of the run: such a network answers nothing.
     pub fn freeze(&self) -> Result<Network> {
+        let lines = read_whole_lines::<EpochRecord>(&self.folder.file("epochs.jsonl"));
+        let mut lines = lines.unwrap_or_default().into_iter();
+        let of_checkpoint = lines.find(|line| line.step == self.step);
+        if let Some(loss) = of_checkpoint.and_then(|line| line.test_loss)
+            && !loss.is_finite()
+        {
+            let path = self.checkpoint.display();
+            bail!(
+                "{path}: its test loss was {loss}: training diverged, and there is nothing to freeze"
+            )
+        }
         let Description { input, classes, .. } = &self.description;
         let input = Input {
             mean: input.mean.clone(),

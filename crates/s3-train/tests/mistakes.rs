@@ -1,8 +1,10 @@
-//! What a user can take for something else: an output that is a run's own file.
+//! What a user can take for something else: an output that is a run's own file, a file in place of another, a
+//! number that measures nothing.
 
 mod common;
 
 use common::{Bench, refusal, succeed};
+use s3_layers::model::{Model, Op, Then};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -70,4 +72,146 @@ fn no_output_takes_the_place_of_what_training_keeps() {
         succeed(&mut bench.s3(&export));
         succeed(&mut bench.s3(&["report", &run, "--no-answers", "-o", &page]));
     }
+}
+
+/// A run of one epoch on pictures of two classes in `data/pets`, whose broken ones are skipped, and
+/// `net.safetensors` of it.
+fn pets() -> (Bench, String) {
+    let bench = Bench::new();
+    for (class, colour) in [("cat", [220, 40, 40]), ("dog", [40, 40, 220])] {
+        for (split, count) in [("train", 6u8), ("val", 4)] {
+            let folder = bench.path(&format!("data/pets/{split}/{class}"));
+            std::fs::create_dir_all(&folder).expect("a folder");
+            for i in 0..count {
+                let picture =
+                    image::RgbImage::from_pixel(20, 20, image::Rgb(colour.map(|c| c + i)));
+                picture
+                    .save(folder.join(format!("{i}.png")))
+                    .expect("a picture");
+            }
+        }
+    }
+    let is_data = |line: &&str| line.trim().starts_with("data =");
+    let line = common::TINY.lines().find(is_data).expect("data");
+    let data = r#"data = { name = "imagenet", folder = "pets", size = 16, broken = "skip" }"#;
+    let text = common::TINY.replace(line, data);
+    std::fs::write(bench.path("tiny.toml"), text).expect("tiny.toml");
+    let one = ["--no-report", "--set", "epochs=1", "--set", "batch_size=6"];
+    succeed(&mut bench.train("runs", &one));
+    let run = bench.run("runs").display().to_string();
+    succeed(&mut bench.s3(&["export", &run, "-o", "net.safetensors"]));
+    (bench, run)
+}
+
+#[test]
+fn a_test_set_of_which_nothing_can_be_read_measures_nothing() {
+    let (bench, run) = pets();
+    let packed = ["eval", "net.safetensors", "--folder", "pets"];
+    succeed(&mut bench.s3(&packed));
+    for class in ["cat", "dog"] {
+        let folder = bench.path(&format!("data/pets/val/{class}"));
+        for entry in std::fs::read_dir(folder).expect("the pictures") {
+            let path = entry.expect("a picture").path();
+            let bytes = std::fs::metadata(&path).expect("its size").len();
+            std::fs::write(path, vec![0; bytes as usize]).expect("no picture");
+        }
+    }
+    for command in [
+        &[&packed[..], &["--broken", "skip"]].concat()[..],
+        &[&packed[..], &["--broken", "skip", "--json"]].concat(),
+        &["eval", &run],
+        &["eval", &run, "--json"],
+        &["fidelity", &run],
+        &["logs", &run, "--tensorboard", "--answers"],
+    ] {
+        let line = refusal(&mut bench.s3(command));
+        let said = "pets/val: none of 8 pictures can be read: ";
+        assert!(line.contains(said), "{command:?}: {line}");
+    }
+    let page = succeed(&mut bench.s3(&["report", &run]));
+    assert!(
+        page.contains("without answers: pets/val: none of 8"),
+        "{page}"
+    );
+}
+
+#[test]
+fn a_network_that_diverged_is_not_evaluated_frozen_or_asked() {
+    let bench = Bench::new();
+    // One step, whose own loss is that of the start.
+    let one = [
+        "epochs=1",
+        "batch_size=160",
+        "lr={schedule=\"constant\", start=1e20}",
+    ];
+    let args: Vec<&str> = one.iter().flat_map(|s| ["--set", s]).collect();
+    assert!(refusal(&mut bench.train("runs", &args)).contains("training diverged"));
+    let run = bench.run("runs");
+    let given = run.display().to_string();
+    for command in [
+        &["eval", &given][..],
+        &["eval", &given, "--json"],
+        &["fidelity", &given],
+    ] {
+        let line = refusal(&mut bench.s3(command));
+        assert!(
+            line.contains("scores of the network are not finite"),
+            "{line}"
+        );
+    }
+    for activations in ["f32", "u8"] {
+        let export = [
+            "export",
+            &given,
+            "-o",
+            "net.safetensors",
+            "--activations",
+            activations,
+        ];
+        let line = refusal(&mut bench.s3(&export));
+        assert!(
+            line.contains("last.safetensors: its test loss was "),
+            "{line}"
+        );
+    }
+    let onnx = refusal(&mut bench.s3(&["export", &given, "-o", "net.onnx"]));
+    assert!(onnx.contains("training diverged"), "{onnx}");
+}
+
+#[test]
+fn scores_that_are_not_finite_are_no_answer() {
+    let (bench, run) = pets();
+    let export = [
+        "export",
+        &run,
+        "-o",
+        "net.safetensors",
+        "--activations",
+        "f32",
+    ];
+    succeed(&mut bench.s3(&export));
+    let file = bench.path("net.safetensors");
+    let model = Model::from_bytes(&std::fs::read(&file).expect("the file"));
+    // As large as a file may say: each layer's sums go beyond f32.
+    let mut network = model.expect("a packed network").network().clone();
+    for node in &mut network.graph.nodes {
+        if let Op::Layer(layer) = &mut node.op
+            && let Then::Scale { scale, .. } = &mut layer.holds.then
+        {
+            scale.fill(f32::MAX);
+        }
+    }
+    let model = Model::new(network).expect("finite numbers");
+    std::fs::write(&file, model.to_bytes()).expect("a file");
+    let infer = ["infer", "net.safetensors", "data/pets/val/cat/0.png"];
+    let line = refusal(&mut bench.s3(&infer));
+    assert!(
+        line.contains("cat/0.png: the network's scores are not finite"),
+        "{line}"
+    );
+    let line = refusal(&mut bench.s3(&["eval", "net.safetensors", "--folder", "pets"]));
+    assert!(
+        line.contains("scores of the network are not finite"),
+        "{line}"
+    );
 }

@@ -2,7 +2,7 @@
 
 use super::packed_file;
 use crate::terminal::{self, one_line};
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 use s3_layers::model::Model;
 use s3_train::{packed, picture};
@@ -46,6 +46,11 @@ pub(crate) fn run(args: &InferArgs) -> Result<()> {
 fn show(model: &Model, path: &Path, args: &InferArgs) -> Result<()> {
     let network = model.network();
     let scores = model.run(&picture::read(path, network)?, 1)?;
+    ensure!(
+        scores.iter().all(|score| score.is_finite()),
+        "{}: the network's scores are not finite: it has no answer",
+        terminal::path(path)
+    );
     let best = packed::most_likely(&scores, args.top);
     let name = |class: usize| network.classes.get(class).map_or("?", String::as_str);
     if args.json {
