@@ -30,6 +30,8 @@ pub enum Given {
     Packed,
     /// An experiment's file, by its ending.
     Experiment,
+    /// A named pipe, a socket or a device.
+    Endless,
     /// Anything else.
     Other,
 }
@@ -58,6 +60,9 @@ impl Given {
                 true => Self::Run,
                 false => Self::Folder,
             };
+        }
+        if !about.is_file() {
+            return Self::Endless;
         }
         let mut start = Vec::new();
         let read = open_regular(path).and_then(|file| file.take(START).read_to_end(&mut start));
@@ -88,6 +93,7 @@ impl Given {
             Self::Checkpoint(None) => "a checkpoint",
             Self::Packed => "a packed network",
             Self::Experiment => "an experiment's file",
+            Self::Endless => "a named pipe, a socket or a device",
             Self::Other => "a file",
         };
         words.to_owned()

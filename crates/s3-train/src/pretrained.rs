@@ -28,6 +28,7 @@ use crate::data::{Dataset, Loader, LoaderConfig};
 use crate::dynamics;
 use crate::eval::tensors;
 use crate::files::read_regular;
+use crate::given::Given;
 use crate::optim;
 use crate::run::hex;
 use anyhow::{Context, Result, bail};
@@ -348,6 +349,30 @@ fn is_at_or_below(name: &str, weight: &str) -> bool {
     rest.is_some_and(|r| r.is_empty() || r.starts_with('.'))
 }
 
+/// The bytes of the file `path` of `init_from`.
+///
+/// # Errors
+/// It cannot be read, or is something else, which is said: a run's folder, a packed network, ..
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let shown = path.display();
+    match Given::at(path) {
+        Given::Run => bail!(
+            "init_from: {shown}: a run's folder, no file of weights; its last checkpoint is {}",
+            path.join("last.safetensors").display()
+        ),
+        Given::Packed => bail!(
+            "init_from: {shown}: a packed network, whose weights are frozen: the checkpoint that it was made of \
+             starts another run"
+        ),
+        given @ (Given::Folder | Given::Experiment) => {
+            bail!("init_from: {shown}: {}, no file of weights", given.words())
+        }
+        _ => {}
+    }
+    let bytes = read_regular(path, checkpoint::MAX_BYTES);
+    bytes.with_context(|| format!("init_from: reading {shown}"))
+}
+
 /// The tensors of a file that may be parameters of a network, under its names; says what was left of others.
 fn read(
     source: &Source<'_>,
@@ -356,8 +381,7 @@ fn read(
     misfits: &mut Misfits,
 ) -> Result<BTreeMap<String, Tensor>> {
     let name = source.path.display();
-    let bytes = read_regular(source.path, checkpoint::MAX_BYTES)
-        .with_context(|| format!("init_from: reading {name}"))?;
+    let bytes = read_file(source.path)?;
     started.sha256 = hex(&bytes);
     if let Some(expected) = source.sha256
         && expected != started.sha256

@@ -4,13 +4,13 @@
 //! `dynamics.jsonl`, `timing.jsonl`, `last.safetensors`, `best.safetensors` (with a validation
 //! split only), `summary.json`, `report.html`, `lock`.
 
-use crate::checkpoint;
 use crate::config::Config;
 use crate::data::{DataName, Dataset, fingerprint};
 use crate::files::{is_unfinished, open_regular, read_regular, write_atomically};
 use crate::given::{CONFIG, Given, is_run};
 use crate::keys;
 use crate::lock::Lock;
+use crate::pretrained;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use s3_core::backend::is_fused;
@@ -242,8 +242,7 @@ pub fn pinned(config: &Config, out: &Path) -> Result<Config> {
     };
     let manifest = RunFolder::of(&config, out)?.read_json("manifest.json");
     let older = manifest.ok().map(|m| m["init_from_sha256"].clone());
-    let bytes = read_regular(file, checkpoint::MAX_BYTES);
-    let found = bytes.with_context(|| format!("init_from: reading {}", file.display()));
+    let found = pretrained::read_file(file);
     match (found.map(|bytes| hex(&bytes)), older) {
         (Ok(found), Some(older)) if older == json!(found) => {}
         (Err(_), Some(_)) => {}

@@ -4,6 +4,7 @@ use crate::checkpoint;
 use crate::config::Config;
 use crate::data::{self, DataName, Splits};
 use crate::device;
+use crate::given::Given;
 use crate::network::{self, Description, check_images, take_labels};
 use crate::run::{RunFolder, data_record};
 use crate::session::hold_out;
@@ -78,6 +79,7 @@ impl Trained {
             "best" => folder.best(),
             file => PathBuf::from(file),
         };
+        check_checkpoint(&path, checkpoint)?;
         let (header, tensors) = checkpoint::load(&path)?;
         let method = config
             .method
@@ -255,6 +257,29 @@ impl Trained {
         self.net
             .freeze(&self.name(), input, classes.clone())
             .with_context(|| self.checkpoint.display().to_string())
+    }
+}
+
+/// Says what stands at the place of a checkpoint, called `name`, where it is something else.
+fn check_checkpoint(path: &Path, name: &str) -> Result<()> {
+    let shown = path.display();
+    match Given::at(path) {
+        Given::Nothing if name == "best" => bail!(
+            "{shown}: no such file: training keeps the best checkpoint of a run with validation_images"
+        ),
+        Given::Nothing => bail!("{shown}: no such file"),
+        Given::Run => bail!(
+            "{shown}: a run's folder, no checkpoint; its last one is {}",
+            path.join("last.safetensors").display()
+        ),
+        Given::Packed => {
+            bail!("{shown}: a packed network, no checkpoint; `s3 eval {shown}` evaluates it")
+        }
+        given @ (Given::Folder | Given::Experiment) => {
+            bail!("{shown}: {}, no checkpoint", given.words())
+        }
+        // A damaged one is said so where it is read.
+        Given::Checkpoint(_) | Given::Endless | Given::Other => Ok(()),
     }
 }
 

@@ -215,3 +215,70 @@ fn scores_that_are_not_finite_are_no_answer() {
         "{line}"
     );
 }
+
+#[test]
+fn what_was_given_in_place_of_weights_pictures_or_a_checkpoint_is_named() {
+    let bench = Bench::new();
+    let one = ["--set", "epochs=1", "--no-report"];
+    succeed(&mut bench.train("runs", &one));
+    let run = bench.run("runs").display().to_string();
+    let last = format!("{run}/last.safetensors");
+    succeed(&mut bench.s3(&["export", &run, "-o", "net.safetensors"]));
+    std::fs::create_dir(bench.path("folder")).expect("a folder");
+    let of_run = format!("{run}: a run's folder, no");
+    let cases = [
+        (&*run, &*of_run),
+        ("net.safetensors", "net.safetensors: a packed network, "),
+        ("tiny.toml", "tiny.toml: an experiment's file, no "),
+        ("folder", "folder: a folder, no "),
+    ];
+    for (given, said) in cases {
+        let init = format!("from:{given}");
+        for more in [&["--init", &init][..], &["--init", &init, "--dry-run"]] {
+            let line = refusal(&mut bench.train("other", more));
+            assert!(line.contains(&format!("init_from: {said}")), "{line}");
+            assert_eq!(line.contains(&last), given == run, "{line}");
+        }
+        for verb in [
+            &["eval", &run][..],
+            &["export", &run, "-o", "x.safetensors"],
+        ] {
+            let line = refusal(bench.s3(verb).args(["--checkpoint", given]));
+            assert!(line.contains(said), "{line}");
+            assert_eq!(line.contains(&last), given == run, "{line}");
+        }
+        if given != "folder" {
+            let line = refusal(&mut bench.s3(&["plot", given, "--out", "x"]));
+            let (what, _) = said.split_once(", ").expect("what it is");
+            assert!(
+                line.contains(&format!("{what}, no JSON file of pictures")),
+                "{line}"
+            );
+        }
+    }
+    let line = refusal(&mut bench.s3(&["plot", &last, "--out", "x"]));
+    assert!(
+        line.contains(&format!("{last}: a checkpoint of the run {run}, no JSON")),
+        "{line}"
+    );
+    let line = refusal(&mut bench.s3(&["eval", &run, "--checkpoint", "best"]));
+    let words = ["best.safetensors: no such file", "validation_images"];
+    assert!(words.iter().all(|w| line.contains(w)), "{line}");
+    let line = refusal(&mut bench.s3(&["eval", &run, "--checkpoint", "gone"]));
+    assert!(line.ends_with("gone: no such file"), "{line}");
+    succeed(&mut bench.s3(&["eval", &run, "--checkpoint", &last]));
+    let packed = [
+        "eval",
+        "net.safetensors",
+        "--data",
+        "shapes",
+        "--checkpoint",
+        "last",
+    ];
+    let line = refusal(&mut bench.s3(&packed));
+    assert!(
+        line.contains("--checkpoint last: a packed network has none"),
+        "{line}"
+    );
+    assert!(!bench.path("other").exists() && !bench.path("x.safetensors").exists());
+}

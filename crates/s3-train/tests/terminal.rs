@@ -195,6 +195,7 @@ fn a_file_that_has_no_end_is_refused_and_not_waited_for() {
         for command in [
             bench.s3(&["infer"]).arg(&file).arg(endless),
             bench.s3(&["infer"]).arg(endless).arg(&picture),
+            bench.s3(&["plot", "--out", "x"]).arg(endless),
             bench.s3(&["train"]).arg(endless),
             bench.s3(&["summary"]).arg(endless),
         ] {
@@ -204,8 +205,11 @@ fn a_file_that_has_no_end_is_refused_and_not_waited_for() {
                 "{command:?}: {message}"
             );
         }
-        let message = refused_or_usage(bench.s3(&["eval"]).arg(endless));
-        assert!(!message.contains("panicked"), "{message}");
+        for verb in ["eval", "report", "compare", "fidelity"] {
+            let message = refusal(bench.s3(&[verb]).arg(endless));
+            let said = "a named pipe, a socket or a device, not a run's folder";
+            assert!(message.contains(said), "{message}");
+        }
     }
 }
 
@@ -323,8 +327,15 @@ fn what_is_no_packed_network_is_said_with_a_way_out() {
     for message in [
         infer(&bench.path("tiny.toml")),
         eval(&bench.path("tiny.toml")),
-        eval(&picture),
     ] {
+        let words = [
+            "tiny.toml: an experiment's file, no packed",
+            "s3 train",
+            "s3 export",
+        ];
+        assert!(words.iter().all(|w| message.contains(w)), "{message}");
+    }
+    for message in [infer(&picture), eval(&picture)] {
         assert!(message.contains("no safetensors file"), "{message}");
     }
 }

@@ -1,8 +1,8 @@
 //! A run's network, or a packed one, on a test set.
 
 use super::{Labels, data_dir, data_dir_of, note, packed_file, to_evaluate};
-use crate::terminal;
-use anyhow::{Context, Result, bail};
+use crate::terminal::{self, one_line};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use s3_train::data::{self, Broken, DataConfig, DataName};
 use s3_train::eval::{self, Answers};
@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 pub(crate) struct EvalArgs {
     /// A run's folder, or a packed network's file.
     run: PathBuf,
-    /// `last`, `best` or a checkpoint file of the run.
-    #[arg(long, default_value = "last")]
-    checkpoint: String,
+    /// `last`, `best` or a checkpoint file of the run [default: last].
+    #[arg(long, value_name = "WHICH")]
+    checkpoint: Option<String>,
     /// The data set of a packed network [default: the one its name ends with].
     #[arg(long, value_name = "NAME")]
     data: Option<DataName>,
@@ -50,6 +50,9 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         if let Some(device) = &args.device {
             bail!("--device {device}: a packed network runs on the CPU")
         }
+        if let Some(checkpoint) = &args.checkpoint {
+            bail!("--checkpoint {checkpoint}: a packed network has none, its run has")
+        }
         let answers = of_file(args, &data_dir(args.data_dir.as_ref()))?;
         report(args, "file", &args.run, &answers);
         return Ok(());
@@ -67,7 +70,8 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     }
     let data_dir = data_dir_of(&args.run, args.data_dir.as_ref());
     let device = args.device.as_deref();
-    let trained = Trained::open_on(device, &args.run, &args.checkpoint, Some(&data_dir))?;
+    let checkpoint = args.checkpoint.as_deref().unwrap_or("last");
+    let trained = Trained::open_on(device, &args.run, checkpoint, Some(&data_dir))?;
     let batch = trained.config.eval_batch_size;
     let test = to_evaluate(&trained, Some(&data_dir), &args.labels)?.test;
     let answers = eval::evaluate(&trained.net, &test, batch, &trained.device)?;
@@ -92,14 +96,21 @@ fn of_file(args: &EvalArgs, data_dir: &Path) -> Result<Answers> {
     if data == DataName::Imagenet {
         config.size = Some(network.graph.image.height);
     }
-    let mut test = data::load(&config, Some(data_dir))?.test;
+    let mut test = data::load(&config, Some(data_dir)).map_err(in_flags)?.test;
     note(test.found());
     packed::check(network, &test)?;
     take_labels(&network.classes, &mut test, args.labels.other_classes)
         .with_context(|| path.display().to_string())?;
     let input = &network.input;
     note(normalisation_difference(&input.mean, &input.std, &test));
-    packed::evaluate(&model, &test, BATCH)
+    packed::evaluate(&model, &test, BATCH).map_err(in_flags)
+}
+
+/// The error in the words of this command, which has flags for keys of the configuration.
+fn in_flags(error: impl Into<anyhow::Error>) -> anyhow::Error {
+    let text = one_line(&error.into());
+    let text = text.replace("data.folder", "--folder");
+    anyhow!(text.replace("data.broken = \"skip\"", "--broken skip"))
 }
 
 fn report(args: &EvalArgs, what: &str, path: &Path, answers: &Answers) {

@@ -26,7 +26,7 @@ pub(super) fn find(given: &Path) -> Result<PathBuf> {
             given.join("config.toml").display()
         ),
         // A named pipe or a device is refused where it is read.
-        Given::Experiment | Given::Other => return Ok(given.to_path_buf()),
+        Given::Experiment | Given::Other | Given::Endless => return Ok(given.to_path_buf()),
         other => bail!("{shown}: {}, no experiment's file", other.words()),
     }
     let mut files = Vec::new();

@@ -35,6 +35,10 @@ pub(super) fn load(path: &Path, verb: &str) -> Result<Model> {
                 };
                 anyhow!("{shown}: a checkpoint, no packed network; {hint}")
             }
+            Given::Experiment => anyhow!(
+                "{shown}: an experiment's file, no packed network; `s3 train {shown}` trains it, {}",
+                export(Path::new("RUN"))
+            ),
             _ => e,
         }
     })

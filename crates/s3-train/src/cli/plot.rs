@@ -26,6 +26,7 @@ use s3_metrics::plot::{
     labelled_points, layer_curves, level_occupancy, seed_bands, stacked_bars, value_rows,
 };
 use s3_train::files::{read_regular, write_together};
+use s3_train::given::Given;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -85,6 +86,13 @@ pub(super) fn write_files(folder: &Path, files: &BTreeMap<String, Vec<u8>>) -> R
 
 pub(crate) fn run(args: &PlotArgs) -> Result<()> {
     let name = args.spec.display();
+    match Given::at(&args.spec) {
+        Given::Nothing | Given::Endless | Given::Other => {}
+        given => bail!(
+            "{name}: {}, no JSON file of pictures (`s3 report` draws a run's)",
+            given.words()
+        ),
+    }
     let text = read_regular(&args.spec, MAX_BYTES).with_context(|| format!("reading {name}"))?;
     let spec: Value = serde_json::from_slice(&text).with_context(|| name.to_string())?;
     let Value::Array(pictures) = spec else {
