@@ -367,6 +367,8 @@ fn damaged_checkpoints_are_refused_by_every_verb() {
             ],
             vec!["eval", &run],
             vec!["export", &run, "-o", "x.safetensors"],
+            vec!["fidelity", &run],
+            vec!["logs", &run, "--tensorboard", "--answers", "-o", "x"],
             vec!["train", "tiny.toml", "--out", "b", "--init", &init],
             vec![
                 "train",
@@ -385,9 +387,18 @@ fn damaged_checkpoints_are_refused_by_every_verb() {
                 "{args:?}: {message}"
             );
         }
+        let page = succeed(&mut bench.s3(&["report", &run, "-o", "page.html"]));
+        let said = page
+            .lines()
+            .find(|line| line.starts_with("without answers: "));
+        assert!(
+            said.is_some_and(|line| line.contains("damaged: its checksum")),
+            "{page}"
+        );
         assert_eq!(std::fs::read(&last).expect("a checkpoint"), damaged);
     }
-    assert!(!bench.path("x.safetensors").exists() && !bench.path("b").exists());
+    let made = ["x.safetensors", "x", "b"];
+    assert!(!made.iter().any(|file| bench.path(file).exists()));
 }
 
 #[test]
