@@ -171,6 +171,12 @@ pub(super) fn classes(root: &Path) -> Result<Vec<String>, DataError> {
 
 /// The class folders of a split, beside which there must be no picture, and what else is beside them.
 fn class_folders(split: &Path, found: Entries) -> Result<(Vec<String>, LeftOut), DataError> {
+    // No file of a network may have one in the name of a class.
+    let is_bad = |name: &&String| name.contains(char::is_control);
+    if let Some(class) = found.folders.iter().find(is_bad) {
+        let text = format!("control characters in the name of the class folder {class:?}");
+        return Err(problem(split, text));
+    }
     match found.pictures.first() {
         Some(first) if !found.folders.is_empty() => {
             let count = found.pictures.len();
@@ -705,6 +711,20 @@ mod tests {
                 of_class.display()
             )
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_class_whose_name_no_file_could_hold_is_refused() {
+        let folder = folder(&["train/a/1.jpg", "val/a/1.jpg", "train/b\u{1b}\n/1.jpg"]);
+        let expected = "train: control characters in the name of the class folder \"b\\u{1b}\\n\"";
+        for error in [
+            scan(folder.path()).unwrap_err(),
+            classes(folder.path()).unwrap_err(),
+        ] {
+            let message = error.to_string();
+            assert!(message.ends_with(expected), "{message}");
+        }
     }
 
     #[test]
