@@ -27,7 +27,7 @@ use s3_layers::model::{Numbers, Size};
 
 use super::dataset::{Dataset, Images, channel_statistics, float_statistics};
 use super::error::{DataError, Problem};
-use super::npy::{Array, Header, MAGIC};
+use super::npy::{Array, Header, MAGIC, MAX_TEXT};
 use super::npz::Npz;
 use super::read::Failure;
 use super::{DataConfig, DataName};
@@ -449,9 +449,16 @@ fn class_names(
     }
     check_count(names.len()).map_err(|problem| DataError::malformed(path, problem))?;
     let is_bad = |name: &String| name.is_empty() || name.contains(char::is_control);
-    match names.iter().position(is_bad) {
+    if let Some(class) = names.iter().position(is_bad) {
+        let text = format!("the name of class {class} is empty or holds control characters");
+        return Err(DataError::malformed(path, Problem::array(text)));
+    }
+    // No array has a longer one.
+    match names.iter().position(|name| name.len() > MAX_TEXT) {
         Some(class) => {
-            let text = format!("the name of class {class} is empty or holds control characters");
+            let bytes = names[class].len();
+            let text =
+                format!("the name of class {class} has {bytes} bytes, at most {MAX_TEXT} are read");
             Err(DataError::malformed(path, Problem::array(text)))
         }
         None => Ok(names.clone()),
@@ -686,6 +693,13 @@ mod tests {
         );
         write(&dir, "classes.txt", b"yes\n\nno\n");
         refused(&config(), &dir, "classes.txt: the name of class 1 is empty");
+        write(
+            &dir,
+            "classes.txt",
+            format!("yes\nno\n{}\n", "x".repeat(10_001)).as_bytes(),
+        );
+        let long = "classes.txt: the name of class 2 has 10001 bytes, at most 10000 are read";
+        refused(&config(), &dir, long);
         write(&dir, "classes.txt", b"");
         refused(&config(), &dir, "classes.txt: 0 classes");
         write(&dir, "classes.txt", b"\xff\n");

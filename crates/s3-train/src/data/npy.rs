@@ -25,7 +25,7 @@ use super::read::{self, Failure};
 pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// Bytes that the text may have: NumPy reads no longer one either.
-const MAX_TEXT: usize = 10_000;
+pub(super) const MAX_TEXT: usize = 10_000;
 
 /// What stands before the numbers.
 #[derive(Debug)]
