@@ -85,7 +85,7 @@ fn runs_are_the_same_bytes_whatever_the_threads_and_can_be_evaluated_and_packed(
     let eval = ["eval", "net.safetensors", "--folder", "pets", "--json"];
     let message = refusal(&mut bench.s3(&eval));
     assert!(
-        message.ends_with("val/n01/0.png: an empty file"),
+        message.ends_with("val/n01/0.png: an empty file; --broken skip leaves such pictures out"),
         "{message}"
     );
     let skip = [&eval[..], &["--broken", "skip"]].concat();
@@ -163,10 +163,10 @@ fn a_broken_picture_stops_the_run_or_is_named_and_counted() {
     let bench = pets();
     std::fs::write(bench.path("data/pets/train/n02/3.png"), b"").expect("a file");
     let message = refusal(&mut bench.train("stop", &[]));
-    assert!(
-        message.ends_with("train/n02/3.png: an empty file"),
-        "{message}"
-    );
+    let stops = "train/n02/3.png: an empty file; data.broken = \"skip\" leaves such pictures out";
+    assert!(message.ends_with(stops), "{message}");
+    let message = refusal(&mut bench.s3(&["shards", "tiny.toml"]));
+    assert!(message.ends_with(stops), "{message}");
     let shards = ["shards", "tiny.toml", "--set", "data.broken=skip"];
     let out = bench.s3(&shards).output().expect("s3 starts");
     let (said, named) = (

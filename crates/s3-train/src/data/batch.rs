@@ -163,7 +163,7 @@ impl Plan {
         let mut skipped = Vec::new();
         for (index, e) in failures {
             if !skips || !e.is_broken_picture() {
-                return Err(e);
+                return Err(e.stopping());
             }
             failed.push(index);
             skipped.push(e.to_string());

@@ -120,6 +120,20 @@ impl DataError {
         matches!(self, Self::Malformed { problem, .. } if problem.is_of_picture())
     }
 
+    /// The same where it stops a run: of a broken picture, with what leaves such pictures out.
+    pub(super) fn stopping(self) -> Self {
+        match self {
+            Self::Malformed {
+                path,
+                problem: Problem::Picture(text),
+            } => {
+                let text = format!("{text}; data.broken = \"skip\" leaves such pictures out");
+                Self::malformed(&path, Problem::Picture(text))
+            }
+            other => other,
+        }
+    }
+
     pub(super) fn argument(dataset: &str, problem: impl Into<String>) -> Self {
         Self::Argument {
             dataset: dataset.to_owned(),

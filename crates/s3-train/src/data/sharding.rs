@@ -83,7 +83,7 @@ pub(super) fn make(
                 tell(Made::Broken(format!("{}: {problem}", path.display())));
                 Ok([&[BROKEN], problem.to_string().as_bytes()].concat())
             }
-            e => Err(e),
+            e => Err(e.stopping()),
         };
         let whole = |(hash, made): (Digest16, Result<_, _>)| Ok((hash, made.or_else(in_place_of)?));
         let records = made.into_iter().map(whole);
