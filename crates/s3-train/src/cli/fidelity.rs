@@ -1,7 +1,7 @@
 //! What freezing and 8-bit activations cost: a run's network beside every file it can become.
 
 use super::foreign::{self, Questions, Reply};
-use super::{Labels, check_output, compare, data_dir_of, to_evaluate};
+use super::{Labels, check_output, compare, data_dir_of, note, to_evaluate};
 use crate::terminal::one_line;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -63,9 +63,22 @@ pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
     }
     let mut rows = Vec::new();
     let groups = Groups::read(&args.runs)?;
+    let (mut measured, mut refused) = (Vec::new(), Vec::new());
     for (i, folder) in args.runs.iter().enumerate() {
-        add_run(&mut rows, folder, &groups, i, args)?;
+        let mut of_run = Vec::new();
+        match add_run(&mut of_run, folder, &groups, i, args) {
+            Ok(()) => {
+                rows.extend(of_run);
+                measured.push(folder.clone());
+            }
+            Err(e) => refused.push(e),
+        }
     }
+    if measured.is_empty() && !refused.is_empty() {
+        return Err(refused.swap_remove(0));
+    }
+    // Minutes of the others are not lost.
+    note(refused.iter().map(|e| format!("left out: {}", one_line(e))));
     let mut header = vec![
         "run",
         "network",
@@ -89,7 +102,7 @@ pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
     }
     say!("{table}");
     if let Some(path) = &args.markdown {
-        write_atomically(path, page(&table, args, has_foreign)?.as_bytes())?;
+        write_atomically(path, page(&table, args, &measured, has_foreign)?.as_bytes())?;
     }
     Ok(())
 }
@@ -169,7 +182,7 @@ fn add_run(
     Ok(())
 }
 
-fn page(table: &Table, args: &FidelityArgs, has_foreign: bool) -> Result<String> {
+fn page(table: &Table, args: &FidelityArgs, runs: &[PathBuf], has_foreign: bool) -> Result<String> {
     let (option, foreign) = if has_foreign {
         let foreign = " ONNX and QONNX files passed onnx's full checker and were run on the same images by the \
          program named; \"score error\" is the largest difference of a score from the packed runtime's \
@@ -187,6 +200,6 @@ fn page(table: &Table, args: &FidelityArgs, has_foreign: bool) -> Result<String>
          weights, scales and biases as f32; the others are whole files.{foreign}\n\n{table}\n\n",
         args.calibration_images
     );
-    page += &compare::origins(&args.runs)?;
+    page += &compare::origins(runs)?;
     Ok(page)
 }
