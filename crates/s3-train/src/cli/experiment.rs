@@ -6,7 +6,7 @@ use s3_train::given::Given;
 use std::path::{Path, PathBuf};
 
 /// Where the experiments of the repository are.
-const FOLDER: &str = "xtask/experiments";
+pub(super) const FOLDER: &str = "xtask/experiments";
 
 /// Names that are less alike than this are not suggested.
 const ALIKE: f64 = 0.7;

@@ -1,5 +1,7 @@
 //! What there is to train.
 
+use super::experiment::FOLDER;
+use super::note;
 use anyhow::{Context, Result};
 use clap::Args;
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
@@ -15,9 +17,9 @@ const MAX_RECORDS: u64 = 1 << 30;
 
 #[derive(Args)]
 pub(crate) struct ListArgs {
-    /// Folder of the experiment files.
-    #[arg(long, default_value = "xtask/experiments")]
-    experiments: PathBuf,
+    /// Folder of the experiment files [default: xtask/experiments, where it is there].
+    #[arg(long)]
+    experiments: Option<PathBuf>,
     /// Folder of the records of finished runs.
     #[arg(long, default_value = "docs/results")]
     results: PathBuf,
@@ -47,8 +49,15 @@ pub(crate) fn run(args: &ListArgs) -> Result<()> {
     }
     say!("{table}\n");
 
+    let folder = args.experiments.as_deref().unwrap_or(Path::new(FOLDER));
+    if args.experiments.is_none() && !folder.is_dir() {
+        note([format!(
+            "no folder {FOLDER} here, the repository's: --experiments names another"
+        )]);
+        return Ok(());
+    }
     let mut files = Vec::new();
-    find(&args.experiments, &mut files)?;
+    find(folder, &mut files)?;
     files.sort();
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN).set_header([
