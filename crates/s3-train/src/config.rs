@@ -1,6 +1,7 @@
 //! An experiment as data: a TOML file, overrides from the command line, every default filled in.
 
-use crate::data::DataConfig;
+use crate::data::imagenet::SIZES;
+use crate::data::{DataConfig, DataName};
 use crate::device;
 use crate::files::read_regular;
 use crate::keys;
@@ -24,6 +25,8 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Weights that a network may have: ten times those of the literature's. A larger one is refused before
 /// anything of it is allocated.
 pub const MAX_WEIGHTS: u128 = 1 << 28;
+/// Bytes that an experiment's name may have.
+const LONGEST_NAME: usize = 200;
 /// Products for one image that it may take: 250 times those of ResNet-50.
 pub const MAX_PRODUCTS: u128 = 1 << 40;
 
@@ -232,6 +235,19 @@ impl Config {
             bail!(
                 "experiment: `{name}` cannot be a folder's name (letters, digits, - _ . and / only)"
             )
+        }
+        // The run's folder has a hash and a seed behind it, and a file's name 255 bytes.
+        let bytes = name.len();
+        if bytes > LONGEST_NAME {
+            bail!("experiment: a name of {bytes} bytes, at most {LONGEST_NAME} are taken")
+        }
+        let size = self
+            .data
+            .size
+            .filter(|_| self.data.name == DataName::Imagenet);
+        if let Some(size) = size.filter(|size| !SIZES.contains(size)) {
+            let (least, most) = (SIZES.start(), SIZES.end());
+            bail!("data.size: expected {least} to {most}, got {size}")
         }
         self.lr.validate().map_err(|e| anyhow::anyhow!("lr.{e}"))?;
         if let Some(alpha) = &self.alpha {
@@ -608,7 +624,7 @@ mod tests {
                     "model.name=resnet50",
                     "data={name=\"imagenet\", size=1000000}",
                 ],
-                vec!["resnet50", "shape"],
+                vec!["data.size: expected 1 to 1024, got 1000000"],
             ),
         ] {
             let message = error(TEXT, &overrides);

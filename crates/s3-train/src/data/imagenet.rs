@@ -11,6 +11,7 @@
 //! A network sees 224x224 pixels, or `size`; mean and deviation are those that ImageNet's networks are
 //! trained with, whatever the folder.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
 /// Rows and columns that a network sees.
 pub const SIZE: usize = 224;
+/// Rows and columns that a network may see of a picture.
+pub const SIZES: RangeInclusive<usize> = 1..=1024;
 
 /// What happens when a picture cannot be decoded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,8 +209,9 @@ impl<'a> Place<'a> {
             return Err(DataError::argument(dataset, text));
         }
         let size = config.size.unwrap_or(SIZE);
-        if !(1..=1024).contains(&size) {
-            let text = format!("size is {size}: 1 to 1024 are accepted");
+        if !SIZES.contains(&size) {
+            let (least, most) = (SIZES.start(), SIZES.end());
+            let text = format!("size is {size}: {least} to {most} are accepted");
             return Err(DataError::argument(dataset, text));
         }
         let name = config.folder.as_deref().unwrap_or(dataset);
