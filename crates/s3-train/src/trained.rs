@@ -123,7 +123,13 @@ impl Trained {
         };
         // Class names are then read from this data: of other data they would be wrong without a word.
         if let Some(splits) = &trained.described_by {
-            let other = trained.other_images(splits);
+            let other = trained.other_images(splits).with_context(|| {
+                let folder = trained.folder.root().display();
+                format!(
+                    "{folder}: no {}, and whether the data at hand names its classes is not known",
+                    network::FILE
+                )
+            })?;
             if !other.is_empty() {
                 bail!(
                     "{}: no {}, and the data at hand, which should name the classes, is not what the run was \
@@ -199,30 +205,35 @@ impl Trained {
     fn differs(&self, splits: &Splits) -> Option<String> {
         let mut found = self.description.differences(&splits.train);
         // Of other images alone nothing else tells.
-        if found.is_empty() {
-            found = self.other_images(splits);
-        }
         let (folder, name) = (self.folder.root().display(), self.config.data.name);
+        if found.is_empty() {
+            match self.other_images(splits) {
+                Ok(other) => found = other,
+                Err(e) => {
+                    return Some(format!(
+                        "{folder}: whether the {name} data at hand is what the run was trained on is not known: {e:#}"
+                    ));
+                }
+            }
+        }
         let line = found.join("; ");
         (!line.is_empty()).then(|| {
             format!("{folder}: the {name} data at hand is not what the run was trained on: {line}")
         })
     }
 
-    /// The splits whose images are others than those of the manifest.
-    fn other_images(&self, splits: &Splits) -> Vec<String> {
-        let Ok(manifest) = self.folder.read_json("manifest.json") else {
-            return vec!["manifest.json, which names its images, cannot be read".to_owned()];
-        };
+    /// The splits whose images are others than those of the manifest; `Err` where it cannot be read.
+    fn other_images(&self, splits: &Splits) -> Result<Vec<String>> {
+        let manifest = self.folder.read_json("manifest.json")?;
         let Ok((train, _)) = hold_out(splits.train.clone(), self.config.validation_images) else {
-            return vec!["fewer training images than validation_images holds out".to_owned()];
+            let text = "fewer training images than validation_images holds out";
+            return Ok(vec![text.to_owned()]);
         };
         let (then, here) = (&manifest["data"], data_record(&train, &splits.test));
         let keys = [("train_sha256", "training"), ("test_sha256", "test")];
         let other = keys.iter().filter(|(key, _)| then[key] != here[key]);
-        other
-            .map(|(_, what)| format!("other {what} images than manifest.json says"))
-            .collect()
+        let other = other.map(|(_, what)| format!("other {what} images than manifest.json says"));
+        Ok(other.collect())
     }
 
     /// `<network>-<data set>`.
