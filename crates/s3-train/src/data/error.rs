@@ -262,17 +262,25 @@ pub(super) fn way_out(dataset: &str) -> String {
 /// Names that are listed of what is in a folder.
 const LISTED: usize = 8;
 
-/// What is in the first of `folders` that is there.
+/// What is in the first of `folders` that is there, else in the nearest above the first.
 fn there(folders: &[PathBuf]) -> String {
-    let first = |folder: &PathBuf| {
-        Some((
-            folder.display().to_string(),
-            std::fs::read_dir(folder).ok()?,
-        ))
+    let open = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).ok()?;
+        Some((folder.display().to_string(), entries))
     };
-    let Some((folder, entries)) = folders.iter().find_map(first) else {
-        return "there is no such folder".to_owned();
-    };
+    if let Some((folder, entries)) = folders.iter().find_map(|folder| open(folder)) {
+        return holds(&folder, entries);
+    }
+    let above = folders.first().into_iter().flat_map(|f| f.ancestors());
+    match above.skip(1).find_map(open) {
+        Some((folder, entries)) => {
+            format!("there is no such folder, {}", holds(&folder, entries))
+        }
+        None => "there is no such folder".to_owned(),
+    }
+}
+
+fn holds(folder: &str, entries: std::fs::ReadDir) -> String {
     let mut names: Vec<String> = entries
         .flatten()
         .map(|entry| {
@@ -356,6 +364,11 @@ mod tests {
             told.contains(", f7\\u{1b} and 1 more; --data-dir"),
             "{told}"
         );
+        let above = [root.join("Pets/small")];
+        let told = DataError::missing("imagenet", "x", &above).to_string();
+        let told = told.replace(&root.display().to_string(), "ROOT");
+        let expected = "no x in ROOT/Pets/small; there is no such folder, ROOT holds f0\\u{1b}, ";
+        assert!(told.contains(expected), "{told}");
         let nowhere = DataError::missing("mnist", "x", &["no/where".into()]).to_string();
         assert!(nowhere.contains("; there is no such folder;"), "{nowhere}");
     }
