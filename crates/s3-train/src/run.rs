@@ -101,7 +101,14 @@ impl RunFolder {
                 root: root.to_path_buf(),
             }),
             Given::Nothing => bail!("{shown}: no such folder"),
-            Given::Folder => bail!("{shown}: not a run's folder (no config.toml in it)"),
+            Given::Folder => {
+                let run = run_below(root, DEEPEST);
+                let hint = run.map(|run| format!("; {} is one", run.display()));
+                bail!(
+                    "{shown}: not a run's folder (no config.toml in it){}",
+                    hint.unwrap_or_default()
+                )
+            }
             given @ Given::Packed => bail!(
                 "{shown}: {}, not a run's folder (`eval` and `infer` read it)",
                 given.words()
@@ -249,6 +256,24 @@ pub fn pinned(config: &Config, out: &Path) -> Result<Config> {
         (found, _) => config.init_sha256 = Some(found?),
     }
     Ok(config)
+}
+
+/// Folders between that of all runs and that of one: an experiment's name has two parts.
+const DEEPEST: usize = 2;
+
+/// The first run, by its name, in a folder or in folders of it, but for `deep` of them.
+fn run_below(folder: &Path, deep: usize) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?.flatten();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    folders.retain(|path| path.is_dir());
+    folders.sort();
+    let run = folders.iter().find(|folder| is_run(folder)).cloned();
+    let below = || {
+        folders
+            .iter()
+            .find_map(|folder| run_below(folder, deep - 1))
+    };
+    run.or_else(|| (deep > 1).then(below).flatten())
 }
 
 /// One sitting of a run in `manifest.json`: where, with what and for how long it was trained. A run

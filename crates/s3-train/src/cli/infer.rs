@@ -45,6 +45,10 @@ pub(crate) fn run(args: &InferArgs) -> Result<()> {
 
 fn show(model: &Model, path: &Path, args: &InferArgs) -> Result<()> {
     let network = model.network();
+    if path.is_dir() {
+        let shown = terminal::path(path);
+        bail!("{shown}: a folder, no image; {shown}/*.png names those in it")
+    }
     let scores = model.run(&picture::read(path, network)?, 1)?;
     ensure!(
         scores.iter().all(|score| score.is_finite()),
