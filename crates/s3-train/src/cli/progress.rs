@@ -142,12 +142,17 @@ impl Observer for Progress {
                     }
                     _ => String::new(),
                 };
+                // An epoch that was resumed behind its last step trained none in this sitting.
+                let rate = match t.images_per_second {
+                    0.0 => String::new(),
+                    rate => format!(", {rate:.0} images/s"),
+                };
                 self.spoke = Instant::now();
                 let sparsity = r
                     .sparsity
                     .map_or(String::new(), |s| format!(", zeros {:.1} %", 100.0 * s));
                 self.say(&format!(
-                    "epoch {:>3}/{}: lr {:.4}, train loss {:.4} top-1 {:.2} %, test loss {:.4} top-1 {:.2} %{sparsity}, {:.0} images/s{waited}{skipped}",
+                    "epoch {:>3}/{}: lr {:.4}, train loss {:.4} top-1 {:.2} %, test loss {:.4} top-1 {:.2} %{sparsity}{rate}{waited}{skipped}",
                     r.epoch,
                     self.epochs,
                     r.lr,
@@ -155,7 +160,6 @@ impl Observer for Progress {
                     100.0 * r.train_top1,
                     r.test_loss.unwrap_or(f64::NAN),
                     100.0 * r.test_top1.unwrap_or(f64::NAN),
-                    t.images_per_second,
                 ));
             }
         }
