@@ -282,3 +282,108 @@ fn what_was_given_in_place_of_weights_pictures_or_a_checkpoint_is_named() {
     );
     assert!(!bench.path("other").exists() && !bench.path("x.safetensors").exists());
 }
+
+#[test]
+fn what_cannot_be_known_or_done_is_said_with_a_way_out() {
+    let (bench, run) = pets();
+    let another = [
+        "--no-report",
+        "--set",
+        "epochs=1",
+        "--set",
+        "batch_size=6",
+        "--seed",
+        "2",
+    ];
+    succeed(&mut bench.train("more", &another));
+    let without = bench.run("more");
+    std::fs::remove_file(without.join("last.safetensors")).expect("a checkpoint");
+    let without = without.display().to_string();
+    let out = bench
+        .s3(&["fidelity", &without, &run, "--markdown", "page.md"])
+        .output();
+    let out = out.expect("s3 starts");
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        out.status.success() && said.contains("note: left out: "),
+        "{said}"
+    );
+    let table = String::from_utf8_lossy(&out.stdout);
+    assert_eq!(table.matches("| trained ").count(), 1, "{table}");
+    let page = std::fs::read_to_string(bench.path("page.md")).expect("the page");
+    assert_eq!(page.matches("n = 1, seed ").count(), 1, "{page}");
+    let line = refusal(&mut bench.s3(&["fidelity", &without]));
+    assert!(line.contains("last.safetensors: no such file"), "{line}");
+
+    let line = refusal(&mut bench.s3(&["eval", "."]));
+    let first = bench.run("more").file_name().expect("a name").to_owned();
+    let hint = format!("(no config.toml in it); ./more/{} is one", first.display());
+    assert!(line.ends_with(&hint), "{line}");
+    let line = refusal(&mut bench.s3(&["infer", "net.safetensors", "data/pets/val/cat"]));
+    let hint = "data/pets/val/cat: a folder, no image; data/pets/val/cat/*.png names those in it";
+    assert!(line.ends_with(hint), "{line}");
+    let line = refusal(&mut bench.train("x", &["--set", "data.folder=Pets"]));
+    assert!(
+        line.contains("there is no such folder, data holds pets; "),
+        "{line}"
+    );
+
+    std::fs::remove_file(Path::new(&run).join("manifest.json")).expect("the manifest");
+    let out = bench.s3(&["eval", &run]).output().expect("s3 starts");
+    let said = String::from_utf8_lossy(&out.stderr);
+    let unknown = "data at hand is what the run was trained on is not known: reading ";
+    assert!(out.status.success() && said.contains(unknown), "{said}");
+    std::fs::remove_file(Path::new(&run).join("network.json")).expect("the description");
+    let line = refusal(&mut bench.s3(&["eval", &run]));
+    assert!(
+        line.contains("whether the data at hand names its classes is not known"),
+        "{line}"
+    );
+}
+
+#[test]
+fn settings_that_no_folder_and_no_picture_can_have_are_named_by_their_keys() {
+    let bench = Bench::new();
+    let long = format!("experiment={}", "x".repeat(300));
+    let large = r#"data={name="imagenet", size=100000}"#;
+    for (setting, said) in [
+        (
+            &*long,
+            "experiment: a name of 300 bytes, at most 200 are taken",
+        ),
+        (large, "data.size: expected 1 to 1024, got 100000"),
+    ] {
+        for more in [&[][..], &["--dry-run"]] {
+            let line = refusal(bench.train("x", &["--set", setting]).args(more));
+            assert!(line.contains(said), "{line}");
+        }
+        let line = refusal(&mut bench.s3(&["summary", "tiny.toml", "--set", setting]));
+        assert!(line.contains(said), "{line}");
+    }
+}
+
+#[test]
+fn the_methods_are_listed_anywhere_and_a_named_folder_must_be_there() {
+    let bench = Bench::new();
+    let out = bench.s3(&["list"]).output().expect("s3 starts");
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        out.status.success() && said.contains("--experiments"),
+        "{said}"
+    );
+    assert!(String::from_utf8_lossy(&out.stdout).contains("denseshift"));
+    assert!(refusal(&mut bench.s3(&["list", "--experiments", "gone"])).contains("reading gone"));
+    let here = ["list", "--experiments", ".", "--results", "records"];
+    std::fs::create_dir(bench.path("records")).expect("a folder");
+    let record = "{\"experiment\": \"tiny\"}\n".repeat(2);
+    std::fs::write(bench.path("records/a.jsonl"), record).expect("records");
+    assert!(succeed(&mut bench.s3(&here)).contains("tiny.toml"));
+    #[cfg(target_os = "linux")]
+    {
+        let pipe = bench.path("records/b.jsonl");
+        let made = Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("mkfifo").success());
+        let line = refusal(&mut bench.s3(&here));
+        assert!(line.contains("b.jsonl: a named pipe"), "{line}");
+    }
+}
