@@ -7,6 +7,7 @@ mod trained;
 mod value;
 
 pub(crate) use trained::Trained;
+pub use value::Trace;
 
 use crate::fused::front::Front;
 use crate::fused::{Buffers, step};
@@ -36,9 +37,6 @@ pub struct Net {
     /// What dropouts draw by.
     draw: Draw,
 }
-
-/// Sees each layer's input and output: `(layer name, x, y)`, `[n, h, w, c]` or `[n, c]`.
-pub type Trace<'a> = &'a mut dyn FnMut(&str, &Tensor, &Tensor) -> Result<()>;
 
 impl Net {
     /// Builds the network of `plan` at `params`, `method` making each layer's weight. Activations

@@ -19,6 +19,7 @@
 //! The original trains 5, 4, 3 and 2 bits in a row, each from the one before, with 8-bit first and
 //! last layers; activations are full precision here.
 
+use crate::entry::bits_among;
 use crate::filters::{like, values, weight_latent};
 use candle_core::{Result, Tensor, Var};
 use s3_core::{
@@ -53,7 +54,7 @@ impl MethodConfig for Apot {
     const START: &'static str = "float";
 
     fn validate(&self) -> std::result::Result<(), String> {
-        crate::bits_among(self.bits, Self::BITS)?;
+        bits_among(self.bits, Self::BITS)?;
         if self.clip.is_finite() && self.clip >= LEAST_CLIP {
             return Ok(());
         }

@@ -11,6 +11,7 @@
 //! the latents: the penalty of a layer is `½ Σ (2^P)²` over the unrounded P, weights that are zero
 //! included, and the config's `alpha` is its decay. The authors train with RAdam; SGD does poorly.
 
+use crate::entry::bits_among;
 use crate::filters::{like, values};
 use crate::power::{pow2, rounded_log2};
 use candle_core::{Result, Tensor, Var};
@@ -50,7 +51,7 @@ impl MethodConfig for DeepShiftPs {
     const OPERATION: KernelOp = KernelOp::ShiftSignFlip;
 
     fn validate(&self) -> std::result::Result<(), String> {
-        crate::bits_among(self.bits, Self::BITS)
+        bits_among(self.bits, Self::BITS)
     }
 }
 

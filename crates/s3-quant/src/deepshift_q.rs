@@ -10,6 +10,7 @@
 //! `2^{s_min}`: with few bits signs freeze. `range = "layer"`, which the original does not have,
 //! moves the exponents of each layer by `round(log2 max|w|)` of its start.
 
+use crate::entry::bits_among;
 use crate::filters::{like, values, weight_latent};
 use crate::power::{pow2, rounded_log2};
 use candle_core::{Result, Tensor, Var};
@@ -48,7 +49,7 @@ impl MethodConfig for DeepShiftQ {
     const OPERATION: KernelOp = KernelOp::ShiftSignFlip;
 
     fn validate(&self) -> std::result::Result<(), String> {
-        crate::bits_among(self.bits, Self::BITS)
+        bits_among(self.bits, Self::BITS)
     }
 }
 

@@ -9,6 +9,7 @@
 //! Every one of the 2^b codes is a level; every latent starts from N(0, 1e-3²); there is no
 //! penalty.
 
+use crate::entry::bits_among;
 use candle_core::{Result, Tensor, Var};
 use s3_core::reparam::{ShiftGradient, Surrogate, shift_weight_with};
 use s3_core::{
@@ -32,7 +33,7 @@ impl MethodConfig for DenseShift {
     const OPERATION: KernelOp = KernelOp::ShiftSignFlip;
 
     fn validate(&self) -> std::result::Result<(), String> {
-        crate::bits_among(self.bits, Self::BITS)
+        bits_among(self.bits, Self::BITS)
     }
 }
 

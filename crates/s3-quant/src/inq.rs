@@ -12,6 +12,7 @@
 //! gradient, and weight decay of its latent changes nothing. The original starts from a
 //! full-precision network; `float_share` trains one in the same run instead.
 
+use crate::entry::bits_among;
 use crate::filters::{like, values, weight_latent};
 use crate::power::{nearest_exponent, pow2};
 use crate::stages;
@@ -57,7 +58,7 @@ impl MethodConfig for Inq {
     const START: &'static str = "float";
 
     fn validate(&self) -> std::result::Result<(), String> {
-        crate::bits_among(self.bits, Self::BITS)?;
+        bits_among(self.bits, Self::BITS)?;
         stages::check("portions", &self.portions())?;
         if (0.0..1.0).contains(&self.float_share) {
             return Ok(());

@@ -22,6 +22,7 @@ mod by_role;
 mod deepshift_ps;
 mod deepshift_q;
 mod denseshift;
+mod entry;
 mod filters;
 mod fp32;
 mod hwgq;
@@ -46,20 +47,19 @@ pub use by_role::ByRole;
 pub use deepshift_ps::{DeepShiftPs, Start};
 pub use deepshift_q::{DeepShiftQ, Range};
 pub use denseshift::DenseShift;
+pub use entry::{Built, Entry, entry};
 pub use fp32::Fp32;
 pub use hwgq::Hwgq;
 pub use inq::Inq;
 pub use irnet::IrNet;
 pub use lqnet::LqNet;
 pub use lrnet::LrNet;
-pub use registry::{Built, Entry, Error, build, entry, find};
+pub use registry::{Error, build, find};
 pub use shiftcnn::ShiftCnn;
 pub use sq::Sq;
 pub use staircase::{Slope, Staircase};
 pub use ttq::Ttq;
 pub use twn::{Granularity, Twn};
-
-use registry::bits_among;
 
 /// The registration list.
 pub const METHODS: &[Entry] = &[

@@ -17,6 +17,7 @@
 //! pass notes its fit in a buffer, and the next `advance` moves the basis.
 
 use crate::activation::to_levels;
+use crate::entry::bits_among;
 use crate::filters::{filter_len, like, values, weight_latent};
 use candle_core::{Result, Tensor, Var};
 use s3_core::{
@@ -43,7 +44,7 @@ impl MethodConfig for LqNet {
     const OPERATION: KernelOp = KernelOp::SumOfSignFlips;
 
     fn validate(&self) -> std::result::Result<(), String> {
-        crate::bits_among(self.bits, Self::BITS)?;
+        bits_among(self.bits, Self::BITS)?;
         match self.activation_bits {
             None | Some(1..=4) => Ok(()),
             Some(bits) => Err(format!("activation_bits: expected 1 to 4, got {bits}")),

@@ -1,32 +1,8 @@
 //! From a name and a TOML table to a method.
 
 use crate::METHODS;
-use s3_core::{KernelOp, Method, MethodConfig};
-use toml::{Table, Value};
-
-/// What the registration list holds of a method.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry {
-    /// The name in configurations.
-    pub name: &'static str,
-    /// One line on what it is.
-    pub summary: &'static str,
-    /// The widths it trains.
-    pub bits: &'static [u32],
-    /// The kernel operation of the paper's tables.
-    pub operation: KernelOp,
-    /// What the original starts from: `random` or `float`.
-    pub start: &'static str,
-    build: fn(Table) -> Result<Built, String>,
-}
-
-/// A method made from its configuration.
-pub struct Built {
-    /// The method.
-    pub method: Box<dyn Method>,
-    /// Its configuration with every default filled in, `name` included.
-    pub resolved: Table,
-}
+use crate::entry::{Built, Entry};
+use toml::Table;
 
 /// Why a configuration names no method.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,59 +48,6 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-impl Entry {
-    /// Builds the method from its own settings, without `name`.
-    ///
-    /// # Errors
-    /// A key that is unknown, missing, mistyped or out of range.
-    pub fn build(&self, settings: Table) -> Result<Built, Error> {
-        (self.build)(settings).map_err(|message| Error::Setting {
-            name: self.name,
-            message,
-        })
-    }
-}
-
-/// The entry of a [`MethodConfig`].
-pub const fn entry<M: MethodConfig>() -> Entry {
-    Entry {
-        name: M::NAME,
-        summary: M::SUMMARY,
-        bits: M::BITS,
-        operation: M::OPERATION,
-        start: M::START,
-        build: build_as::<M>,
-    }
-}
-
-fn build_as<M: MethodConfig>(settings: Table) -> Result<Built, String> {
-    let one_line = |e: String| e.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-    let config: M = serde_path_to_error::deserialize(Value::Table(settings)).map_err(|e| {
-        // An unknown or missing key is in the message; a mistyped one is in the path.
-        match e.path().to_string().as_str() {
-            "." => one_line(e.inner().message().into()),
-            path => one_line(format!("{path}: {}", e.inner().message())),
-        }
-    })?;
-    config.validate()?;
-    let mut resolved = Table::new();
-    resolved.insert("name".into(), M::NAME.into());
-    resolved.extend(Table::try_from(&config).map_err(|e| one_line(e.to_string()))?);
-    Ok(Built {
-        method: Box::new(config),
-        resolved,
-    })
-}
-
-/// Checks the key `bits` of a method that trains at the widths `known`.
-pub(crate) fn bits_among(bits: u32, known: &[u32]) -> Result<(), String> {
-    if known.contains(&bits) {
-        return Ok(());
-    }
-    let known: Vec<String> = known.iter().map(ToString::to_string).collect();
-    Err(format!("bits: expected {}, got {bits}", known.join(", ")))
-}
-
 /// The entry called `name`.
 ///
 /// # Errors
@@ -145,7 +68,11 @@ pub fn find(name: &str) -> Result<&'static Entry, Error> {
 pub fn build(table: &Table) -> Result<Built, Error> {
     let mut settings = table.clone();
     let name = settings.remove("name").ok_or(Error::NoName)?;
-    find(name.as_str().ok_or(Error::NoName)?)?.build(settings)
+    let entry = find(name.as_str().ok_or(Error::NoName)?)?;
+    entry.build(settings).map_err(|message| Error::Setting {
+        name: entry.name,
+        message,
+    })
 }
 
 #[cfg(test)]

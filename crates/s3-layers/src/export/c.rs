@@ -24,13 +24,15 @@ mod nodes;
 mod plan;
 mod text;
 mod windows;
+mod writer;
 
 use std::collections::BTreeSet;
 
-use s3_kernels::model::{Activations, Network, Size};
+use s3_kernels::model::{Activations, Network};
 
 use self::plan::Plan;
 use self::text::{is_identifier, is_of_the_system};
+use self::writer::Writer;
 use super::error::Error;
 
 /// The two files of a network in C.
@@ -129,25 +131,4 @@ pub fn c(network: &Network, name: &str) -> Result<CSource, Error> {
         header: text::header(network, name),
         source: writer.source(name)?,
     })
-}
-
-/// The file while it is written, node by node.
-struct Writer<'a> {
-    network: &'a Network,
-    plan: Plan,
-    sizes: &'a [Size],
-    /// The number that stands for 0 in every value.
-    zeros: Vec<u8>,
-    /// Whether a layer has more than one.
-    has_groups: bool,
-    /// The functions that `run` calls.
-    called: BTreeSet<&'static str>,
-    /// The constants of the layers.
-    tables: String,
-    /// The calls of `run`.
-    steps: String,
-    most_taps: usize,
-    most_columns: usize,
-    last_tap: usize,
-    scratch: usize,
 }

@@ -1,10 +1,13 @@
 //! What one node makes of the values before it: layer by layer, from single ops.
 
-use super::{Trace, Trained};
+use super::trained::Trained;
 use crate::ops::{self, Draw, activated};
 use crate::quantized::{Mode, in_layer};
 use candle_core::{Result, Tensor, bail};
 use s3_kernels::model::{Act, Layer, Node, Op};
+
+/// Sees each layer's input and output: `(layer name, x, y)`, `[n, h, w, c]` or `[n, c]`.
+pub type Trace<'a> = &'a mut dyn FnMut(&str, &Tensor, &Tensor) -> Result<()>;
 
 /// The value that `node` makes of `values`.
 pub(super) fn of(

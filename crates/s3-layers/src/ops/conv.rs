@@ -1,12 +1,14 @@
 //! Convolution of NHWC activations with OIHW weights: of one group, and depthwise.
 
 mod composed;
+mod shape;
 
 use super::{kernel_error, windows};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use s3_core::backend::is_fused;
 use s3_core::host::{Host, slice};
-use s3_kernels::{ConvShape, train};
+use s3_kernels::train;
+use shape::Conv2d;
 
 /// `y[n,i,j,o] = Σ x[n, i·stride + a - padding, j·stride + b - padding, c] · w[o,c,a,b]`.
 ///
@@ -68,46 +70,6 @@ pub fn depthwise_conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -
         groups,
     };
     x.contiguous()?.apply_op2(&w.contiguous()?, op)
-}
-
-struct Conv2d {
-    stride: usize,
-    padding: usize,
-    /// 1, or the channels of `x` and of the result.
-    groups: usize,
-}
-
-impl Conv2d {
-    fn shape(&self, x: &[usize], w: &[usize]) -> Result<ConvShape> {
-        let (&[batch, height, width, in_channels], &[out_channels, c_in, kernel_h, kernel_w]) =
-            (x, w)
-        else {
-            bail!(
-                "conv2d: x has shape {x:?} and w {w:?}, expected [n, h, w, c_in] and [c_out, c_in, kh, kw]"
-            )
-        };
-        if in_channels != c_in * self.groups {
-            bail!("conv2d: x has {in_channels} channels, the weight expects {c_in}")
-        }
-        let &Self {
-            stride,
-            padding,
-            groups,
-        } = self;
-        Ok(ConvShape {
-            batch,
-            height,
-            width,
-            in_channels,
-            out_channels,
-            kernel_h,
-            kernel_w,
-            stride,
-            padding,
-            groups,
-            ..ConvShape::default()
-        })
-    }
 }
 
 impl CustomOp2 for Conv2d {

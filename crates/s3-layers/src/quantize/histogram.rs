@@ -1,6 +1,15 @@
 //! The distribution of a value's elements, and the 8-bit unit that suits it.
 
-use super::Calibration;
+/// How the range of an 8-bit value is chosen from what was observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Calibration {
+    /// All of it.
+    MinMax,
+    /// All but a ten-thousandth of the values on either side.
+    Percentile,
+    /// What makes the mean squared error least, of the range and its shares down to a fifth.
+    Mse,
+}
 
 /// Bins on each side of zero.
 const BINS: usize = 4096;

@@ -18,21 +18,11 @@ mod units;
 
 use crate::quantized::in_layer;
 use candle_core::{Result, bail};
+pub use histogram::Calibration;
 use histogram::Histogram;
 use nodes::Quantized;
 use s3_kernels::model::{Activations, Model, Network, Value};
 use units::Units;
-
-/// How the range of an 8-bit value is chosen from what was observed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Calibration {
-    /// All of it.
-    MinMax,
-    /// All but a ten-thousandth of the values on either side.
-    Percentile,
-    /// What makes the mean squared error least, of the range and its shares down to a fifth.
-    Mse,
-}
 
 /// Every value of a network with f32 activations, as images produce it.
 #[derive(Clone, Debug)]

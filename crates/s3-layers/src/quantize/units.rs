@@ -4,8 +4,7 @@
 //! all that it reads shares it: it is found from what all of these layers were seen to make. Then nothing
 //! is rounded a second time, and each reader corrects its bias for one zero point.
 
-use super::Calibration;
-use super::histogram::{Histogram, Stored, Unit};
+use super::histogram::{Calibration, Histogram, Stored, Unit};
 use s3_kernels::model::{Act, Frozen, Graph, Op};
 
 /// The units of a network's values.

@@ -3,10 +3,10 @@
 use s3_kernels::model::{Act, Frozen, Layer, Node, Requant, Then, Weight, terms};
 
 use super::super::error::Error;
-use super::Writer;
 use super::nodes::FLIP;
 use super::text::factor;
 use super::windows::{group_window, pitch, window};
+use super::writer::Writer;
 
 /// Bytes of a packed matrix before its codes.
 const PACKED_HEADER: usize = 24;

@@ -6,9 +6,9 @@ use s3_kernels::model::{Frozen, Node, Op, Window};
 
 use super::super::error::Error;
 use super::super::graph::is_not_frozen;
-use super::Writer;
 use super::text::{array, remark};
 use super::windows::{Frame, of_channels, of_one_channel_after_another, window};
+use super::writer::Writer;
 
 /// What the image's bytes are larger by in the C file, where every value is unsigned.
 pub(super) const FLIP: i64 = 128;

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use s3_kernels::model::{Act, Input, Network, Numbers, Op, Size, Then, terms};
 
 use super::super::error::Error;
-use super::Writer;
+use super::writer::Writer;
 
 const HEAD: &str = include_str!("parts/head.c");
 const BORDER: &str = include_str!("parts/border.c");

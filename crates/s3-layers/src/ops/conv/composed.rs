@@ -10,7 +10,7 @@
 //! dw[:,:,a,b] = dyᵀ x_ab   x_ab: the pixels that tap (a, b) meets; one matrix product a tap
 //! ```
 
-use super::Conv2d;
+use super::shape::Conv2d;
 use crate::ops::indices;
 use candle_core::backend::BackendStorage;
 use candle_core::{
