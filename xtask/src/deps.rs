@@ -8,12 +8,17 @@
 //! | `forbid-unsafe` | every crate root but that of `s3-kernels` has `#![forbid(unsafe_code)]` |
 //! | `unsafe` | `unsafe` is written only in `s3-kernels`, in `arch/` folders and in dispatch |
 //! | `method-name` | no method's name is a string in layers, train or metrics, tests aside |
+//! | `circle` | the files of a crate import each other in one direction (kernels, core, layers, quant) |
+//! | `map` | every source file is on one line of the code map, and every line names files |
 //! | `network-name` | no network's name is a string in a crate, its architecture's file and tests aside |
 //!
 //! The names of the methods and of the networks are read from their lists. A line a failure: the file, the
 //! rule, what is wrong.
 
+mod circles;
+mod files;
 mod lexer;
+mod map;
 mod sources;
 mod workspace;
 

@@ -1,15 +1,19 @@
 //! The rules that source files show.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use super::circles;
+use super::files::{Source, is_test_file, read, rust_files};
 use super::lexer::{Kind, Token, texts_of, tokens, without_tests};
+use super::map;
 use super::workspace::{Package, Workspace};
 
 /// The crates that must not know a method by name.
 const WITHOUT_METHOD_NAMES: [&str; 3] = ["s3-layers", "s3-train", "s3-metrics"];
+/// The crates whose files import each other in one direction.
+const WITHOUT_CIRCLES: [&str; 3] = ["s3-core", "s3-layers", "s3-quant"];
 /// The list in which every method is one line, and the folders where the methods live.
 const REGISTRATION_LIST: &str = "crates/s3-quant/src/lib.rs";
 const METHOD_FOLDERS: [&str; 2] = ["crates/s3-quant/src", "crates/s3-core/src"];
@@ -22,12 +26,6 @@ const ARCHITECTURE_FOLDER: &str = "crates/s3-kernels/src/zoo";
 struct Names {
     methods: Vec<String>,
     architectures: Vec<String>,
-}
-
-/// A source file: its path from the root of the workspace, with `/`, and its text.
-struct Source {
-    path: String,
-    text: String,
 }
 
 /// Checks the sources of every member.
@@ -44,15 +42,27 @@ pub(crate) fn check(root: &Path, workspace: &Workspace) -> Result<Vec<String>> {
     };
 
     let mut failures = Vec::new();
+    let mut all = Vec::new();
     for member in &workspace.members {
         let folder = member
             .manifest
             .trim_end_matches("Cargo.toml")
             .trim_end_matches('/');
-        for source in rust_files(root, folder)? {
-            failures.extend(check_file(member, &source, &names));
+        let sources = rust_files(root, folder)?;
+        for source in &sources {
+            failures.extend(check_file(member, source, &names));
         }
+        let src = format!("{folder}/src/");
+        let (own, others): (Vec<Source>, Vec<Source>) = sources
+            .into_iter()
+            .partition(|source| source.path.starts_with(&src) && !is_test_file(&source.path));
+        if WITHOUT_CIRCLES.contains(&member.name.as_str()) {
+            failures.extend(circles::check(&src, &own));
+        }
+        all.extend(own);
+        all.extend(others);
     }
+    failures.extend(map::check(&read(root, map::MAP)?, &all));
     Ok(failures)
 }
 
@@ -117,13 +127,6 @@ fn may_be_unsafe(member: &Package, path: &str) -> bool {
     let kernels = member.name == "s3-kernels";
     let allowed = ["/arch/", "/arch.rs", "/dispatch/", "/dispatch.rs"];
     kernels && (allowed.iter().any(|part| path.contains(part)) || !path.contains("/src/"))
-}
-
-/// Files that only tests compile: `tests.rs`, `tests/`, and the benches beside them.
-fn is_test_file(path: &str) -> bool {
-    ["/tests/", "/tests.rs", "/benches/", "/examples/"]
-        .iter()
-        .any(|part| path.contains(part))
 }
 
 /// The names behind the registration list: for each `entry::<path::Type>()`, the `NAME` in the
@@ -212,38 +215,6 @@ fn name_in_impl(tokens: &[Token], method: &str) -> Option<String> {
             Kind::Text(name) => Some(name.clone()),
             _ => None,
         })
-}
-
-/// Every `.rs` file under a folder, in the order of their paths.
-fn rust_files(root: &Path, folder: &str) -> Result<Vec<Source>> {
-    let mut sources = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let listing = || format!("cannot list {folder}");
-        for entry in fs::read_dir(root.join(&folder)).with_context(listing)? {
-            let entry = entry.with_context(listing)?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let path = format!("{folder}/{name}");
-            if entry.file_type().with_context(listing)?.is_dir() {
-                // A folder with a manifest is a package of its own.
-                let own = root.join(&path).join("Cargo.toml").exists();
-                if name != "target" && !name.starts_with('.') && !own {
-                    folders.push(path);
-                }
-            } else if name.ends_with(".rs") {
-                sources.push(Source {
-                    text: read(root, &path)?,
-                    path,
-                });
-            }
-        }
-    }
-    sources.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(sources)
-}
-
-fn read(root: &Path, path: &str) -> Result<String> {
-    fs::read_to_string(root.join(path)).with_context(|| format!("cannot read {path}"))
 }
 
 #[cfg(test)]
