@@ -7,7 +7,7 @@
 //! | `bench NAME` | measures; `--report FILE` writes what was measured as a page |
 //! | `repro NAME` | trains what a figure or a table of the paper needs, writes its page; `--check` compares, without NAME every page |
 //! | `data fetch`, `data verify` | gets the public data sets, checks what is there |
-//! | `demo`, `train`, `eval`, `export`, `infer`, `fidelity`, `compare`, `report`, `logs`, `plot`, `shards`, `list`, `summary` | builds the `s3` binary and becomes it |
+//! | any other word | a verb of `s3`, which is built and becomes this process; `s3 --help` lists them |
 //!
 //! This package is glue: it links no crate of the workspace, so that it builds in seconds and a
 //! command that only forwards does not wait for the tensor library twice. What a verb of `s3`
@@ -32,11 +32,18 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
+
+/// What the help says of the words that are not listed.
+const VERBS: &str = "\
+Every other word is a verb of the program s3, which is built and takes the place of this one:
+  cargo xtask demo                      trains a small network on generated data
+  cargo xtask train EXPERIMENT.toml     trains what a file describes
+  cargo xtask s3 --help                 lists all of them";
 
 /// The project's commands.
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, after_help = VERBS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -56,67 +63,19 @@ enum Command {
     /// Gets the public data sets, or checks what is there
     #[command(subcommand)]
     Data(data::Command),
-    /// Trains a small network on generated data (forwarded to s3)
-    Demo(Forwarded),
-    /// Trains what a TOML file describes: EXPERIMENT.toml [--set KEY=VALUE]... (forwarded to s3)
-    Train(Forwarded),
-    /// Evaluates the network of a run folder or a packed file: RUN or FILE (forwarded to s3)
-    Eval(Forwarded),
-    /// Freezes the network of a run folder into one file: RUN -o FILE (forwarded to s3)
-    Export(Forwarded),
-    /// Classifies images with a packed file: FILE IMAGE... (forwarded to s3)
-    Infer(Forwarded),
-    /// Compares runs with every file they can become: RUN... (forwarded to s3)
-    Fidelity(Forwarded),
-    /// Lists methods and experiments (forwarded to s3)
-    List(Forwarded),
-    /// Compares finished runs: RUN... (forwarded to s3)
-    Compare(Forwarded),
-    /// Writes an HTML page of runs: RUN... (forwarded to s3)
-    Report(Forwarded),
-    /// Writes the lines of run folders as CSV or for TensorBoard: RUN... (forwarded to s3)
-    Logs(Forwarded),
-    /// Draws the pictures that a JSON file describes: FILE --out DIR (forwarded to s3)
-    Plot(Forwarded),
-    /// Stores an experiment's pictures in few large files: EXPERIMENT.toml (forwarded to s3)
-    Shards(Forwarded),
-    /// Counts the operations and bytes of a network (forwarded to s3)
-    Summary(Forwarded),
-}
-
-/// Arguments that `s3` alone understands, `--help` included.
-#[derive(Args)]
-#[command(disable_help_flag = true)]
-struct Forwarded {
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "ARGUMENTS"
-    )]
-    arguments: Vec<OsString>,
+    /// What `s3` alone understands: its verb, then arguments, `--help` included.
+    #[command(external_subcommand)]
+    S3(Vec<OsString>),
 }
 
 fn main() -> ExitCode {
-    let forward = |verb: &str, forwarded: &Forwarded| s3::run(verb, &forwarded.arguments);
     let result = match Cli::parse().command {
         Command::Ci(options) => ci::run(&options),
         Command::Deps => deps::run(),
         Command::Bench(name) => bench::run(&name),
         Command::Repro(options) => repro::run(&options),
         Command::Data(command) => data::run(&command),
-        Command::Demo(forwarded) => forward("demo", &forwarded),
-        Command::Train(forwarded) => forward("train", &forwarded),
-        Command::Eval(forwarded) => forward("eval", &forwarded),
-        Command::Export(forwarded) => forward("export", &forwarded),
-        Command::Infer(forwarded) => forward("infer", &forwarded),
-        Command::Fidelity(forwarded) => forward("fidelity", &forwarded),
-        Command::List(forwarded) => forward("list", &forwarded),
-        Command::Compare(forwarded) => forward("compare", &forwarded),
-        Command::Report(forwarded) => forward("report", &forwarded),
-        Command::Logs(forwarded) => forward("logs", &forwarded),
-        Command::Plot(forwarded) => forward("plot", &forwarded),
-        Command::Shards(forwarded) => forward("shards", &forwarded),
-        Command::Summary(forwarded) => forward("summary", &forwarded),
+        Command::S3(arguments) => s3::run(&arguments),
     };
     result.unwrap_or_else(|error| {
         // Where standard error is full or closed there is nobody to tell.
@@ -131,8 +90,8 @@ mod tests {
 
     fn arguments_of(line: &[&str]) -> Vec<OsString> {
         match Cli::try_parse_from(line).expect("parses").command {
-            Command::Train(forwarded) => forwarded.arguments,
-            _ => panic!("not train: {line:?}"),
+            Command::S3(arguments) => arguments,
+            _ => panic!("not a verb of s3: {line:?}"),
         }
     }
 
@@ -155,13 +114,12 @@ mod tests {
             "-q=3",
         ];
         let line = [&["xtask", "train"], &given[..]].concat();
-        assert_eq!(arguments_of(&line), given);
+        assert_eq!(arguments_of(&line), line[1..]);
         // An option may come first, and a separator is the binary's business too.
-        assert_eq!(arguments_of(&["xtask", "train", "--help"]), ["--help"]);
-        assert_eq!(
-            arguments_of(&["xtask", "train", "-x", "--", "y"]),
-            ["-x", "--", "y"]
-        );
-        assert!(arguments_of(&["xtask", "train"]).is_empty());
+        let help = ["xtask", "train", "--help"];
+        assert_eq!(arguments_of(&help), help[1..]);
+        let separated = ["xtask", "train", "-x", "--", "y"];
+        assert_eq!(arguments_of(&separated), separated[1..]);
+        assert_eq!(arguments_of(&["xtask", "any_word"]), ["any_word"]);
     }
 }

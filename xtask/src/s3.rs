@@ -15,11 +15,13 @@ use serde_json::Value;
 
 use crate::cargo::cargo;
 
-/// Runs `s3 VERB ARGUMENTS`; returns only where it cannot be started, or its exit status.
-pub(crate) fn run(verb: &str, arguments: &[OsString]) -> Result<ExitCode> {
+/// Runs `s3 VERB ARGUMENTS`, its name before them or not; returns only where it cannot be started, or
+/// its exit status.
+pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     let binary = build("s3-train", "s3")?;
     let mut command = Command::new(&binary);
-    command.arg(verb).args(arguments);
+    let is_named = arguments.first().is_some_and(|first| first == "s3");
+    command.args(&arguments[usize::from(is_named)..]);
     become_process(command).with_context(|| format!("cannot run {}", binary.display()))
 }
 
