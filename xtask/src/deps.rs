@@ -6,7 +6,7 @@
 //! | `leaf` | `s3-kernels` has no required dependency |
 //! | `no-candle` | `s3-kernels` and `s3-metrics` do not reach candle, through whatever crate |
 //! | `forbid-unsafe` | every crate root but that of `s3-kernels` has `#![forbid(unsafe_code)]` |
-//! | `unsafe` | `unsafe` is written only in `s3-kernels`, in `arch/` folders and in dispatch |
+//! | `unsafe` | `unsafe` is written only in `s3-kernels`, in `arch/` folders |
 //! | `method-name` | no method's name is a string in layers, train or metrics, tests aside |
 //! | `circle` | the files of a crate import each other in one direction (kernels, core, layers, quant) |
 //! | `map` | every source file is on one line of the code map, and every line names files |

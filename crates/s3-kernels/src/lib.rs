@@ -53,34 +53,24 @@ extern crate alloc;
 #[cfg(any(feature = "model", feature = "train"))]
 mod act;
 mod arch;
-mod code;
 mod conv;
-mod dispatch;
 mod epilogue;
 mod error;
 mod float;
 mod gemm;
-mod gemm_fused;
-mod kernel;
+mod isa;
+mod micro;
 #[cfg(feature = "model")]
 pub mod model;
 mod packed;
+mod parallel;
 #[cfg(feature = "peak")]
 pub mod peak;
 pub mod reference;
 mod scratch;
-mod select;
 mod shape;
-mod split;
-mod tile;
-#[cfg(target_arch = "x86_64")]
-mod tiled;
-mod tiles;
 #[cfg(feature = "train")]
 pub mod train;
-#[cfg(all(target_arch = "x86_64", feature = "std"))]
-mod triples;
-mod unpack;
 mod wide;
 #[cfg(feature = "model")]
 pub mod zoo;
@@ -90,15 +80,15 @@ pub mod zoo;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use code::BitWidth;
 pub use conv::{Activation, conv2d, conv2d_fused, conv2d_u8};
-pub use dispatch::Isa;
 pub use epilogue::{Epilogue, FixedPoint, Raw, Residual, Scale, ShiftRequant};
 pub use error::Error;
 pub use float::{conv2d_f32, conv2d_f32_fused, error_bound, gemm_f32, gemm_f32_fused};
+pub use gemm::fused::{gemm_fused, gemm_u8};
 pub use gemm::{ROW_PANEL, gemm, gemm_rows};
-pub use gemm_fused::{gemm_fused, gemm_u8};
-pub use kernel::Kernel;
+pub use isa::Isa;
+pub use micro::kernel::Kernel;
 pub use packed::PackedMatrix;
+pub use packed::code::BitWidth;
 pub use shape::ConvShape;
 pub use wide::{WideMatrix, gemm_wide};

@@ -3,8 +3,8 @@
 
 use alloc::vec::Vec;
 
-use crate::float::FloatRow;
-use crate::tiles::Line;
+use crate::micro::float::FloatRow;
+use crate::packed::lines::Line;
 
 /// The buffers. Their content is unspecified.
 #[derive(Debug, Default)]

@@ -10,10 +10,10 @@
 
 use alloc::vec::Vec;
 
-use crate::code::BitWidth;
 use crate::error::{Error, check_len};
 use crate::gemm::gemm;
 use crate::packed::PackedMatrix;
+use crate::packed::code::BitWidth;
 
 /// The largest shift: `2^30` is the largest power of two of an `i32`.
 const MAX_SHIFT: u32 = 30;

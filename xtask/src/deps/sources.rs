@@ -81,7 +81,7 @@ fn check_file(member: &Package, source: &Source, names: &Names) -> Vec<String> {
             fail(
                 token.line,
                 "unsafe",
-                "allowed only in arch/ and dispatch of s3-kernels",
+                "allowed only in arch/ of s3-kernels",
             );
         }
     }
@@ -121,11 +121,11 @@ fn forbids_unsafe(tokens: &[Token]) -> bool {
     })
 }
 
-/// Kernels keep `unsafe` in their `arch/` folders and their dispatch; their tests, which are not
+/// Kernels keep `unsafe` in their `arch/` folders; their tests, which are not
 /// part of the crate, may need it too (to count allocations, say).
 fn may_be_unsafe(member: &Package, path: &str) -> bool {
     let kernels = member.name == "s3-kernels";
-    let allowed = ["/arch/", "/arch.rs", "/dispatch/", "/dispatch.rs"];
+    let allowed = ["/arch/", "/arch.rs"];
     kernels && (allowed.iter().any(|part| path.contains(part)) || !path.contains("/src/"))
 }
 
@@ -262,9 +262,9 @@ mod tests {
     }
 
     #[test]
-    fn unsafe_lives_in_arch_and_dispatch_of_the_kernels() {
+    fn unsafe_lives_in_arch_of_the_kernels() {
         let code = "// unsafe\nfn f() {\n    unsafe { g() }\n}";
-        let rule = "unsafe: allowed only in arch/ and dispatch of s3-kernels";
+        let rule = "unsafe: allowed only in arch/ of s3-kernels";
         assert_eq!(
             failures_of("s3-core", "src/a.rs", code),
             [format!("crates/s3-core/src/a.rs:3: {rule}")]
@@ -276,7 +276,6 @@ mod tests {
         for fine in [
             "src/arch/avx2.rs",
             "src/train/arch/avx2.rs",
-            "src/dispatch.rs",
             "tests/a.rs",
         ] {
             assert!(failures_of("s3-kernels", fine, code).is_empty(), "{fine}");

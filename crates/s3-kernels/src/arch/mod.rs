@@ -1,5 +1,5 @@
-//! The kernels, one folder or file for each instruction set. [`kernel`](crate::kernel) lists those of
-//! the matrix product, [`tile`](crate::tile), [`conv::depthwise`](crate::conv::depthwise) and
+//! The kernels, one folder or file for each instruction set. [`kernel`](crate::micro::kernel) lists those of
+//! the matrix product, [`tile`](crate::micro::bytes), [`conv::depthwise`](crate::conv::depthwise) and
 //! [`float`](crate::float) those of convolutions and f32.
 #![allow(
     unsafe_code,
@@ -65,7 +65,7 @@ pub(crate) fn as_bytes(x: &[i8]) -> &[u8] {
 }
 
 /// The bytes of lines.
-pub(crate) fn bytes_of(lines: &[crate::tiles::Line]) -> &[u8] {
+pub(crate) fn bytes_of(lines: &[crate::packed::lines::Line]) -> &[u8] {
     // SAFETY: a line is 64 bytes and nothing else, and bytes ask for no alignment.
     unsafe { core::slice::from_raw_parts(lines.as_ptr().cast(), size_of_val(lines)) }
 }

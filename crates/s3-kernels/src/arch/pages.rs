@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use crate::tiles::Line;
+use crate::packed::lines::Line;
 
 /// An empty vector with room for `len` lines, in large pages where that is possible.
 pub(crate) fn with_capacity(len: usize) -> Vec<Line> {

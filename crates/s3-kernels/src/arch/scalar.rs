@@ -18,10 +18,10 @@ pub(crate) mod depthwise;
 pub(crate) mod tile;
 pub(crate) mod unpack;
 
-use crate::code::BitWidth;
-use crate::kernel::Job;
+use crate::micro::kernel::Job;
 use crate::packed::PackedMatrix;
-use crate::tiles::{Line, PANEL};
+use crate::packed::code::BitWidth;
+use crate::packed::lines::{Line, PANEL};
 
 /// Whether the target multiplies by an instruction: every one but RISC-V without its extension M. Kernels that
 /// multiply are compiled only where it does.

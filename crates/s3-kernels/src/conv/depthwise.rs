@@ -15,15 +15,15 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::geometry::Geometry;
-use super::panel::correction;
 use super::sealed::Activation;
-use crate::dispatch::Isa;
+use super::weights::correction;
 use crate::epilogue::{AccRow, Epilogue, NR, Narrow, Place};
+use crate::isa::Isa;
+use crate::micro::bytes::{MR, Tile, Window};
+use crate::packed::lines::Line;
+use crate::packed::unpack::unpack;
+use crate::parallel::Outputs;
 use crate::scratch::{Scratch, with_scratch};
-use crate::split::Outputs;
-use crate::tile::{MR, Tile, Window};
-use crate::tiles::Line;
-use crate::unpack::unpack;
 use crate::{ConvShape, PackedMatrix};
 
 /// One implementation of a depthwise tile:

@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::error::check_len;
-use crate::split::Outputs;
-use crate::tile::Window;
+use crate::micro::bytes::Window;
+use crate::parallel::Outputs;
 use crate::{ConvShape, Error};
 
 /// Lengths of a convolution that was checked.

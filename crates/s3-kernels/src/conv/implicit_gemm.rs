@@ -6,11 +6,11 @@
 use core::ops::Range;
 
 use super::geometry::Geometry;
-use super::panel::{Panels, Weights, correction};
 use super::sealed::Activation;
+use super::weights::{Panels, Weights, correction};
 use crate::epilogue::{AccRow, Epilogue, NR, Narrow, Place};
+use crate::micro::bytes::{MR, Tile, TileKernel};
 use crate::scratch::{Scratch, with_scratch};
-use crate::tile::{MR, Tile, TileKernel};
 
 /// Bytes of bordered images that are held at a time, where one image is not more.
 const IMAGES: usize = 4 << 20;

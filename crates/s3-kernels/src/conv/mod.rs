@@ -19,16 +19,16 @@
 pub(crate) mod depthwise;
 pub(crate) mod geometry;
 mod implicit_gemm;
-pub(crate) mod panel;
 mod reference;
+pub(crate) mod weights;
 
-use crate::dispatch::Isa;
 use crate::epilogue::{Epilogue, Raw};
 use crate::error::check_len;
-use crate::tile::TileKernel;
+use crate::isa::Isa;
+use crate::micro::bytes::TileKernel;
 use crate::{ConvShape, Error, PackedMatrix};
 use geometry::Geometry;
-use panel::Weights;
+use weights::Weights;
 
 /// Integer activations: `i8` or `u8`.
 pub trait Activation: sealed::Activation {}

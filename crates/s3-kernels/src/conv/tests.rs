@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{Activation, Geometry, conv2d, conv2d_with, reference};
 use crate::epilogue::{Epilogue, FixedPoint, Raw, Residual, Scale, ShiftRequant};
-use crate::tile::{KERNELS, TileKernel};
+use crate::micro::bytes::{KERNELS, TileKernel};
 use crate::{BitWidth, ConvShape, Error, PackedMatrix};
 
 /// A generator of test values: xorshift.

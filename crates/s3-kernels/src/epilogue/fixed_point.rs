@@ -7,7 +7,7 @@
 use super::sealed::{self, Narrow};
 use super::{AccRow, Epilogue, Place, Residual, check_sum, store_by_value};
 use crate::Error;
-use crate::dispatch::Isa;
+use crate::isa::Isa;
 
 /// Requantization to u8 by one fixed-point multiplier per channel.
 ///

@@ -15,7 +15,7 @@ pub use scale::Scale;
 pub use shift::ShiftRequant;
 
 use crate::Error;
-use crate::dispatch::Isa;
+use crate::isa::Isa;
 
 /// Channels of one accumulator tile: the width of every microkernel that feeds an epilogue.
 pub(crate) const NR: usize = 64;

@@ -15,8 +15,8 @@ use alloc::vec::Vec;
 use super::sealed::{self, Narrow};
 use super::{AccRow, Epilogue, Place, store_by_value};
 use crate::Error;
-use crate::dispatch::Isa;
 use crate::error::check_len;
+use crate::isa::Isa;
 use crate::model::{FRACTION, MAX_TERMS, Requant, terms};
 
 /// Terms of a factor, at most.

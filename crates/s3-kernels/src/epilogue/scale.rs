@@ -3,7 +3,7 @@
 use super::sealed::{self, Narrow};
 use super::{AccRow, Epilogue, Place, store_by_value};
 use crate::Error;
-use crate::dispatch::Isa;
+use crate::isa::Isa;
 
 /// f32 outputs: one scale and one bias per channel, an optional residual, an optional ReLU.
 ///

@@ -3,7 +3,7 @@
 use super::sealed::{self, Narrow};
 use super::{AccRow, Epilogue, Place, Residual, check_sum, store_by_value};
 use crate::Error;
-use crate::dispatch::Isa;
+use crate::isa::Isa;
 
 /// Requantization to u8 by a power of two per channel, rounded to nearest, ties up.
 ///

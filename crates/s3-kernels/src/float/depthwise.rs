@@ -10,7 +10,7 @@ use core::ops::Range;
 
 use crate::conv::depthwise::repeated;
 use crate::conv::geometry::Geometry;
-use crate::split::Outputs;
+use crate::parallel::Outputs;
 use crate::{ConvShape, PackedMatrix, Scale, arch};
 
 /// The operands of one call: some pixels of all channels.

@@ -6,17 +6,17 @@
 use alloc::vec;
 use core::ops::Range;
 
-use super::kernel::{
-    CODED, FloatKernel, FloatLine, FloatRow, How, LineTile, NR, PanelKernel, PanelTile, TableKernel,
-};
 use super::scalar;
 use crate::conv::geometry::Geometry;
-use crate::conv::panel::Panels;
-use crate::dispatch::Isa;
+use crate::conv::weights::Panels;
+use crate::isa::Isa;
+use crate::micro::bytes::Window;
+use crate::micro::float::{
+    CODED, FloatKernel, FloatLine, FloatRow, How, LineTile, NR, PanelKernel, PanelTile, TableKernel,
+};
+use crate::packed::lines::Line;
+use crate::parallel::Outputs;
 use crate::scratch::{Scratch, with_scratch};
-use crate::split::Outputs;
-use crate::tile::Window;
-use crate::tiles::Line;
 use crate::{PackedMatrix, Scale};
 
 /// Lines of codes of a block of `k`: its tables, for four rows, lie in the first-level cache.

@@ -23,16 +23,12 @@
 
 pub(crate) mod depthwise;
 mod driver;
-mod kernel;
 mod scalar;
 
-pub(crate) use kernel::{
-    CODED, FloatKernel, FloatLine, FloatRow, How, LineTile, PanelKernel, PanelTile, TableKernel,
-};
-
 use crate::conv::geometry::Geometry;
-use crate::dispatch::Isa;
 use crate::error::check_len;
+use crate::isa::Isa;
+use crate::micro::float::FloatKernel;
 use crate::{ConvShape, Error, PackedMatrix, Scale};
 use driver::Source;
 

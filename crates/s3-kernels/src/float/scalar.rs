@@ -3,7 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::kernel::NR;
+use crate::micro::float::NR;
 
 /// The sums of one row of activations with `levels`, a row of `x.len()` for each of `sums`.
 pub(crate) fn row(x: &[f32], t: u32, levels: &[i8], sums: &mut [f32]) {

@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::kernel::KERNELS;
 use super::*;
 use crate::BitWidth;
+use crate::micro::float::KERNELS;
 
 /// The definition, with multiplications.
 fn definition(x: &[f32], levels: &[i8]) -> f32 {

@@ -2,11 +2,11 @@
 
 use alloc::vec::Vec;
 
-use crate::conv::panel::Weights;
+use crate::conv::weights::Weights;
 use crate::epilogue::NR;
 use crate::error::check_len;
-use crate::tiles::Line;
-use crate::unpack::QUAD;
+use crate::packed::lines::Line;
+use crate::packed::unpack::QUAD;
 use crate::{BitWidth, Error, Isa, PackedMatrix};
 
 /// The largest magnitude of a level: two products with u8 activations fit an i16 sum, so that every

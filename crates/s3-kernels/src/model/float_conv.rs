@@ -11,7 +11,7 @@ use std::vec::Vec;
 use super::graph::Layer;
 use crate::conv::geometry::Geometry;
 use crate::epilogue::NR;
-use crate::split::Outputs;
+use crate::parallel::Outputs;
 use crate::{ConvShape, Error, Isa, Scale, arch};
 
 /// Outputs of one panel.

@@ -14,10 +14,11 @@ use super::network::{Activations, Frozen, Network, Then, Weight};
 use super::plan::Plan;
 use super::pool;
 use crate::conv::conv2d_with;
-use crate::conv::panel::Weights;
+use crate::conv::weights::Weights;
 use crate::epilogue::requant::{RequantTable, Requantize};
-use crate::float::{FloatKernel, conv2d_f32_with};
-use crate::tile::TileKernel;
+use crate::float::conv2d_f32_with;
+use crate::micro::bytes::TileKernel;
+use crate::micro::float::FloatKernel;
 use crate::{Activation, Epilogue, Isa, Scale};
 
 /// A network that is ready to run: checked, its buffers planned, its numbers as the kernels read them.

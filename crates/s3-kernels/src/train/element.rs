@@ -5,8 +5,8 @@ use super::batch_norm::{self, BatchNormGrads, BatchNormSaved, BatchStats};
 use super::conv::{self, Pass, depthwise};
 use super::peak::pairs_pay;
 use crate::act::Act;
-use crate::dispatch::Isa;
 use crate::error::Error;
+use crate::isa::Isa;
 
 /// A 16-bit float with the exponent of f32 and 8 bits of precision: the upper half of an f32.
 ///

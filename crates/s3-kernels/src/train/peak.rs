@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::arch::{LANES, Simd, Task, dispatch, dispatch_pairs};
-use crate::dispatch::Isa;
+use crate::isa::Isa;
 
 /// Runs `rounds` rounds of independent f32 multiply-adds on registers, with the instruction set
 /// that the kernels use, and returns the floating-point operations done (2 for a multiply-add).

@@ -13,8 +13,8 @@ use super::arch::{Simd, Task, dispatch};
 use super::batch_norm::rows::{NONE, RELU, RELU6, activated, by_act, chunk, fold, passed, span};
 use super::element::Element;
 use crate::act::Act;
-use crate::dispatch::Isa;
 use crate::error::{Error, check_len};
+use crate::isa::Isa;
 
 /// Elements that one task sums.
 const PIECE: usize = 4 * 1024;

@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 
 use super::load;
-use crate::tiles::Line;
+use crate::packed::lines::Line;
 
 /// `level + offset` of every resident code, twice.
 const fn table(bits: u32) -> [u8; 32] {

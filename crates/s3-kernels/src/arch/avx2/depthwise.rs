@@ -8,9 +8,9 @@ use core::arch::x86_64::{
 
 use crate::arch::{Once, products_in_i16};
 use crate::conv::depthwise::{DepthwiseKernel, panel_lines};
-use crate::dispatch::Isa;
 use crate::epilogue::AccRow;
-use crate::tile::Tile;
+use crate::isa::Isa;
+use crate::micro::bytes::Tile;
 
 static CPU: Once = Once::new(|| Isa::Avx2.is_available());
 

@@ -19,10 +19,10 @@ use core::ops::Range;
 
 use super::decode::half_step;
 use super::{flush, load, load_i32, offset, store, store_i32};
-use crate::code::BitWidth;
-use crate::kernel::Job;
-use crate::select::{Shape, Work};
-use crate::tiles::{Line, PANEL, STEP};
+use crate::micro::kernel::Job;
+use crate::micro::rates::{Shape, Work};
+use crate::packed::code::BitWidth;
+use crate::packed::lines::{Line, PANEL, STEP};
 
 /// Rows of a tile, at most.
 const TILE: usize = 6;

@@ -16,10 +16,10 @@ use core::arch::x86_64::*;
 
 use super::decode::half_step;
 use super::{flush, offset, store_i32};
-use crate::code::BitWidth;
-use crate::kernel::Job;
-use crate::select::{Shape, Work};
-use crate::tiles::{Line, PANEL, STEP};
+use crate::micro::kernel::Job;
+use crate::micro::rates::{Shape, Work};
+use crate::packed::code::BitWidth;
+use crate::packed::lines::{Line, PANEL, STEP};
 
 /// Sums of 8 rows each: `[side][block]`, rows `16 block + 8 side ..` of a panel.
 type Sums = [[__m256i; 4]; 2];

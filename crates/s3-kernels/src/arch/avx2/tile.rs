@@ -13,9 +13,9 @@ use core::arch::x86_64::{
 
 use super::depthwise::PAIRS;
 use crate::arch::{Once, products_in_i16};
-use crate::dispatch::Isa;
 use crate::epilogue::AccRow;
-use crate::tile::{Tile, TileKernel};
+use crate::isa::Isa;
+use crate::micro::bytes::{Tile, TileKernel};
 
 static CPU: Once = Once::new(|| Isa::Avx2.is_available());
 

@@ -5,10 +5,10 @@ use core::arch::x86_64::{
     _mm256_or_si256, _mm256_set1_epi8, _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_store_si256,
 };
 
-use crate::code::BitWidth;
-use crate::dispatch::Isa;
-use crate::tiles::Line;
-use crate::unpack::{QUAD, levels};
+use crate::isa::Isa;
+use crate::packed::code::BitWidth;
+use crate::packed::lines::Line;
+use crate::packed::unpack::{QUAD, levels};
 
 pub(crate) fn unpack(width: BitWidth, from: &[Line], to: &mut [Line]) {
     assert!(Isa::Avx2.is_available());

@@ -9,10 +9,10 @@ use core::arch::x86_64::{
 
 use crate::arch::{Once, products_in_i16};
 use crate::conv::depthwise::{DepthwiseKernel, panel_lines};
-use crate::dispatch::Isa;
 use crate::epilogue::AccRow;
-use crate::tile::Tile;
-use crate::tiles::Line;
+use crate::isa::Isa;
+use crate::micro::bytes::Tile;
+use crate::packed::lines::Line;
 
 static CPU: Once = Once::new(|| Isa::Avx512.is_available());
 

@@ -14,8 +14,8 @@ use core::arch::x86_64::{
 };
 
 use crate::arch::Once;
-use crate::dispatch::Isa;
 use crate::epilogue::{AccRow, FixedPoint, NR, Place, Residual, Scale, ShiftRequant};
+use crate::isa::Isa;
 
 pub(super) static CPU: Once = Once::new(|| Isa::Avx512.is_available());
 

@@ -9,9 +9,9 @@ use core::arch::x86_64::{
 };
 
 use crate::arch::Once;
-use crate::dispatch::Isa;
-use crate::float::{FloatKernel, FloatRow, How, PanelKernel, PanelTile};
-use crate::tiles::Line;
+use crate::isa::Isa;
+use crate::micro::float::{FloatKernel, FloatRow, How, PanelKernel, PanelTile};
+use crate::packed::lines::Line;
 
 static CPU: Once = Once::new(|| Isa::Avx512.is_available());
 

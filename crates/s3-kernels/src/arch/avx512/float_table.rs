@@ -18,9 +18,9 @@ use core::arch::x86_64::{
 };
 
 use crate::arch::Once;
-use crate::dispatch::Isa;
-use crate::float::{CODED, FloatKernel, FloatLine, FloatRow, How, LineTile, TableKernel};
-use crate::tiles::Line;
+use crate::isa::Isa;
+use crate::micro::float::{CODED, FloatKernel, FloatLine, FloatRow, How, LineTile, TableKernel};
+use crate::packed::lines::Line;
 
 static CPU: Once = Once::new(|| Isa::Avx512.is_available());
 

@@ -20,12 +20,12 @@ use core::arch::x86_64::*;
 
 use super::{byte_table, load, prefetch};
 use crate::arch::as_bytes;
-use crate::code::BitWidth;
-use crate::dispatch::Extension;
-use crate::kernel::Job;
+use crate::isa::Extension;
+use crate::micro::kernel::Job;
+use crate::micro::rates::{Shape, Work};
+use crate::packed::code::BitWidth;
+use crate::packed::lines::{Line, PANEL, STEP, Tiles};
 use crate::scratch::with_scratch;
-use crate::select::{Shape, Work};
-use crate::tiles::{Line, PANEL, STEP, Tiles};
 
 /// Columns whose scaled sums fit `i32`: `64 * 2 * 128 * CHUNK` is `2^30`.
 const CHUNK: usize = 1 << 16;

@@ -21,8 +21,8 @@ pub(crate) mod unpack;
 
 use core::arch::x86_64::*;
 
-use crate::code::BitWidth;
-use crate::tiles::Line;
+use crate::packed::code::BitWidth;
+use crate::packed::lines::Line;
 
 /// The sixty-four bytes of a line.
 #[inline]

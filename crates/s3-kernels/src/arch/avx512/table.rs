@@ -17,12 +17,12 @@
 use core::arch::x86_64::*;
 
 use super::load;
-use crate::dispatch::Isa;
-use crate::kernel::Job;
+use crate::isa::Isa;
+use crate::micro::kernel::Job;
+use crate::micro::rates::{Shape, Work};
+use crate::packed::lines::{Line, PANEL};
+use crate::packed::ternary::{BLOCK, WORD, levels};
 use crate::scratch::with_scratch;
-use crate::select::{Shape, Work};
-use crate::tiles::{Line, PANEL};
-use crate::triples::{BLOCK, WORD, levels};
 
 /// Batch rows of one tile, at most: their tables for one block stay in the first-level cache.
 const MR: usize = 4;

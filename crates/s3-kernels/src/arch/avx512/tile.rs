@@ -12,10 +12,10 @@ use core::arch::x86_64::{
 
 use super::depthwise::PAIRS;
 use crate::arch::{Once, products_in_i16};
-use crate::dispatch::{Extension, Isa};
 use crate::epilogue::AccRow;
-use crate::tile::{Tile, TileKernel};
-use crate::tiles::Line;
+use crate::isa::{Extension, Isa};
+use crate::micro::bytes::{Tile, TileKernel};
+use crate::packed::lines::Line;
 
 static CPU: Once = Once::new(|| Isa::Avx512.is_available());
 static VNNI_CPU: Once = Once::new(has_vnni);

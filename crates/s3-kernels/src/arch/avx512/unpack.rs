@@ -5,10 +5,10 @@ use core::arch::x86_64::{
     _mm512_or_si512, _mm512_set1_epi8, _mm512_shuffle_epi8, _mm512_srli_epi16, _mm512_store_si512,
 };
 
-use crate::code::BitWidth;
-use crate::dispatch::Isa;
-use crate::tiles::Line;
-use crate::unpack::{QUAD, levels};
+use crate::isa::Isa;
+use crate::packed::code::BitWidth;
+use crate::packed::lines::Line;
+use crate::packed::unpack::{QUAD, levels};
 
 pub(crate) fn unpack(width: BitWidth, from: &[Line], to: &mut [Line]) {
     assert!(Isa::Avx512.is_available());

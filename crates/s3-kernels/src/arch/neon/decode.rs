@@ -2,7 +2,7 @@
 
 use core::arch::aarch64::*;
 
-use crate::tiles::Line;
+use crate::packed::lines::Line;
 
 /// The level of every resident code of 3 or 4 bits.
 const fn table(bits: u32) -> [i8; 16] {

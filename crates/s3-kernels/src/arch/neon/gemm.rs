@@ -13,10 +13,10 @@ use core::ops::Range;
 
 use super::decode::decode;
 use super::tile::{self, BLOCK, Sums};
-use crate::code::BitWidth;
-use crate::kernel::Job;
-use crate::select::{Shape, Work};
-use crate::tiles::{Line, PANEL, STEP};
+use crate::micro::kernel::Job;
+use crate::micro::rates::{Shape, Work};
+use crate::packed::code::BitWidth;
+use crate::packed::lines::{Line, PANEL, STEP};
 
 /// Rows of `x` that are packed at once.
 const ROWS: usize = 64;

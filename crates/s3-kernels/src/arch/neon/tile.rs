@@ -5,7 +5,7 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use crate::tiles::{Line, STEP};
+use crate::packed::lines::{Line, STEP};
 
 /// Rows of `w`.
 pub(super) const BLOCK: usize = 16;

@@ -13,14 +13,14 @@
 
 use super::unpack;
 use crate::arch::{as_bytes, bytes_of};
-use crate::code::BitWidth;
 use crate::conv::depthwise::{DepthwiseKernel, panel_lines, position};
-use crate::dispatch::Isa;
 use crate::epilogue::{AccRow, NR};
-use crate::kernel::Job;
-use crate::select::{Shape, Work};
-use crate::tile::{MR, Tile, TileKernel};
-use crate::tiles::{Line, PANEL, STEP};
+use crate::isa::Isa;
+use crate::micro::bytes::{MR, Tile, TileKernel};
+use crate::micro::kernel::Job;
+use crate::micro::rates::{Shape, Work};
+use crate::packed::code::BitWidth;
+use crate::packed::lines::{Line, PANEL, STEP};
 
 /// Four columns of 64 outputs, one byte a level.
 pub(super) type Quad = [Line; 4];
@@ -92,7 +92,7 @@ pub(super) const fn products_in_i16(width: BitWidth, most: usize) -> usize {
     i16::MAX as usize / (most << width.t())
 }
 
-/// From the order of [`crate::unpack`] to columns: each quad becomes a [`Quad`].
+/// From the order of [`crate::packed::unpack`] to columns: each quad becomes a [`Quad`].
 fn order(panel: &mut [Line]) {
     for quad in panel.as_chunks_mut::<4>().0 {
         let from = *quad;

@@ -2,9 +2,9 @@
 
 use super::tile::shifted;
 use crate::conv::depthwise::{DepthwiseKernel, panel_lines, position};
-use crate::dispatch::Isa;
 use crate::epilogue::AccRow;
-use crate::tile::Tile;
+use crate::isa::Isa;
+use crate::micro::bytes::Tile;
 
 pub(crate) const SHIFT: DepthwiseKernel = DepthwiseKernel {
     isa: Isa::Scalar,

@@ -2,9 +2,9 @@
 //! no powers of two have one that multiplies all the same.
 
 use super::depthwise;
-use crate::dispatch::Isa;
 use crate::epilogue::AccRow;
-use crate::tile::{Tile, TileKernel};
+use crate::isa::Isa;
+use crate::micro::bytes::{Tile, TileKernel};
 
 pub(crate) const SHIFT: TileKernel = TileKernel {
     name: "scalar-u8s8-shift",

@@ -3,8 +3,8 @@
 //! A level is computed from its code by shifts, additions and masks that keep to their bytes.
 
 use crate::arch::bytes_of;
-use crate::code::BitWidth;
-use crate::tiles::Line;
+use crate::packed::code::BitWidth;
+use crate::packed::lines::Line;
 
 /// A line as words.
 type Words = [u64; 8];
@@ -14,7 +14,7 @@ const fn all(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
 }
 
-/// Lines of 16 outputs by 4 columns: see [`crate::unpack`].
+/// Lines of 16 outputs by 4 columns: see [`crate::packed::unpack`].
 pub(crate) fn unpack(width: BitWidth, from: &[Line], to: &mut [Line]) {
     match width {
         BitWidth::B2 => steps::<2>(from, to),

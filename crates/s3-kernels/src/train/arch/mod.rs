@@ -23,7 +23,7 @@ pub(super) use tiles::{FULL, Registers, Sum, has_tiles};
 pub(super) use walk::Walk;
 
 use super::element::Bf16;
-use crate::dispatch::Isa;
+use crate::isa::Isa;
 
 /// Lanes of every vector.
 pub(super) const LANES: usize = 16;

@@ -16,7 +16,7 @@ use core::arch::x86_64::{
 };
 
 use super::{LANES, Simd, Task, load_by_copy, store_by_copy, transpose_by_copy};
-use crate::dispatch::Isa;
+use crate::isa::Isa;
 use crate::train::element::Bf16;
 
 /// Proof that the CPU has AVX2 and FMA.

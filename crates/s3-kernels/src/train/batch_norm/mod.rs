@@ -25,8 +25,8 @@ use self::rows::{Apply, GradApply, GradSums, Moments, repeat};
 use super::arch::dispatch;
 use super::element::Element;
 use crate::act::Act;
-use crate::dispatch::Isa;
 use crate::error::{Error, check_len};
+use crate::isa::Isa;
 
 /// Per-channel statistics of one batch, each of length `channels`; outputs of
 /// [`batch_norm_forward`].

@@ -24,8 +24,8 @@ pub(super) use geometry::Pass;
 pub(super) use pass::run as pass;
 pub(super) use weight_grad::run as weight_grad;
 
-use crate::dispatch::Isa;
 use crate::error::{Error, check_len};
+use crate::isa::Isa;
 use crate::shape::ConvShape;
 use crate::train::arch::Lane;
 use crate::train::element::Element;

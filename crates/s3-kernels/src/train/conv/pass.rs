@@ -18,7 +18,7 @@ use super::geometry::{Grid, Pass};
 use super::matrix::{self, Matrix};
 use super::pack::{PackPanel, pack_rows};
 use super::tile::{PixelInput, PixelOutput, pixels};
-use crate::dispatch::Isa;
+use crate::isa::Isa;
 use crate::train::ahead::Ahead;
 use crate::train::arch::{LANES, Lane, Simd, Stored, Task, dispatch};
 use crate::train::scratch::{Block, with_blocks};

@@ -21,7 +21,7 @@ use super::pack::{UnpackPanel, pack_rows};
 use super::pixel_pairs::PairLayout;
 use super::weight_group::Group;
 use super::weight_matrix;
-use crate::dispatch::Isa;
+use crate::isa::Isa;
 use crate::train::arch::{LANES, Lane, Simd, Stored, Task, dispatch};
 use crate::train::scratch::{Block, with_blocks};
 

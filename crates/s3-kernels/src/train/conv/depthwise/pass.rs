@@ -16,7 +16,7 @@ use core::ops::Range;
 use rayon::prelude::*;
 
 use super::geometry::{Grid, Pass, Taps};
-use crate::dispatch::Isa;
+use crate::isa::Isa;
 use crate::train::arch::{LANES, Simd, Task, Walk, dispatch};
 use crate::train::element::Element;
 use crate::train::scratch::{Block, with_blocks};

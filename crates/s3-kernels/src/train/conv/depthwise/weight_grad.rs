@@ -19,7 +19,7 @@ use core::ops::Range;
 use rayon::prelude::*;
 
 use super::geometry::{Pass, Taps};
-use crate::dispatch::Isa;
+use crate::isa::Isa;
 use crate::train::arch::{LANES, Simd, Task, Walk, dispatch};
 use crate::train::element::Element;
 use crate::train::scratch::{Block, with_blocks};

@@ -7,13 +7,13 @@
 
 use alloc::vec;
 
+use super::spread;
 use crate::conv::{Activation, conv2d_with};
-use crate::dispatch::Isa;
 use crate::epilogue::{AccRow, Epilogue, NR, Place, Raw};
 use crate::error::{Error, check_len};
-use crate::gemm::spread;
-use crate::kernel::{Job, Kernel};
-use crate::tile::TileKernel;
+use crate::isa::Isa;
+use crate::micro::bytes::TileKernel;
+use crate::micro::kernel::{Job, Kernel};
 use crate::{ConvShape, PackedMatrix};
 
 /// Batches from which on weights are unpacked once for all rows.
@@ -138,7 +138,7 @@ mod tests {
     use alloc::vec::Vec;
 
     use super::{Activation, Epilogue, Raw, gemm_fused, gemm_with};
-    use crate::tile::KERNELS;
+    use crate::micro::bytes::KERNELS;
     use crate::{BitWidth, Error, PackedMatrix, ShiftRequant};
 
     /// Compares both paths of every instruction set with `epilogue` of the definition's sums.

@@ -17,16 +17,16 @@ use crate::arch::neon;
 use crate::arch::scalar;
 #[cfg(target_arch = "x86_64")]
 use crate::arch::{avx2, avx512};
-use crate::code::BitWidth;
-use crate::dispatch::{Extension, Isa};
 use crate::error::Error;
-use crate::packed::PackedMatrix;
-#[cfg(feature = "std")]
-use crate::select::Measured;
-use crate::select::{Rates, Shape, Work, fastest};
 #[cfg(target_arch = "x86_64")]
-use crate::tiled;
-use crate::tiles::PANEL;
+use crate::gemm::blocked;
+use crate::isa::{Extension, Isa};
+#[cfg(feature = "std")]
+use crate::micro::rates::Measured;
+use crate::micro::rates::{Rates, Shape, Work, fastest};
+use crate::packed::PackedMatrix;
+use crate::packed::code::BitWidth;
+use crate::packed::lines::PANEL;
 
 /// A product whose lengths are checked: `y = x · wᵀ` for some panels of `w`.
 pub(crate) struct Job<'a> {
@@ -120,11 +120,11 @@ static TABLE: &[Kernel] = &[
         multiplication_free: false,
         widths: &BitWidth::ALL,
         least_batch: 1,
-        work: tiled::work,
+        work: blocked::work,
         usual: usual(0.03, 0.014, 0.0044),
         #[cfg(feature = "std")]
         measured: measured!(),
-        run: |job| tiled::gemm(&avx512::tile::VNNI, job),
+        run: |job| blocked::gemm(&avx512::tile::VNNI, job),
     },
     #[cfg(all(target_arch = "x86_64", feature = "std"))]
     Kernel {
@@ -149,11 +149,11 @@ static TABLE: &[Kernel] = &[
         multiplication_free: false,
         widths: &BitWidth::ALL,
         least_batch: 1,
-        work: tiled::work,
+        work: blocked::work,
         usual: usual(0.03, 0.014, 0.0066),
         #[cfg(feature = "std")]
         measured: measured!(),
-        run: |job| tiled::gemm(&avx512::tile::MADD, job),
+        run: |job| blocked::gemm(&avx512::tile::MADD, job),
     },
     #[cfg(target_arch = "x86_64")]
     Kernel {
@@ -312,7 +312,7 @@ impl Kernel {
     #[cfg(feature = "std")]
     fn rates(&self, width: BitWidth) -> Rates {
         self.measured.get(width, || {
-            crate::select::rates(self.work, |shape| {
+            crate::micro::rates::rates(self.work, |shape| {
                 let w = PackedMatrix::zeros(shape.rows, shape.cols, width);
                 let x = std::vec![0; shape.activations()];
                 let mut y = std::vec![0; shape.batch * shape.rows];

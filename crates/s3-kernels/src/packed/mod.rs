@@ -15,9 +15,15 @@
 
 use alloc::vec::Vec;
 
-use crate::code::BitWidth;
+pub(crate) mod code;
+pub(crate) mod lines;
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+pub(crate) mod ternary;
+pub(crate) mod unpack;
+
 use crate::error::{Error, check_len};
-use crate::tiles::Tiles;
+use code::BitWidth;
+use lines::Tiles;
 
 const MAGIC: [u8; 4] = *b"S3PM";
 const VERSION: u8 = 1;
@@ -50,7 +56,7 @@ pub struct PackedMatrix {
     tiles: Tiles,
     row_sums: Vec<i32>,
     #[cfg(all(target_arch = "x86_64", feature = "std"))]
-    triples: crate::triples::Kept,
+    triples: ternary::Kept,
 }
 
 impl PackedMatrix {
@@ -233,7 +239,7 @@ impl PackedMatrix {
 
     /// Ternary weights as the table kernel reads them, made by the first call.
     #[cfg(all(target_arch = "x86_64", feature = "std"))]
-    pub(crate) fn triples(&self) -> &crate::triples::Triples {
+    pub(crate) fn triples(&self) -> &ternary::Triples {
         self.triples.get(&self.tiles)
     }
 
@@ -249,7 +255,7 @@ impl PackedMatrix {
             tiles: Tiles::zeros(rows, cols, bit_width).expect("a small matrix"),
             row_sums: std::vec![0; filled_rows(rows, cols)],
             #[cfg(target_arch = "x86_64")]
-            triples: crate::triples::Kept::zeros(rows, cols),
+            triples: ternary::Kept::zeros(rows, cols),
         }
     }
 

@@ -1,13 +1,17 @@
 //! Matrix products of packed weights with 8-bit activations, exact in `i32`.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod blocked;
+pub(crate) mod fused;
+
 use core::ops::Range;
 
-use crate::dispatch::Isa;
 use crate::error::{Error, check_len};
-use crate::kernel::{Job, Kernel};
+use crate::isa::Isa;
+use crate::micro::kernel::{Job, Kernel};
 use crate::packed::PackedMatrix;
-use crate::split::Outputs;
-use crate::tiles::PANEL;
+use crate::packed::lines::PANEL;
+use crate::parallel::Outputs;
 
 /// `y = x · wᵀ`: `y[b, r]` is the sum over `c` of `w[r, c] * x[b, c]`.
 ///

@@ -1,7 +1,7 @@
 //! The contracts of the f32 microkernels, and the list of them.
 
-use crate::dispatch::Isa;
-use crate::tiles::Line;
+use crate::isa::Isa;
+use crate::packed::lines::Line;
 use crate::{BitWidth, arch};
 
 /// Outputs of a panel.

@@ -28,7 +28,7 @@
 use alloc::vec::Vec;
 
 use crate::arch::pages;
-use crate::code::BitWidth;
+use crate::packed::code::BitWidth;
 
 /// Rows of a panel.
 pub(crate) const PANEL: usize = 64;

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use std::sync::OnceLock;
 
 use crate::arch::pages;
-use crate::tiles::{Line, PANEL, Tiles};
+use crate::packed::lines::{Line, PANEL, Tiles};
 
 /// Columns of one word.
 pub(crate) const WORD: usize = 9;
@@ -144,7 +144,7 @@ fn packed(tiles: &Tiles, row: usize, col: usize) -> u16 {
 mod tests {
     use super::Triples;
     use crate::BitWidth;
-    use crate::tiles::Tiles;
+    use crate::packed::lines::Tiles;
 
     #[test]
     fn zeros_are_the_words_of_a_matrix_of_zeros() {

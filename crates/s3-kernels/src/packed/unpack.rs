@@ -5,10 +5,10 @@
 //! few rows of activations.
 
 use crate::arch;
-use crate::code::BitWidth;
-use crate::dispatch::Isa;
+use crate::isa::Isa;
 use crate::packed::PackedMatrix;
-use crate::tiles::Line;
+use crate::packed::code::BitWidth;
+use crate::packed::lines::Line;
 
 /// Lines of one quad: 64 rows.
 pub(crate) const QUAD: usize = 4;
@@ -54,7 +54,7 @@ mod tests {
     use alloc::vec;
 
     use super::{QUAD, unpack};
-    use crate::tiles::Line;
+    use crate::packed::lines::Line;
     use crate::{BitWidth, Isa, PackedMatrix};
 
     #[test]

@@ -11,12 +11,12 @@
 
 use crate::arch::as_bytes;
 use crate::epilogue::{AccRow, NR};
-use crate::kernel::Job;
+use crate::micro::bytes::{MR, Tile, TileKernel, Window};
+use crate::micro::kernel::Job;
+use crate::micro::rates::{Shape, Work};
+use crate::packed::lines::PANEL;
+use crate::packed::unpack::{QUAD, unpack};
 use crate::scratch::with_scratch;
-use crate::select::{Shape, Work};
-use crate::tile::{MR, Tile, TileKernel, Window};
-use crate::tiles::PANEL;
-use crate::unpack::{QUAD, unpack};
 
 /// What makes an `i8` the `u8` that is 128 more.
 const FLIP: u8 = 0x80;

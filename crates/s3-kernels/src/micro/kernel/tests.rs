@@ -2,8 +2,8 @@
 
 use super::{Kernel, TABLE, choose, find, usual};
 use crate::BitWidth::{self, B2, B3};
-use crate::dispatch::Isa;
-use crate::select::{Rates, Shape};
+use crate::isa::Isa;
+use crate::micro::rates::{Rates, Shape};
 
 /// Kernels of `isa` for a product, whether or not this CPU has it.
 fn kernels(

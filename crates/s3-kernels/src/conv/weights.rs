@@ -7,11 +7,11 @@
 use alloc::vec::Vec;
 
 use crate::conv::geometry::Geometry;
-use crate::dispatch::Isa;
 use crate::epilogue::{AccRow, NR};
-use crate::tile::Window;
-use crate::tiles::Line;
-use crate::unpack::{QUAD, unpack};
+use crate::isa::Isa;
+use crate::micro::bytes::Window;
+use crate::packed::lines::Line;
+use crate::packed::unpack::{QUAD, unpack};
 use crate::{BitWidth, PackedMatrix};
 
 /// A matrix whose rows panels are made of: integers that microkernels multiply with.

@@ -9,7 +9,7 @@
 //! How often, [`Work`], follows from how the kernel is written and from the shape. How long, [`Rates`],
 //! follows from the CPU: one starts two table look-ups a cycle, another one. With `std` a kernel's rates
 //! are measured the first time that a choice depends on them, once for each width: a few small products
-//! ([`PROBLEMS`]), some hundred microseconds in all. [`usual`](crate::kernel) rates say which
+//! ([`PROBLEMS`]), some hundred microseconds in all. [`usual`](crate::micro::kernel) rates say which
 //! kernels are near enough to the fastest for that, so that a program whose shapes have one candidate
 //! measures nothing; without `std`, and so without a clock, they decide.
 //!
@@ -17,7 +17,7 @@
 //!
 //! Deliberately absent: what lies in which cache. Kernels keep what they read often in the second level.
 
-use crate::tiles::PANEL;
+use crate::packed::lines::PANEL;
 
 /// A product: `[batch, cols] · [rows, cols]ᵀ`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +173,7 @@ mod measure {
     use std::time::Instant;
 
     use super::{PROBLEMS, Rates, Shape, Work};
-    use crate::code::BitWidth;
+    use crate::packed::code::BitWidth;
 
     /// A kernel's rates, measured when they are first asked for.
     #[derive(Debug)]

@@ -8,9 +8,9 @@
 use alloc::vec::Vec;
 
 use crate::conv::depthwise::DepthwiseKernel;
-use crate::dispatch::Isa;
 use crate::epilogue::AccRow;
-use crate::tiles::Line;
+use crate::isa::Isa;
+use crate::packed::lines::Line;
 use crate::{BitWidth, arch};
 
 /// Windows of one tile, at most.
