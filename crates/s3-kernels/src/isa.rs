@@ -3,17 +3,16 @@
 //! `S3_KERNELS_ISA=scalar|avx2|avx512|neon` overrides the choice, for tests and for measurements; an empty
 //! variable is none.
 
-#[cfg(target_arch = "x86_64")]
-use crate::arch::cpuid::Feature;
-
-/// Whether this CPU has a feature: asked at run time with `std`, else what the compiler may assume.
-#[cfg(target_arch = "aarch64")]
+/// Whether this CPU has the features: asked at run time with `std`, else what the compiler may assume.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! has {
-    ($feature:tt) => {{
-        #[cfg(feature = "std")]
-        let has = std::arch::is_aarch64_feature_detected!($feature);
+    ($($feature:tt),+) => {{
+        #[cfg(all(feature = "std", target_arch = "x86_64"))]
+        let has = $(std::is_x86_feature_detected!($feature))&&+;
+        #[cfg(all(feature = "std", target_arch = "aarch64"))]
+        let has = $(std::arch::is_aarch64_feature_detected!($feature))&&+;
         #[cfg(not(feature = "std"))]
-        let has = cfg!(target_feature = $feature);
+        let has = $(cfg!(target_feature = $feature))&&+;
         has
     }};
 }
@@ -69,8 +68,14 @@ impl Isa {
     pub fn is_available(self) -> bool {
         match self {
             Isa::Scalar => true,
-            Isa::Avx2 => has_avx2(),
-            Isa::Avx512 => has_avx512(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => has!("avx2", "fma"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => {
+                Isa::Avx2.is_available() && has!("avx512f", "avx512bw", "avx512dq", "avx512vl")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 | Isa::Avx512 => false,
             Isa::Neon => cfg!(target_feature = "neon"),
         }
     }
@@ -135,15 +140,13 @@ impl Extension {
         match self {
             Extension::None => true,
             #[cfg(target_arch = "x86_64")]
-            Extension::Vnni => Feature::Avx512Vnni.is_available(),
+            Extension::Vnni => has!("avx512vnni"),
             #[cfg(target_arch = "x86_64")]
-            Extension::VnniVbmi => {
-                Feature::Avx512Vnni.is_available() && Feature::Avx512Vbmi.is_available()
-            }
+            Extension::VnniVbmi => has!("avx512vnni", "avx512vbmi"),
             #[cfg(target_arch = "aarch64")]
             Extension::DotProduct => has!("dotprod"),
             #[cfg(target_arch = "aarch64")]
-            Extension::MatrixProduct => has!("dotprod") && has!("i8mm"),
+            Extension::MatrixProduct => has!("dotprod", "i8mm"),
         }
     }
 }
@@ -174,32 +177,6 @@ fn choose(name: &str) -> Result<Isa, std::string::String> {
             accepted()
         )),
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_avx2() -> bool {
-    Feature::Avx2.is_available() && Feature::Fma.is_available()
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_avx512() -> bool {
-    let more = [
-        Feature::Avx512F,
-        Feature::Avx512Bw,
-        Feature::Avx512Dq,
-        Feature::Avx512Vl,
-    ];
-    has_avx2() && more.into_iter().all(Feature::is_available)
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_avx2() -> bool {
-    false
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_avx512() -> bool {
-    false
 }
 
 #[cfg(all(test, feature = "std"))]

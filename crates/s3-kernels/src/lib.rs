@@ -5,7 +5,6 @@
 //! * [`conv2d`] convolves 8-bit activations with them; [`gemm_fused`] and [`conv2d_fused`] store what
 //!   an [`Epilogue`] makes of the sums, requantized or as f32, in the same call.
 //! * [`gemm_f32`] and [`conv2d_f32`] take f32 activations.
-//! * [`WideMatrix`] holds levels up to `±2^23` as a sum of such matrices.
 //! * [`BitWidth`] is the alphabet `{0, ±1, ±2, .., ±2^t}` and the small code of each of its levels.
 //! * [`ConvShape`] describes a 2-D convolution, for the integer kernels and the training kernels alike.
 //! * [`Isa`] names the instruction set that a kernel runs on and picks it at run time.
@@ -17,8 +16,8 @@
 //! # Features
 //!
 //! * `std` (default): `S3_KERNELS_ISA`, the choice of kernels by measured rates ([`Kernel::select`]), buffers
-//!   that outlive a call, large pages, and the table kernel's second form of the weights. Without it the crate is `no_std`. An x86-64 CPU is asked what it can do
-//!   either way; of an aarch64 CPU, a crate without `std` knows only what the compiler was told.
+//!   that outlive a call, large pages, and the table kernel's second form of the weights. Without it the crate is `no_std`, and knows of a CPU
+//!   only what the compiler was told (`-C target-cpu`).
 //! * `rayon`: splits work across the threads of the current rayon pool.
 //! * `train`: the training kernels; implies `rayon`.
 //! * `model`: networks as graphs, architectures, packed networks, their file and their runtime.
@@ -71,7 +70,6 @@ mod scratch;
 mod shape;
 #[cfg(feature = "train")]
 pub mod train;
-mod wide;
 #[cfg(feature = "model")]
 pub mod zoo;
 
@@ -80,15 +78,14 @@ pub mod zoo;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use conv::{Activation, conv2d, conv2d_fused, conv2d_u8};
-pub use epilogue::{Epilogue, FixedPoint, Raw, Residual, Scale, ShiftRequant};
+pub use conv::{Activation, conv2d, conv2d_fused};
+pub use epilogue::{Epilogue, Raw, Residual, Scale, ShiftRequant};
 pub use error::Error;
-pub use float::{conv2d_f32, conv2d_f32_fused, error_bound, gemm_f32, gemm_f32_fused};
-pub use gemm::fused::{gemm_fused, gemm_u8};
-pub use gemm::{ROW_PANEL, gemm, gemm_rows};
+pub use float::{conv2d_f32, conv2d_f32_fused, gemm_f32, gemm_f32_fused};
+pub use gemm::fused::gemm_fused;
+pub use gemm::gemm;
 pub use isa::Isa;
 pub use micro::kernel::Kernel;
 pub use packed::PackedMatrix;
 pub use packed::code::BitWidth;
 pub use shape::ConvShape;
-pub use wide::{WideMatrix, gemm_wide};

@@ -1,9 +1,7 @@
 //! Every kernel that this CPU can run, against the three loops.
 
 use proptest::prelude::*;
-use s3_kernels::{
-    BitWidth, Error, Isa, Kernel, PackedMatrix, ROW_PANEL, gemm, gemm_rows, reference,
-};
+use s3_kernels::{BitWidth, Error, Isa, Kernel, PackedMatrix, gemm, reference};
 
 /// Kernels to check for a width.
 fn kernels(bit_width: BitWidth) -> impl Iterator<Item = &'static Kernel> {
@@ -175,25 +173,6 @@ proptest! {
         let x = rng.bytes(batch * cols);
         check(bit_width, rows, cols, &levels, batch, &x);
     }
-
-    #[test]
-    fn row_panels_put_together_are_the_whole(
-        rows in 1usize..300, cols in 0usize..50, batch in 0usize..5, seed: u64,
-    ) {
-        let mut rng = Rng(seed);
-        let w = PackedMatrix::from_levels(&rng.levels(BitWidth::B3, rows * cols), rows, cols, BitWidth::B3).unwrap();
-        let x = rng.bytes(batch * cols);
-        let mut whole = vec![0; batch * rows];
-        gemm(&w, &x, batch, &mut whole).unwrap();
-        for start in (0..rows).step_by(ROW_PANEL) {
-            let range = start..rows.min(start + ROW_PANEL);
-            let mut part = vec![0; batch * range.len()];
-            gemm_rows(&w, range.clone(), &x, batch, &mut part).unwrap();
-            for (b, part) in part.chunks(range.len()).enumerate() {
-                prop_assert_eq!(part, &whole[b * rows..][range.clone()]);
-            }
-        }
-    }
 }
 
 #[test]
@@ -213,14 +192,6 @@ fn wrong_lengths_are_errors_and_leave_y_alone() {
         gemm(&w, &[], usize::MAX, &mut y),
         Err(Error::Overflow { what: "x" })
     );
-    assert!(matches!(
-        gemm_rows(&w, 0..1, &[0; 3], 1, &mut y[..1]),
-        Err(Error::Unsupported { .. })
-    ));
-    assert!(matches!(
-        gemm_rows(&w, 0..64, &[0; 3], 1, &mut y[..1]),
-        Err(Error::Unsupported { .. })
-    ));
     assert_eq!(y, [7; 4]);
 }
 

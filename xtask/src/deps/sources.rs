@@ -78,11 +78,7 @@ fn check_file(member: &Package, source: &Source, names: &Names) -> Vec<String> {
     }
     if !may_be_unsafe(member, &source.path) {
         for token in all.iter().filter(|token| token.is_word("unsafe")) {
-            fail(
-                token.line,
-                "unsafe",
-                "allowed only in arch/ of s3-kernels",
-            );
+            fail(token.line, "unsafe", "allowed only in arch/ of s3-kernels");
         }
     }
     if !is_test_file(&source.path) {
@@ -273,11 +269,7 @@ mod tests {
             failures_of("s3-kernels", "src/train/conv.rs", code),
             [format!("crates/s3-kernels/src/train/conv.rs:3: {rule}")]
         );
-        for fine in [
-            "src/arch/avx2.rs",
-            "src/train/arch/avx2.rs",
-            "tests/a.rs",
-        ] {
+        for fine in ["src/arch/avx2.rs", "src/train/arch/avx2.rs", "tests/a.rs"] {
             assert!(failures_of("s3-kernels", fine, code).is_empty(), "{fine}");
         }
         assert!(failures_of("s3-core", "src/a.rs", "#![deny(unsafe_op_in_unsafe_fn)]").is_empty());

@@ -14,8 +14,6 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod cpuid;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod pages;

@@ -97,20 +97,6 @@ pub fn conv2d(w: &PackedMatrix, x: &[i8], shape: &ConvShape, y: &mut [i32]) -> R
     conv2d_fused(w, x, shape, &Raw, y)
 }
 
-/// Convolution of u8 activations with i32 results: [`conv2d`], for activations behind a ReLU.
-///
-/// # Errors
-///
-/// As [`conv2d`].
-pub fn conv2d_u8(
-    w: &PackedMatrix,
-    x: &[u8],
-    shape: &ConvShape,
-    y: &mut [i32],
-) -> Result<(), Error> {
-    conv2d_fused(w, x, shape, &Raw, y)
-}
-
 /// Convolution of i8 or u8 activations that stores what `epilogue` makes of the sums.
 ///
 /// Shapes as [`conv2d`]; every output equals [`Epilogue::value`] of its exact sum.

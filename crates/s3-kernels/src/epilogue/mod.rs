@@ -4,13 +4,11 @@
 //! the product: no second pass over the outputs. Each of them is defined on integers (or, for
 //! [`Scale`], as a fixed sequence of f32 roundings), so every instruction set stores the same bits.
 
-mod fixed_point;
 #[cfg(feature = "model")]
 pub(crate) mod requant;
 mod scale;
 mod shift;
 
-pub use fixed_point::FixedPoint;
 pub use scale::Scale;
 pub use shift::ShiftRequant;
 
@@ -68,7 +66,6 @@ impl Place {
 /// | --- | --- | --- | --- |
 /// | [`Raw`] | i32 | no | `acc` |
 /// | [`ShiftRequant`] | u8 | no | `clamp((v + 2^(s-1)) >> s, 0, 255)` |
-/// | [`FixedPoint`] | u8 | yes | `clamp(zero_point + v m 2^-31 2^-s, low, 255)` |
 /// | [`Scale`] | f32 | yes | `acc scale + bias (+ residual)`, ReLU |
 ///
 /// with `v = acc + bias + (residual << residual_shift)`, computed as if in unbounded integers.

@@ -83,18 +83,6 @@ fn every_instruction_set_stores_the_value() {
                     residual,
                 };
                 check(&requant, rows, channels, bound);
-                let multiplier: Vec<i32> = (0..channels).map(|n| i32::MAX >> (n % 9)).collect();
-                for (zero_point, relu) in [(0, true), (3, false), (255, true), (255, false)] {
-                    let fixed = FixedPoint {
-                        bias: &bias,
-                        multiplier: &multiplier,
-                        shift: &shift,
-                        zero_point,
-                        relu,
-                        residual,
-                    };
-                    check(&fixed, rows, channels, bound);
-                }
             }
             check(&Raw, rows, channels, bound);
             let scale: Vec<f32> = (0..channels).map(|n| 0.1 - n as f32 * 0.003).collect();
@@ -171,21 +159,6 @@ fn arguments_that_do_not_fit_are_errors() {
     });
     let far = ShiftRequant { residual, ..good };
     assert_eq!(far.prepare(3, 2, 1), unsupported("residual shift", 40));
-    let fixed = FixedPoint {
-        bias: &[0],
-        multiplier: &[-1],
-        shift: &[0],
-        zero_point: 0,
-        relu: false,
-        residual: None,
-    };
-    assert!(matches!(
-        fixed.prepare(1, 1, 1),
-        Err(Error::Unsupported {
-            what: "multiplier",
-            ..
-        })
-    ));
 }
 
 #[cfg(feature = "model")]

@@ -10,7 +10,9 @@
 //! number of threads or on the batch that a row is part of, bit for bit (activations being finite and
 //! below `2^(127-t)`, where every product is finite too). Against the real number `y*` it obeys
 //!
-//! `|y - y*| <= (ceil(k / 3) + 2) 2^-24 sum_k |w_k x_k|` to first order: see [`error_bound`].
+//! `|y - y*| <= (ceil(k / 3) + 2) 2^-24 sum_k |w_k x_k|` to first order (Higham, Accuracy and Stability of
+//! Numerical Algorithms, 2nd ed., section 4.2). Underflow adds nothing: sums of f32 are exact where they
+//! are subnormal.
 //!
 //! # What runs
 //!
@@ -45,7 +47,7 @@ use driver::Source;
 /// is a shift of the exponent and a sign. So the result is the same, bit for bit, on every
 /// instruction set, for every number of threads, and whatever batch a row is part of, provided that
 /// every activation is finite and every `|w x|` below `2^127`. Its distance from the real number is at
-/// most [`error_bound`].
+/// most `n / (1 - n) sum |w x|` with `n = (ceil(cols / 3) + 2) 2^-24`.
 ///
 /// # Errors
 ///
@@ -132,21 +134,6 @@ pub fn conv2d_f32_fused(
     y: &mut [f32],
 ) -> Result<(), Error> {
     conv2d_f32_with(kernels(w), w, x, shape, Some(epilogue), y)
-}
-
-/// A bound on `|y - y*|` of one output with `k` terms: `gamma_n magnitude` with `n = ceil(k / 3) + 2`
-/// roundings on the way of each term, `gamma_n = n u / (1 - n u)`, `u = 2^-24`, and
-/// `magnitude = sum_k |w_k x_k|`. Underflow does not occur: sums of f32 are exact where they are
-/// subnormal. Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 4.2.
-///
-/// ```
-/// let bound = s3_kernels::error_bound(3, 1.0);
-/// assert!(bound > 3.0 / 16_777_216.0 && bound < 3.1 / 16_777_216.0);
-/// ```
-#[must_use]
-pub fn error_bound(k: usize, magnitude: f64) -> f64 {
-    let n = (k.div_ceil(3) + 2) as f64 / f64::from(1 << 24);
-    n / (1.0 - n) * magnitude
 }
 
 /// The kernel for `w` on this CPU.

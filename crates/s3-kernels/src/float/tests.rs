@@ -93,6 +93,13 @@ fn check_gemm(rows: usize, cols: usize, batch: usize, width: BitWidth, seed: usi
     }
 }
 
+/// `gamma_n magnitude`: the bound on `|y - y*|` of an output with `k` terms, `n = ceil(k / 3) + 2` roundings
+/// on the way of each, and `magnitude = sum |w x|`.
+fn error_bound(k: usize, magnitude: f64) -> f64 {
+    let n = (k.div_ceil(3) + 2) as f64 / f64::from(1 << 24);
+    n / (1.0 - n) * magnitude
+}
+
 #[test]
 fn every_kernel_gives_the_bits_of_the_definition_around_the_tile_edges() {
     let mut seed = 1;

@@ -1,4 +1,4 @@
-//! Matrix products of u8 activations, and of i8 or u8 activations with an epilogue.
+//! Matrix products of i8 or u8 activations with an epilogue.
 //!
 //! A few rows go to the kernels of [`gemm`](crate::gemm()): `sum w x = sum w (x - 128) + 128 sum w`
 //! makes i8 of u8, exactly. Many rows go to the microkernel of the convolution, which is the same
@@ -9,7 +9,7 @@ use alloc::vec;
 
 use super::spread;
 use crate::conv::{Activation, conv2d_with};
-use crate::epilogue::{AccRow, Epilogue, NR, Place, Raw};
+use crate::epilogue::{AccRow, Epilogue, NR, Place};
 use crate::error::{Error, check_len};
 use crate::isa::Isa;
 use crate::micro::bytes::TileKernel;
@@ -18,26 +18,6 @@ use crate::{ConvShape, PackedMatrix};
 
 /// Batches from which on weights are unpacked once for all rows.
 const MANY_ROWS: usize = 16;
-
-/// [`gemm`](crate::gemm()) of u8 activations: `y[b, r]` is the sum over `c` of `w[r, c] * x[b, c]`,
-/// exact for every input.
-///
-/// # Errors
-///
-/// As [`gemm`](crate::gemm()).
-///
-/// ```
-/// use s3_kernels::{BitWidth, PackedMatrix, gemm_u8};
-///
-/// let w = PackedMatrix::from_levels(&[1, -2, 0, 4], 2, 2, BitWidth::B3)?;
-/// let mut y = [0; 2];
-/// gemm_u8(&w, &[100, 255], 1, &mut y)?;
-/// assert_eq!(y, [-410, 1020]);
-/// # Ok::<(), s3_kernels::Error>(())
-/// ```
-pub fn gemm_u8(w: &PackedMatrix, x: &[u8], batch: usize, y: &mut [i32]) -> Result<(), Error> {
-    gemm_fused(w, x, batch, &Raw, y)
-}
 
 /// [`gemm`](crate::gemm()) of i8 or u8 activations that stores what `epilogue` makes of the sums, in
 /// the same call. Every output equals [`Epilogue::value`] of its exact sum.
@@ -103,7 +83,7 @@ fn gemm_with<X: Activation, E: Epilogue>(
         .map(|&x| (x ^ X::FLIP ^ 0x80) as i8)
         .collect();
     let mut sums = vec![0; y.len()];
-    let job = Job::new(w, 0..w.rows(), &signed, batch, &mut sums)?;
+    let job = Job::new(w, &signed, batch, &mut sums)?;
     spread(Kernel::select(kernel.isa, w, batch), job);
     // Unsigned activations were made signed by taking 128 off.
     let offset = i32::from(X::FLIP ^ 0x80);
@@ -137,9 +117,9 @@ mod tests {
     use alloc::vec;
     use alloc::vec::Vec;
 
-    use super::{Activation, Epilogue, Raw, gemm_fused, gemm_with};
+    use super::{Activation, Epilogue, gemm_fused, gemm_with};
     use crate::micro::bytes::KERNELS;
-    use crate::{BitWidth, Error, PackedMatrix, ShiftRequant};
+    use crate::{BitWidth, Error, PackedMatrix, Raw, ShiftRequant};
 
     /// Compares both paths of every instruction set with `epilogue` of the definition's sums.
     fn check<X: Activation, E: Epilogue>(w: &PackedMatrix, x: &[X], batch: usize, epilogue: &E) {

@@ -4,13 +4,10 @@
 pub(crate) mod blocked;
 pub(crate) mod fused;
 
-use core::ops::Range;
-
-use crate::error::{Error, check_len};
+use crate::error::Error;
 use crate::isa::Isa;
 use crate::micro::kernel::{Job, Kernel};
 use crate::packed::PackedMatrix;
-use crate::packed::lines::PANEL;
 use crate::parallel::Outputs;
 
 /// `y = x · wᵀ`: `y[b, r]` is the sum over `c` of `w[r, c] * x[b, c]`.
@@ -39,44 +36,8 @@ use crate::parallel::Outputs;
 /// # Ok::<(), s3_kernels::Error>(())
 /// ```
 pub fn gemm(w: &PackedMatrix, x: &[i8], batch: usize, y: &mut [i32]) -> Result<(), Error> {
-    let job = Job::new(w, 0..w.rows(), x, batch, y)?;
+    let job = Job::new(w, x, batch, y)?;
     spread(Kernel::select(Isa::detect(), w, batch), job);
-    Ok(())
-}
-
-/// [`gemm`] for the rows `rows` of `w` alone and on the current thread, for callers that split the work
-/// over their own threads.
-///
-/// `y` is `[batch, rows.len()]`. `rows.start` must be a multiple of [`ROW_PANEL`], and so must
-/// `rows.end` unless it is `w.rows()`.
-///
-/// # Errors
-///
-/// As [`gemm`]; [`Error::Unsupported`] where `rows` is not made of whole panels, or ends after
-/// `w.rows()`.
-///
-/// ```
-/// use s3_kernels::{BitWidth, PackedMatrix, ROW_PANEL, gemm_rows};
-///
-/// let w = PackedMatrix::from_levels(&[1; 100], 100, 1, BitWidth::B2)?;
-/// let mut y = [0; 100];
-/// let (left, right) = y.split_at_mut(ROW_PANEL);
-/// std::thread::scope(|threads| {
-///     threads.spawn(|| gemm_rows(&w, 0..ROW_PANEL, &[5], 1, left).unwrap());
-///     threads.spawn(|| gemm_rows(&w, ROW_PANEL..100, &[5], 1, right).unwrap());
-/// });
-/// assert_eq!(y, [5; 100]);
-/// # Ok::<(), s3_kernels::Error>(())
-/// ```
-pub fn gemm_rows(
-    w: &PackedMatrix,
-    rows: Range<usize>,
-    x: &[i8],
-    batch: usize,
-    y: &mut [i32],
-) -> Result<(), Error> {
-    let job = Job::new(w, rows, x, batch, y)?;
-    Kernel::select(Isa::detect(), w, batch).start(job);
     Ok(())
 }
 
@@ -104,38 +65,4 @@ pub(crate) fn spread(kernel: &Kernel, job: Job<'_>) {
             y,
         });
     });
-}
-
-/// The rows that one panel of a [`PackedMatrix`] holds: where [`gemm_rows`] may cut.
-pub const ROW_PANEL: usize = PANEL;
-
-impl<'a> Job<'a> {
-    /// Checks the arguments of a product.
-    pub(crate) fn new(
-        w: &'a PackedMatrix,
-        rows: Range<usize>,
-        x: &'a [i8],
-        batch: usize,
-        y: &'a mut [i32],
-    ) -> Result<Job<'a>, Error> {
-        for (what, cut) in [("first row", rows.start), ("last row", rows.end)] {
-            if !(cut.is_multiple_of(PANEL) || cut == w.rows()) || cut > w.rows() {
-                return Err(Error::Unsupported {
-                    what,
-                    expected: "a multiple of ROW_PANEL inside the matrix, or its end",
-                    got: cut,
-                });
-            }
-        }
-        let len = |what, length: usize| batch.checked_mul(length).ok_or(Error::Overflow { what });
-        check_len("x", len("x", w.cols())?, x.len())?;
-        check_len("y", len("y", rows.len())?, y.len())?;
-        Ok(Job {
-            w,
-            panels: rows.start.div_ceil(PANEL)..rows.end.div_ceil(PANEL),
-            x,
-            batch,
-            y,
-        })
-    }
 }

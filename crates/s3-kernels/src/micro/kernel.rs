@@ -17,7 +17,7 @@ use crate::arch::neon;
 use crate::arch::scalar;
 #[cfg(target_arch = "x86_64")]
 use crate::arch::{avx2, avx512};
-use crate::error::Error;
+use crate::error::{Error, check_len};
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::blocked;
 use crate::isa::{Extension, Isa};
@@ -40,6 +40,27 @@ pub(crate) struct Job<'a> {
     pub(crate) batch: usize,
     /// `[batch, rows of the panels]`. A kernel writes every element.
     pub(crate) y: &'a mut [i32],
+}
+
+impl<'a> Job<'a> {
+    /// All of a product; checks the lengths.
+    pub(crate) fn new(
+        w: &'a PackedMatrix,
+        x: &'a [i8],
+        batch: usize,
+        y: &'a mut [i32],
+    ) -> Result<Job<'a>, Error> {
+        let len = |what, length: usize| batch.checked_mul(length).ok_or(Error::Overflow { what });
+        check_len("x", len("x", w.cols())?, x.len())?;
+        check_len("y", len("y", w.rows())?, y.len())?;
+        Ok(Job {
+            w,
+            panels: 0..w.rows().div_ceil(PANEL),
+            x,
+            batch,
+            y,
+        })
+    }
 }
 
 /// One implementation of [`gemm`](crate::gemm).
@@ -320,7 +341,7 @@ impl Kernel {
                 move || {
                     self.start(Job {
                         w: &w,
-                        panels: 0..w.rows().div_ceil(crate::ROW_PANEL),
+                        panels: 0..w.rows().div_ceil(PANEL),
                         x: &x,
                         batch,
                         y: &mut y,
@@ -382,7 +403,7 @@ impl Kernel {
         if !self.is_available() || !self.serves(w.bit_width()) {
             return Err(Error::Kernel { name: self.name });
         }
-        self.start(Job::new(w, 0..w.rows(), x, batch, y)?);
+        self.start(Job::new(w, x, batch, y)?);
         Ok(())
     }
 

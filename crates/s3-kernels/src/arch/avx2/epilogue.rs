@@ -5,16 +5,15 @@
 
 use core::arch::x86_64::{
     __m256, __m256i, _mm_loadl_epi64, _mm_packs_epi32, _mm_packus_epi16, _mm_storel_epi64,
-    _mm256_add_epi32, _mm256_add_epi64, _mm256_add_ps, _mm256_and_si256, _mm256_blend_epi32,
-    _mm256_castsi256_si128, _mm256_cmpgt_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
-    _mm256_extracti128_si256, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_max_epi32, _mm256_max_ps,
-    _mm256_mul_epi32, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_setzero_ps,
-    _mm256_setzero_si256, _mm256_slli_epi64, _mm256_sllv_epi32, _mm256_srav_epi32,
-    _mm256_srli_epi32, _mm256_srli_epi64, _mm256_storeu_ps, _mm256_sub_epi32,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_castsi256_si128, _mm256_cvtepi32_ps,
+    _mm256_cvtepu8_epi32, _mm256_extracti128_si256, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_max_epi32, _mm256_max_ps, _mm256_mul_ps, _mm256_set1_epi32, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_sllv_epi32, _mm256_srav_epi32, _mm256_srli_epi32,
+    _mm256_storeu_ps,
 };
 
 use crate::arch::Once;
-use crate::epilogue::{AccRow, FixedPoint, Place, Residual, Scale, ShiftRequant};
+use crate::epilogue::{AccRow, Place, Residual, Scale, ShiftRequant};
 use crate::isa::Isa;
 
 pub(super) static CPU: Once = Once::new(|| Isa::Avx2.is_available());
@@ -146,57 +145,6 @@ fn shift_tile(e: &ShiftRequant<'_>, tile: &[AccRow], place: &Place, y: &mut [u8]
             let v = _mm256_add_epi32(load_acc(row, c), bias);
             let v = add_residual(v, e.residual, place, r, c);
             let v = _mm256_max_epi32(_mm256_srav_epi32(v, shift), _mm256_setzero_si256());
-            store_u8(v, &mut y[place.stored(r)][c..][..width(place, c)]);
-        }
-    }
-}
-
-/// `floor((a m + 2^30) / 2^31)` of eight lanes.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn high(a: __m256i, m: __m256i, odd_m: __m256i) -> __m256i {
-    let nudge = _mm256_set1_epi64x(1 << 30);
-    // The low 32 bits of the shifted 64-bit sums are the results: a logical shift serves.
-    let even = _mm256_add_epi64(_mm256_mul_epi32(a, m), nudge);
-    let odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64::<32>(a), odd_m), nudge);
-    let even = _mm256_srli_epi64::<31>(even);
-    let odd = _mm256_slli_epi64::<1>(odd);
-    _mm256_blend_epi32::<0xaa>(even, odd)
-}
-
-/// [`FixedPoint`] of a tile.
-///
-/// # Panics
-///
-/// Where the CPU lacks the instruction set.
-pub(crate) fn fixed_point(e: &FixedPoint<'_>, tile: &[AccRow], place: &Place, y: &mut [u8]) {
-    CPU.assert();
-    // SAFETY: the CPU has the features.
-    unsafe { fixed_point_tile(e, tile, place, y) }
-}
-
-#[target_feature(enable = "avx2")]
-fn fixed_point_tile(e: &FixedPoint<'_>, tile: &[AccRow], place: &Place, y: &mut [u8]) {
-    let one = _mm256_set1_epi32(1);
-    let zero_point = _mm256_set1_epi32(i32::from(e.zero_point));
-    let low = _mm256_set1_epi32(i32::from(e.low()));
-    for c in (0..place.columns).step_by(LANES) {
-        let n = place.column + c..place.column + c + width(place, c);
-        let shift = load_u8(&e.shift[n.clone()]);
-        let rest = _mm256_sub_epi32(_mm256_sllv_epi32(one, shift), one);
-        let half = _mm256_srli_epi32::<1>(rest);
-        let m = load_i32(&e.multiplier[n.clone()]);
-        let odd_m = _mm256_srli_epi64::<32>(m);
-        let bias = load_i32(&e.bias[n]);
-        for (r, row) in tile.iter().enumerate() {
-            let v = _mm256_add_epi32(load_acc(row, c), bias);
-            let v = high(add_residual(v, e.residual, place, r, c), m, odd_m);
-            // A comparison gives -1 where it holds.
-            let negative = _mm256_cmpgt_epi32(_mm256_setzero_si256(), v);
-            let threshold = _mm256_sub_epi32(half, negative);
-            let up = _mm256_cmpgt_epi32(_mm256_and_si256(v, rest), threshold);
-            let v = _mm256_sub_epi32(_mm256_srav_epi32(v, shift), up);
-            let v = _mm256_max_epi32(_mm256_add_epi32(v, zero_point), low);
             store_u8(v, &mut y[place.stored(r)][c..][..width(place, c)]);
         }
     }

@@ -4,17 +4,15 @@
 
 use core::arch::x86_64::{
     __m512, __m512i, _mm_loadu_si128, _mm_mask_storeu_epi8, _mm_maskz_loadu_epi8, _mm_storeu_si128,
-    _mm512_add_epi32, _mm512_add_epi64, _mm512_add_ps, _mm512_and_si512, _mm512_cmpgt_epi32_mask,
-    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtusepi32_epi8, _mm512_load_si512,
-    _mm512_mask_add_epi32, _mm512_mask_blend_epi32, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_epi32, _mm512_maskz_loadu_ps, _mm512_max_epi32, _mm512_max_ps,
-    _mm512_movepi32_mask, _mm512_mul_epi32, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_epi64,
-    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi64, _mm512_sllv_epi32,
-    _mm512_srav_epi32, _mm512_srli_epi32, _mm512_srli_epi64, _mm512_sub_epi32,
+    _mm512_add_epi32, _mm512_add_ps, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
+    _mm512_cvtusepi32_epi8, _mm512_load_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_epi32,
+    _mm512_maskz_loadu_ps, _mm512_max_epi32, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_epi32,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_sllv_epi32, _mm512_srav_epi32,
+    _mm512_srli_epi32,
 };
 
 use crate::arch::Once;
-use crate::epilogue::{AccRow, FixedPoint, NR, Place, Residual, Scale, ShiftRequant};
+use crate::epilogue::{AccRow, NR, Place, Residual, Scale, ShiftRequant};
 use crate::isa::Isa;
 
 pub(super) static CPU: Once = Once::new(|| Isa::Avx512.is_available());
@@ -145,59 +143,6 @@ fn shift_tile(e: &ShiftRequant<'_>, tile: &[AccRow], place: &Place, y: &mut [u8]
             }
             let v = _mm512_max_epi32(_mm512_srav_epi32(v, shift[b]), _mm512_setzero_si512());
             store_u8(v, block_mut(y, b));
-        }
-    }
-}
-
-/// `floor((a m + 2^30) / 2^31)` of sixteen lanes.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn high(a: __m512i, m: __m512i, odd_m: __m512i) -> __m512i {
-    let nudge = _mm512_set1_epi64(1 << 30);
-    // The low 32 bits of the shifted 64-bit sums are the results: a logical shift serves.
-    let even = _mm512_add_epi64(_mm512_mul_epi32(a, m), nudge);
-    let odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64::<32>(a), odd_m), nudge);
-    let even = _mm512_srli_epi64::<31>(even);
-    let odd = _mm512_slli_epi64::<1>(odd);
-    _mm512_mask_blend_epi32(0xaaaa, even, odd)
-}
-
-/// [`FixedPoint`] of a tile.
-///
-/// # Panics
-///
-/// Where the CPU lacks the instruction set.
-pub(crate) fn fixed_point(e: &FixedPoint<'_>, tile: &[AccRow], place: &Place, y: &mut [u8]) {
-    CPU.assert();
-    // SAFETY: the CPU has the features.
-    unsafe { fixed_point_tile(e, tile, place, y) }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn fixed_point_tile(e: &FixedPoint<'_>, tile: &[AccRow], place: &Place, y: &mut [u8]) {
-    let one = _mm512_set1_epi32(1);
-    let zero_point = _mm512_set1_epi32(i32::from(e.zero_point));
-    let low = _mm512_set1_epi32(i32::from(e.low()));
-    let n = place.column..place.column + place.columns;
-    for b in 0..place.columns.div_ceil(LANES) {
-        let shift = load_u8(block(&e.shift[n.clone()], b));
-        let rest = _mm512_sub_epi32(_mm512_sllv_epi32(one, shift), one);
-        let half = _mm512_srli_epi32::<1>(rest);
-        let m = load_i32(block(&e.multiplier[n.clone()], b));
-        let odd_m = _mm512_srli_epi64::<32>(m);
-        let bias = load_i32(block(&e.bias[n.clone()], b));
-        for (r, row) in tile.iter().enumerate() {
-            let mut v = _mm512_add_epi32(load_acc(row, b), bias);
-            if let Some(residual) = e.residual {
-                v = _mm512_add_epi32(v, load_residual(residual, place, r, b));
-            }
-            let v = high(v, m, odd_m);
-            let threshold = _mm512_mask_add_epi32(half, _mm512_movepi32_mask(v), half, one);
-            let up = _mm512_cmpgt_epi32_mask(_mm512_and_si512(v, rest), threshold);
-            let v = _mm512_srav_epi32(v, shift);
-            let v = _mm512_mask_add_epi32(v, up, v, one);
-            let v = _mm512_max_epi32(_mm512_add_epi32(v, zero_point), low);
-            store_u8(v, block_mut(&mut y[place.stored(r)], b));
         }
     }
 }
