@@ -67,6 +67,7 @@ mod parallel;
 pub mod peak;
 pub mod reference;
 mod scratch;
+mod select;
 mod shape;
 #[cfg(feature = "train")]
 pub mod train;
@@ -78,7 +79,8 @@ pub mod zoo;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use conv::{Activation, conv2d, conv2d_fused};
+pub use conv::activation::Activation;
+pub use conv::{conv2d, conv2d_fused};
 pub use epilogue::{Epilogue, Raw, Residual, Scale, ShiftRequant};
 pub use error::Error;
 pub use float::{conv2d_f32, conv2d_f32_fused, gemm_f32, gemm_f32_fused};

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use crate::epilogue::NR;
+use crate::micro::bytes::NR;
 
 /// The outputs of a product or a convolution: `rows` by `groups * group_out` channels.
 ///

@@ -1,6 +1,5 @@
-//! The kernels, one folder or file for each instruction set. [`kernel`](crate::micro::kernel) lists those of
-//! the matrix product, [`tile`](crate::micro::bytes), [`conv::depthwise`](crate::conv::depthwise) and
-//! [`float`](crate::float) those of convolutions and f32.
+//! The kernels, one folder for each instruction set: they implement the contracts of [`crate::micro`], and
+//! [`crate::select`] lists them. Beside them, what the operating system is asked for ([`pages`]).
 #![allow(
     unsafe_code,
     reason = "intrinsics, and calls into code compiled for them"
@@ -66,36 +65,4 @@ pub(crate) fn as_bytes(x: &[i8]) -> &[u8] {
 pub(crate) fn bytes_of(lines: &[crate::packed::lines::Line]) -> &[u8] {
     // SAFETY: a line is 64 bytes and nothing else, and bytes ask for no alignment.
     unsafe { core::slice::from_raw_parts(lines.as_ptr().cast(), size_of_val(lines)) }
-}
-
-/// The loops of [`crate::float::depthwise`], compiled for `isa`.
-pub(crate) fn float_depthwise(
-    isa: crate::Isa,
-    strip: &crate::float::depthwise::Strip<'_>,
-    y: &mut [f32],
-) {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        crate::Isa::Avx512 => avx512::float_depthwise(strip, y),
-        #[cfg(target_arch = "x86_64")]
-        crate::Isa::Avx2 => avx2::float_depthwise(strip, y),
-        _ => crate::float::depthwise::sums(strip, y),
-    }
-}
-
-/// The loops of [`crate::model::float_conv`], compiled for `isa`.
-#[cfg(feature = "model")]
-pub(crate) fn float_dense(
-    isa: crate::Isa,
-    windows: &[f32],
-    panel: &[[f32; crate::model::float_conv::LANES]],
-    sums: &mut [[f32; crate::model::float_conv::LANES]; crate::model::float_conv::ROWS],
-) {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        crate::Isa::Avx512 => avx512::float_dense(windows, panel, sums),
-        #[cfg(target_arch = "x86_64")]
-        crate::Isa::Avx2 => avx2::float_dense(windows, panel, sums),
-        _ => crate::model::float_conv::sums(windows, panel, sums),
-    }
 }

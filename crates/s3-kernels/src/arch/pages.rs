@@ -6,21 +6,19 @@
 
 use alloc::vec::Vec;
 
-use crate::packed::lines::Line;
-
-/// An empty vector with room for `len` lines, in large pages where that is possible.
-pub(crate) fn with_capacity(len: usize) -> Vec<Line> {
-    let lines = Vec::with_capacity(len);
+/// An empty vector with room for `len` elements, in large pages where that is possible.
+pub(crate) fn with_capacity<T>(len: usize) -> Vec<T> {
+    let elements = Vec::with_capacity(len);
     #[cfg(all(feature = "std", target_os = "linux", not(miri)))]
-    linux::ask_for_large_pages(&lines);
-    lines
+    linux::ask_for_large_pages(&elements);
+    elements
 }
 
 #[cfg(all(feature = "std", target_os = "linux", not(miri)))]
 mod linux {
     use core::ffi::{c_int, c_void};
 
-    use super::{Line, Vec};
+    use super::Vec;
 
     const LARGE: usize = 2 << 20;
 
@@ -32,13 +30,13 @@ mod linux {
     }
 
     /// Asks for the large pages that lie wholly inside the allocation. Refusal changes nothing.
-    pub(super) fn ask_for_large_pages(lines: &Vec<Line>) {
-        let start = lines.as_ptr().addr();
-        let end = start + lines.capacity() * size_of::<Line>();
+    pub(super) fn ask_for_large_pages<T>(elements: &Vec<T>) {
+        let start = elements.as_ptr().addr();
+        let end = start + elements.capacity() * size_of::<T>();
         let first = start.next_multiple_of(LARGE);
         if first + LARGE <= end {
             let whole = (end - first) / LARGE * LARGE;
-            let address = lines.as_ptr().with_addr(first).cast_mut().cast();
+            let address = elements.as_ptr().with_addr(first).cast_mut().cast();
             // SAFETY: the range lies inside one allocation of this process, on page boundaries, and
             // this advice changes how memory is mapped but not what it holds.
             unsafe { madvise(address, whole, MADV_HUGEPAGE) };

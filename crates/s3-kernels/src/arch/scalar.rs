@@ -14,7 +14,6 @@
     target_feature = "m"
 ))]
 pub(crate) mod columns;
-pub(crate) mod depthwise;
 pub(crate) mod tile;
 pub(crate) mod unpack;
 

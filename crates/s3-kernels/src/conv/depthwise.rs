@@ -14,51 +14,30 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::activation::sealed::Activation;
 use super::geometry::Geometry;
-use super::sealed::Activation;
 use super::weights::correction;
-use crate::epilogue::{AccRow, Epilogue, NR, Narrow, Place};
-use crate::isa::Isa;
-use crate::micro::bytes::{MR, Tile, Window};
+use crate::epilogue::{Epilogue, Narrow, Place};
+use crate::micro::bytes::{
+    AccRow, DepthwiseKernel, MR, NR, Tile, Unpack, Window, panel_lines, position,
+};
 use crate::packed::lines::Line;
-use crate::packed::unpack::unpack;
 use crate::parallel::Outputs;
 use crate::scratch::{Scratch, with_scratch};
 use crate::{ConvShape, PackedMatrix};
 
-/// One implementation of a depthwise tile:
-/// `out[r][n] = init[n] + sum over taps t of x[windows[r] + t + n] w[t, n]`,
-/// with the panel in the order of [`fill_panel`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DepthwiseKernel {
-    /// What it runs on.
-    pub(crate) isa: Isa,
-    /// Fills one row of `out` for each window.
-    ///
-    /// Panics where the operands break the contract, or the CPU cannot run it.
-    pub(crate) run: fn(&Tile<'_>, &mut [AccRow]),
-}
-
 /// Bytes of bordered images that are held at a time, where one image is not more.
 const IMAGES: usize = 1 << 20;
 
-/// Lines of the panel of `taps` taps: two for each two taps.
-pub(crate) const fn panel_lines(taps: usize) -> usize {
-    2 * taps.div_ceil(2)
-}
-
-/// Where the level of `channel` and `tap` lies in a panel: line and byte.
-///
-/// Two taps of a channel are neighbours; the channels are in the order that interleaving two vectors
-/// within their 16-byte parts leaves: the first line has channels 0..8 of each 16, the second 8..16.
-pub(crate) const fn position(channel: usize, tap: usize) -> (usize, usize) {
-    let (part, half, lane) = (channel / 16, channel % 16 / 8, channel % 8);
-    (tap / 2 * 2 + half, part * 16 + lane * 2 + tap % 2)
-}
-
 /// Fills `panel` with the levels of the 64 channels of tile `tile`, by way of `plain`.
-fn fill_panel(isa: Isa, w: &PackedMatrix, tile: usize, plain: &mut [Line], panel: &mut [Line]) {
-    unpack(isa, w, tile, plain);
+fn fill_panel(
+    unpack: Unpack,
+    w: &PackedMatrix,
+    tile: usize,
+    plain: &mut [Line],
+    panel: &mut [Line],
+) {
+    w.unpack(unpack, tile, plain);
     panel.fill(Line([0; 64]));
     for tap in 0..w.cols() {
         for channel in 0..NR {
@@ -175,7 +154,7 @@ impl<E: Epilogue> Job<'_, E> {
         let mut sums = [AccRow::ZERO; MR];
         for column in (0..channels).step_by(NR) {
             let columns = (channels - column).min(NR);
-            fill_panel(self.kernel.isa, self.w, column / NR, plain, panel);
+            fill_panel(self.kernel.unpack, self.w, column / NR, plain, panel);
             let init = correction(self.w, column, self.flip);
             let mut windows = geometry.windows(rows.start, images.start);
             let mut row = rows.start;

@@ -5,11 +5,11 @@
 
 use core::ops::Range;
 
+use super::activation::sealed::Activation;
 use super::geometry::Geometry;
-use super::sealed::Activation;
 use super::weights::{Panels, Weights, correction};
-use crate::epilogue::{AccRow, Epilogue, NR, Narrow, Place};
-use crate::micro::bytes::{MR, Tile, TileKernel};
+use crate::epilogue::{Epilogue, Narrow, Place};
+use crate::micro::bytes::{AccRow, MR, NR, Tile, TileKernel};
 use crate::scratch::{Scratch, with_scratch};
 
 /// Bytes of bordered images that are held at a time, where one image is not more.
@@ -100,7 +100,7 @@ impl<E: Epilogue> Job<'_, E> {
             &*bytes
         };
         let (panel, plain) = lines.split_at_mut(panel_lines);
-        let mut panels = Panels::new(self.kernel.isa, self.w, &window, plain);
+        let mut panels = Panels::new(self.kernel.unpack, self.w, &window, plain);
         let mut sums = [AccRow::ZERO; MR];
         let tiles = rows.len().div_ceil(MR);
         let outputs = geometry.outputs();

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::{Activation, Geometry, conv2d, conv2d_with, reference};
 use crate::epilogue::{Epilogue, Raw, Residual, Scale, ShiftRequant};
-use crate::micro::bytes::{KERNELS, TileKernel};
+use crate::micro::bytes::TileKernel;
+use crate::select::MICROKERNELS;
 use crate::{BitWidth, ConvShape, Error, PackedMatrix};
 
 /// A generator of test values: xorshift.
@@ -39,7 +40,7 @@ fn kernels() -> impl Iterator<Item = &'static TileKernel> {
     let dense = [&crate::arch::scalar::tile::MULTIPLY];
     #[cfg(not(feature = "model"))]
     let dense = [];
-    let kernels = KERNELS.iter().chain(dense);
+    let kernels = MICROKERNELS.iter().chain(dense);
     kernels.filter(|kernel| (kernel.available)())
 }
 

@@ -7,11 +7,9 @@
 use alloc::vec::Vec;
 
 use crate::conv::geometry::Geometry;
-use crate::epilogue::{AccRow, NR};
-use crate::isa::Isa;
-use crate::micro::bytes::Window;
+use crate::micro::bytes::{AccRow, NR, Unpack, Window};
 use crate::packed::lines::Line;
-use crate::packed::unpack::{QUAD, unpack};
+use crate::packed::unpack::QUAD;
 use crate::{BitWidth, PackedMatrix};
 
 /// A matrix whose rows panels are made of: integers that microkernels multiply with.
@@ -35,8 +33,8 @@ pub(crate) trait Weights: Sync {
     /// The levels, row-major.
     fn to_levels(&self) -> Vec<i8>;
 
-    /// Fills `to` as [`unpack`] does.
-    fn unpack(&self, isa: Isa, panel: usize, to: &mut [Line]);
+    /// Fills `to` with the levels of panel `panel`, as [`crate::packed::unpack`] says.
+    fn unpack(&self, unpack: Unpack, panel: usize, to: &mut [Line]);
 
     /// The matrix itself, where its levels are powers of two.
     fn packed(&self) -> Option<&PackedMatrix>;
@@ -67,8 +65,8 @@ impl Weights for PackedMatrix {
         self.to_levels()
     }
 
-    fn unpack(&self, isa: Isa, panel: usize, to: &mut [Line]) {
-        unpack(isa, self, panel, to);
+    fn unpack(&self, unpack: Unpack, panel: usize, to: &mut [Line]) {
+        self.unpack(unpack, panel, to);
     }
 
     fn packed(&self) -> Option<&PackedMatrix> {
@@ -78,7 +76,7 @@ impl Weights for PackedMatrix {
 
 /// The panels of one matrix, for one kind of window.
 pub(crate) struct Panels<'a> {
-    isa: Isa,
+    unpack: Unpack,
     w: &'a dyn Weights,
     window: &'a Window,
     /// Levels of the tile of 64 rows that `cached` names, in the order of the columns.
@@ -98,13 +96,13 @@ impl<'a> Panels<'a> {
     }
 
     pub(crate) fn new(
-        isa: Isa,
+        unpack: Unpack,
         w: &'a dyn Weights,
         window: &'a Window,
         plain: &'a mut [Line],
     ) -> Self {
         Panels {
-            isa,
+            unpack,
             w,
             window,
             plain,
@@ -116,7 +114,7 @@ impl<'a> Panels<'a> {
     /// anything.
     pub(crate) fn fill(&mut self, first: usize, rows: usize, panel: &mut [Line]) {
         if first.is_multiple_of(NR) && self.window.segment().is_multiple_of(4) {
-            self.w.unpack(self.isa, first / NR, panel);
+            self.w.unpack(self.unpack, first / NR, panel);
             return;
         }
         let mut row = first;
@@ -124,7 +122,7 @@ impl<'a> Panels<'a> {
             let (tile, lane) = (row / NR, row % NR);
             let count = (NR - lane).min(first + rows - row);
             if self.cached != Some(tile) {
-                self.w.unpack(self.isa, tile, self.plain);
+                self.w.unpack(self.unpack, tile, self.plain);
                 self.cached = Some(tile);
             }
             self.regroup(lane..lane + count, row - first, panel);
@@ -149,7 +147,7 @@ impl<'a> Panels<'a> {
         for lane in 0..rows {
             let (tile, from) = ((first + lane) / NR, (first + lane) % NR);
             if self.cached != Some(tile) {
-                self.w.unpack(self.isa, tile, self.plain);
+                self.w.unpack(self.unpack, tile, self.plain);
                 self.cached = Some(tile);
             }
             let own = (first + lane) / geometry.group_out * geometry.group_in % merged.group_in;

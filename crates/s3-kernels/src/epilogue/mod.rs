@@ -12,20 +12,9 @@ mod shift;
 pub use scale::Scale;
 pub use shift::ShiftRequant;
 
-use crate::Error;
+use crate::error::Error;
 use crate::isa::Isa;
-
-/// Channels of one accumulator tile: the width of every microkernel that feeds an epilogue.
-pub(crate) const NR: usize = 64;
-
-/// The accumulators of one output row in a tile: [`NR`] neighbouring channels.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub struct AccRow(pub(crate) [i32; NR]);
-
-impl AccRow {
-    pub(crate) const ZERO: AccRow = AccRow([0; NR]);
-}
+use crate::micro::bytes::AccRow;
 
 /// Where a tile of accumulators lies among the outputs, a row-major matrix of `channels` columns.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +69,7 @@ impl Place {
 /// assert_eq!(epilogue.value(-10, 0, 0), 0); // ReLU: nothing below 0 is stored
 /// assert_eq!(epilogue.value(4000, 1, 1), 255);
 /// ```
-pub trait Epilogue: sealed::Epilogue {
+pub trait Epilogue: sealed::Store {
     /// The stored value of accumulator `acc` of output channel `channel`; `index` is its position
     /// in the output, which a residual is read at. This is the definition that every kernel equals.
     ///
@@ -106,7 +95,10 @@ pub(crate) mod sealed {
         /// [`Error::Length`] and [`Error::Unsupported`].
         #[doc(hidden)]
         fn prepare(&self, rows: usize, channels: usize, bound: i64) -> Result<Narrow, Error>;
+    }
 
+    /// How an epilogue's outputs are stored on each instruction set.
+    pub trait Store: Epilogue {
         /// Stores the outputs of one tile.
         #[doc(hidden)]
         fn store(
@@ -147,7 +139,9 @@ impl sealed::Epilogue for Raw {
     fn prepare(&self, _rows: usize, _channels: usize, _bound: i64) -> Result<Narrow, Error> {
         Ok(Narrow(true))
     }
+}
 
+impl sealed::Store for Raw {
     fn store(&self, _isa: Isa, _: Narrow, tile: &[AccRow], place: &Place, y: &mut [i32]) {
         for (r, row) in tile.iter().enumerate() {
             y[place.stored(r)].copy_from_slice(&row.0[..place.columns]);
@@ -206,7 +200,7 @@ fn check_sum(
 }
 
 /// Stores a tile value by value: the path of every instruction set that has no faster one.
-fn store_by_value<E: Epilogue>(
+pub(crate) fn store_by_value<E: Epilogue>(
     epilogue: &E,
     tile: &[AccRow],
     place: &Place,

@@ -12,11 +12,10 @@
 
 use alloc::vec::Vec;
 
+use super::Epilogue;
 use super::sealed::{self, Narrow};
-use super::{AccRow, Epilogue, Place, store_by_value};
 use crate::Error;
 use crate::error::check_len;
-use crate::isa::Isa;
 use crate::model::{FRACTION, MAX_TERMS, Requant, terms};
 
 /// Terms of a factor, at most.
@@ -196,15 +195,5 @@ impl sealed::Epilogue for Requantize<'_> {
             check_len("residual", rows * channels, residual.len())?;
         }
         Ok(Narrow(self.table.narrow))
-    }
-
-    fn store(&self, isa: Isa, narrow: Narrow, tile: &[AccRow], place: &Place, y: &mut [u8]) {
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 if narrow.0 => crate::arch::avx512::requant::store(self, tile, place, y),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 if narrow.0 => crate::arch::avx2::requant::store(self, tile, place, y),
-            _ => store_by_value(self, tile, place, y),
-        }
     }
 }

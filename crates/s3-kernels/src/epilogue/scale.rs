@@ -1,9 +1,8 @@
 //! Accumulators to f32: a scale and a bias per channel.
 
+use super::Epilogue;
 use super::sealed::{self, Narrow};
-use super::{AccRow, Epilogue, Place, store_by_value};
 use crate::Error;
-use crate::isa::Isa;
 
 /// f32 outputs: one scale and one bias per channel, an optional residual, an optional ReLU.
 ///
@@ -76,15 +75,5 @@ impl sealed::Epilogue for Scale<'_> {
     fn prepare(&self, rows: usize, channels: usize, _bound: i64) -> Result<Narrow, Error> {
         self.check(rows, channels)?;
         Ok(Narrow(true))
-    }
-
-    fn store(&self, isa: Isa, _narrow: Narrow, tile: &[AccRow], place: &Place, y: &mut [f32]) {
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => crate::arch::avx512::epilogue::scale(self, tile, place, y),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => crate::arch::avx2::epilogue::scale(self, tile, place, y),
-            _ => store_by_value(self, tile, place, y),
-        }
     }
 }

@@ -1,9 +1,8 @@
 //! Requantization by a power of two: additions and one shift, no multiplication.
 
 use super::sealed::{self, Narrow};
-use super::{AccRow, Epilogue, Place, Residual, check_sum, store_by_value};
+use super::{Epilogue, Residual, check_sum};
 use crate::Error;
-use crate::isa::Isa;
 
 /// Requantization to u8 by a power of two per channel, rounded to nearest, ties up.
 ///
@@ -45,15 +44,5 @@ impl sealed::Epilogue for ShiftRequant<'_> {
         let most = check_sum(rows, channels, bound, self.bias, self.shift, self.residual)?;
         let half = (1i64 << self.shift.iter().max().copied().unwrap_or(0)) >> 1;
         Ok(Narrow(most + half <= i64::from(i32::MAX)))
-    }
-
-    fn store(&self, isa: Isa, narrow: Narrow, tile: &[AccRow], place: &Place, y: &mut [u8]) {
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 if narrow.0 => crate::arch::avx512::epilogue::shift(self, tile, place, y),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 if narrow.0 => crate::arch::avx2::epilogue::shift(self, tile, place, y),
-            _ => store_by_value(self, tile, place, y),
-        }
     }
 }

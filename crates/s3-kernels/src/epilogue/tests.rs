@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::sealed::Epilogue as _;
 use super::*;
+use crate::micro::bytes::NR;
 
 /// Accumulators at every kind of tie and at the ends of `-bound ..= bound`.
 fn accumulators(bound: i32, rows: usize) -> Vec<AccRow> {

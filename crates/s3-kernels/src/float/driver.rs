@@ -9,10 +9,9 @@ use core::ops::Range;
 use super::scalar;
 use crate::conv::geometry::Geometry;
 use crate::conv::weights::Panels;
-use crate::isa::Isa;
-use crate::micro::bytes::Window;
+use crate::micro::bytes::{NR, Unpack, Window};
 use crate::micro::float::{
-    CODED, FloatKernel, FloatLine, FloatRow, How, LineTile, NR, PanelKernel, PanelTile, TableKernel,
+    CODED, FloatKernel, FloatLine, FloatRow, How, LineTile, PanelKernel, PanelTile, TableKernel,
 };
 use crate::packed::lines::Line;
 use crate::parallel::Outputs;
@@ -70,7 +69,7 @@ pub(crate) fn run(
         Source::Images(_, geometry) => geometry.outputs(),
     };
     let job = Job {
-        isa: kernel.isa,
+        unpack: kernel.unpack,
         w,
         source,
         outputs,
@@ -88,7 +87,7 @@ pub(crate) fn run(
 }
 
 struct Job<'a> {
-    isa: Isa,
+    unpack: Unpack,
     w: &'a PackedMatrix,
     source: &'a Source<'a>,
     outputs: Outputs,
@@ -172,7 +171,7 @@ impl Job<'_> {
             length.next_multiple_of(4),
         );
         let (levels, plain) = lines.split_at_mut(Panels::lines(&window));
-        let mut weights = Panels::new(self.isa, self.w, &window, plain);
+        let mut weights = Panels::new(self.unpack, self.w, &window, plain);
         let mut copied = vec![0.0; kernel.rows * k];
         let mut sums = [FloatRow::ZERO; ROWS];
         for block in blocks {
@@ -231,7 +230,7 @@ impl Job<'_> {
         // One line more: a code is read as the first byte of a register that may reach behind.
         let (codes, rest) = coding(scratch, coded, PANELS.min(blocks.len()) * coded * 4 + 1);
         let (levels, plain) = rest.split_at_mut(12 * coded);
-        let mut weights = Panels::new(self.isa, self.w, &window, plain);
+        let mut weights = Panels::new(self.unpack, self.w, &window, plain);
         let mut copied = vec![0.0; kernel.rows * coded * CODED];
         let mut tables = vec![FloatLine::ZERO; BLOCK * 4 * kernel.rows * 2];
         let mut sums = vec![FloatRow::ZERO; PANELS * kernel.rows];
@@ -290,7 +289,7 @@ impl Job<'_> {
         let window = Window::new(vec![0], self.w.cols());
         let (codes, rest) = coding(scratch, coded, coded * 4 + 1);
         let (levels, plain) = rest.split_at_mut(12 * coded);
-        let mut weights = Panels::new(self.isa, self.w, &window, plain);
+        let mut weights = Panels::new(self.unpack, self.w, &window, plain);
         let mut copied = vec![0.0; rows.len() * coded * CODED];
         let mut tables = vec![FloatLine::ZERO; coded * 4 * rows.len() * 2];
         let mut built = None;

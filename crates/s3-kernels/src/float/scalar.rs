@@ -3,8 +3,6 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::micro::float::NR;
-
 /// The sums of one row of activations with `levels`, a row of `x.len()` for each of `sums`.
 pub(crate) fn row(x: &[f32], t: u32, levels: &[i8], sums: &mut [f32]) {
     let steps = t as usize + 1;
@@ -42,5 +40,3 @@ fn product((&level, multiples): (&i8, &[f32])) -> f32 {
         ..0 => -multiples[level.unsigned_abs().trailing_zeros() as usize],
     }
 }
-
-const _: () = assert!(NR == crate::epilogue::NR);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::BitWidth;
-use crate::micro::float::KERNELS;
+use crate::select::FLOAT_KERNELS;
 
 /// The definition, with multiplications.
 fn definition(x: &[f32], levels: &[i8]) -> f32 {
@@ -50,7 +50,7 @@ fn levels(len: usize, width: BitWidth, seed: usize) -> Vec<i8> {
 }
 
 fn kernels(width: BitWidth) -> impl Iterator<Item = &'static FloatKernel> {
-    KERNELS
+    FLOAT_KERNELS
         .iter()
         .filter(move |k| k.isa.is_available() && k.serves(width))
 }

@@ -10,12 +10,11 @@
 //! Width and packing are gone from the inner loop, so that 3 and 4 bits run as fast as 2.
 
 use crate::arch::as_bytes;
-use crate::epilogue::{AccRow, NR};
-use crate::micro::bytes::{MR, Tile, TileKernel, Window};
+use crate::micro::bytes::{AccRow, MR, NR, Tile, TileKernel, Window};
 use crate::micro::kernel::Job;
 use crate::micro::rates::{Shape, Work};
 use crate::packed::lines::PANEL;
-use crate::packed::unpack::{QUAD, unpack};
+use crate::packed::unpack::QUAD;
 use crate::scratch::with_scratch;
 
 /// What makes an `i8` the `u8` that is 128 more.
@@ -55,7 +54,7 @@ pub(crate) fn gemm(kernel: &TileKernel, job: Job<'_>) {
         let x = if in_place { as_bytes(job.x) } else { x };
         let mut sums = [AccRow::ZERO; MR];
         for (at, panel) in job.panels.clone().enumerate() {
-            unpack(kernel.isa, job.w, panel, panel_lines);
+            job.w.unpack(kernel.unpack, panel, panel_lines);
             (kernel.order)(panel_lines);
             let columns = (rows - at * PANEL).min(NR);
             let mut init = AccRow::ZERO;

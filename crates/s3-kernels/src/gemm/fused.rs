@@ -8,11 +8,12 @@
 use alloc::vec;
 
 use super::spread;
-use crate::conv::{Activation, conv2d_with};
-use crate::epilogue::{AccRow, Epilogue, NR, Place};
+use crate::conv::activation::Activation;
+use crate::conv::conv2d_with;
+use crate::epilogue::{Epilogue, Place};
 use crate::error::{Error, check_len};
 use crate::isa::Isa;
-use crate::micro::bytes::TileKernel;
+use crate::micro::bytes::{AccRow, NR, TileKernel};
 use crate::micro::kernel::{Job, Kernel};
 use crate::{ConvShape, PackedMatrix};
 
@@ -118,7 +119,7 @@ mod tests {
     use alloc::vec::Vec;
 
     use super::{Activation, Epilogue, gemm_fused, gemm_with};
-    use crate::micro::bytes::KERNELS;
+    use crate::select::MICROKERNELS;
     use crate::{BitWidth, Error, PackedMatrix, Raw, ShiftRequant};
 
     /// Compares both paths of every instruction set with `epilogue` of the definition's sums.
@@ -132,7 +133,7 @@ mod tests {
                 expected.push(epilogue.value(products.sum(), r, b * rows + r));
             }
         }
-        for kernel in KERNELS.iter().filter(|kernel| (kernel.available)()) {
+        for kernel in MICROKERNELS.iter().filter(|kernel| (kernel.available)()) {
             for many in [0, usize::MAX] {
                 let mut y = vec![E::Output::default(); expected.len()];
                 gemm_with(kernel, many, w, x, batch, epilogue, &mut y).unwrap();

@@ -7,14 +7,27 @@
 
 use alloc::vec::Vec;
 
-use crate::conv::depthwise::DepthwiseKernel;
-use crate::epilogue::AccRow;
 use crate::isa::Isa;
+use crate::packed::code::BitWidth;
 use crate::packed::lines::Line;
-use crate::{BitWidth, arch};
 
 /// Windows of one tile, at most.
 pub(crate) const MR: usize = 6;
+
+/// Outputs of one panel: the columns of a tile.
+pub(crate) const NR: usize = 64;
+
+/// The accumulators of one output row in a tile: [`NR`] neighbouring channels.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct AccRow(pub(crate) [i32; NR]);
+
+impl AccRow {
+    pub(crate) const ZERO: AccRow = AccRow([0; NR]);
+}
+
+/// Brings packed lines of a panel to one byte a level, from its first column on: see [`crate::packed::unpack`].
+pub(crate) type Unpack = fn(BitWidth, &[Line], &mut [Line]);
 
 /// The taps of a kernel: the same for every window.
 #[derive(Clone, Debug)]
@@ -84,6 +97,35 @@ pub(crate) struct Tile<'a> {
     pub(crate) width: BitWidth,
 }
 
+/// One implementation of a depthwise tile:
+/// `out[r][n] = init[n] + sum over taps t of x[windows[r] + t + n] w[t, n]`,
+/// with the panel in the order of [`position`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DepthwiseKernel {
+    /// What it runs on.
+    pub(crate) isa: Isa,
+    /// What unpacks its levels, which [`position`] then reorders.
+    pub(crate) unpack: Unpack,
+    /// Fills one row of `out` for each window.
+    ///
+    /// Panics where the operands break the contract, or the CPU cannot run it.
+    pub(crate) run: fn(&Tile<'_>, &mut [AccRow]),
+}
+
+/// Lines of the panel of `taps` taps: two for each two taps.
+pub(crate) const fn panel_lines(taps: usize) -> usize {
+    2 * taps.div_ceil(2)
+}
+
+/// Where the level of `channel` and `tap` lies in a panel: line and byte.
+///
+/// Two taps of a channel are neighbours; the channels are in the order that interleaving two vectors
+/// within their 16-byte parts leaves: the first line has channels 0..8 of each 16, the second 8..16.
+pub(crate) const fn position(channel: usize, tap: usize) -> (usize, usize) {
+    let (part, half, lane) = (channel / 16, channel % 16 / 8, channel % 8);
+    (tap / 2 * 2 + half, part * 16 + lane * 2 + tap % 2)
+}
+
 /// One implementation of the contract.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TileKernel {
@@ -97,6 +139,8 @@ pub(crate) struct TileKernel {
     pub(crate) isa: Isa,
     /// Whether this CPU has what it needs besides `isa`.
     pub(crate) available: fn() -> bool,
+    /// What unpacks its panels.
+    pub(crate) unpack: Unpack,
     /// What takes its place where channels do not see each other.
     pub(crate) depthwise: &'static DepthwiseKernel,
     /// Brings a panel from lines of 16 outputs by 4 `k` to the order that `run` reads; once for all windows.
@@ -105,45 +149,6 @@ pub(crate) struct TileKernel {
     ///
     /// Panics where the operands break the contract, or the CPU cannot run it.
     pub(crate) run: fn(&Tile<'_>, &mut [AccRow]),
-}
-
-/// Every implementation, the preferred ones of an instruction set first.
-pub(crate) const KERNELS: &[TileKernel] = &[
-    #[cfg(target_arch = "x86_64")]
-    arch::avx512::tile::VNNI,
-    #[cfg(target_arch = "x86_64")]
-    arch::avx512::tile::MADD,
-    #[cfg(target_arch = "x86_64")]
-    arch::avx2::tile::MADD,
-    #[cfg(any(
-        not(any(target_arch = "riscv32", target_arch = "riscv64")),
-        target_feature = "m"
-    ))]
-    arch::scalar::columns::TILE,
-    arch::scalar::tile::SHIFT,
-];
-
-impl TileKernel {
-    /// The kernel that `isa` runs fastest; a scalar one where it has none.
-    pub(crate) fn of(isa: Isa) -> &'static TileKernel {
-        let runs = |isa| {
-            let runs = move |kernel: &&TileKernel| kernel.isa == isa && (kernel.available)();
-            KERNELS.iter().find(runs)
-        };
-        let found = runs(isa).or_else(|| runs(Isa::Scalar));
-        found.unwrap_or(&arch::scalar::tile::SHIFT)
-    }
-
-    /// The kernel that `isa` runs fastest for levels that need not be powers of two.
-    #[cfg(feature = "model")]
-    pub(crate) fn dense(isa: Isa) -> &'static TileKernel {
-        match TileKernel::of(isa) {
-            kernel if kernel.isa == Isa::Scalar && !arch::scalar::MULTIPLIER => {
-                &arch::scalar::tile::MULTIPLY
-            }
-            kernel => kernel,
-        }
-    }
 }
 
 impl Tile<'_> {

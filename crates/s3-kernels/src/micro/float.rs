@@ -1,11 +1,9 @@
-//! The contracts of the f32 microkernels, and the list of them.
+//! The f32 microkernels: a few rows of f32 activations times a panel of levels, for a block of `k`.
 
+use super::bytes::{NR, Unpack};
 use crate::isa::Isa;
+use crate::packed::code::BitWidth;
 use crate::packed::lines::Line;
-use crate::{BitWidth, arch};
-
-/// Outputs of a panel.
-pub(crate) const NR: usize = 64;
 
 /// The `k` that one line of codes stands for: four triples.
 pub(crate) const CODED: usize = 12;
@@ -94,46 +92,15 @@ pub(crate) struct FloatKernel {
     pub(crate) name: &'static str,
     /// What it runs on.
     pub(crate) isa: Isa,
+    /// What unpacks its levels.
+    pub(crate) unpack: Unpack,
     /// The kernel.
     pub(crate) how: How,
 }
-
-/// The scalar implementation.
-pub(crate) const SCALAR: FloatKernel = FloatKernel {
-    name: "scalar-f32-shift",
-    isa: Isa::Scalar,
-    how: How::Scalar,
-};
-
-/// Every implementation, the preferred ones of an instruction set first.
-pub(crate) const KERNELS: &[FloatKernel] = &[
-    #[cfg(target_arch = "x86_64")]
-    arch::avx512::float_table::TABLE,
-    #[cfg(target_arch = "x86_64")]
-    arch::avx512::float_panel::FMA,
-    #[cfg(target_arch = "x86_64")]
-    arch::avx2::float_panel::FMA,
-    SCALAR,
-];
-
-/// Outputs from which on tables pay: a table costs about as much as two panels' look-ups in it.
-const TABLE_ROWS: usize = 128;
 
 impl FloatKernel {
     /// Whether it serves weights of `width`.
     pub(crate) fn serves(&self, width: BitWidth) -> bool {
         !matches!(self.how, How::Table(_)) || width == BitWidth::B2
-    }
-
-    /// The kernel that `isa` runs fastest for a matrix of `rows` outputs.
-    pub(crate) fn of(isa: Isa, width: BitWidth, rows: usize) -> &'static FloatKernel {
-        let pays = |kernel: &FloatKernel| match kernel.how {
-            How::Table(_) => rows >= TABLE_ROWS,
-            _ => true,
-        };
-        let mut kernels = KERNELS.iter();
-        kernels
-            .find(|kernel| kernel.isa == isa && kernel.serves(width) && pays(kernel))
-            .unwrap_or(&SCALAR)
     }
 }

@@ -1,6 +1,8 @@
-//! What a microkernel is: the operands and results of every kernel, whatever the instruction set.
+//! Contracts: what a microkernel takes and gives, whatever the instruction set. [`arch`](crate::arch) implements
+//! them, [`select`](crate::select) chooses.
 
 pub(crate) mod bytes;
 pub(crate) mod float;
 pub(crate) mod kernel;
+pub(crate) mod loops;
 pub(crate) mod rates;

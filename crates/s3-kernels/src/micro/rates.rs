@@ -74,6 +74,7 @@ impl Rates {
 
     /// The rates, none below 0, by which works take the times that they took: least squares of the
     /// relative errors, one rate at a time.
+    #[cfg(any(feature = "std", test))]
     pub(crate) fn fitted(measured: &[(Work, f64)]) -> Rates {
         /// Many more than three rates need.
         const SWEEPS: usize = 1000;
@@ -146,6 +147,7 @@ pub(crate) fn fastest<'k, K>(
 
 /// What is measured, for each kernel and width: products dominate the first, the layout of activations
 /// has a share in the second (of as many columns as crowd the sets of a cache), weights in the third.
+#[cfg(any(feature = "std", test))]
 pub(crate) const PROBLEMS: [Shape; 3] = [
     Shape {
         rows: 4 * PANEL,

@@ -3,11 +3,11 @@
 use alloc::vec::Vec;
 
 use crate::conv::weights::Weights;
-use crate::epilogue::NR;
 use crate::error::check_len;
+use crate::micro::bytes::{NR, Unpack};
 use crate::packed::lines::Line;
 use crate::packed::unpack::QUAD;
-use crate::{BitWidth, Error, Isa, PackedMatrix};
+use crate::{BitWidth, Error, PackedMatrix};
 
 /// The largest magnitude of a level: two products with u8 activations fit an i16 sum, so that every
 /// instruction set can be exact (`2 * 255 * 64 = 32640`).
@@ -121,7 +121,7 @@ impl Weights for DenseMatrix {
         self.levels.clone()
     }
 
-    fn unpack(&self, _: Isa, panel: usize, to: &mut [Line]) {
+    fn unpack(&self, _: Unpack, panel: usize, to: &mut [Line]) {
         to.fill(Line([0; 64]));
         let first = panel * NR;
         for lane in 0..NR.min(self.rows - first) {

@@ -10,15 +10,10 @@ use std::vec::Vec;
 
 use super::graph::Layer;
 use crate::conv::geometry::Geometry;
-use crate::epilogue::NR;
+use crate::micro::bytes::NR;
+use crate::micro::loops::{LANES, ROWS};
 use crate::parallel::Outputs;
-use crate::{ConvShape, Error, Isa, Scale, arch};
-
-/// Outputs of one panel.
-pub(crate) const LANES: usize = 16;
-
-/// Windows of one tile.
-pub(crate) const ROWS: usize = 6;
+use crate::{ConvShape, Error, Isa, Scale, select};
 
 /// Windows from which on threads share them.
 const MANY: usize = 64;
@@ -137,7 +132,7 @@ impl FloatWeights {
                     let panel = group * group_panels + (channel - group_first) / LANES;
                     let panel = &self.panels[panel * self.columns..][..self.columns];
                     let mut sums = [[0.0; LANES]; ROWS];
-                    arch::float_dense(isa, &windows, panel, &mut sums);
+                    select::float_dense(isa, &windows, panel, &mut sums);
                     for (r, sums) in sums[..count].iter().enumerate() {
                         let held = LANES.min(end - channel);
                         let at = (first + r - rows.start) * span.len() + channel - span.start;
@@ -185,19 +180,4 @@ impl FloatWeights {
             scale.of_sums(&sums, 0, row * channels, y);
         }
     }
-}
-
-/// `sums[r][n] = sum over k of windows[r][k] panel[k][n]`, one after the other.
-#[inline(always)]
-pub(crate) fn sums(windows: &[f32], panel: &[[f32; LANES]], sums: &mut [[f32; LANES]; ROWS]) {
-    let rows: [&[f32]; ROWS] = core::array::from_fn(|r| &windows[r * panel.len()..][..panel.len()]);
-    let mut kept = [[0.0; LANES]; ROWS];
-    for (k, weights) in panel.iter().enumerate() {
-        for (kept, row) in kept.iter_mut().zip(rows) {
-            for (kept, weight) in kept.iter_mut().zip(weights) {
-                *kept += row[k] * weight;
-            }
-        }
-    }
-    *sums = kept;
 }

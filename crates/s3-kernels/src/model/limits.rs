@@ -7,11 +7,11 @@
 use std::format;
 
 use super::error::{Error, require};
-use super::float_conv::LANES;
 use super::graph::{Graph, Node, Op, Size};
 use super::network::{Activations, Network};
 use super::plan::Plan;
-use crate::epilogue::NR;
+use crate::micro::bytes::NR;
+use crate::micro::loops::LANES;
 
 /// Numbers of one image that are held at one time, at most: 256 MiB of f32.
 pub(crate) const MAX_NUMBERS: usize = 1 << 26;

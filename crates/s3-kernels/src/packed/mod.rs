@@ -23,7 +23,7 @@ pub(crate) mod unpack;
 
 use crate::error::{Error, check_len};
 use code::BitWidth;
-use lines::Tiles;
+use lines::{Line, Tiles};
 
 const MAGIC: [u8; 4] = *b"S3PM";
 const VERSION: u8 = 1;
@@ -235,6 +235,18 @@ impl PackedMatrix {
     pub(crate) fn accumulator_bound(&self) -> i64 {
         let most = (self.cols() as u64).saturating_mul(255 << self.bit_width().t());
         i64::from(i32::try_from(most).unwrap_or(i32::MAX))
+    }
+
+    /// Fills `to` with the levels of panel `panel`, from its first column on; padding is level 0.
+    ///
+    /// `to` has at most as many quads as the panel has columns, rounded up.
+    pub(crate) fn unpack(
+        &self,
+        unpack: fn(BitWidth, &[Line], &mut [Line]),
+        panel: usize,
+        to: &mut [Line],
+    ) {
+        unpack(self.bit_width(), self.tiles().panel(panel), to);
     }
 
     /// Ternary weights as the table kernel reads them, made by the first call.

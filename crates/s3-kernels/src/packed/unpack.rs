@@ -4,28 +4,10 @@
 //! the level, as i8, of row `16 q + n` and column `4 g + i`. Each is unpacked once and read for every
 //! few rows of activations.
 
-use crate::arch;
-use crate::isa::Isa;
-use crate::packed::PackedMatrix;
-use crate::packed::code::BitWidth;
-use crate::packed::lines::Line;
+use super::code::BitWidth;
 
 /// Lines of one quad: 64 rows.
 pub(crate) const QUAD: usize = 4;
-
-/// Fills `to` with the levels of panel `panel`, from its first column on; padding is level 0.
-///
-/// `to` has at most as many quads as the panel has columns, rounded up.
-pub(crate) fn unpack(isa: Isa, w: &PackedMatrix, panel: usize, to: &mut [Line]) {
-    let (width, from) = (w.bit_width(), w.tiles().panel(panel));
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => arch::avx512::unpack::unpack(width, from, to),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => arch::avx2::unpack::unpack(width, from, to),
-        _ => arch::scalar::unpack::unpack(width, from, to),
-    }
-}
 
 /// The level of every 4-bit pattern: of a code, or of a level plus 1 in 2 bits. Patterns that do not
 /// occur are 0.
@@ -53,9 +35,10 @@ pub(crate) const fn levels(width: BitWidth) -> [i8; 16] {
 mod tests {
     use alloc::vec;
 
-    use super::{QUAD, unpack};
+    use super::QUAD;
     use crate::packed::lines::Line;
-    use crate::{BitWidth, Isa, PackedMatrix};
+    use crate::select::MICROKERNELS;
+    use crate::{BitWidth, PackedMatrix};
 
     #[test]
     fn every_instruction_set_unpacks_the_levels_and_pads_with_zeros() {
@@ -74,10 +57,10 @@ mod tests {
                     .map(|i| all[(i * 5 + i / 7) % all.len()])
                     .collect();
                 let w = PackedMatrix::from_levels(&levels, rows, cols, width).unwrap();
-                for isa in Isa::available() {
+                for kernel in MICROKERNELS.iter().filter(|kernel| (kernel.available)()) {
                     for panel in 0..rows.div_ceil(64) {
                         let mut lines = vec![Line([99; 64]); cols.div_ceil(4) * QUAD];
-                        unpack(isa, &w, panel, &mut lines);
+                        w.unpack(kernel.unpack, panel, &mut lines);
                         for lane in 0..64 {
                             for col in 0..cols.next_multiple_of(4) {
                                 let line = &lines[col / 4 * QUAD + lane / 16];
@@ -87,7 +70,7 @@ mod tests {
                                     false => 0,
                                 };
                                 let got = line.0[lane % 16 * 4 + col % 4] as i8;
-                                assert_eq!(got, level, "{isa:?} {width:?} {row} {col}");
+                                assert_eq!(got, level, "{} {width:?} {row} {col}", kernel.name);
                             }
                         }
                     }

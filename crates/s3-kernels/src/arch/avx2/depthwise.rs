@@ -7,15 +7,14 @@ use core::arch::x86_64::{
 };
 
 use crate::arch::{Once, products_in_i16};
-use crate::conv::depthwise::{DepthwiseKernel, panel_lines};
-use crate::epilogue::AccRow;
 use crate::isa::Isa;
-use crate::micro::bytes::Tile;
+use crate::micro::bytes::{AccRow, DepthwiseKernel, Tile, panel_lines};
 
 static CPU: Once = Once::new(|| Isa::Avx2.is_available());
 
 pub(crate) const PAIRS: DepthwiseKernel = DepthwiseKernel {
     isa: Isa::Avx2,
+    unpack: super::unpack::unpack,
     run,
 };
 

@@ -13,8 +13,9 @@ use core::arch::x86_64::{
 };
 
 use crate::arch::Once;
-use crate::epilogue::{AccRow, Place, Residual, Scale, ShiftRequant};
+use crate::epilogue::{Place, Residual, Scale, ShiftRequant};
 use crate::isa::Isa;
+use crate::micro::bytes::AccRow;
 
 pub(super) static CPU: Once = Once::new(|| Isa::Avx2.is_available());
 

@@ -18,6 +18,7 @@ static CPU: Once = Once::new(|| Isa::Avx2.is_available());
 pub(crate) const FMA: FloatKernel = FloatKernel {
     name: "avx2-f32-fma",
     isa: Isa::Avx2,
+    unpack: super::unpack::unpack,
     how: How::Panel(PanelKernel {
         rows: 4,
         widen,

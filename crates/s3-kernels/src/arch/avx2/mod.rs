@@ -22,6 +22,8 @@ pub(crate) mod unpack;
 
 use core::arch::x86_64::{__m256i, _mm256_loadu_si256, _mm256_storeu_si256};
 
+use crate::micro::loops;
+
 /// What is added to a level so that it becomes an unsigned code.
 const fn offset(bits: u32) -> i32 {
     match bits {
@@ -69,32 +71,32 @@ fn store_i32(words: &mut [i32; 8], value: __m256i) {
     unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), value) }
 }
 
-/// The loops of [`crate::float::depthwise`].
-pub(crate) fn float_depthwise(strip: &crate::float::depthwise::Strip<'_>, y: &mut [f32]) {
+/// The loops of [`loops::depthwise`].
+pub(crate) fn float_depthwise(strip: &loops::Strip<'_>, y: &mut [f32]) {
     #[target_feature(enable = "avx2")]
-    fn compiled(strip: &crate::float::depthwise::Strip<'_>, y: &mut [f32]) {
-        crate::float::depthwise::sums(strip, y);
+    fn compiled(strip: &loops::Strip<'_>, y: &mut [f32]) {
+        loops::depthwise(strip, y);
     }
     assert!(crate::Isa::Avx2.is_available());
     // SAFETY: the CPU has the features.
     unsafe { compiled(strip, y) }
 }
 
-/// The loops of [`crate::model::float_conv`].
+/// The loops of [`loops::dense`].
 #[cfg(feature = "model")]
 pub(crate) fn float_dense(
     windows: &[f32],
-    panel: &[[f32; crate::model::float_conv::LANES]],
-    sums: &mut [[f32; crate::model::float_conv::LANES]; crate::model::float_conv::ROWS],
+    panel: &[[f32; loops::LANES]],
+    sums: &mut [[f32; loops::LANES]; loops::ROWS],
 ) {
     static CPU: crate::arch::Once = crate::arch::Once::new(|| crate::Isa::Avx2.is_available());
     #[target_feature(enable = "avx2")]
     fn compiled(
         windows: &[f32],
-        panel: &[[f32; crate::model::float_conv::LANES]],
-        sums: &mut [[f32; crate::model::float_conv::LANES]; crate::model::float_conv::ROWS],
+        panel: &[[f32; loops::LANES]],
+        sums: &mut [[f32; loops::LANES]; loops::ROWS],
     ) {
-        crate::model::float_conv::sums(windows, panel, sums);
+        loops::dense(windows, panel, sums);
     }
     CPU.assert();
     // SAFETY: the CPU has the features.

@@ -9,8 +9,9 @@ use core::arch::x86_64::{
 };
 
 use super::epilogue::{CPU, load_acc, load_i32, load_u8, store_u8, width};
+use crate::epilogue::Place;
 use crate::epilogue::requant::{Requantize, TERMS};
-use crate::epilogue::{AccRow, Place};
+use crate::micro::bytes::AccRow;
 use crate::model::FRACTION;
 
 /// Lanes of one register.

@@ -13,9 +13,8 @@ use core::arch::x86_64::{
 
 use super::depthwise::PAIRS;
 use crate::arch::{Once, products_in_i16};
-use crate::epilogue::AccRow;
 use crate::isa::Isa;
-use crate::micro::bytes::{Tile, TileKernel};
+use crate::micro::bytes::{AccRow, Tile, TileKernel};
 
 static CPU: Once = Once::new(|| Isa::Avx2.is_available());
 
@@ -23,6 +22,7 @@ pub(crate) const MADD: TileKernel = TileKernel {
     name: "avx2-u8s8-madd",
     isa: Isa::Avx2,
     available: || Isa::Avx2.is_available(),
+    unpack: super::unpack::unpack,
     depthwise: &PAIRS,
     order: |_| (),
     run,

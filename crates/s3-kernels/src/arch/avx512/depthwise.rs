@@ -8,16 +8,15 @@ use core::arch::x86_64::{
 };
 
 use crate::arch::{Once, products_in_i16};
-use crate::conv::depthwise::{DepthwiseKernel, panel_lines};
-use crate::epilogue::AccRow;
 use crate::isa::Isa;
-use crate::micro::bytes::Tile;
+use crate::micro::bytes::{AccRow, DepthwiseKernel, Tile, panel_lines};
 use crate::packed::lines::Line;
 
 static CPU: Once = Once::new(|| Isa::Avx512.is_available());
 
 pub(crate) const PAIRS: DepthwiseKernel = DepthwiseKernel {
     isa: Isa::Avx512,
+    unpack: super::unpack::unpack,
     run,
 };
 

@@ -12,8 +12,9 @@ use core::arch::x86_64::{
 };
 
 use crate::arch::Once;
-use crate::epilogue::{AccRow, NR, Place, Residual, Scale, ShiftRequant};
+use crate::epilogue::{Place, Residual, Scale, ShiftRequant};
 use crate::isa::Isa;
+use crate::micro::bytes::{AccRow, NR};
 
 pub(super) static CPU: Once = Once::new(|| Isa::Avx512.is_available());
 

@@ -18,6 +18,7 @@ static CPU: Once = Once::new(|| Isa::Avx512.is_available());
 pub(crate) const FMA: FloatKernel = FloatKernel {
     name: "avx512-f32-fma",
     isa: Isa::Avx512,
+    unpack: super::unpack::unpack,
     how: How::Panel(PanelKernel {
         rows: 8,
         widen,

@@ -27,6 +27,7 @@ static CPU: Once = Once::new(|| Isa::Avx512.is_available());
 pub(crate) const TABLE: FloatKernel = FloatKernel {
     name: "avx512-f32-table",
     isa: Isa::Avx512,
+    unpack: super::unpack::unpack,
     how: How::Table(TableKernel {
         rows: 4,
         encode,

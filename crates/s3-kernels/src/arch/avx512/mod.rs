@@ -21,6 +21,7 @@ pub(crate) mod unpack;
 
 use core::arch::x86_64::*;
 
+use crate::micro::loops;
 use crate::packed::code::BitWidth;
 use crate::packed::lines::Line;
 
@@ -56,32 +57,32 @@ const fn byte_table(bit_width: BitWidth, shift: u32, bias: i8) -> Line {
     Line(table)
 }
 
-/// The loops of [`crate::float::depthwise`].
-pub(crate) fn float_depthwise(strip: &crate::float::depthwise::Strip<'_>, y: &mut [f32]) {
+/// The loops of [`loops::depthwise`].
+pub(crate) fn float_depthwise(strip: &loops::Strip<'_>, y: &mut [f32]) {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn compiled(strip: &crate::float::depthwise::Strip<'_>, y: &mut [f32]) {
-        crate::float::depthwise::sums(strip, y);
+    fn compiled(strip: &loops::Strip<'_>, y: &mut [f32]) {
+        loops::depthwise(strip, y);
     }
     assert!(crate::Isa::Avx512.is_available());
     // SAFETY: the CPU has the features.
     unsafe { compiled(strip, y) }
 }
 
-/// The loops of [`crate::model::float_conv`].
+/// The loops of [`loops::dense`].
 #[cfg(feature = "model")]
 pub(crate) fn float_dense(
     windows: &[f32],
-    panel: &[[f32; crate::model::float_conv::LANES]],
-    sums: &mut [[f32; crate::model::float_conv::LANES]; crate::model::float_conv::ROWS],
+    panel: &[[f32; loops::LANES]],
+    sums: &mut [[f32; loops::LANES]; loops::ROWS],
 ) {
     static CPU: crate::arch::Once = crate::arch::Once::new(|| crate::Isa::Avx512.is_available());
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     fn compiled(
         windows: &[f32],
-        panel: &[[f32; crate::model::float_conv::LANES]],
-        sums: &mut [[f32; crate::model::float_conv::LANES]; crate::model::float_conv::ROWS],
+        panel: &[[f32; loops::LANES]],
+        sums: &mut [[f32; loops::LANES]; loops::ROWS],
     ) {
-        crate::model::float_conv::sums(windows, panel, sums);
+        loops::dense(windows, panel, sums);
     }
     CPU.assert();
     // SAFETY: the CPU has the features.

@@ -12,9 +12,8 @@ use core::arch::x86_64::{
 
 use super::depthwise::PAIRS;
 use crate::arch::{Once, products_in_i16};
-use crate::epilogue::AccRow;
 use crate::isa::{Extension, Isa};
-use crate::micro::bytes::{Tile, TileKernel};
+use crate::micro::bytes::{AccRow, Tile, TileKernel};
 use crate::packed::lines::Line;
 
 static CPU: Once = Once::new(|| Isa::Avx512.is_available());
@@ -25,6 +24,7 @@ pub(crate) const VNNI: TileKernel = TileKernel {
     name: "avx512-u8s8-vnni",
     isa: Isa::Avx512,
     available: has_vnni,
+    unpack: super::unpack::unpack,
     depthwise: &PAIRS,
     order: |_| (),
     run: run_vnni,
@@ -35,6 +35,7 @@ pub(crate) const MADD: TileKernel = TileKernel {
     name: "avx512-u8s8-madd",
     isa: Isa::Avx512,
     available: || Isa::Avx512.is_available(),
+    unpack: super::unpack::unpack,
     depthwise: &PAIRS,
     order: |_| (),
     run: run_madd,

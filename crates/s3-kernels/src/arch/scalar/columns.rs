@@ -13,10 +13,10 @@
 
 use super::unpack;
 use crate::arch::{as_bytes, bytes_of};
-use crate::conv::depthwise::{DepthwiseKernel, panel_lines, position};
-use crate::epilogue::{AccRow, NR};
 use crate::isa::Isa;
-use crate::micro::bytes::{MR, Tile, TileKernel};
+use crate::micro::bytes::{
+    AccRow, DepthwiseKernel, MR, NR, Tile, TileKernel, panel_lines, position,
+};
 use crate::micro::kernel::Job;
 use crate::micro::rates::{Shape, Work};
 use crate::packed::code::BitWidth;
@@ -30,6 +30,7 @@ pub(crate) const TILE: TileKernel = TileKernel {
     name: "scalar-u8s8-columns",
     isa: Isa::Scalar,
     available: || true,
+    unpack: super::unpack::unpack,
     depthwise: &DEPTHWISE,
     order,
     run,
@@ -38,6 +39,7 @@ pub(crate) const TILE: TileKernel = TileKernel {
 /// The tile of convolutions whose channels do not see each other.
 pub(crate) const DEPTHWISE: DepthwiseKernel = DepthwiseKernel {
     isa: Isa::Scalar,
+    unpack: super::unpack::unpack,
     run: depthwise,
 };
 

@@ -1,16 +1,15 @@
 //! The microkernel of a CPU without multiplier: a product with a level is a shift and a sign. Levels that are
 //! no powers of two have one that multiplies all the same.
 
-use super::depthwise;
-use crate::epilogue::AccRow;
 use crate::isa::Isa;
-use crate::micro::bytes::{Tile, TileKernel};
+use crate::micro::bytes::{AccRow, DepthwiseKernel, Tile, TileKernel, panel_lines, position};
 
 pub(crate) const SHIFT: TileKernel = TileKernel {
     name: "scalar-u8s8-shift",
     isa: Isa::Scalar,
     available: || true,
-    depthwise: &depthwise::SHIFT,
+    unpack: super::unpack::unpack,
+    depthwise: &DEPTHWISE,
     order: |_| (),
     run: |tile, out| run(tile, out, shifted),
 };
@@ -21,14 +20,15 @@ pub(crate) const MULTIPLY: TileKernel = TileKernel {
     name: "scalar-u8s8-multiply",
     isa: Isa::Scalar,
     available: || true,
-    depthwise: &depthwise::SHIFT,
+    unpack: super::unpack::unpack,
+    depthwise: &DEPTHWISE,
     order: |_| (),
     run: |tile, out| run(tile, out, |x, level| x * i32::from(level)),
 };
 
 /// `x level`, without a multiplication. `level` is 0 or a power of two with a sign.
 #[inline]
-pub(crate) fn shifted(x: i32, level: i8) -> i32 {
+fn shifted(x: i32, level: i8) -> i32 {
     let magnitude = level.unsigned_abs();
     let shifted = x << (magnitude.trailing_zeros() & 7);
     let kept = if magnitude == 0 { 0 } else { shifted };
@@ -54,5 +54,27 @@ fn run(tile: &Tile<'_>, out: &mut [AccRow], product: impl Fn(i32, i8) -> i32) {
             }
         }
         *out = sums;
+    }
+}
+
+/// Where channels do not see each other.
+pub(crate) const DEPTHWISE: DepthwiseKernel = DepthwiseKernel {
+    isa: Isa::Scalar,
+    unpack: super::unpack::unpack,
+    run: depthwise,
+};
+
+fn depthwise(tile: &Tile<'_>, out: &mut [AccRow]) {
+    let taps = tile.window.taps();
+    tile.check(panel_lines(taps.len()), out);
+    for (out, &start) in out.iter_mut().zip(tile.windows) {
+        *out = *tile.init;
+        for (t, &tap) in taps.iter().enumerate() {
+            let x = &tile.x[start + tap..][..tile.columns];
+            for (n, (sum, &x)) in out.0.iter_mut().zip(x).enumerate() {
+                let (line, byte) = position(n, t);
+                *sum += shifted(i32::from(x), tile.panel[line].0[byte] as i8);
+            }
+        }
     }
 }
