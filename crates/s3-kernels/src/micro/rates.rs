@@ -17,6 +17,7 @@
 //!
 //! Deliberately absent: what lies in which cache. Kernels keep what they read often in the second level.
 
+#[cfg(any(feature = "std", test))]
 use crate::packed::lines::PANEL;
 
 /// A product: `[batch, cols] · [rows, cols]ᵀ`.

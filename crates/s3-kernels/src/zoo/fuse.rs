@@ -2,7 +2,7 @@
 
 use std::vec;
 
-use super::Plan;
+use super::plan::Plan;
 use crate::model::{Act, Graph, Node, Op};
 
 impl Graph<Plan> {

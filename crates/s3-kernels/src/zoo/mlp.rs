@@ -8,7 +8,9 @@ use std::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Error, Example, Plan, Role};
+use super::architecture::{Architecture, Example};
+use super::error::Error;
+use super::plan::{Plan, Role};
 use crate::model::{Graph, Layer, Op, Size};
 
 /// The settings of an MLP.

@@ -10,7 +10,9 @@ use std::string::String;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Error, Example, Plan, Role, factor, is_small, scaled};
+use super::architecture::{Architecture, Example};
+use super::error::Error;
+use super::plan::{Plan, Role, factor, is_small, scaled};
 use crate::model::{Graph, Layer, Size};
 
 /// The settings of a MobileNet.

@@ -20,7 +20,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod architecture;
 mod ds_cnn;
+mod error;
 mod fuse;
 mod lenet5;
 mod mlp;
@@ -34,7 +36,9 @@ mod resnet;
 mod tests;
 mod vgg_small;
 
+pub use architecture::{Architecture, Example, Settings};
 pub use ds_cnn::DsCnn;
+pub use error::Error;
 pub use lenet5::LeNet5;
 pub use mlp::Mlp;
 pub use mobilenet_v1::MobileNetV1;
@@ -45,21 +49,13 @@ pub use preact_resnet::PreActResNet;
 pub use resnet::{ResNet, Shortcut};
 pub use vgg_small::VggSmall;
 
-use plan::{factor, is_small, scaled};
-
 use std::borrow::ToOwned;
-use std::fmt;
-use std::string::{String, ToString};
-use std::vec::Vec;
+use std::string::String;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::model::{self, Graph, Size};
-
-/// An architecture's settings, as a configuration holds them.
-pub type Settings = Map<String, Value>;
+use crate::model::{Graph, Size};
+use architecture::read;
 
 /// The list of architectures.
 pub const ARCHITECTURES: &[Entry] = &[
@@ -73,28 +69,6 @@ pub const ARCHITECTURES: &[Entry] = &[
     entry::<Mlp>(),
     entry::<Nodes>(),
 ];
-
-/// A family of networks; the value is its settings.
-pub trait Architecture: Serialize + DeserializeOwned {
-    /// The names of its networks in configurations.
-    const NAMES: &'static [&'static str];
-    /// One line on what they are.
-    const SUMMARY: &'static str;
-    /// Small networks of the family, which the tests of every network take.
-    const EXAMPLES: &'static [Example];
-
-    /// The settings of network `name` with what was left open filled in, where a record of a run names it.
-    ///
-    /// # Errors
-    /// A setting that the network has not, or of a value that it cannot have; the message names its key.
-    fn resolved(self, name: &str) -> Result<Self, String>;
-
-    /// Network `name` for images of this size and a number of classes.
-    ///
-    /// # Errors
-    /// Those of [`resolved`](Self::resolved), and a node that does not fit.
-    fn graph(&self, name: &str, image: Size, classes: usize) -> Result<Graph<Plan>, Error>;
-}
 
 /// From a name, settings, an image and a number of classes.
 type Build = fn(&str, &Settings, Size, usize) -> Result<Graph<Plan>, Error>;
@@ -110,76 +84,6 @@ pub struct Entry {
     pub examples: &'static [Example],
     resolved: fn(&str, &Settings) -> Result<Settings, String>,
     graph: Build,
-}
-
-/// A network that tests can afford.
-#[derive(Clone, Copy, Debug)]
-pub struct Example {
-    /// Its name.
-    pub name: &'static str,
-    /// Its settings, as JSON.
-    pub settings: &'static str,
-    /// Height of an image.
-    pub side: usize,
-}
-
-impl Example {
-    /// Network `name` with settings as JSON, for images of 8x8 pixels.
-    #[must_use]
-    pub const fn new(name: &'static str, settings: &'static str) -> Self {
-        let side = 8;
-        Example {
-            name,
-            settings,
-            side,
-        }
-    }
-}
-
-/// Why there is no such network.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Error {
-    /// The name is not in the list.
-    Unknown {
-        /// The name given.
-        name: String,
-    },
-    /// A key is unknown, missing, of the wrong type or out of range.
-    Setting {
-        /// What is wrong, naming the key.
-        message: String,
-    },
-    /// The nodes do not fit together on this image.
-    Graph(model::Error),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Unknown { name } => {
-                let known: Vec<&str> = names().collect();
-                let known = known.join(", ");
-                write!(f, "unknown network `{name}`, expected one of {known}")
-            }
-            Error::Setting { message } => f.write_str(message),
-            Error::Graph(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<model::Error> for Error {
-    fn from(error: model::Error) -> Self {
-        Error::Graph(error)
-    }
-}
-
-impl From<String> for Error {
-    fn from(message: String) -> Self {
-        Error::Setting { message }
-    }
 }
 
 /// Every name that a configuration may give a network.
@@ -212,6 +116,7 @@ fn find(name: &str) -> Result<&'static Entry, Error> {
     let found = ARCHITECTURES.iter().find(|e| e.names.contains(&name));
     found.ok_or_else(|| Error::Unknown {
         name: name.to_owned(),
+        expected: names().collect(),
     })
 }
 
@@ -259,18 +164,4 @@ pub const fn entry<A: Architecture>() -> Entry {
                 .graph(name, image, classes)
         },
     }
-}
-
-fn read<A: DeserializeOwned>(settings: &Settings) -> Result<A, String> {
-    let read = |settings| serde_json::from_value::<A>(Value::Object(settings));
-    read(settings.clone()).map_err(|error| {
-        // A mistyped value's message does not name its key: it is the one without which the rest is read.
-        let message = error.to_string();
-        let blamed = settings.keys().find(|key| {
-            let mut others = settings.clone();
-            others.remove(*key);
-            !message.contains(std::format!("`{key}`").as_str()) && read(others).is_ok()
-        });
-        blamed.map_or(message.clone(), |key| std::format!("{key}: {message}"))
-    })
 }

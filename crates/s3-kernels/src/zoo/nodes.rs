@@ -10,7 +10,9 @@ use std::vec::Vec;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Architecture, Error, Example, Plan, Role, Settings};
+use super::architecture::{Architecture, Example, Settings};
+use super::error::Error;
+use super::plan::{Plan, Role};
 use crate::model::{self, Act, Graph, Layer, Op, Size, Window};
 
 /// The nodes of a network in a configuration, in the order in which they run.
@@ -163,7 +165,7 @@ impl Entry {
                     return Err(format!("{key}: no key of `{op}`, which has {known}"));
                 }
             }
-            super::read(settings)
+            super::architecture::read(settings)
         };
         read().map_err(|what| format!("{name}: {what}"))
     }

@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::error::Error;
 use crate::model::{self, Act, Graph, Layer, Node, Op, Size};
 
 /// Where a layer stands in its network; configurations choose by role which layers stay in full

@@ -10,8 +10,11 @@ use std::string::String;
 
 use serde::{Deserialize, Serialize};
 
+use super::architecture::{Architecture, Example};
+use super::error::Error;
+use super::plan::{Plan, Role};
+use super::resnet::Shortcut;
 use super::resnet::{Form, find, names, option};
-use super::{Architecture, Error, Example, Plan, Role, Shortcut};
 use crate::model::{Act, Graph, Layer, Op, Size, Window};
 
 /// The settings of a pre-activation ResNet.

@@ -7,7 +7,9 @@ use std::string::String;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Error, Example, Plan, Role};
+use super::architecture::{Architecture, Example};
+use super::error::Error;
+use super::plan::{Plan, Role};
 use crate::model::{Graph, Layer, Op, Size, Window};
 
 /// The settings of a ResNet.
@@ -70,6 +72,7 @@ pub(super) fn find(forms: &[Form], name: &str) -> Result<Form, String> {
     let found = forms.iter().find(|form| form.0 == name).copied();
     let unknown = || Error::Unknown {
         name: name.to_owned(),
+        expected: forms.iter().map(|form| form.0).collect(),
     };
     found.ok_or_else(|| format!("{}", unknown()))
 }
