@@ -1,4 +1,4 @@
-//! Everything that a network must be before it is run, besides a graph that fits together.
+//! Checks of a network: everything that it must be before it is run, besides a graph that fits together.
 
 use std::format;
 use std::string::String;

@@ -260,8 +260,3 @@ fn i32s(bytes: &[u8]) -> Vec<i32> {
     let (words, _) = bytes.as_chunks();
     words.iter().map(|&word| i32::from_le_bytes(word)).collect()
 }
-
-/// What is wrong with a piece of JSON.
-fn json_error(what: &str, error: &serde_json::Error) -> Error {
-    Error::file(format_args!("{what}: {error}"))
-}

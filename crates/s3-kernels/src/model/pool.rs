@@ -1,4 +1,4 @@
-//! The nodes that are no convolutions.
+//! Pools, sums and moves: the nodes that are no convolutions.
 
 use core::ops::Range;
 

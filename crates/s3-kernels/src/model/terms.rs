@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn the_terms_add_up_and_no_two_are_neighbours() {
-        let wide = (0..31).flat_map(|i| [1 << i, -(1 << i), (1 << i) * 3 / 2 + i]);
+        let wide = (0..31).flat_map(|i| [1 << i, -(1 << i), (1i32 << i).wrapping_mul(3) / 2 + i]);
         for factor in (-5000..5000).chain(wide).chain([i32::MIN, i32::MAX]) {
             let all: Vec<_> = terms(factor).collect();
             let sum: i64 = all

@@ -19,27 +19,29 @@
 //! # Ok::<(), s3_kernels::Error>(())
 //! ```
 
-mod ahead;
 mod arch;
 mod batch_norm;
+mod bf16;
 mod conv;
 mod element;
+mod kernels;
 mod peak;
 mod pool;
+mod prefetch;
 mod scratch;
+mod simd;
 mod sum;
 #[cfg(test)]
 mod tests;
 
 pub use crate::act::Act;
-pub use batch_norm::{
-    BatchNormGrads, BatchNormSaved, BatchStats, batch_norm_backward, batch_norm_forward,
-    scale_shift,
-};
+pub use batch_norm::saved::{BatchNormGrads, BatchNormSaved, BatchStats};
+pub use batch_norm::{batch_norm_backward, batch_norm_forward, scale_shift};
+pub use bf16::Bf16;
 pub use conv::{
     conv2d_backward_input, conv2d_backward_input_add, conv2d_backward_weight, conv2d_forward,
 };
-pub use element::{Bf16, Element, instructions};
+pub use element::{Element, instructions};
 pub use peak::multiply_adds;
 pub use pool::{
     PoolShape, avg_pool2d_backward, avg_pool2d_forward, global_avg_pool_backward,

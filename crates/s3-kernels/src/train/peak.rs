@@ -1,11 +1,12 @@
-//! How fast one core can multiply and add at all: the yardstick of the train kernels, and what decides
-//! in which instruction bf16 are multiplied.
+//! How fast one core can multiply and add at all: the yardstick of the train kernels, and what
+//! decides in which instruction bf16 are multiplied.
 
 use std::hint::black_box;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::arch::{LANES, Simd, Task, dispatch, dispatch_pairs};
+use super::arch::{dispatch, dispatch_pairs};
+use super::simd::{LANES, Simd, Task};
 use crate::isa::Isa;
 
 /// Runs `rounds` rounds of independent f32 multiply-adds on registers, with the instruction set
@@ -30,8 +31,8 @@ pub fn multiply_adds(rounds: u64) -> u64 {
     flops
 }
 
-/// Whether pairs of bf16 are multiplied as such, on a CPU that can: where `S3_KERNELS_BF16` says so, else
-/// where the instruction gains by it. The first call decides.
+/// Whether pairs of bf16 are multiplied as such, on a CPU that can: where `S3_KERNELS_BF16` says
+/// so, else where the instruction gains by it. The first call decides.
 ///
 /// # Panics
 ///

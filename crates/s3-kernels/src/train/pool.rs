@@ -11,9 +11,9 @@ use core::ops::Range;
 
 use rayon::prelude::*;
 
-use super::arch::LANES;
 use super::element::Element;
 use super::scratch::{Block, with_blocks};
+use super::simd::LANES;
 
 use crate::error::{Error, check_len};
 use crate::shape::ConvShape;

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use super::arch::LANES;
+use super::simd::LANES;
 
 /// One vector in memory, aligned to a cache line.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -9,9 +9,10 @@
 
 use rayon::prelude::*;
 
-use super::arch::{Simd, Task, dispatch};
+use super::arch::dispatch;
 use super::batch_norm::rows::{NONE, RELU, RELU6, activated, by_act, chunk, fold, passed, span};
 use super::element::Element;
+use super::simd::{Simd, Task};
 use crate::act::Act;
 use crate::error::{Error, check_len};
 use crate::isa::Isa;

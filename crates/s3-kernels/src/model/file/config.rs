@@ -5,7 +5,6 @@ use std::vec::Vec;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::json_error;
 use crate::model::error::Error;
 use crate::model::graph::{Act, Layer, Node, Op, Window};
 use crate::model::network::{self, Frozen, Network, Numbers, Then, Weight};
@@ -258,7 +257,7 @@ impl Config {
     }
 
     pub(super) fn from_json(json: &str) -> Result<Config, Error> {
-        serde_json::from_str(json).map_err(|error| json_error("s3.config", &error))
+        serde_json::from_str(json).map_err(|error| Error::file(format_args!("s3.config: {error}")))
     }
 }
 

@@ -9,7 +9,6 @@ use std::{fmt, str};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::json_error;
 use crate::model::error::Error;
 
 /// The longest header that is read.
@@ -191,7 +190,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(u32, String, Tensors<'_>), Error> {
     let text = str::from_utf8(header)
         .map_err(|error| Error::file(format_args!("header: expected UTF-8: {error}")))?;
     let mut read: Read =
-        serde_json::from_str(text).map_err(|error| json_error("header", &error))?;
+        serde_json::from_str(text).map_err(|error| Error::file(format_args!("header: {error}")))?;
     let mut metadata = |key: &str| read.metadata.remove(key);
     check("format", FORMAT, metadata("format"))?;
     let key = "s3.format_version";

@@ -1,6 +1,6 @@
 //! Sixteen lanes as an array: plain Rust, which the compiler vectorizes for the baseline target.
 
-use super::{LANES, Simd, load_by_copy, store_by_copy, transpose_by_copy};
+use crate::train::simd::{LANES, Simd, load_by_copy, store_by_copy, transpose_by_copy};
 
 /// No instruction set beyond the target's baseline.
 #[derive(Clone, Copy)]

@@ -4,9 +4,10 @@
     reason = "a place within bounds that were checked for all places at once"
 )]
 
-use super::LANES;
+use crate::train::simd::LANES;
 
-/// `count` runs of sixteen elements, `step` elements from one's first to the next's. They may overlap.
+/// `count` runs of sixteen elements, `step` elements from one's first to the next's. They may
+/// overlap.
 #[derive(Clone, Copy)]
 pub(in crate::train) struct Walk<'a, T> {
     x: &'a [T],

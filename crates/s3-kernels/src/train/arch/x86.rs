@@ -15,9 +15,9 @@ use core::arch::x86_64::{
     _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 
-use super::{LANES, Simd, Task, load_by_copy, store_by_copy, transpose_by_copy};
 use crate::isa::Isa;
-use crate::train::element::Bf16;
+use crate::train::bf16::Bf16;
+use crate::train::simd::{LANES, Simd, Task, load_by_copy, store_by_copy, transpose_by_copy};
 
 /// Proof that the CPU has AVX2 and FMA.
 #[derive(Clone, Copy)]
@@ -314,7 +314,7 @@ fn transpose_avx512(mut rows: [__m512; LANES]) -> [__m512; LANES] {
             fours[2 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
         }
     }
-    // Lane l of rows[4g + j] is now column 4l + j of rows 4g..4g + 4.
+    // Operand l of rows[4g + j] is now column 4l + j of rows 4g..4g + 4.
     let mut columns = rows;
     for j in 0..4 {
         let [a, b, c, d] = [rows[j], rows[4 + j], rows[8 + j], rows[12 + j]];

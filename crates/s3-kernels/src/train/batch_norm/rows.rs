@@ -7,8 +7,8 @@
 //! fused and every sum has one accumulator per place in the span.
 
 use crate::act::Act;
-use crate::train::arch::{LANES, Simd, Task};
 use crate::train::element::Element;
+use crate::train::simd::{LANES, Simd, Task};
 
 /// Elements of a span, at least.
 const SPAN: usize = 8 * LANES;

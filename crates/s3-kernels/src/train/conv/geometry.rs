@@ -15,7 +15,7 @@
 
 use crate::error::Error;
 use crate::shape::ConvShape;
-use crate::train::arch::{LANES, Lane};
+use crate::train::simd::{LANES, Operand};
 
 /// Below this many input channels, kernel columns become channels.
 const FOLD_BELOW: usize = 8;
@@ -31,7 +31,7 @@ pub(super) struct InputLayout {
     /// Image row and column of the scratch's first, usually negative.
     pub(super) origin: [isize; 2],
     /// What a lane of scratch holds: one channel, or two neighbours.
-    pub(super) lane: Lane,
+    pub(super) lane: Operand,
     /// Columns are kept apart by their remainder modulo this.
     pub(super) phases: usize,
     /// Scratch columns of one remainder.
@@ -146,8 +146,8 @@ pub(super) struct TapGroup {
 /// pairs: a sum of pairs takes too long for the next tap to follow so soon.
 fn group(taps: &[Tap], input: &InputLayout) -> Vec<TapGroup> {
     let most = match input.lane {
-        Lane::One => 3,
-        Lane::Pair | Lane::Tile => 1,
+        Operand::F32 => 3,
+        Operand::Bf16Pair | Operand::Bf16Matrix => 1,
     };
     let mut taps = taps.to_vec();
     taps.sort_by_key(|tap| tap.at);
@@ -196,7 +196,7 @@ pub(super) fn ungroup(groups: &[TapGroup], threes: bool) -> Vec<TapGroup> {
 
 impl Pass {
     /// What a lane of the input holds.
-    pub(in crate::train) fn lane(&self) -> Lane {
+    pub(in crate::train) fn lane(&self) -> Operand {
         self.input.lane
     }
 }
@@ -228,7 +228,7 @@ pub struct Pass {
 #[derive(Clone, Debug)]
 pub(super) struct WeightMap {
     /// What a lane of packed weights holds: the weight of one depth, or of two.
-    pub(super) lane: Lane,
+    pub(super) lane: Operand,
     pub(super) lanes: usize,
     pub(super) lane_step: usize,
     pub(super) depth: Vec<usize>,
@@ -236,7 +236,7 @@ pub(super) struct WeightMap {
 }
 
 /// The forward pass of `shape`, which [`super::check`] accepted.
-pub(super) fn forward(shape: &ConvShape, lane: Lane) -> Result<Pass, Error> {
+pub(super) fn forward(shape: &ConvShape, lane: Operand) -> Result<Pass, Error> {
     let (rows, cols) = (shape.out_height()?, shape.out_width()?);
     let (kh, kw, c_in) = (shape.kernel_h, shape.kernel_w, shape.in_channels);
     let area = kh * kw;
@@ -301,7 +301,7 @@ pub(super) fn forward(shape: &ConvShape, lane: Lane) -> Result<Pass, Error> {
 }
 
 /// The pass from `dy` to `dx`.
-pub(super) fn backward_input(shape: &ConvShape, lane: Lane) -> Result<Pass, Error> {
+pub(super) fn backward_input(shape: &ConvShape, lane: Operand) -> Result<Pass, Error> {
     let image = [shape.out_height()?, shape.out_width()?, shape.out_channels];
     let area = shape.kernel_h * shape.kernel_w;
     let lines = [
@@ -368,7 +368,8 @@ struct Line {
     /// The first, and how many.
     first: usize,
     count: usize,
-    /// `(first + padding - phase) / stride`: the `dy` row that kernel row `phase` pairs with `first`.
+    /// `(first + padding - phase) / stride`: the `dy` row that kernel row `phase` pairs with
+    /// `first`.
     base: usize,
     /// Kernel rows of the phase.
     kernel: Vec<usize>,

@@ -11,14 +11,10 @@
 
 pub(super) mod depthwise;
 mod geometry;
-mod matrix;
 mod pack;
 mod pass;
-mod pixel_pairs;
 mod tile;
 mod weight_grad;
-mod weight_group;
-mod weight_matrix;
 
 pub(super) use geometry::Pass;
 pub(super) use pass::run as pass;
@@ -27,8 +23,8 @@ pub(super) use weight_grad::run as weight_grad;
 use crate::error::{Error, check_len};
 use crate::isa::Isa;
 use crate::shape::ConvShape;
-use crate::train::arch::Lane;
 use crate::train::element::Element;
+use crate::train::simd::Operand;
 
 /// `y = conv(x, w)`.
 ///
@@ -36,8 +32,8 @@ use crate::train::element::Element;
 ///
 /// `x: [batch, height, width, in_channels]`,
 /// `w: [out_channels, in_channels / groups, kernel_h, kernel_w]`,
-/// `y: [batch, out_height, out_width, out_channels]`; `y` is overwritten. `groups` is 1, or equal to
-/// both numbers of channels: a depthwise convolution, for which the dilation may be any.
+/// `y: [batch, out_height, out_width, out_channels]`; `y` is overwritten. `groups` is 1, or equal
+/// to both numbers of channels: a depthwise convolution, for which the dilation may be any.
 ///
 /// # Exactness
 ///
@@ -45,8 +41,8 @@ use crate::train::element::Element;
 ///
 /// # Errors
 ///
-/// [`Error::Unsupported`] where `groups` is neither 1 nor both numbers of channels, or `dilation` is
-/// not 1 where `groups` is; the errors of [`ConvShape::output_len`]; [`Error::Length`].
+/// [`Error::Unsupported`] where `groups` is neither 1 nor both numbers of channels, or `dilation`
+/// is not 1 where `groups` is; the errors of [`ConvShape::output_len`]; [`Error::Length`].
 ///
 /// ```
 /// use s3_kernels::{ConvShape, train};
@@ -173,7 +169,7 @@ pub fn conv2d_backward_weight<T: Element>(
 
 /// [`conv2d_forward`] on one instruction set, with one or two elements a lane.
 pub(super) fn forward_on<T: Element>(
-    (isa, lane): (Isa, Lane),
+    (isa, lane): (Isa, Operand),
     shape: &ConvShape,
     x: &[T],
     w: &[f32],
@@ -194,7 +190,7 @@ pub(super) fn forward_on<T: Element>(
 
 /// [`conv2d_backward_input`], or its sum with `dx`, on one instruction set.
 pub(super) fn backward_input_on<T: Element>(
-    (isa, lane): (Isa, Lane),
+    (isa, lane): (Isa, Operand),
     shape: &ConvShape,
     dy: &[T],
     w: &[f32],
@@ -218,7 +214,7 @@ pub(super) fn backward_input_on<T: Element>(
 
 /// [`conv2d_backward_weight`] on one instruction set.
 pub(super) fn backward_weight_on<T: Element>(
-    (isa, lane): (Isa, Lane),
+    (isa, lane): (Isa, Operand),
     shape: &ConvShape,
     x: &[T],
     dy: &[T],
@@ -231,7 +227,7 @@ pub(super) fn backward_weight_on<T: Element>(
         let pass = depthwise::forward(shape)?;
         T::depthwise_weight_grad(isa, &pass, shape.batch, x, dy, dw);
     } else if !dw.is_empty() {
-        let pass = geometry::forward(shape, Lane::One)?;
+        let pass = geometry::forward(shape, Operand::F32)?;
         T::weight_grad((isa, lane), &pass, shape.batch, x, dy, dw);
     }
     Ok(())

@@ -5,14 +5,16 @@
 //! weights      [lane block][depth block][tap][16 depths][16 lanes]
 //! ```
 //!
-//! Columns outside the image are zeros; rows outside it are unspecified and never read, and channels
-//! past the last are unspecified and never read. With [`Lane::Pair`] and [`Lane::Tile`] read "pair of channels" for
-//! channel and "pair of depths" for depth; the missing half of a last pair is zero.
+//! Columns outside the image are zeros; rows outside it are unspecified and never read, and
+//! channels past the last are unspecified and never read. With [`Operand::Bf16Pair`] and
+//! [`Operand::Bf16Matrix`] read "pair of channels" for channel and "pair of depths" for depth; the
+//! missing half of a last pair is zero.
 
 use super::geometry::{InputLayout, WeightMap};
-use crate::train::arch::{LANES, Lane, Simd, Stored, Task};
-use crate::train::element::Bf16;
+use crate::train::arch::Stored;
+use crate::train::bf16::Bf16;
 use crate::train::scratch::{Block, with_blocks};
+use crate::train::simd::{LANES, Operand, Simd, Task};
 
 /// Copies the scratch rows of grid rows `start..start + grid_rows` out of one NHWC image.
 #[inline(always)]
@@ -114,8 +116,8 @@ impl WeightMap {
     }
 
     /// The runs of the weights of `depths`, a chunk of `depth`, that lie one after another in the
-    /// OIHW weight of a lane, in order: where the first begins, and how many depths a run has. `None`
-    /// where not even the taps of one depth do.
+    /// OIHW weight of a lane, in order: where the first begins, and how many depths a run has.
+    /// `None` where not even the taps of one depth do.
     fn runs(&self, depths: &[usize]) -> Option<usize> {
         let taps = self.tap.len();
         let plain = self.tap.iter().enumerate().all(|(t, &tap)| t == tap);
@@ -140,12 +142,12 @@ impl Task for PackPanel<'_> {
         let lanes = (map.lanes - self.index * LANES).min(LANES);
         let pieces = self.panel.chunks_exact_mut(piece);
         match map.lane {
-            Lane::One => {
+            Operand::F32 => {
                 for (depths, to) in map.depth.chunks(LANES).zip(pieces) {
                     pack_piece(simd, map, w, lanes, depths, to);
                 }
             }
-            Lane::Pair | Lane::Tile => with_blocks(2 * piece, |halves| {
+            Operand::Bf16Pair | Operand::Bf16Matrix => with_blocks(2 * piece, |halves| {
                 for (depths, to) in map.depth.chunks(2 * LANES).zip(pieces) {
                     for (depths, half) in depths.chunks(LANES).zip(halves.chunks_mut(piece)) {
                         pack_piece(simd, map, w, lanes, depths, half);

@@ -9,19 +9,20 @@
 //!         for each image, grid, row, and tile of pixels: multiply and add
 //! ```
 //!
-//! Every output is summed in one order, whatever the tiles are: depth block, tap, channel; in matrix registers what a
-//! step adds is summed first.
+//! Every output is summed in one order, whatever the tiles are: depth block, tap, channel; in
+//! matrix registers what a step adds is summed first.
 
 use rayon::prelude::*;
 
 use super::geometry::{Grid, Pass};
-use super::matrix::{self, Matrix};
 use super::pack::{PackPanel, pack_rows};
+use super::tile::amx::{self, Matrix};
 use super::tile::{PixelInput, PixelOutput, pixels};
 use crate::isa::Isa;
-use crate::train::ahead::Ahead;
-use crate::train::arch::{LANES, Lane, Simd, Stored, Task, dispatch};
+use crate::train::arch::{Stored, dispatch};
+use crate::train::prefetch::Prefetch;
 use crate::train::scratch::{Block, with_blocks};
+use crate::train::simd::{LANES, Operand, Simd, Task};
 
 /// Images are grouped until a group has this many output pixels: below it, reading the weights
 /// from memory would take longer than using them.
@@ -30,8 +31,8 @@ const GROUP_PIXELS: usize = 196;
 /// Weight blocks that stay in the first-level cache: 20 KiB of a common 32 or 48.
 const WEIGHT_BLOCKS: usize = 320;
 
-/// `out = pass(input, w)`, whose lanes hold what `T` says, for a whole batch, or `out +=` where `add`;
-/// no argument empty. Every element of `out` is written.
+/// `out = pass(input, w)`, whose lanes hold what `T` says, for a whole batch, or `out +=` where
+/// `add`; no argument empty. Every element of `out` is written.
 pub(in crate::train) fn run<T: Stored>(
     isa: Isa,
     (pass, add): (&Pass, bool),
@@ -89,7 +90,7 @@ pub(in crate::train) fn run<T: Stored>(
                             scratch,
                         };
                         // Compiled for the one or the other.
-                        if T::PAIRS && pass.lane() == Lane::Tile {
+                        if T::PAIRS && pass.lane() == Operand::Bf16Matrix {
                             T::dispatch(isa, InMatrix(strip));
                         } else {
                             T::dispatch(isa, strip);
@@ -169,7 +170,7 @@ impl<T: Stored> Strip<'_, T> {
             .sum();
         let depth_of = |width: usize| depth::<T>(layout.channel_blocks(), taps, width);
         let passes = lane_blocks.div_ceil(pair) * layout.channel_blocks().div_ceil(depth_of(pair));
-        let mut ahead = Ahead::new([next, &[]], images * tiles * passes);
+        let mut ahead = Prefetch::new([next, &[]], images * tiles * passes);
         let mut lane_block = 0;
         while lane_block < lane_blocks {
             let width = pair.min(lane_blocks - lane_block);
@@ -214,8 +215,8 @@ impl<T: Stored> Strip<'_, T> {
 }
 
 /// How many of `blocks` depth blocks a tile sums at a time, for `width` lane blocks. Where elements
-/// cannot hold unfinished sums, all; then the weights come from the second-level cache, which a tile
-/// of many pixels can afford.
+/// cannot hold unfinished sums, all; then the weights come from the second-level cache, which a
+/// tile of many pixels can afford.
 #[inline(always)]
 fn depth<T: Stored>(blocks: usize, taps: usize, width: usize) -> usize {
     if T::HOLDS_SUMS {
@@ -235,7 +236,7 @@ fn tile_cols<S: Simd>(_: S, grid: &Grid, width: usize, in_matrix: bool) -> usize
         S::ACCUMULATORS
     };
     let limit = if in_matrix {
-        matrix::MOST_PIXELS
+        amx::MOST_PIXELS
     } else {
         (registers / width).min(if grouped { 12 } else { 16 })
     };
@@ -264,7 +265,7 @@ impl<T: Stored> Piece<'_, T> {
         self,
         simd: S,
         matrix: &mut Option<Matrix>,
-        ahead: &mut Ahead<'_, T>,
+        ahead: &mut Prefetch<'_, T>,
     ) {
         let layout = &self.pass.input;
         let row_blocks = layout.row_blocks();
@@ -312,8 +313,8 @@ impl<T: Stored> Piece<'_, T> {
                     if MATRIX {
                         let matrix = matrix.as_mut().expect("the registers of a matrix");
                         match self.width {
-                            1 => matrix::pixels(simd, matrix, wide, input, [w0], out),
-                            _ => matrix::pixels(simd, matrix, wide, input, [w0, w1], out),
+                            1 => amx::pixels(simd, matrix, wide, input, [w0], out),
+                            _ => amx::pixels(simd, matrix, wide, input, [w0, w1], out),
                         }
                     } else if self.width == 1 {
                         single(simd, wide, input, w0, out);

@@ -16,10 +16,13 @@
     reason = "one index walks several arrays; iterator adaptors might not inline into the tile"
 )]
 
+pub(super) mod amx;
+
 use super::geometry::TapGroup;
-use crate::train::ahead::Ahead;
-use crate::train::arch::{LANES, Simd, Stored};
+use crate::train::arch::Stored;
+use crate::train::prefetch::Prefetch;
 use crate::train::scratch::Block;
+use crate::train::simd::{LANES, Simd};
 
 /// The inputs of a pixel tile: some channel blocks of one image.
 #[derive(Clone, Copy)]
@@ -183,7 +186,7 @@ pub(super) struct WeightInput<'a> {
 #[inline(always)]
 pub(super) fn weights<S: Simd, T, const V: usize, const C: usize, const K: usize>(
     simd: S,
-    ahead: &mut Ahead<'_, T>,
+    ahead: &mut Prefetch<'_, T>,
     input: WeightInput<'_>,
     dw: &mut [&mut [Block]; V],
     taps: [usize; K],

@@ -9,21 +9,25 @@
 //! dw = Σ parts
 //! ```
 //!
-//! In matrix registers a part goes image by image instead ([`weight_matrix`]).
+//! In matrix registers a part goes image by image instead ([`amx`]).
 //!
 //! Where the sums are large ([`LARGE_BLOCKS`]), there are no parts: pairs of lane blocks go in
 //! parallel, each over the whole batch.
+
+mod amx;
+mod bf16;
+mod images;
 
 use rayon::prelude::*;
 
 use super::geometry::{InputLayout, Pass};
 use super::pack::{UnpackPanel, pack_rows};
-use super::pixel_pairs::PairLayout;
-use super::weight_group::Group;
-use super::weight_matrix;
 use crate::isa::Isa;
-use crate::train::arch::{LANES, Lane, Simd, Stored, Task, dispatch};
+use crate::train::arch::{Stored, dispatch};
 use crate::train::scratch::{Block, with_blocks};
+use crate::train::simd::{LANES, Operand, Simd, Task};
+use bf16::PairLayout;
+use images::{Group, Job};
 
 /// The most parts of a batch.
 const MOST_PARTS: usize = 16;
@@ -38,20 +42,10 @@ const LARGE_BLOCKS: usize = 16 * 1024;
 /// Then images are grouped until their scratch takes this many blocks: 4 MiB.
 const GROUP_BLOCKS: usize = 64 * 1024;
 
-/// What every part of the work needs to know.
-pub(super) struct Job<'a> {
-    pub(super) isa: Isa,
-    pub(super) pass: &'a Pass,
-    /// How the output gradients lie in scratch.
-    pub(super) gradient: InputLayout,
-    /// Where lanes hold two pixels, how those lie.
-    pub(super) pairs: Option<PairLayout>,
-}
-
 /// `dw = Σ x · dy`; `pass` is the forward pass with single channels, a lane of scratch holds an f32
 /// or the bf16 of two pixels, and no argument is empty.
 pub(in crate::train) fn run<T: Stored>(
-    (isa, lane): (Isa, Lane),
+    (isa, lane): (Isa, Operand),
     pass: &Pass,
     batch: usize,
     x: &[T],
@@ -72,7 +66,7 @@ pub(in crate::train) fn run<T: Stored>(
     if partial > LARGE_BLOCKS {
         return run_by_lanes(job, batch, x, dy, dw);
     }
-    let in_matrix = lane == Lane::Tile && weight_matrix::serves(pass);
+    let in_matrix = lane == Operand::Bf16Matrix && amx::serves(pass);
     let parts = MOST_PARTS.min(batch);
     let per_part = batch.div_ceil(parts);
     let parts = batch.div_ceil(per_part);
@@ -86,8 +80,8 @@ pub(in crate::train) fn run<T: Stored>(
                 let x = &x[part * per_part * x_len..][..images * x_len];
                 let dy = &dy[part * per_part * dy_len..][..images * dy_len];
                 if in_matrix {
-                    with_blocks(weight_matrix::blocks(pass), |scratch| {
-                        let sums = weight_matrix::Sums {
+                    with_blocks(amx::blocks(pass), |scratch| {
+                        let sums = amx::Sums {
                             pass,
                             x,
                             dy,
@@ -124,7 +118,7 @@ pub(in crate::train) fn run<T: Stored>(
 fn gradient_layout(pass: &Pass) -> InputLayout {
     let [rows, cols] = pass.grids[0].size;
     InputLayout {
-        lane: Lane::One,
+        lane: Operand::F32,
         image: [rows, cols, pass.out_channels],
         origin: [0, 0],
         phases: 1,
@@ -155,7 +149,7 @@ impl Job<'_> {
         images: impl Iterator<Item = (&'a [T], &'a mut [Block])>,
     ) {
         let layout = &self.pass.input;
-        let pairs = self.pairs.as_ref().map(|p| (p, Operand::X));
+        let pairs = self.pairs.as_ref().map(|p| (p, Source::X));
         dispatch(
             self.isa,
             Pack {
@@ -174,7 +168,7 @@ impl Job<'_> {
         images: impl Iterator<Item = (&'a [T], &'a mut [Block])>,
     ) {
         let layout = &self.gradient;
-        let pairs = self.pairs.as_ref().map(|p| (p, Operand::Dy));
+        let pairs = self.pairs.as_ref().map(|p| (p, Source::Dy));
         dispatch(
             self.isa,
             Pack {
@@ -318,9 +312,9 @@ fn part_sums<T: Stored>(job: &Job<'_>, images: usize, x: &[T], dy: &[T], dw: &mu
     });
 }
 
-/// Which of the two operands.
+/// Which of the two is copied.
 #[derive(Clone, Copy)]
-enum Operand {
+enum Source {
     X,
     Dy,
 }
@@ -328,7 +322,7 @@ enum Operand {
 /// Copies a strip of rows of images into scratch.
 struct Pack<'a, I> {
     layout: &'a InputLayout,
-    pairs: Option<(&'a PairLayout, Operand)>,
+    pairs: Option<(&'a PairLayout, Source)>,
     rows: [usize; 2],
     images: I,
 }
@@ -339,8 +333,8 @@ impl<'a, T: Stored, I: Iterator<Item = (&'a [T], &'a mut [Block])>> Task for Pac
         for (from, to) in self.images {
             match self.pairs {
                 None => pack_rows(self.layout, from, self.rows[0], self.rows[1], to),
-                Some((pairs, Operand::X)) => pairs.pack_x(self.layout, from, self.rows, to),
-                Some((pairs, Operand::Dy)) => pairs.pack_dy(self.layout, from, self.rows, to),
+                Some((pairs, Source::X)) => pairs.pack_x(self.layout, from, self.rows, to),
+                Some((pairs, Source::Dy)) => pairs.pack_dy(self.layout, from, self.rows, to),
             }
         }
     }

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use crate::Isa;
 use crate::train::batch_norm::{batch_norm_backward_on, batch_norm_forward_on, scale_shift_on};
-use crate::train::element::{Bf16, Element};
+use crate::train::bf16::Bf16;
+use crate::train::element::Element;
 use crate::train::{Act, BatchNormGrads, BatchNormSaved, BatchStats};
 
 /// Values of order 1 pass through about ten roundings of 2^-24, and sums of at most 4000 rows whose

@@ -3,9 +3,11 @@
 use proptest::prelude::*;
 
 use super::oracle;
-use crate::train::arch::{Lane, has_pairs, has_tiles};
+use crate::train::arch::{has_pairs, has_tiles};
+use crate::train::bf16::Bf16;
 use crate::train::conv::{backward_input_on, backward_weight_on, forward_on};
-use crate::train::element::{Bf16, Element};
+use crate::train::element::Element;
+use crate::train::simd::Operand;
 use crate::{ConvShape, Error, Isa};
 
 /// Allowed error, as a share of the sum of the products' magnitudes. A sum of n f32 products in any
@@ -42,12 +44,12 @@ fn assert_close<T: Element>(got: &[T], expected: &[[f64; 2]], what: &str) {
 }
 
 /// Every instruction set with every width of lane that it serves for `T`.
-pub(super) fn all<T: Element>() -> Vec<(Isa, Lane)> {
-    let mut all: Vec<_> = Isa::available().map(|isa| (isa, Lane::One)).collect();
+pub(super) fn all<T: Element>() -> Vec<(Isa, Operand)> {
+    let mut all: Vec<_> = Isa::available().map(|isa| (isa, Operand::F32)).collect();
     if T::NAME == "bf16" && has_pairs() {
-        all.push((Isa::Avx512, Lane::Pair));
+        all.push((Isa::Avx512, Operand::Bf16Pair));
         if has_tiles() {
-            all.push((Isa::Avx512, Lane::Tile));
+            all.push((Isa::Avx512, Operand::Bf16Matrix));
         }
     }
     all
@@ -57,7 +59,7 @@ pub(super) type Outputs<T> = (Vec<T>, Vec<T>, Vec<f32>);
 
 /// The three passes; outputs start as NaN, so that an element left unwritten shows.
 pub(super) fn passes<T: Element>(
-    at: (Isa, Lane),
+    at: (Isa, Operand),
     shape: &ConvShape,
     x: &[T],
     w: &[f32],
@@ -122,7 +124,7 @@ fn added_to_another_gradient_it_is_the_sum() {
             out_channels: 0,
             ..shape
         };
-        backward_input_on((Isa::Scalar, Lane::One), &none, &[], &[], &mut dx, true).unwrap();
+        backward_input_on((Isa::Scalar, Operand::F32), &none, &[], &[], &mut dx, true).unwrap();
         assert!(dx == x && !w.is_empty() && !dy.is_empty());
     }
 }
@@ -294,7 +296,7 @@ fn bf16_multiplied_as_f32_are_the_bytes_of_the_f32_kernels_rounded_once() {
         let ([x, _, dy], [_, w, _]) = data::<Bf16>(&shape);
         let rounded = wide(&narrow(w.clone()));
         for isa in Isa::available() {
-            let at = (isa, Lane::One);
+            let at = (isa, Operand::F32);
             let (y, dx, dw) = passes(at, &shape, &x, &w, &dy);
             let (y32, dx32, dw32) = passes(at, &shape, &wide(&x), &rounded, &wide(&dy));
             assert!(bits(y) == bits(narrow(y32)), "y, {isa:?} {shape:?}");
@@ -317,7 +319,7 @@ fn what_is_not_served_is_an_error_that_names_the_field() {
         dilation: 2,
         ..Default::default()
     };
-    let isa = (Isa::Scalar, Lane::One);
+    let isa = (Isa::Scalar, Operand::F32);
     for [in_channels, out_channels] in [[4, 4], [2, 4]] {
         let grouped = ConvShape {
             groups: 2,

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::conv::{all, check, data, passes, same_bytes, sum_of_gradients};
 use crate::ConvShape;
-use crate::train::element::{Bf16, Element};
+use crate::train::bf16::Bf16;
+use crate::train::element::Element;
 
 fn shape(
     [batch, height, width]: [usize; 3],

@@ -2,7 +2,8 @@
 
 use super::batch_norm::{ACTS, activated, elements, passes, rounding, wave};
 use crate::Isa;
-use crate::train::element::{Bf16, Element};
+use crate::train::bf16::Bf16;
+use crate::train::element::Element;
 use crate::train::sum::{act_backward_on, sum_forward_on};
 use crate::train::{Act, add_assign};
 

@@ -1,7 +1,8 @@
 //! Which pixels of a depthwise pass meet.
 //!
-//! Forward and backward-input are one computation, a [`Pass`]: along each axis an output `first +
-//! out_step·i` is the sum over taps of the input at `step·i + delta`, for every `i` of an [`Axis`].
+//! Forward and backward-input are one computation, a [`Pass`]: along each axis an output
+//! `first + out_step·i` is the sum over taps of the input at `step·i + delta`, for every `i` of an
+//! [`Axis`].
 //!
 //! ```text
 //! forward          step = s, one axis:    output i reads  s·i + d·k - p            for every k
@@ -9,14 +10,15 @@
 //!                                         for the k with d·k ≡ first + p (mod s)
 //! ```
 //!
-//! Outputs whose taps meet the image at the same places of the kernel are a [`Run`]: most of an axis
-//! is one, and every pixel at a border is one of its own. What lies outside is never multiplied.
+//! Outputs whose taps meet the image at the same places of the kernel are a [`Run`]: most of an
+//! axis is one, and every pixel at a border is one of its own. What lies outside is never
+//! multiplied.
 
 use core::ops::Range;
 
 use crate::error::Error;
 use crate::shape::ConvShape;
-use crate::train::arch::LANES;
+use crate::train::simd::LANES;
 
 /// Up to three places of the kernel along an axis, each of which reads what the one before it reads
 /// for the next vector of outputs: what is loaded for one serves the others.

@@ -1,4 +1,5 @@
-//! Convolution where every channel sees itself alone, and its two gradients: channels are the lanes.
+//! Convolution where every channel sees itself alone, and its two gradients: channels are the
+//! lanes.
 //!
 //! ```text
 //! y[n,oh,ow,c]  = Σ_{kh,kw} x[n, s·oh+d·kh-p, s·ow+d·kw-p, c] · w[c,kh,kw]     (zero outside x)
@@ -7,8 +8,8 @@
 //! ```
 //!
 //! An output is a handful of products, so a pass costs what moving activations costs: they are read
-//! where they lie, and nothing is copied. Arithmetic is f32, also where the elements are bf16: their
-//! products are exact, a sum has one order, and a result is rounded once.
+//! where they lie, and nothing is copied. Arithmetic is f32, also where the elements are bf16:
+//! their products are exact, a sum has one order, and a result is rounded once.
 
 mod geometry;
 mod pass;

@@ -17,9 +17,10 @@ use rayon::prelude::*;
 
 use super::geometry::{Grid, Pass, Taps};
 use crate::isa::Isa;
-use crate::train::arch::{LANES, Simd, Task, Walk, dispatch};
+use crate::train::arch::{Walk, dispatch};
 use crate::train::element::Element;
 use crate::train::scratch::{Block, with_blocks};
+use crate::train::simd::{LANES, Simd, Task};
 
 /// Outputs of a piece of the work, about.
 const PIECE: usize = 16 * 1024;
@@ -34,8 +35,8 @@ const PIXEL: u8 = 1;
 /// One vector, of which not all lanes may be read.
 const PART: u8 = 2;
 
-/// `out = pass(input, w)` for a whole batch, or `out +=` where `add`; no argument empty. Every element
-/// of `out` is written.
+/// `out = pass(input, w)` for a whole batch, or `out +=` where `add`; no argument empty. Every
+/// element of `out` is written.
 pub(in crate::train) fn run<T: Element>(
     isa: Isa,
     (pass, add): (&Pass, bool),
@@ -59,7 +60,8 @@ pub(in crate::train) fn run<T: Element>(
             .enumerate()
             .for_each(|(i, out)| {
                 let count = out.len() / out_len;
-                // What follows the images is read where a vector is wider than what is left of them.
+                // What follows the images is read where a vector is wider than what is left of
+                // them.
                 let input = &input[i * images * in_len..];
                 let piece = if images == 1 { strip * rows } else { out.len() };
                 out.par_chunks_mut(piece).enumerate().for_each(|(j, out)| {

@@ -20,9 +20,10 @@ use rayon::prelude::*;
 
 use super::geometry::{Pass, Taps};
 use crate::isa::Isa;
-use crate::train::arch::{LANES, Simd, Task, Walk, dispatch};
+use crate::train::arch::{Walk, dispatch};
 use crate::train::element::Element;
 use crate::train::scratch::{Block, with_blocks};
+use crate::train::simd::{LANES, Simd, Task};
 
 /// The most parts of a batch.
 const MOST_PARTS: usize = 16;

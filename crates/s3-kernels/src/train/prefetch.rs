@@ -1,21 +1,21 @@
-//! What will be needed soon, fetched into cache a little at a time while arithmetic runs: a layer of
-//! few channels would otherwise wait for its input a fifth of its time, and one of many channels for
-//! its weights.
+//! Software prefetch: what will be needed soon, fetched into cache a little at a time while
+//! arithmetic runs. A layer of few channels would otherwise wait for its input a fifth of its time,
+//! and one of many channels for its weights.
 //!
 //! Steps must be small: a core waits for a dozen lines at once, and a prefetch beyond them stalls.
 
-use super::arch::{LANES, Simd};
 use super::scratch::Block;
+use super::simd::{LANES, Simd};
 
 /// Input that will be packed next, and weights that will be used next.
-pub(super) struct Ahead<'a, T> {
+pub(super) struct Prefetch<'a, T> {
     rest: [&'a [T]; 2],
     step: [usize; 2],
     weights: [&'a [Block]; 2],
     weights_step: usize,
 }
 
-impl<'a, T> Ahead<'a, T> {
+impl<'a, T> Prefetch<'a, T> {
     /// Elements of a cache line.
     const LINE: usize = LANES * size_of::<f32>() / size_of::<T>();
 
@@ -23,7 +23,7 @@ impl<'a, T> Ahead<'a, T> {
     #[inline(always)]
     pub(super) fn new(inputs: [&'a [T]; 2], steps: usize) -> Self {
         let step = inputs.map(|x| x.len().div_ceil(steps.max(1)).next_multiple_of(Self::LINE));
-        Ahead {
+        Prefetch {
             rest: inputs,
             step,
             weights: [&[], &[]],

@@ -1,15 +1,16 @@
-//! Registers: the matrix registers of x86-64's AMX, which multiply 16 × 32 bf16 with 32 × 16 at a time.
+//! Registers: the matrix registers of x86-64's AMX, which multiply 16 × 32 bf16 with 32 × 16 at a
+//! time.
 //!
-//! A tile of `a` holds up to 16 rows of up to 16 pairs, one of `b` a row of 16 pairs for every pair of `a`,
-//! one of `c` 16 sums for every row of `a`:
+//! A tile of `a` holds up to 16 rows of up to 16 pairs, one of `b` a row of 16 pairs for every pair
+//! of `a`, one of `c` 16 sums for every row of `a`:
 //!
 //! ```text
 //! c[i][l] += Σ_k a[i][k].low · b[k][l].low + a[i][k].high · b[k][l].high
 //! ```
 //!
-//! Low and high products are summed apart, from the first `k` to the last, and their sums then added to
-//! `c`; all in f32, rounded to nearest, with denormals taken as zero. [`Sum`] lists the tiles of a whole sum,
-//! so that `c` stays in its register.
+//! Low and high products are summed apart, from the first `k` to the last, and their sums then
+//! added to `c`; all in f32, rounded to nearest, with denormals taken as zero. [`Sum`] lists the
+//! tiles of a whole sum, so that `c` stays in its register.
 #![allow(
     unsafe_code,
     reason = "the instructions, and pointers to what they read"
@@ -33,21 +34,18 @@ mod amx;
 #[path = "absent.rs"]
 mod amx;
 
+mod sum;
+
+pub(in crate::train) use sum::{FULL, Registers, Sum};
+
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
 
-use super::LANES;
 use crate::train::scratch::Block;
-
-/// Rows and pairs of a full tile.
-pub(in crate::train) const FULL: usize = 16;
-
-/// Steps that a list holds; a longer sum goes on where `c` was stored.
-const MOST_STEPS: usize = 64;
+use sum::Shape;
 
 /// Whether the CPU multiplies tiles of bf16, the operating system lets this process use them, and
-/// `S3_KERNELS_AMX=0` does not forbid them: AVX512-BF16 then gives the bytes of a CPU without tiles.
-/// The first call decides.
+/// `S3_KERNELS_AMX=0` does not forbid them: AVX512-BF16 then gives the bytes of a CPU without
+/// tiles. The first call decides.
 ///
 /// # Panics
 ///
@@ -67,20 +65,6 @@ pub(in crate::train) fn has_tiles() -> bool {
 std::thread_local! {
     /// Whether this thread is using its registers: one [`Registers`] a thread.
     static IN_USE: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
-}
-
-/// The tile registers of this thread, and proof that it has them.
-pub(in crate::train) struct Registers {
-    configured: Shape,
-    /// The registers are the thread's.
-    stays: PhantomData<*mut ()>,
-}
-
-/// Rows of the tiles of `a`, and pairs that are summed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Shape {
-    rows: [usize; 2],
-    depth: usize,
 }
 
 impl Registers {
@@ -107,88 +91,9 @@ impl Drop for Registers {
     }
 }
 
-/// Where the tiles of a step begin: `A` of `a`, then `B` of `b`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Step<const A: usize, const B: usize> {
-    a: [*const f32; A],
-    b: [*const Block; B],
-}
-
-/// A sum of products of tiles: `A` tiles of `a` with `B` of `b`, each with each.
-pub(in crate::train) struct Sum<'a, const A: usize, const B: usize> {
-    shape: Shape,
-    /// Blocks from a row of `a` to the next.
-    row_step: usize,
-    /// The first `count` are there.
-    steps: [MaybeUninit<Step<A, B>>; MOST_STEPS],
-    count: usize,
-    operands: PhantomData<&'a [Block]>,
-}
-
-impl<'a, const A: usize, const B: usize> Sum<'a, A, B> {
-    /// Of nothing yet. Tile `i` of `a` has `rows[i]` rows, `row_step` blocks apart, of `depth` pairs.
-    ///
-    /// # Panics
-    ///
-    /// Where a number of rows or pairs is not one of `1..=16`, or `row_step` takes more
-    /// than 24 bits.
-    #[inline(always)]
-    pub(in crate::train) fn new(rows: [usize; A], row_step: usize, depth: usize) -> Self {
-        const { assert!(A >= 1 && A <= 2 && B >= 1 && B <= 2) };
-        let fits = |n: usize| (1..=FULL).contains(&n);
-        assert!(
-            rows.iter().all(|&r| fits(r)) && fits(depth) && row_step < 1 << 24,
-            "tiles of 1 to 16 rows and pairs, rows less than 2^24 blocks apart"
-        );
-        Sum {
-            shape: Shape {
-                rows: [rows[0], rows[A - 1]],
-                depth,
-            },
-            row_step,
-            steps: [const { MaybeUninit::uninit() }; MOST_STEPS],
-            count: 0,
-            operands: PhantomData,
-        }
-    }
-
-    /// Whether no step may be added.
-    #[inline(always)]
-    pub(in crate::train) fn is_full(&self) -> bool {
-        self.count == MOST_STEPS
-    }
-
-    /// Adds a step: tile `i` of `a` begins with lane `a[i].1` of `a[i].0`, tile `j` of `b` with `b[j]`.
-    ///
-    /// # Panics
-    ///
-    /// Where a tile ends behind its slice, or the list is full.
-    #[inline(always)]
-    pub(in crate::train) fn push(&mut self, a: [(&'a [Block], usize); A], b: [&'a [Block]; B]) {
-        let mut step = Step {
-            a: [core::ptr::null(); A],
-            b: [core::ptr::null(); B],
-        };
-        for (i, (blocks, lane)) in a.into_iter().enumerate() {
-            // Lanes to the last row's end, which no sum here may leave the integers.
-            let rows = (self.shape.rows[i] - 1).checked_mul(self.row_step * LANES);
-            let end = rows.and_then(|rows| rows.checked_add(self.shape.depth)?.checked_add(lane));
-            assert!(
-                end.is_some_and(|end| end <= blocks.len() * LANES),
-                "a tile beyond its rows"
-            );
-            step.a[i] = blocks.as_ptr().cast::<f32>().wrapping_add(lane);
-        }
-        for (to, b) in step.b.iter_mut().zip(b) {
-            *to = b[..self.shape.depth].as_ptr();
-        }
-        self.steps[self.count].write(step);
-        self.count += 1;
-    }
-
-    /// `c[2i + j] = Σ a_i · b_j`, or `+=` where `add`, and forgets the steps. Row `r` of tile `i` is block `r`;
-    /// of one tile of `a` or `b` the other `c` are not touched.
+impl<const A: usize, const B: usize> Sum<'_, A, B> {
+    /// `c[2i + j] = Σ a_i · b_j`, or `+=` where `add`, and forgets the steps. Row `r` of tile `i`
+    /// is block `r`; of one tile of `a` or `b` the other `c` are not touched.
     ///
     /// # Panics
     ///
@@ -218,7 +123,8 @@ impl<'a, const A: usize, const B: usize> Sum<'a, A, B> {
             amx::configure(registers, self.shape);
         }
         // SAFETY: `registers` proves them, which are configured for `shape`; `push` and the slices
-        // above checked that every tile of that shape lies in a slice, which outlives `'a` or this call.
+        // above checked that every tile of that shape lies in a slice, which outlives `'a` or this
+        // call.
         unsafe { amx::sum(self, to, add) };
         self.count = 0;
     }
@@ -230,8 +136,10 @@ impl<'a, const A: usize, const B: usize> Sum<'a, A, B> {
     reason = "indices as in the definition of the sum"
 )]
 mod tests {
-    use super::{Block, FULL, LANES, MOST_STEPS, Registers, Sum, has_tiles};
-    use crate::train::element::Bf16;
+    use super::sum::MOST_STEPS;
+    use super::{Block, FULL, Registers, Sum, has_tiles};
+    use crate::train::bf16::Bf16;
+    use crate::train::simd::LANES;
 
     /// Pairs of whole numbers from -8 to 8: every sum below is exact in f32.
     fn blocks(len: usize, seed: usize) -> Vec<Block> {

@@ -4,7 +4,9 @@
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 
-use super::{Block, LANES, Registers, Shape, Step, Sum};
+use super::sum::{Registers, Shape, Step, Sum};
+use crate::train::scratch::Block;
+use crate::train::simd::LANES;
 
 /// Linux lends the registers to a process that asks (`arch_prctl(ARCH_REQ_XCOMP_PERM, 18)`).
 pub(super) fn permitted() -> bool {
@@ -111,8 +113,8 @@ macro_rules! kernel {
 
 /// # Safety
 ///
-/// The registers are configured for the sum's shape; it has a step; `c` holds `A·B` places of as many
-/// blocks as the rows of their tile of `a`.
+/// The registers are configured for the sum's shape; it has a step; `c` holds `A·B` places of as
+/// many blocks as the rows of their tile of `a`.
 #[inline(always)]
 pub(super) unsafe fn sum<const A: usize, const B: usize>(
     sum: &Sum<'_, A, B>,

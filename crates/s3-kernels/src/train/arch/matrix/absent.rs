@@ -1,7 +1,8 @@
 //! What [`super`] needs where there are no tiles.
 #![allow(unsafe_code, reason = "one function is unsafe where there are")]
 
-use super::{Block, Registers, Shape, Sum};
+use super::sum::{Registers, Shape, Sum};
+use crate::train::scratch::Block;
 
 pub(super) fn permitted() -> bool {
     false

@@ -1,9 +1,9 @@
 //! Backward-weight of a convolution with stride 1 in matrix registers.
 //!
-//! The sum runs over pixels, two at a time as in [`super::pixel_pairs`]: pairs of one image's rows, one row
-//! after the other, are one long sum. Activations are transposed, a row of pairs for each channel; a tap row
-//! lower reads them a row of pairs later. Gradients are paired once for each tap column, shifted by it, and
-//! zero where they meet padding:
+//! The sum runs over pixels, two at a time as in [`super::bf16`]: pairs of one image's rows, one
+//! row after the other, are one long sum. Activations are transposed, a row of pairs for each
+//! channel; a tap row lower reads them a row of pairs later. Gradients are paired once for each tap
+//! column, shifted by it, and zero where they meet padding:
 //!
 //! ```text
 //! X[c][i]      = (x[2i], x[2i+1])                 over all rows that a tap reads, zero outside the image
@@ -19,9 +19,10 @@
     reason = "one index walks several arrays, as in the tiles of vectors"
 )]
 
-use super::geometry::Pass;
-use crate::train::arch::{FULL, LANES, Registers, Simd, Stored, Sum, Task};
+use crate::train::arch::{FULL, Registers, Stored, Sum};
+use crate::train::conv::geometry::Pass;
 use crate::train::scratch::Block;
+use crate::train::simd::{LANES, Simd, Task};
 
 /// Blocks of scratch that a strip of rows may take: 1 MiB, half of a common second-level cache.
 const STRIP_BLOCKS: usize = 16 * 1024;
@@ -52,7 +53,8 @@ impl Layout {
         }
     }
 
-    /// Blocks of a channel of `X` for `rows` gradient rows: odd, so that channels meet in no cache set.
+    /// Blocks of a channel of `X` for `rows` gradient rows: odd, so that channels meet in no cache
+    /// set.
     fn channel(&self, rows: usize) -> usize {
         let lanes = (rows + self.kernel[0] - 1) * self.pairs;
         lanes.div_ceil(LANES) | 1
@@ -188,8 +190,8 @@ fn pack_dy<S: Simd, T: Stored>(
     }
 }
 
-/// Sixteen channels, from `first` on, of two pixels of a row; zeros for a pixel outside it. Lanes past the
-/// last channel are unspecified.
+/// Sixteen channels, from `first` on, of two pixels of a row; zeros for a pixel outside it. Lanes
+/// past the last channel are unspecified.
 #[inline(always)]
 fn paired<S: Simd, T: Stored>(
     simd: S,

@@ -1,24 +1,35 @@
 //! The inner loops of backward-weight: a group of images in scratch, chunk by chunk, tap by tap, in
 //! register tiles as wide as the registers allow.
 
-use super::geometry::{TapGroup, ungroup};
-use super::pixel_pairs::{PairInput, PairLayout, weight_pairs};
-use super::tile::{WeightInput, weights};
-use super::weight_grad::Job;
-use crate::train::ahead::Ahead;
-use crate::train::arch::{LANES, Simd, Stored, Task};
+use super::bf16::{PairInput, PairLayout, weight_pairs};
+use crate::isa::Isa;
+use crate::train::arch::Stored;
+use crate::train::conv::geometry::{InputLayout, Pass, TapGroup, ungroup};
+use crate::train::conv::tile::{WeightInput, weights};
+use crate::train::prefetch::Prefetch;
 use crate::train::scratch::Block;
+use crate::train::simd::{LANES, Simd, Task};
 
 /// Pixels of a chunk of rows: their gradients and activations stay in the first-level cache while
 /// every tap reads them.
 const CHUNK_PIXELS: usize = 128;
+
+/// What every part of the work needs to know.
+pub(super) struct Job<'a> {
+    pub(super) isa: Isa,
+    pub(super) pass: &'a Pass,
+    /// How the output gradients lie in scratch.
+    pub(super) gradient: InputLayout,
+    /// Where lanes hold two pixels, how those lie.
+    pub(super) pairs: Option<PairLayout>,
+}
 
 /// One strip of rows of a group of images, in scratch.
 pub(super) struct Group<'a, T> {
     pub(super) job: &'a Job<'a>,
     pub(super) images: usize,
     pub(super) rows: [usize; 2],
-    /// Lane blocks, from and to; `dw` holds theirs.
+    /// Operand blocks, from and to; `dw` holds theirs.
     pub(super) lane_blocks: [usize; 2],
     /// The inputs that will be packed after these, if there are any.
     pub(super) next: [&'a [T]; 2],
@@ -151,7 +162,7 @@ impl<T: Stored> Task for SingleGroup<'_, T> {
         let most = if S::ACCUMULATORS >= 16 { 2 } else { 1 };
         let tiles = SingleTiles {
             simd,
-            ahead: Ahead::new(group.next, group.steps(taps, most)),
+            ahead: Prefetch::new(group.next, group.steps(taps, most)),
             scratch: [group.x_scratch, group.dy_scratch],
             cols,
         };
@@ -161,7 +172,7 @@ impl<T: Stored> Task for SingleGroup<'_, T> {
 
 struct SingleTiles<'a, S, T> {
     simd: S,
-    ahead: Ahead<'a, T>,
+    ahead: Prefetch<'a, T>,
     scratch: [&'a [Block]; 2],
     cols: usize,
 }
@@ -220,7 +231,7 @@ impl<T: Stored> Task for PairGroup<'_, T> {
         let taps = &*pass.grids[0].groups;
         let tiles = PairTiles {
             simd,
-            ahead: Ahead::new(group.next, group.steps(taps, 2)),
+            ahead: Prefetch::new(group.next, group.steps(taps, 2)),
             scratch: [group.x_scratch, group.dy_scratch],
             layout,
             cols: pass.input.cols,
@@ -231,7 +242,7 @@ impl<T: Stored> Task for PairGroup<'_, T> {
 
 struct PairTiles<'a, S, T> {
     simd: S,
-    ahead: Ahead<'a, T>,
+    ahead: Prefetch<'a, T>,
     scratch: [&'a [Block]; 2],
     layout: &'a PairLayout,
     /// Scratch columns of a remainder, before they are paired.
@@ -293,7 +304,7 @@ macro_rules! by_width {
         #[inline(always)]
         fn $name<S: Simd, T>(
             simd: S,
-            ahead: &mut Ahead<'_, T>,
+            ahead: &mut Prefetch<'_, T>,
             wide: usize,
             input: $input<'_>,
             mut dw: [&mut [Block]; $v],

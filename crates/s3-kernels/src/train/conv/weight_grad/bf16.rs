@@ -1,8 +1,9 @@
 //! Backward-weight over pairs of bf16: the layout that pairs *pixels*, and its tile.
 //!
-//! The sum of a weight's gradient runs over pixels, so a lane of its operands holds two neighbouring
-//! pixels of one channel. Activations are paired once, `X[i] = (x[2i], x[2i+1])`; gradients twice,
-//! because a tap `s` columns to the right pairs pixel `j` of `x` with pixel `j - s` of `dy`:
+//! The sum of a weight's gradient runs over pixels, so a lane of its operands holds two
+//! neighbouring pixels of one channel. Activations are paired once, `X[i] = (x[2i], x[2i+1])`;
+//! gradients twice, because a tap `s` columns to the right pairs pixel `j` of `x` with pixel
+//! `j - s` of `dy`:
 //!
 //! ```text
 //! E[j] = (dy[2j], dy[2j+1])     O[j] = (dy[2j-1], dy[2j])
@@ -15,10 +16,11 @@
     reason = "one index walks several arrays; iterator adaptors might not inline into the tile"
 )]
 
-use super::geometry::InputLayout;
-use crate::train::ahead::Ahead;
-use crate::train::arch::{LANES, Simd, Stored};
+use crate::train::arch::Stored;
+use crate::train::conv::geometry::InputLayout;
+use crate::train::prefetch::Prefetch;
 use crate::train::scratch::Block;
+use crate::train::simd::{LANES, Simd};
 
 /// Where pairs lie in scratch; all counts are blocks.
 #[derive(Clone, Copy, Debug)]
@@ -192,7 +194,7 @@ pub(super) struct PairInput<'a> {
 #[inline(always)]
 pub(super) fn weight_pairs<S: Simd, T, const V: usize, const C: usize, const K: usize>(
     simd: S,
-    ahead: &mut Ahead<'_, T>,
+    ahead: &mut Prefetch<'_, T>,
     input: PairInput<'_>,
     dw: &mut [&mut [Block]; V],
     taps: [usize; K],

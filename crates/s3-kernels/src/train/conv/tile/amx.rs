@@ -1,4 +1,4 @@
-//! The pixel tile of [`super::tile`] in matrix registers.
+//! The pixel tile of [`super`] in matrix registers.
 //!
 //! ```text
 //! c[q][v] += x[pixel q + tap][pairs] · w[tap][v][pairs]       over taps and blocks of pairs
@@ -12,15 +12,17 @@
     reason = "one index walks several arrays, as in the tiles of vectors"
 )]
 
-use super::tile::{PixelInput, PixelOutput};
-use crate::train::arch::{FULL, LANES, Registers, Simd, Stored, Sum};
+use super::{PixelInput, PixelOutput};
+use crate::train::arch::{FULL, Registers, Stored, Sum};
 use crate::train::scratch::Block;
+use crate::train::simd::{LANES, Simd};
 
 /// Pixels of two tiles, side by side.
-pub(super) const MOST_PIXELS: usize = 2 * FULL;
+pub(in crate::train::conv) const MOST_PIXELS: usize = 2 * FULL;
 
-/// The registers, and where their sums are stored: of tile `i` of pixels and lane block `v` in `2i + v`.
-pub(super) struct Matrix {
+/// The registers, and where their sums are stored: of tile `i` of pixels and lane block `v` in
+/// `2i + v`.
+pub(in crate::train::conv) struct Matrix {
     registers: Registers,
     sums: [[Block; FULL]; 4],
 }
@@ -29,7 +31,7 @@ impl Matrix {
     /// # Panics
     ///
     /// As [`Registers::new`].
-    pub(super) fn new() -> Self {
+    pub(in crate::train::conv) fn new() -> Self {
         Matrix {
             registers: Registers::new(),
             sums: [[Block::ZERO; FULL]; 4],
@@ -39,7 +41,7 @@ impl Matrix {
 
 /// `V` lane blocks × `wide` pixels of a row.
 #[inline(always)]
-pub(super) fn pixels<S: Simd, T: Stored, const V: usize>(
+pub(in crate::train::conv) fn pixels<S: Simd, T: Stored, const V: usize>(
     simd: S,
     matrix: &mut Matrix,
     wide: usize,
