@@ -1,5 +1,5 @@
-//! The kernels for any CPU. Where it has a multiplier, [`columns`] is for it; the one here does with
-//! additions, subtractions and shifts.
+//! The kernels for any CPU. Where it has a multiplier, [`columns`] is for it; the one here does
+//! with additions, subtractions and shifts.
 //!
 //! ```text
 //! for each panel of 64 rows, each batch row b, each column c:
@@ -22,8 +22,8 @@ use crate::packed::PackedMatrix;
 use crate::packed::code::BitWidth;
 use crate::packed::lines::{Line, PANEL};
 
-/// Whether the target multiplies by an instruction: every one but RISC-V without its extension M. Kernels that
-/// multiply are compiled only where it does.
+/// Whether the target multiplies by an instruction: every one but RISC-V without its extension M.
+/// Kernels that multiply are compiled only where it does.
 #[cfg(feature = "model")]
 pub(crate) const MULTIPLIER: bool = cfg!(any(
     not(any(target_arch = "riscv32", target_arch = "riscv64")),
@@ -38,7 +38,7 @@ pub(crate) fn gemm(job: Job<'_>) {
     let bits = bit_width.bits() as usize;
     // Opaque, because compilers know that many equal steps are one product.
     let walk = |lines, _| core::hint::black_box(after(job.w, lines));
-    let first = (0..job.panels.start).fold(job.w.tiles().all(), walk);
+    let first = (0..job.panels.start).fold(job.w.lines().all(), walk);
     let (rows, cols) = (job.y.len() / job.batch, job.w.cols());
     let (mut y_rows, mut x_rows) = (&mut job.y[..], job.x);
     for _ in 0..job.batch {
@@ -73,7 +73,7 @@ pub(crate) fn gemm(job: Job<'_>) {
 
 /// The lines after those of one panel.
 fn after<'a>(w: &PackedMatrix, lines: &'a [Line]) -> &'a [Line] {
-    let steps = w.tiles().steps();
+    let steps = w.lines().steps();
     let twice = &lines[steps << 1..];
     match w.bit_width() {
         BitWidth::B2 => twice,

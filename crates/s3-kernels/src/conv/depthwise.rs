@@ -18,10 +18,9 @@ use super::activation::sealed::Activation;
 use super::geometry::Geometry;
 use super::weights::correction;
 use crate::epilogue::{Epilogue, Narrow, Place};
-use crate::micro::bytes::{
-    AccRow, DepthwiseKernel, MR, NR, Tile, Unpack, Window, panel_lines, position,
-};
+use crate::micro::bytes::{AccRow, DepthwiseKernel, MR, NR, Tile, Window, panel_lines, position};
 use crate::packed::lines::Line;
+use crate::packed::unpack::Unpack;
 use crate::parallel::Outputs;
 use crate::scratch::{Scratch, with_scratch};
 use crate::{ConvShape, PackedMatrix};

@@ -117,9 +117,9 @@ impl Geometry {
         }
     }
 
-    /// The same convolution with as many groups taken as one as fill a register of 16 outputs: their
-    /// weights are then the diagonal blocks of a matrix of zeros. A microkernel call costs as much for
-    /// one of them as for all.
+    /// The same convolution with as many groups taken as one as fill a register of 16 outputs:
+    /// their weights are then the diagonal blocks of a matrix of zeros. A microkernel call costs as
+    /// much for one of them as for all.
     pub(crate) fn merged(&self) -> Geometry {
         let groups = self.shape.groups;
         let fit = match self.group_in {
@@ -210,8 +210,8 @@ impl Geometry {
         }
     }
 
-    /// Copies `images` of `x` with their border to the front of `to`: `zero` there, and what `value`
-    /// makes of each activation inside.
+    /// Copies `images` of `x` with their border to the front of `to`: `zero` there, and what
+    /// `value` makes of each activation inside.
     pub(crate) fn copy_bordered<X: Copy>(
         &self,
         x: &[X],

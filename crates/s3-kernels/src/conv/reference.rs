@@ -3,10 +3,11 @@
 
 use crate::conv::geometry::Geometry;
 
-/// `sum over (i, j, c) of w[n, i, j, c] x[b, oy stride + i dilation - padding, .., c]`, the outputs in
-/// their order, given to `put` one by one. Taps outside the image add nothing.
+/// `sum over (i, j, c) of w[n, i, j, c] x[b, oy stride + i dilation - padding, .., c]`, the outputs
+/// in their order, given to `put` one by one. Taps outside the image add nothing.
 ///
-/// `levels` holds the weight row by row; the sums wrap where they leave i32, which packing rules out.
+/// `levels` holds the weight row by row; the sums wrap where they leave i32, which packing rules
+/// out.
 pub(crate) fn conv2d<X: Copy + Into<i32>>(
     levels: &[i8],
     x: &[X],

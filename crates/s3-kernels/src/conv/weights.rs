@@ -7,9 +7,9 @@
 use alloc::vec::Vec;
 
 use crate::conv::geometry::Geometry;
-use crate::micro::bytes::{AccRow, NR, Unpack, Window};
+use crate::micro::bytes::{AccRow, NR, Window};
 use crate::packed::lines::Line;
-use crate::packed::unpack::QUAD;
+use crate::packed::unpack::{QUAD, Unpack};
 use crate::{BitWidth, PackedMatrix};
 
 /// A matrix whose rows panels are made of: integers that microkernels multiply with.
@@ -130,8 +130,9 @@ impl<'a> Panels<'a> {
         }
     }
 
-    /// Fills `panel` with rows `first .. first + rows` of a convolution whose `merged` groups stand for
-    /// the smaller ones of `geometry`: a row's levels where its own group lies, zeros elsewhere.
+    /// Fills `panel` with rows `first .. first + rows` of a convolution whose `merged` groups stand
+    /// for the smaller ones of `geometry`: a row's levels where its own group lies, zeros
+    /// elsewhere.
     pub(crate) fn fill_diagonal(
         &mut self,
         geometry: &Geometry,

@@ -1,6 +1,7 @@
 //! f32 convolution of channels that do not see each other: vectors of channels, tap by tap.
 //!
-//! A product with a level is exact, so whether it is a multiplication or a shift makes no difference.
+//! A product with a level is exact, so whether it is a multiplication or a shift makes no
+//! difference.
 
 use alloc::borrow::Cow;
 use alloc::vec;

@@ -9,11 +9,12 @@ use core::ops::Range;
 use super::scalar;
 use crate::conv::geometry::Geometry;
 use crate::conv::weights::Panels;
-use crate::micro::bytes::{NR, Unpack, Window};
+use crate::micro::bytes::{NR, Window};
 use crate::micro::float::{
     CODED, FloatKernel, FloatLine, FloatRow, How, LineTile, PanelKernel, PanelTile, TableKernel,
 };
 use crate::packed::lines::Line;
+use crate::packed::unpack::Unpack;
 use crate::parallel::Outputs;
 use crate::scratch::{Scratch, with_scratch};
 use crate::{PackedMatrix, Scale};
@@ -215,7 +216,8 @@ impl Job<'_> {
         }
     }
 
-    /// A few rows at a time: the tables of a block of `k` serve the panels of one group that are held.
+    /// A few rows at a time: the tables of a block of `k` serve the panels of one group that are
+    /// held.
     fn by_tables(
         &self,
         kernel: &TableKernel,
@@ -274,8 +276,8 @@ impl Job<'_> {
         }
     }
 
-    /// Rows of one tile: their tables are built once, for all `k`, and each panel is unpacked as it is
-    /// met.
+    /// Rows of one tile: their tables are built once, for all `k`, and each panel is unpacked as it
+    /// is met.
     fn by_whole_tables(
         &self,
         kernel: &TableKernel,

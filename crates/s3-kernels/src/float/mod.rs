@@ -7,12 +7,12 @@
 //! `y = ((t_0 + t_1) + t_2) + ..`, `t_i = (w_3i x_3i + w_3i+1 x_3i+1) + w_3i+2 x_3i+2`
 //!
 //! every sum rounded to nearest f32. So the result does not depend on the instruction set, on the
-//! number of threads or on the batch that a row is part of, bit for bit (activations being finite and
-//! below `2^(127-t)`, where every product is finite too). Against the real number `y*` it obeys
+//! number of threads or on the batch that a row is part of, bit for bit (activations being finite
+//! and below `2^(127-t)`, where every product is finite too). Against the real number `y*` it obeys
 //!
-//! `|y - y*| <= (ceil(k / 3) + 2) 2^-24 sum_k |w_k x_k|` to first order (Higham, Accuracy and Stability of
-//! Numerical Algorithms, 2nd ed., section 4.2). Underflow adds nothing: sums of f32 are exact where they
-//! are subnormal.
+//! `|y - y*| <= (ceil(k / 3) + 2) 2^-24 sum_k |w_k x_k|` to first order (Higham, Accuracy and
+//! Stability of Numerical Algorithms, 2nd ed., section 4.2). Underflow adds nothing: sums of f32
+//! are exact where they are subnormal.
 //!
 //! # What runs
 //!
@@ -42,12 +42,12 @@ use driver::Source;
 ///
 /// # Order of the sums
 ///
-/// `y = ((t_0 + t_1) + t_2) + ..` with `t_i = (w_3i x_3i + w_3i+1 x_3i+1) + w_3i+2 x_3i+2`, the columns
-/// filled up with zeros to a multiple of 3, every sum rounded to nearest. Products are exact: a weight
-/// is a shift of the exponent and a sign. So the result is the same, bit for bit, on every
-/// instruction set, for every number of threads, and whatever batch a row is part of, provided that
-/// every activation is finite and every `|w x|` below `2^127`. Its distance from the real number is at
-/// most `n / (1 - n) sum |w x|` with `n = (ceil(cols / 3) + 2) 2^-24`.
+/// `y = ((t_0 + t_1) + t_2) + ..` with `t_i = (w_3i x_3i + w_3i+1 x_3i+1) + w_3i+2 x_3i+2`, the
+/// columns filled up with zeros to a multiple of 3, every sum rounded to nearest. Products are
+/// exact: a weight is a shift of the exponent and a sign. So the result is the same, bit for bit,
+/// on every instruction set, for every number of threads, and whatever batch a row is part of,
+/// provided that every activation is finite and every `|w x|` below `2^127`. Its distance from the
+/// real number is at most `n / (1 - n) sum |w x|` with `n = (ceil(cols / 3) + 2) 2^-24`.
 ///
 /// # Errors
 ///
@@ -67,8 +67,8 @@ pub fn gemm_f32(w: &PackedMatrix, x: &[f32], batch: usize, y: &mut [f32]) -> Res
     gemm_f32_with(kernels(w), w, x, batch, None, y)
 }
 
-/// [`gemm_f32`] that stores `sum scale[n] + bias[n]`, a residual and a ReLU on top: [`Scale`] with the
-/// f32 sum in the place of the converted accumulator.
+/// [`gemm_f32`] that stores `sum scale[n] + bias[n]`, a residual and a ReLU on top: [`Scale`] with
+/// the f32 sum in the place of the converted accumulator.
 ///
 /// # Errors
 ///
@@ -95,8 +95,8 @@ pub fn gemm_f32_fused(
 }
 
 /// Convolution of f32 activations, NHWC: shapes as [`conv2d`](crate::conv2d), the sum over
-/// `(kernel_h, kernel_w, in_channels / groups)` in the order of [`gemm_f32`], padding being activations
-/// of `0.0`.
+/// `(kernel_h, kernel_w, in_channels / groups)` in the order of [`gemm_f32`], padding being
+/// activations of `0.0`.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! The definition without a multiplication: every multiple of an activation is made by doubling it.
+//! f32 products in plain Rust, without a multiplication: every multiple of an activation is made by
+//! doubling it.
 
 use alloc::vec;
 use alloc::vec::Vec;

@@ -93,8 +93,8 @@ fn check_gemm(rows: usize, cols: usize, batch: usize, width: BitWidth, seed: usi
     }
 }
 
-/// `gamma_n magnitude`: the bound on `|y - y*|` of an output with `k` terms, `n = ceil(k / 3) + 2` roundings
-/// on the way of each, and `magnitude = sum |w x|`.
+/// `gamma_n magnitude`: the bound on `|y - y*|` of an output with `k` terms, `n = ceil(k / 3) + 2`
+/// roundings on the way of each, and `magnitude = sum |w x|`.
 fn error_bound(k: usize, magnitude: f64) -> f64 {
     let n = (k.div_ceil(3) + 2) as f64 / f64::from(1 << 24);
     n / (1.0 - n) * magnitude

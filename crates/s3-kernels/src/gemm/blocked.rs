@@ -1,4 +1,4 @@
-//! Products of many rows: weights are unpacked once, and every row meets them in the cache.
+//! Blocked products of many rows: weights are unpacked once, and every row meets them in the cache.
 //!
 //! ```text
 //! u = x + 128, as u8: where x lies, or copied with rows a little apart

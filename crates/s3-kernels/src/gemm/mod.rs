@@ -14,17 +14,18 @@ use crate::parallel::Outputs;
 ///
 /// # Shapes
 ///
-/// `w`: `[rows, cols]`, `x`: `[batch, cols]`, `y`: `[batch, rows]`, row-major. Any of the three may be
-/// 0 or 1; a batch of 1 is a matrix-vector product. `x` takes every value of `i8`, -128 included.
+/// `w`: `[rows, cols]`, `x`: `[batch, cols]`, `y`: `[batch, rows]`, row-major. Any of the three may
+/// be 0 or 1; a batch of 1 is a matrix-vector product. `x` takes every value of `i8`, -128
+/// included.
 ///
-/// The result is exact: [`PackedMatrix`] proves that no sum can leave `i32`. It is the same on every
-/// CPU, whichever kernel is chosen, and for any number of threads. With feature `rayon`, products that
-/// are worth it are shared by the threads of the current pool.
+/// The result is exact: [`PackedMatrix`] proves that no sum can leave `i32`. It is the same on
+/// every CPU, whichever kernel is chosen, and for any number of threads. With feature `rayon`,
+/// products that are worth it are shared by the threads of the current pool.
 ///
 /// # Errors
 ///
-/// [`Error::Length`] where `x` or `y` has another length, [`Error::Overflow`] where a length does not
-/// fit `usize`. `y` is then unchanged.
+/// [`Error::Length`] where `x` or `y` has another length, [`Error::Overflow`] where a length does
+/// not fit `usize`. `y` is then unchanged.
 ///
 /// ```
 /// use s3_kernels::{BitWidth, PackedMatrix, gemm};
@@ -41,8 +42,8 @@ pub fn gemm(w: &PackedMatrix, x: &[i8], batch: usize, y: &mut [i32]) -> Result<(
     Ok(())
 }
 
-/// Batch rows for each thread from which on threads share these, and each reads all weights; below they
-/// share the weights.
+/// Batch rows for each thread from which on threads share these, and each reads all weights; below
+/// they share the weights.
 const MANY: usize = 256;
 
 /// Runs a job of a whole matrix on `kernel`, on the threads that it is worth.

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use crate::isa::Isa;
 use crate::packed::code::BitWidth;
 use crate::packed::lines::Line;
+use crate::packed::unpack::Unpack;
 
 /// Windows of one tile, at most.
 pub(crate) const MR: usize = 6;
@@ -25,9 +26,6 @@ pub struct AccRow(pub(crate) [i32; NR]);
 impl AccRow {
     pub(crate) const ZERO: AccRow = AccRow([0; NR]);
 }
-
-/// Brings packed lines of a panel to one byte a level, from its first column on: see [`crate::packed::unpack`].
-pub(crate) type Unpack = fn(BitWidth, &[Line], &mut [Line]);
 
 /// The taps of a kernel: the same for every window.
 #[derive(Clone, Debug)]
@@ -81,7 +79,8 @@ impl Window {
 pub(crate) struct Tile<'a> {
     /// Activations.
     pub(crate) x: &'a [u8],
-    /// What each byte of `x` is XORed with before it is a u8: 128 makes an i8 the u8 that is 128 more.
+    /// What each byte of `x` is XORed with before it is a u8: 128 makes an i8 the u8 that is 128
+    /// more.
     pub(crate) flip: u8,
     /// Offset of each window in `x`, 1 to [`MR`] of them; a window's reach lies in `x`.
     pub(crate) windows: &'a [usize],
@@ -119,8 +118,9 @@ pub(crate) const fn panel_lines(taps: usize) -> usize {
 
 /// Where the level of `channel` and `tap` lies in a panel: line and byte.
 ///
-/// Two taps of a channel are neighbours; the channels are in the order that interleaving two vectors
-/// within their 16-byte parts leaves: the first line has channels 0..8 of each 16, the second 8..16.
+/// Two taps of a channel are neighbours; the channels are in the order that interleaving two
+/// vectors within their 16-byte parts leaves: the first line has channels 0..8 of each 16, the
+/// second 8..16.
 pub(crate) const fn position(channel: usize, tap: usize) -> (usize, usize) {
     let (part, half, lane) = (channel / 16, channel % 16 / 8, channel % 8);
     (tap / 2 * 2 + half, part * 16 + lane * 2 + tap % 2)
@@ -143,7 +143,8 @@ pub(crate) struct TileKernel {
     pub(crate) unpack: Unpack,
     /// What takes its place where channels do not see each other.
     pub(crate) depthwise: &'static DepthwiseKernel,
-    /// Brings a panel from lines of 16 outputs by 4 `k` to the order that `run` reads; once for all windows.
+    /// Brings a panel from lines of 16 outputs by 4 `k` to the order that `run` reads; once for all
+    /// windows.
     pub(crate) order: fn(&mut [Line]),
     /// Fills one row of `out` for each window.
     ///

@@ -1,9 +1,10 @@
 //! The f32 microkernels: a few rows of f32 activations times a panel of levels, for a block of `k`.
 
-use super::bytes::{NR, Unpack};
+use super::bytes::NR;
 use crate::isa::Isa;
 use crate::packed::code::BitWidth;
 use crate::packed::lines::Line;
+use crate::packed::unpack::Unpack;
 
 /// The `k` that one line of codes stands for: four triples.
 pub(crate) const CODED: usize = 12;

@@ -73,7 +73,8 @@ pub struct Kernel {
     pub(crate) least_batch: usize,
     /// What a product asks of it.
     pub(crate) work: fn(&Shape) -> Work,
-    /// Its rates for ternary weights on an AMD Zen 4; on AArch64, of which none was measured, in proportion.
+    /// Its rates for ternary weights on an AMD Zen 4; on AArch64, of which none was measured, in
+    /// proportion.
     pub(crate) usual: Rates,
     /// Those of this CPU.
     #[cfg(feature = "std")]
@@ -144,8 +145,8 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// As [`gemm`](crate::gemm); [`Error::Kernel`] where this CPU cannot run the kernel, or the kernel
-    /// does not serve the width.
+    /// As [`gemm`](crate::gemm); [`Error::Kernel`] where this CPU cannot run the kernel, or the
+    /// kernel does not serve the width.
     pub fn run(
         &self,
         w: &PackedMatrix,

@@ -1,5 +1,5 @@
-//! Contracts: what a microkernel takes and gives, whatever the instruction set. [`arch`](crate::arch) implements
-//! them, [`select`](crate::select) chooses.
+//! Contracts: what a microkernel takes and gives, whatever the instruction set.
+//! [`arch`](crate::arch) implements them, [`select`](crate::select) chooses.
 
 pub(crate) mod bytes;
 pub(crate) mod float;

@@ -1,4 +1,4 @@
-//! Which kernel multiplies: the one that takes the least time, by rates that this CPU was measured at.
+//! Rates of kernels: which one takes the least time for a product, as this CPU was measured.
 //!
 //! A product asks a kernel for three kinds of work, and a kernel takes some time for each:
 //!
@@ -6,16 +6,19 @@
 //! time = activations · (lay out one) + weights · (unpack one) + products · (multiply and add)
 //! ```
 //!
-//! How often, [`Work`], follows from how the kernel is written and from the shape. How long, [`Rates`],
-//! follows from the CPU: one starts two table look-ups a cycle, another one. With `std` a kernel's rates
-//! are measured the first time that a choice depends on them, once for each width: a few small products
-//! ([`PROBLEMS`]), some hundred microseconds in all. [`usual`](crate::micro::kernel) rates say which
-//! kernels are near enough to the fastest for that, so that a program whose shapes have one candidate
-//! measures nothing; without `std`, and so without a clock, they decide.
+//! How often, [`Work`], follows from how the kernel is written and from the shape. How long,
+//! [`Rates`], follows from the CPU: one starts two table look-ups a cycle, another one. With `std`
+//! a kernel's rates are measured the first time that a choice depends on them, once for each width:
+//! a few small products ([`PROBLEMS`]), some hundred microseconds in all.
+//! [`usual`](crate::micro::kernel) rates say which kernels are near enough to the fastest for that,
+//! so that a program whose shapes have one candidate measures nothing; without `std`, and so
+//! without a clock, they decide.
 //!
-//! Every candidate computes the same integers: the choice changes how long a product takes, and no byte.
+//! Every candidate computes the same integers: the choice changes how long a product takes, and no
+//! byte.
 //!
-//! Deliberately absent: what lies in which cache. Kernels keep what they read often in the second level.
+//! Deliberately absent: what lies in which cache. Kernels keep what they read often in the second
+//! level.
 
 #[cfg(any(feature = "std", test))]
 use crate::packed::lines::PANEL;
@@ -40,8 +43,8 @@ pub(crate) struct Work {
 }
 
 impl Shape {
-    /// The work of a kernel that lays out `activations`, unpacks the weights anew for each `tile` batch rows,
-    /// and pads the rows of weights to a multiple of `panel`.
+    /// The work of a kernel that lays out `activations`, unpacks the weights anew for each `tile`
+    /// batch rows, and pads the rows of weights to a multiple of `panel`.
     pub(crate) fn work(&self, activations: usize, tile: usize, panel: usize) -> Work {
         let weights = self.rows.next_multiple_of(panel) as f64 * self.cols as f64;
         Work {
@@ -119,12 +122,12 @@ impl Work {
 /// Kernels that usually take up to so many times the fastest's time are candidates.
 const NEAR: f64 = 1.5;
 
-/// A kernel is preferred to those after it that save less than this share of its time: it needs less memory,
-/// and in a model of three rates smaller differences say nothing.
+/// A kernel is preferred to those after it that save less than this share of its time: it needs
+/// less memory, and in a model of three rates smaller differences say nothing.
 const PREFERENCE: f64 = 0.03;
 
-/// The candidate that takes the least time, but for [`PREFERENCE`]. `usual` and `time` are nanoseconds; `time` is
-/// asked only of candidates that are [`NEAR`], and not where there is one.
+/// The candidate that takes the least time, but for [`PREFERENCE`]. `usual` and `time` are
+/// nanoseconds; `time` is asked only of candidates that are [`NEAR`], and not where there is one.
 pub(crate) fn fastest<'k, K>(
     kernels: impl Iterator<Item = &'k K> + Clone,
     usual: impl Fn(&K) -> f64,
@@ -146,8 +149,9 @@ pub(crate) fn fastest<'k, K>(
     Some(best.0)
 }
 
-/// What is measured, for each kernel and width: products dominate the first, the layout of activations
-/// has a share in the second (of as many columns as crowd the sets of a cache), weights in the third.
+/// What is measured, for each kernel and width: products dominate the first, the layout of
+/// activations has a share in the second (of as many columns as crowd the sets of a cache), weights
+/// in the third.
 #[cfg(any(feature = "std", test))]
 pub(crate) const PROBLEMS: [Shape; 3] = [
     Shape {

@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 
 use crate::conv::weights::Weights;
 use crate::error::check_len;
-use crate::micro::bytes::{NR, Unpack};
+use crate::micro::bytes::NR;
 use crate::packed::lines::Line;
-use crate::packed::unpack::QUAD;
+use crate::packed::unpack::{QUAD, Unpack};
 use crate::{BitWidth, Error, PackedMatrix};
 
 /// The largest magnitude of a level: two products with u8 activations fit an i16 sum, so that every

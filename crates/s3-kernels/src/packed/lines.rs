@@ -1,9 +1,9 @@
 //! The resident form of packed weights: 64-byte lines that every kernel reads.
 //!
 //! Rows are grouped into *panels* of 64, columns into *steps* of 8, and the last of each is padded
-//! with level 0. One step of one panel, 512 weights, is `b` lines of 64 bytes for `b` bits a weight.
-//! Steps follow each other along the columns, panels along the rows, so that a kernel that walks
-//! one panel reads one sequential stream.
+//! with level 0. One step of one panel, 512 weights, is `b` lines of 64 bytes for `b` bits a
+//! weight. Steps follow each other along the columns, panels along the rows, so that a kernel that
+//! walks one panel reads one sequential stream.
 //!
 //! Byte `4 n + i` of a line belongs to rows `16 q + n` of the panel (`n < 16`, block `q < 4`) and
 //! to column `4 g + i` of the step (`i < 4`, half `g < 2`). A line read as sixteen 4-byte lanes
@@ -22,8 +22,8 @@
 //!
 //! Why: with level plus 1 in 2 bits, `w & (3 << 2q)` is a valid unsigned operand for block `q` that
 //! is merely `4^q` times too large; no shift is needed before the dot product. The pairs of width 3
-//! keep 3.0 bits a weight and let a 64-entry byte permutation decode either code of a pair without a
-//! mask, because it ignores bits 6 and 7.
+//! keep 3.0 bits a weight and let a 64-entry byte permutation decode either code of a pair without
+//! a mask, because it ignores bits 6 and 7.
 
 use alloc::vec::Vec;
 
@@ -43,16 +43,16 @@ pub(crate) struct Line(pub(crate) [u8; 64]);
 
 /// All lines of a matrix.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Tiles {
+pub(crate) struct PackedLines {
     rows: usize,
     cols: usize,
     bit_width: BitWidth,
     lines: Vec<Line>,
 }
 
-impl Tiles {
+impl PackedLines {
     /// A matrix of zeros, or `None` where its bytes do not fit `usize`.
-    pub(crate) fn zeros(rows: usize, cols: usize, bit_width: BitWidth) -> Option<Tiles> {
+    pub(crate) fn zeros(rows: usize, cols: usize, bit_width: BitWidth) -> Option<PackedLines> {
         let len = rows
             .div_ceil(PANEL)
             .checked_mul(cols.div_ceil(STEP))?
@@ -64,7 +64,7 @@ impl Tiles {
         };
         let mut lines = pages::with_capacity(len);
         lines.resize(len, zero);
-        Some(Tiles {
+        Some(PackedLines {
             rows,
             cols,
             bit_width,
@@ -151,11 +151,11 @@ impl Tiles {
     }
 }
 
-impl Clone for Tiles {
-    fn clone(&self) -> Tiles {
+impl Clone for PackedLines {
+    fn clone(&self) -> PackedLines {
         let mut lines = pages::with_capacity(self.lines.len());
         lines.extend_from_slice(&self.lines);
-        Tiles { lines, ..*self }
+        PackedLines { lines, ..*self }
     }
 }
 
@@ -188,7 +188,7 @@ fn decoded(bit_width: BitWidth, code: u8) -> i8 {
 
 #[cfg(test)]
 mod tests {
-    use super::{PANEL, STEP, Tiles};
+    use super::{PANEL, PackedLines, STEP};
     use crate::BitWidth;
 
     #[test]
@@ -197,12 +197,12 @@ mod tests {
             for row in 0..PANEL {
                 for col in 0..STEP {
                     for &level in bit_width.levels() {
-                        let mut tiles = Tiles::zeros(PANEL, STEP, bit_width).unwrap();
-                        tiles.set_level(row, col, level);
+                        let mut lines = PackedLines::zeros(PANEL, STEP, bit_width).unwrap();
+                        lines.set_level(row, col, level);
                         for r in 0..PANEL {
                             for c in 0..STEP {
                                 let want = if (r, c) == (row, col) { level } else { 0 };
-                                assert_eq!(tiles.level(r, c), want);
+                                assert_eq!(lines.level(r, c), want);
                             }
                         }
                     }
@@ -214,9 +214,9 @@ mod tests {
     #[test]
     fn a_step_is_as_many_lines_as_a_weight_has_bits() {
         for bit_width in BitWidth::ALL {
-            let tiles = Tiles::zeros(65, 17, bit_width).unwrap();
-            assert_eq!(tiles.panel(1).len(), 3 * bit_width.bits() as usize);
+            let lines = PackedLines::zeros(65, 17, bit_width).unwrap();
+            assert_eq!(lines.panel(1).len(), 3 * bit_width.bits() as usize);
         }
-        assert!(Tiles::zeros(usize::MAX, usize::MAX, BitWidth::B2).is_none());
+        assert!(PackedLines::zeros(usize::MAX, usize::MAX, BitWidth::B2).is_none());
     }
 }

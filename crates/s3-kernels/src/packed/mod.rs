@@ -1,7 +1,7 @@
 //! Packed weight matrices: how they are made, stored, and read back.
 //!
-//! A [`PackedMatrix`] has two faces. In memory it is a list of 64-byte lines in the order in which the
-//! kernels read them. As bytes it is a header and a bit stream that depend on no machine:
+//! A [`PackedMatrix`] has two faces. In memory it is a list of 64-byte lines in the order in which
+//! the kernels read them. As bytes it is a header and a bit stream that depend on no machine:
 //!
 //! | bytes | what |
 //! | --- | --- |
@@ -23,7 +23,8 @@ pub(crate) mod unpack;
 
 use crate::error::{Error, check_len};
 use code::BitWidth;
-use lines::{Line, Tiles};
+use lines::{Line, PackedLines};
+use unpack::Unpack;
 
 const MAGIC: [u8; 4] = *b"S3PM";
 const VERSION: u8 = 1;
@@ -31,9 +32,9 @@ const HEADER: usize = 24;
 
 /// A matrix of power-of-two levels, packed for the kernels: 2, 3 or 4 bits a weight.
 ///
-/// Rows are outputs and columns are inputs: [`gemm`](crate::gemm) computes `y = x · wᵀ`. Any number of
-/// rows and columns is served, 0 and 1 included. Rows are padded to a multiple of 64 and columns to a
-/// multiple of 8 in memory, but not in the byte format.
+/// Rows are outputs and columns are inputs: [`gemm`](crate::gemm) computes `y = x · wᵀ`. Any number
+/// of rows and columns is served, 0 and 1 included. Rows are padded to a multiple of 64 and columns
+/// to a multiple of 8 in memory, but not in the byte format.
 ///
 /// Every row is proved when the matrix is made: no 8-bit input, signed or unsigned, can make its
 /// accumulator leave `i32`.
@@ -53,10 +54,10 @@ const HEADER: usize = 24;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedMatrix {
-    tiles: Tiles,
+    lines: PackedLines,
     row_sums: Vec<i32>,
     #[cfg(all(target_arch = "x86_64", feature = "std"))]
-    triples: ternary::Kept,
+    ternary: ternary::Lazy,
 }
 
 impl PackedMatrix {
@@ -64,9 +65,9 @@ impl PackedMatrix {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] where `levels` has not `rows * cols` elements; [`Error::Level`] where one is
-    /// not in the alphabet; [`Error::Overflow`] where `rows * cols` does not fit, or where a row's
-    /// `sum |level| * 255` exceeds `i32::MAX`.
+    /// [`Error::Length`] where `levels` has not `rows * cols` elements; [`Error::Level`] where one
+    /// is not in the alphabet; [`Error::Overflow`] where `rows * cols` does not fit, or where a
+    /// row's `sum |level| * 255` exceeds `i32::MAX`.
     ///
     /// ```
     /// use s3_kernels::{BitWidth, Error, PackedMatrix};
@@ -94,19 +95,19 @@ impl PackedMatrix {
     /// Outputs: the rows of the matrix.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.tiles.rows()
+        self.lines.rows()
     }
 
     /// Inputs: the columns of the matrix, the length of the reduction.
     #[must_use]
     pub fn cols(&self) -> usize {
-        self.tiles.cols()
+        self.lines.cols()
     }
 
     /// The alphabet.
     #[must_use]
     pub fn bit_width(&self) -> BitWidth {
-        self.tiles.bit_width()
+        self.lines.bit_width()
     }
 
     /// The levels, `[rows, cols]` in row-major order.
@@ -114,7 +115,7 @@ impl PackedMatrix {
     pub fn to_levels(&self) -> Vec<i8> {
         let mut levels = Vec::with_capacity(self.rows() * self.cols());
         for row in 0..filled_rows(self.rows(), self.cols()) {
-            levels.extend((0..self.cols()).map(|col| self.tiles.level(row, col)));
+            levels.extend((0..self.cols()).map(|col| self.lines.level(row, col)));
         }
         levels
     }
@@ -144,7 +145,7 @@ impl PackedMatrix {
         let (mut held, mut filled) = (0u32, 0);
         for row in 0..filled_rows(self.rows(), self.cols()) {
             for col in 0..self.cols() {
-                let level = self.tiles.level(row, col);
+                let level = self.lines.level(row, col);
                 // Every level of the matrix is in its alphabet.
                 let code = self.bit_width().encode(level).unwrap_or(0);
                 held |= u32::from(code) << filled;
@@ -166,8 +167,8 @@ impl PackedMatrix {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] where bytes are missing or left over; [`Error::Header`] where the first bytes
-    /// are of another format or version; [`Error::Code`] where a code stands for no level;
+    /// [`Error::Length`] where bytes are missing or left over; [`Error::Header`] where the first
+    /// bytes are of another format or version; [`Error::Code`] where a code stands for no level;
     /// [`Error::Overflow`] as [`from_levels`](PackedMatrix::from_levels).
     ///
     /// ```
@@ -222,8 +223,8 @@ impl PackedMatrix {
     }
 
     /// The lines that kernels read.
-    pub(crate) fn tiles(&self) -> &Tiles {
-        &self.tiles
+    pub(crate) fn lines(&self) -> &PackedLines {
+        &self.lines
     }
 
     /// The sum of each row's levels; empty where there are no columns.
@@ -240,23 +241,18 @@ impl PackedMatrix {
     /// Fills `to` with the levels of panel `panel`, from its first column on; padding is level 0.
     ///
     /// `to` has at most as many quads as the panel has columns, rounded up.
-    pub(crate) fn unpack(
-        &self,
-        unpack: fn(BitWidth, &[Line], &mut [Line]),
-        panel: usize,
-        to: &mut [Line],
-    ) {
-        unpack(self.bit_width(), self.tiles().panel(panel), to);
+    pub(crate) fn unpack(&self, unpack: Unpack, panel: usize, to: &mut [Line]) {
+        unpack(self.bit_width(), self.lines().panel(panel), to);
     }
 
     /// Ternary weights as the table kernel reads them, made by the first call.
     #[cfg(all(target_arch = "x86_64", feature = "std"))]
-    pub(crate) fn triples(&self) -> &ternary::Triples {
-        self.triples.get(&self.tiles)
+    pub(crate) fn ternary(&self) -> &ternary::TernaryWords {
+        self.ternary.get(&self.lines)
     }
 
-    /// A matrix of zeros, for measurements; made at once, where [`from_levels`](Self::from_levels) looks at
-    /// every level.
+    /// A matrix of zeros, for measurements; made at once, where [`from_levels`](Self::from_levels)
+    /// looks at every level.
     ///
     /// # Panics
     ///
@@ -264,10 +260,10 @@ impl PackedMatrix {
     #[cfg(feature = "std")]
     pub(crate) fn zeros(rows: usize, cols: usize, bit_width: BitWidth) -> PackedMatrix {
         PackedMatrix {
-            tiles: Tiles::zeros(rows, cols, bit_width).expect("a small matrix"),
+            lines: PackedLines::zeros(rows, cols, bit_width).expect("a small matrix"),
             row_sums: std::vec![0; filled_rows(rows, cols)],
             #[cfg(target_arch = "x86_64")]
-            triples: ternary::Kept::zeros(rows, cols),
+            ternary: ternary::Lazy::zeros(rows, cols),
         }
     }
 
@@ -277,7 +273,7 @@ impl PackedMatrix {
         bit_width: BitWidth,
         level: impl Fn(usize) -> Result<i8, Error>,
     ) -> Result<PackedMatrix, Error> {
-        let mut tiles = Tiles::zeros(rows, cols, bit_width).ok_or(Error::Overflow {
+        let mut lines = PackedLines::zeros(rows, cols, bit_width).ok_or(Error::Overflow {
             what: "packed matrix",
         })?;
         let summed = filled_rows(rows, cols);
@@ -289,7 +285,7 @@ impl PackedMatrix {
                 sum += i64::from(level);
                 magnitudes += i64::from(level.unsigned_abs());
                 if level != 0 {
-                    tiles.set_level(row, col, level);
+                    lines.set_level(row, col, level);
                 }
             }
             if magnitudes.saturating_mul(255) > i32::MAX.into() {
@@ -300,16 +296,16 @@ impl PackedMatrix {
             row_sums.push(sum as i32);
         }
         Ok(PackedMatrix {
-            tiles,
+            lines,
             row_sums,
             #[cfg(all(target_arch = "x86_64", feature = "std"))]
-            triples: Default::default(),
+            ternary: Default::default(),
         })
     }
 }
 
-/// The rows that hold a weight. Without columns the number of rows is bounded by nothing, so nothing
-/// is kept for them and no loop runs over them.
+/// The rows that hold a weight. Without columns the number of rows is bounded by nothing, so
+/// nothing is kept for them and no loop runs over them.
 fn filled_rows(rows: usize, cols: usize) -> usize {
     if cols == 0 { 0 } else { rows }
 }

@@ -1,16 +1,20 @@
 //! Packed weights to one byte a level: what microkernels that serve many rows of activations read.
 //!
 //! Quad `g` of a panel, columns `4 g .. 4 g + 4`, becomes four lines: byte `4 n + i` of line `q` is
-//! the level, as i8, of row `16 q + n` and column `4 g + i`. Each is unpacked once and read for every
-//! few rows of activations.
+//! the level, as i8, of row `16 q + n` and column `4 g + i`. Each is unpacked once and read for
+//! every few rows of activations.
 
 use super::code::BitWidth;
+use super::lines::Line;
+
+/// Fills lines with the levels of a panel's packed ones, from its first column on.
+pub(crate) type Unpack = fn(BitWidth, &[Line], &mut [Line]);
 
 /// Lines of one quad: 64 rows.
 pub(crate) const QUAD: usize = 4;
 
-/// The level of every 4-bit pattern: of a code, or of a level plus 1 in 2 bits. Patterns that do not
-/// occur are 0.
+/// The level of every 4-bit pattern: of a code, or of a level plus 1 in 2 bits. Patterns that do
+/// not occur are 0.
 pub(crate) const fn levels(width: BitWidth) -> [i8; 16] {
     let mut levels = [0; 16];
     let mut code = 0;

@@ -10,9 +10,9 @@
 //!             results, and to y at the end
 //! ```
 //!
-//! 6 rows times 16 are 12 sums; with two registers of codes and one of activations they leave one of
-//! the 16 registers for the products. Activations are read where they lie, four columns of a row at
-//! a time: packing them would cost as much as it takes to multiply them with a few panels.
+//! 6 rows times 16 are 12 sums; with two registers of codes and one of activations they leave one
+//! of the 16 registers for the products. Activations are read where they lie, four columns of a row
+//! at a time: packing them would cost as much as it takes to multiply them with a few panels.
 
 use core::arch::x86_64::*;
 use core::ops::Range;
@@ -64,7 +64,7 @@ fn blocks<const BITS: u32>(job: Job<'_>) {
             }
             let steps = columns.start / STEP..columns.end.div_ceil(STEP);
             for (at, panel) in job.panels.clone().enumerate() {
-                let lines = job.w.tiles().panel(panel);
+                let lines = job.w.lines().panel(panel);
                 let lines = &lines[steps.start * BITS as usize..steps.end * BITS as usize];
                 let codes = &mut codes[..4 * 2 * steps.len()];
                 decode::<BITS>(lines, codes);
@@ -133,8 +133,8 @@ struct Strip<'a> {
 }
 
 impl Strip<'_> {
-    /// Every tile of rows with every block of a panel; adds to `y` from column `from` on, or writes it
-    /// where the columns are the first.
+    /// Every tile of rows with every block of a panel; adds to `y` from column `from` on, or writes
+    /// it where the columns are the first.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn tiles<const BITS: u32>(&self, codes: &[Line], y: &mut [i32], from: usize) {
@@ -215,7 +215,8 @@ impl Strip<'_> {
     }
 }
 
-/// Adds to `wide[r][n]` the sum over the columns of the code of row `n` times the activation of row `r`.
+/// Adds to `wide[r][n]` the sum over the columns of the code of row `n` times the activation of row
+/// `r`.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn products<const BITS: u32, const R: usize>(

@@ -8,9 +8,9 @@
 //!     every `flush` results: sum32[block] += pairs of sum16[block]
 //! ```
 //!
-//! Ternary codes are not shifted into place one by one: `w & 0b1100` is the code of block 1 times 4,
-//! and 16 such results fit 16 bits. One shift of 4 bits serves blocks 2 and 3. The sums of blocks 1
-//! and 3 come out 4 times too large, exactly.
+//! Ternary codes are not shifted into place one by one: `w & 0b1100` is the code of block 1 times
+//! 4, and 16 such results fit 16 bits. One shift of 4 bits serves blocks 2 and 3. The sums of
+//! blocks 1 and 3 come out 4 times too large, exactly.
 
 use core::arch::x86_64::*;
 
@@ -54,7 +54,7 @@ fn rows<const BITS: u32>(job: Job<'_>) {
             *excess = total.wrapping_mul(offset(BITS));
         }
         for (at, panel) in job.panels.clone().enumerate() {
-            let lines = job.w.tiles().panel(panel);
+            let lines = job.w.lines().panel(panel);
             let columns = at * PANEL..rows.min((at + 1) * PANEL);
             let rows = x.chunks_exact(cols).zip(y.chunks_exact_mut(rows));
             for ((x, y), &excess) in rows.zip(&excess) {
@@ -226,8 +226,8 @@ fn ternary_steps(lines: &[[Line; 2]], x: &[[i8; STEP]]) -> ([[__m256i; 2]; 2], [
     (plain, fours)
 }
 
-/// Adds the products of some steps of a panel of any width, one side after the other: the sums of both
-/// leave no registers for the codes.
+/// Adds the products of some steps of a panel of any width, one side after the other: the sums of
+/// both leave no registers for the codes.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn general<const BITS: u32>(lines: &[Line], x: &[[i8; STEP]], sums: &mut Sums) {
@@ -262,8 +262,8 @@ fn general<const BITS: u32>(lines: &[Line], x: &[[i8; STEP]], sums: &mut Sums) {
     }
 }
 
-/// Lines by which a kernel asks for weights before it reads them. A CPU left to itself reads one stream at half
-/// the speed of its memory.
+/// Lines by which a kernel asks for weights before it reads them. A CPU left to itself reads one
+/// stream at half the speed of its memory.
 const AHEAD: usize = 48;
 
 /// Asks for the lines that far behind `lines`.

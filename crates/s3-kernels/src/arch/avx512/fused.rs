@@ -12,9 +12,10 @@
 //! An operand is `(level + bias) << s`, at most 128, so that it is unsigned. For width 2 it is the
 //! resident byte under a mask, `bias = 1` and `s = 2q`: nothing is shifted inside the loop. The
 //! accumulator is shifted back in the end, which is exact because it is a multiple of `2^s`, and
-//! because columns are taken [`CHUNK`] at a time it does not leave `i32`. Block 0 does without a mask:
-//! the dot product of the whole byte is the sum of all four, and the other three are taken off in the
-//! end. For widths 3 and 4 the operand is looked up in a byte table, `bias = 2^t` and `s = 0`.
+//! because columns are taken [`CHUNK`] at a time it does not leave `i32`. Block 0 does without a
+//! mask: the dot product of the whole byte is the sum of all four, and the other three are taken
+//! off in the end. For widths 3 and 4 the operand is looked up in a byte table, `bias = 2^t` and
+//! `s = 0`.
 
 use core::arch::x86_64::*;
 
@@ -24,21 +25,21 @@ use crate::isa::Extension;
 use crate::micro::kernel::Job;
 use crate::micro::rates::{Shape, Work};
 use crate::packed::code::BitWidth;
-use crate::packed::lines::{Line, PANEL, STEP, Tiles};
+use crate::packed::lines::{Line, PANEL, PackedLines, STEP};
 use crate::scratch::with_scratch;
 
 /// Columns whose scaled sums fit `i32`: `64 * 2 * 128 * CHUNK` is `2^30`.
 const CHUNK: usize = 1 << 16;
 
-/// Lines ahead of the dot products that memory is asked for, where there is one stream of weights. Of
-/// four streams at once the CPU's own prefetcher takes better care.
+/// Lines ahead of the dot products that memory is asked for, where there is one stream of weights.
+/// Of four streams at once the CPU's own prefetcher takes better care.
 const AHEAD: usize = 64;
 
 /// Batch rows of one tile, at most.
 const MR: usize = 4;
 
-/// Bytes of activations that are held at a time: a quarter of the second-level cache, so that every panel
-/// finds them there.
+/// Bytes of activations that are held at a time: a quarter of the second-level cache, so that every
+/// panel finds them there.
 const HELD: usize = 1 << 18;
 
 /// The bytes of four activations, a lane of the dot product.
@@ -89,7 +90,7 @@ fn of_width<const BITS: usize>(job: Job<'_>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx512vbmi")]
 fn interleaved<const BITS: usize>(job: Job<'_>) {
     with_scratch(|scratch| {
-        let quads = job.w.tiles().steps() * (STEP / 4);
+        let quads = job.w.lines().steps() * (STEP / 4);
         let (bytes, _) = scratch.get(4 * quads * job.batch, 0);
         let lanes = bytes.as_chunks_mut().0;
         let mut rest = &mut *lanes;
@@ -144,15 +145,15 @@ fn interleave<const M: usize>(x: &[u8], cols: usize, lanes: &mut [Four]) {
 /// Computes the products from interleaved activations.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx512vbmi")]
 fn batches<const BITS: usize>(job: Job<'_>, x: &[Four]) {
-    let w = job.w.tiles();
+    let w = job.w.lines();
     let quads = w.steps() * (STEP / 4);
     let rows = job.y.len() / job.batch;
     let mut offsets = alloc::vec![0; job.batch];
     for (offset, x) in offsets.iter_mut().zip(job.x.chunks_exact(w.cols())) {
         *offset = offset_of::<BITS>(x);
     }
-    // Where the batch is one tile, memory is asked for several streams of weights. Each is long, panels
-    // that follow each other, because a new stream is slow until the CPU has learnt of it.
+    // Where the batch is one tile, memory is asked for several streams of weights. Each is long,
+    // panels that follow each other, because a new stream is slow until the CPU has learnt of it.
     let streams = match job.batch {
         1 => 4,
         2 => 2,
@@ -215,7 +216,7 @@ struct Out<'a> {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx512vbmi")]
 fn panels<const BITS: usize, const M: usize, const P: usize>(
-    w: &Tiles,
+    w: &PackedLines,
     panel: usize,
     x: &[Four],
     out: &mut Out<'_>,
@@ -279,8 +280,8 @@ fn panel_sums<const BITS: usize, const M: usize, const P: usize>(
     acc
 }
 
-/// Scales the sums of four blocks back and writes them, less an offset, to `y`, or adds them to what is
-/// there. `y` may have fewer than 64 rows left.
+/// Scales the sums of four blocks back and writes them, less an offset, to `y`, or adds them to
+/// what is there. `y` may have fewer than 64 rows left.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn put<const BITS: usize>(acc: [__m512i; 4], y: &mut [i32], offset: Option<i32>) {

@@ -11,8 +11,9 @@
 //!         y += acc                                 widened to i32
 //! ```
 //!
-//! `vpermw` reads five bits of each lane, so that nothing is masked. One look-up and one addition are 96
-//! products, where `vpdpbusd` does 64. A block is 84 look-ups: `84 * 3 * 128` is less than `2^15`.
+//! `vpermw` reads five bits of each lane, so that nothing is masked. One look-up and one addition
+//! are 96 products, where `vpdpbusd` does 64. A block is 84 look-ups: `84 * 3 * 128` is less than
+//! `2^15`.
 
 use core::arch::x86_64::*;
 
@@ -46,8 +47,8 @@ pub(crate) fn gemm(job: Job<'_>) {
 fn by_blocks(job: Job<'_>) {
     let cols = job.w.cols();
     let rows = job.y.len() / job.batch;
-    let triples = job.w.triples();
-    let words = triples.words();
+    let ternary = job.w.ternary();
+    let words = ternary.words();
     with_scratch(|scratch| {
         let (_, tables) = scratch.get(0, job.batch.min(BATCH) * 3 * BLOCK);
         let batches = job.batch.div_ceil(BATCH);
@@ -77,10 +78,10 @@ fn by_blocks(job: Job<'_>) {
                     };
                     let mut panels = job.panels.clone();
                     while let Some(panel) = panels.next() {
-                        let left = triples.block(first, panel);
+                        let left = ternary.block(first, panel);
                         // Without a second panel the first is computed twice, and written once.
                         let right = panels.next();
-                        let words = [left, right.map_or(left, |p| triples.block(first, p))];
+                        let words = [left, right.map_or(left, |p| ternary.block(first, p))];
                         match tile(t).len() {
                             1 => two_panels::<1>(words, tables, &mut out),
                             2 => two_panels::<2>(words, tables, &mut out),
@@ -109,7 +110,8 @@ struct Out<'a> {
 /// Writes the tables of some columns of one batch row, every `stride` lines.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn build_tables(x: &[i8], tables: &mut [Line], stride: usize) {
-    /// For the `i`-th of three columns of triple `j`: lane of its value, of its negative, or of zero.
+    /// For the `i`-th of three columns of triple `j`: lane of its value, of its negative, or of
+    /// zero.
     const fn lanes(j: usize, i: usize) -> Line {
         let mut bytes = [0; 64];
         let mut number = 0;
@@ -148,8 +150,8 @@ fn build_tables(x: &[i8], tables: &mut [Line], stride: usize) {
     }
 }
 
-/// `M` batch rows by two panels; what lies behind the last row of `out` is not written. A function of
-/// its own, so that the addresses of panels are computed outside of its loop.
+/// `M` batch rows by two panels; what lies behind the last row of `out` is not written. A function
+/// of its own, so that the addresses of panels are computed outside of its loop.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn two_panels<const M: usize>(words: [&[[Line; 2]]; 2], tables: &[Line], out: &mut Out<'_>) {
@@ -186,9 +188,9 @@ fn two_panels<const M: usize>(words: [&[[Line; 2]]; 2], tables: &[Line], out: &m
 
 /// `acc += table[word]` in each lane of four registers.
 ///
-/// Assembly, because the compiler would rather add the three look-ups of a word to each other first, for
-/// which there are too few registers; and in this order, because the CPU runs four look-ups and then
-/// four additions faster than look-ups and additions in turns.
+/// Assembly, because the compiler would rather add the three look-ups of a word to each other
+/// first, for which there are too few registers; and in this order, because the CPU runs four
+/// look-ups and then four additions faster than look-ups and additions in turns.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn add_looked_up(acc: &mut [__m512i; 4], word: [__m512i; 4], table: __m512i) {

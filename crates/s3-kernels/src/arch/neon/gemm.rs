@@ -70,7 +70,7 @@ fn blocks<const BITS: u32>(job: Job<'_>, microkernel: Microkernel) {
             pack(x, cols, columns.clone(), &mut packed);
             let steps = first / STEP..columns.end.div_ceil(STEP);
             for (at, panel) in job.panels.clone().enumerate() {
-                let lines = job.w.tiles().panel(panel);
+                let lines = job.w.lines().panel(panel);
                 let lines = &lines[steps.start * BITS as usize..steps.end * BITS as usize];
                 let levels = &mut levels[..4 * 2 * steps.len()];
                 decode::<BITS>(lines, levels);
@@ -114,8 +114,8 @@ fn pack(x: &[i8], cols: usize, columns: Range<usize>, packed: &mut Vec<i8>) {
     }
 }
 
-/// One block of 16 rows of `w` with all packed rows of `x`, as many as `x` says: adds to `outputs` of
-/// each row of `y`, or writes them where `first`.
+/// One block of 16 rows of `w` with all packed rows of `x`, as many as `x` says: adds to `outputs`
+/// of each row of `y`, or writes them where `first`.
 fn tiles(
     microkernel: Microkernel,
     levels: &[Line],

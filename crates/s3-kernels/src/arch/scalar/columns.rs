@@ -5,11 +5,11 @@
 //!     for each row r of activations: sum[r][n] += x[r][0] w[0][n] + .. + x[r][3] w[3][n]
 //! ```
 //!
-//! Weights lie column by column, `[4][64]` bytes for each quad of columns, so that neighbouring outputs
-//! are neighbouring lanes and an activation is the same in all of them. A loop over the outputs that
-//! keeps its sums in memory becomes vectors on every target that has them, at any register width; sums
-//! in registers do so only where the compiler happens to see it. Small weights are summed in i16, twice as many
-//! lanes, for as long as the sums fit.
+//! Weights lie column by column, `[4][64]` bytes for each quad of columns, so that neighbouring
+//! outputs are neighbouring lanes and an activation is the same in all of them. A loop over the
+//! outputs that keeps its sums in memory becomes vectors on every target that has them, at any
+//! register width; sums in registers do so only where the compiler happens to see it. Small weights
+//! are summed in i16, twice as many lanes, for as long as the sums fit.
 
 use super::unpack;
 use crate::arch::{as_bytes, bytes_of};
@@ -166,7 +166,7 @@ pub(crate) fn gemm(job: Job<'_>) {
         for y in job.y.chunks_exact_mut(rows) {
             y[columns.clone()].fill(0);
         }
-        let chunks = job.w.tiles().panel(panel).chunks(STEPS * bits);
+        let chunks = job.w.lines().panel(panel).chunks(STEPS * bits);
         for (chunk, lines) in chunks.enumerate() {
             unpack::columns(width, lines, &mut planes, quads.as_flattened_mut());
             let first = chunk * STEPS * STEP;
@@ -243,8 +243,8 @@ impl Strip<'_> {
     }
 }
 
-/// Adds to row `r` of `to` the sum over the columns of its activations times their levels, for the first
-/// `columns` outputs. The sums of the lanes fit.
+/// Adds to row `r` of `to` the sum over the columns of its activations times their levels, for the
+/// first `columns` outputs. The sums of the lanes fit.
 fn add<'t, S: Lane, const R: usize>(
     quads: &[Quad],
     x: &[&[[u8; 4]]; R],
@@ -265,8 +265,8 @@ fn add<'t, S: Lane, const R: usize>(
     }
 }
 
-/// Adds to `sums[r][n]` the products of row `r` with output `n`, for the first `N` outputs. A function of
-/// its own and of constant lengths, so that compilers see loops of no branches.
+/// Adds to `sums[r][n]` the products of row `r` with output `n`, for the first `N` outputs. A
+/// function of its own and of constant lengths, so that compilers see loops of no branches.
 #[inline(never)]
 fn products<S: Lane, const R: usize, const N: usize>(
     quads: &[Quad],

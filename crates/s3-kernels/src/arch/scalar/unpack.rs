@@ -23,12 +23,14 @@ pub(crate) fn unpack(width: BitWidth, from: &[Line], to: &mut [Line]) {
     }
 }
 
-/// Packed bytes of some columns, those with the same remainder by 4 together: 8 for each column are enough.
+/// Packed bytes of some columns, those with the same remainder by 4 together: 8 for each column are
+/// enough.
 pub(crate) type Planes<const K: usize> = [[[u8; 8]; K]; 4];
 
 /// Columns: line `k` has the levels of column `k` for 64 outputs. At most `K` columns.
 ///
-/// Packed bytes are transposed, into `planes`, before they are taken apart: there are fewer of them.
+/// Packed bytes are transposed, into `planes`, before they are taken apart: there are fewer of
+/// them.
 pub(crate) fn columns<const K: usize>(
     width: BitWidth,
     from: &[Line],

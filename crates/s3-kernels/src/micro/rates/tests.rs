@@ -21,7 +21,8 @@ fn rates_are_found_again_from_the_times_of_the_problems() {
             let shape = Shape { rows, cols, batch };
             let work = shape.work(shape.activations(), tile, 64);
             let (found, time) = (found.time(&work), RATES.time(&work));
-            // Kinds of work that always come in one proportion, as with a tile of 1, cannot be told apart.
+            // Kinds of work that always come in one proportion, as with a tile of 1, cannot be told
+            // apart.
             assert!((found / time - 1.0).abs() < 1e-3, "{tile} {shape:?}");
         }
     }
@@ -88,8 +89,8 @@ fn a_kernel_is_measured_once_for_each_width() {
     assert_eq!(calls.get(), BitWidth::ALL.len());
 }
 
-/// A bound in products, because one in time would depend on who else uses the machine: a kernel that multiplies 200 of
-/// them in a nanosecond is measured in less than a fifth of a millisecond.
+/// A bound in products, because one in time would depend on who else uses the machine: a kernel
+/// that multiplies 200 of them in a nanosecond is measured in less than a fifth of a millisecond.
 #[cfg(feature = "std")]
 #[test]
 fn measuring_a_kernel_takes_less_than_forty_million_products() {
