@@ -1,4 +1,4 @@
-//! What is done to each number of a result.
+//! Activation functions: what is done to each number of a result.
 
 /// What is done to each number of a result. A NaN stays one.
 ///

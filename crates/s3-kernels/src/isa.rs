@@ -1,9 +1,10 @@
-//! Which instruction set the kernels run on, chosen once at run time.
+//! Instruction sets, and which of them the kernels run on: chosen once at run time.
 //!
-//! `S3_KERNELS_ISA=scalar|avx2|avx512|neon` overrides the choice, for tests and for measurements; an empty
-//! variable is none.
+//! `S3_KERNELS_ISA=scalar|avx2|avx512|neon` overrides the choice, for tests and for measurements;
+//! an empty variable is none.
 
-/// Whether this CPU has the features: asked at run time with `std`, else what the compiler may assume.
+/// Whether this CPU has the features: asked at run time with `std`, else what the compiler may
+/// assume.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! has {
     ($($feature:tt),+) => {{
@@ -155,8 +156,8 @@ fn widest() -> Isa {
     Isa::available().last().unwrap_or(Isa::Scalar)
 }
 
-/// The available instruction set called `name`, the widest where it is empty, else a message that says what
-/// would be accepted.
+/// The available instruction set called `name`, the widest where it is empty, else a message that
+/// says what would be accepted.
 #[cfg(feature = "std")]
 fn choose(name: &str) -> Result<Isa, std::string::String> {
     let accepted = || {

@@ -1,4 +1,5 @@
-//! Exact shift-and-add kernels for low-bit power-of-two weights, and the f32 kernels that train them.
+//! Exact shift-and-add kernels for low-bit power-of-two weights, and the f32 kernels that train
+//! them.
 //!
 //! * [`PackedMatrix`] holds weights of 2, 3 or 4 bits, and [`gemm`] multiplies them with 8-bit
 //!   activations, exactly.

@@ -1,4 +1,4 @@
-//! How the outputs of a product are divided: into blocks of channels, and among threads.
+//! Work over threads: the outputs of a product, in blocks of channels, are divided among them.
 
 use core::ops::Range;
 
@@ -49,8 +49,8 @@ impl Outputs {
     }
 
     /// Calls `part` with rows, blocks, and a slice for the outputs of these rows by the channels of
-    /// these blocks, until all of `y` is done. With feature `rayon` the calls share the threads of the
-    /// current pool where `k` products a sum are enough work.
+    /// these blocks, until all of `y` is done. With feature `rayon` the calls share the threads of
+    /// the current pool where `k` products a sum are enough work.
     ///
     /// Threads share the rows where there are `many` for each of them, else the blocks.
     pub(crate) fn split<T: Copy + Default + Send + Sync>(

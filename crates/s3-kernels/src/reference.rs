@@ -2,8 +2,9 @@
 
 /// `y[b, r] = sum over c of w[r, c] * x[b, c]`, exact.
 ///
-/// `w`: `[rows, cols]`, `x`: `[batch, cols]`, `y`: `[batch, rows]`, all row-major. `y.len()` must be
-/// `batch * rows` and so on; `rows` and `cols` follow from the lengths only with `batch` and `cols`.
+/// `w`: `[rows, cols]`, `x`: `[batch, cols]`, `y`: `[batch, rows]`, all row-major. `y.len()` must
+/// be `batch * rows` and so on; `rows` and `cols` follow from the lengths only with `batch` and
+/// `cols`.
 ///
 /// # Panics
 ///

@@ -1,5 +1,5 @@
-//! Buffers of a call that outlive it, one set per thread: a fresh large allocation costs a page fault
-//! for every 4 KiB, which is more time than the arithmetic of a small layer.
+//! Buffers of a call that outlive it, one set per thread: a fresh large allocation costs a page
+//! fault for every 4 KiB, which is more time than the arithmetic of a small layer.
 
 use alloc::vec::Vec;
 

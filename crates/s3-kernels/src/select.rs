@@ -1,7 +1,8 @@
-//! What runs: every implementation there is, and the choice among them by instruction set and shape.
+//! Dispatch: every implementation there is, and the choice among them by instruction set and shape.
 //!
-//! All kernels of a list compute the same numbers for every shape; they differ in what they need and where they
-//! are fast. To add one, write it under `arch/` and add its line here: the tests walk the lists.
+//! All kernels of a list compute the same numbers for every shape; they differ in what they need
+//! and where they are fast. To add one, write it under `arch/` and add its line here: the tests
+//! walk the lists.
 
 #[cfg(all(test, feature = "std", target_arch = "x86_64", target_os = "linux"))]
 mod disassembly;
@@ -48,8 +49,8 @@ macro_rules! measured {
     }};
 }
 
-/// Every kernel, of nearly equal ones the preferred first: those that keep weights in one form. The last
-/// one serves everything everywhere.
+/// Every kernel, of nearly equal ones the preferred first: those that keep weights in one form. The
+/// last one serves everything everywhere.
 static TABLE: &[Kernel] = &[
     #[cfg(target_arch = "x86_64")]
     Kernel {
@@ -217,12 +218,12 @@ impl Kernel {
     }
 
     /// The kernel that [`gemm`](crate::gemm) would run on `isa`: the fastest of those that need no
-    /// more than `isa` and what this CPU has, or the one that `S3_KERNELS_KERNEL` names, where it serves
-    /// the weights. Whichever it is, the results are the same.
+    /// more than `isa` and what this CPU has, or the one that `S3_KERNELS_KERNEL` names, where it
+    /// serves the weights. Whichever it is, the results are the same.
     ///
-    /// With `std` the first call for a width may time a few small products, some hundred microseconds in
-    /// all, once a process; where one kernel is by far the fastest on any CPU, as for a vector, it times none. Without
-    /// `std` the choice is that of one CPU, an AMD Zen 4.
+    /// With `std` the first call for a width may time a few small products, some hundred
+    /// microseconds in all, once a process; where one kernel is by far the fastest on any CPU, as
+    /// for a vector, it times none. Without `std` the choice is that of one CPU, an AMD Zen 4.
     ///
     /// # Panics
     ///
@@ -274,12 +275,13 @@ fn choose(
     })
 }
 
-/// The kernel that `S3_KERNELS_KERNEL` names; none where it is not set or empty. The first call decides.
+/// The kernel that `S3_KERNELS_KERNEL` names; none where it is not set or empty. The first call
+/// decides.
 ///
 /// # Panics
 ///
-/// Where it names no kernel, or one that this CPU cannot run: to run something else than asked would
-/// make every measurement a lie.
+/// Where it names no kernel, or one that this CPU cannot run: to run something else than asked
+/// would make every measurement a lie.
 #[cfg(feature = "std")]
 fn named() -> Option<&'static Kernel> {
     static NAMED: std::sync::OnceLock<Option<&'static Kernel>> = std::sync::OnceLock::new();
@@ -292,8 +294,8 @@ fn named() -> Option<&'static Kernel> {
     })
 }
 
-/// The kernel called `name` that this CPU can run, none for the empty name, else a message that says what
-/// would be accepted.
+/// The kernel called `name` that this CPU can run, none for the empty name, else a message that
+/// says what would be accepted.
 #[cfg(feature = "std")]
 fn find(name: &str) -> Result<Option<&'static Kernel>, std::string::String> {
     let mut kernels = Kernel::all().filter(|kernel| kernel.is_available());

@@ -1,6 +1,7 @@
 //! The shape of a 2-D convolution, and the lengths that follow from it.
 //!
-//! `out = floor((in + 2 padding - dilation (kernel - 1) - 1) / stride) + 1`, in height and width alike.
+//! `out = floor((in + 2 padding - dilation (kernel - 1) - 1) / stride) + 1`, in height and width
+//! alike.
 
 use crate::error::Error;
 

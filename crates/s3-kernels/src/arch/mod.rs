@@ -1,5 +1,6 @@
-//! The kernels, one folder for each instruction set: they implement the contracts of [`crate::micro`], and
-//! [`crate::select`] lists them. Beside them, what the operating system is asked for ([`pages`]).
+//! The kernels, one folder for each instruction set: they implement the contracts of
+//! [`crate::micro`], and [`crate::select`] lists them. Beside them, what the operating system is
+//! asked for ([`pages`]).
 #![allow(
     unsafe_code,
     reason = "intrinsics, and calls into code compiled for them"
@@ -20,7 +21,8 @@ pub(crate) mod scalar;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
-/// A check of the CPU that costs one load once it has succeeded: microkernels repeat it for each tile.
+/// A check of the CPU that costs one load once it has succeeded: microkernels repeat it for each
+/// tile.
 #[cfg(target_arch = "x86_64")]
 pub(crate) struct Once {
     passed: core::sync::atomic::AtomicBool,

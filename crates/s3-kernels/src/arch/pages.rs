@@ -1,7 +1,7 @@
 //! Large pages for packed weights, where the operating system gives them.
 //!
-//! A weight matrix that comes from memory is read at the speed at which addresses are translated; on
-//! Linux, pages of 2 MiB must be asked for.
+//! A weight matrix that comes from memory is read at the speed at which addresses are translated;
+//! on Linux, pages of 2 MiB must be asked for.
 #![allow(unsafe_code, reason = "one call of the C library, and its declaration")]
 
 use alloc::vec::Vec;

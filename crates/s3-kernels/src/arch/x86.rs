@@ -61,8 +61,8 @@ macro_rules! step_codes {
     };
 }
 
-/// `sized::<R>`: `R` rows of f32 activations times `V` registers of outputs, three `k` at a time, in
-/// the order of [`crate::gemm_f32`].
+/// `sized::<R>`: `R` rows of f32 activations times `V` registers of outputs, three `k` at a time,
+/// in the order of [`crate::gemm_f32`].
 macro_rules! float_rows {
     ($feature:literal, $lanes:literal, $vector:ty, $load:ident, $store:ident, $set1:ident,
      $zero:ident, $mul:ident, $fmadd:ident, $add:ident) => {

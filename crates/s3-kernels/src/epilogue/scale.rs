@@ -40,8 +40,8 @@ impl Scale<'_> {
         }
     }
 
-    /// The outputs of sums that are already f32, of neighbouring channels from `channel` on; `index`
-    /// is the first one's position in the output.
+    /// The outputs of sums that are already f32, of neighbouring channels from `channel` on;
+    /// `index` is the first one's position in the output.
     pub(crate) fn of_sums(&self, sums: &[f32], channel: usize, index: usize, y: &mut [f32]) {
         let scale = &self.scale[channel..channel + sums.len()];
         let bias = &self.bias[channel..channel + sums.len()];

@@ -8,7 +8,8 @@ use crate::Error;
 ///
 /// `y = clamp((v + 2^(s-1)) >> s, 0, 255)`, `v = acc + bias[n] + (residual << residual_shift)`,
 /// `s = shift[n]`; with `s = 0` nothing is added. The shift is arithmetic, so `-0.5` becomes 0 and
-/// `-1.5` becomes `-1`. The clamp at 0 is a ReLU. Exact: equal to unbounded integers for every input.
+/// `-1.5` becomes `-1`. The clamp at 0 is a ReLU. Exact: equal to unbounded integers for every
+/// input.
 ///
 /// ```
 /// use s3_kernels::{Epilogue, Residual, ShiftRequant};

@@ -73,7 +73,8 @@ mod x86 {
         black_box(chains);
     }
 
-    /// Products of bytes, added in pairs to 16 bits: exact for small weights, with an addition each.
+    /// Products of bytes, added in pairs to 16 bits: exact for small weights, with an addition
+    /// each.
     #[target_feature(enable = "avx2")]
     fn pairs_256(rounds: u64) {
         let mut chains = [_mm256_setzero_si256(); PAIR_CHAINS];

@@ -1,4 +1,5 @@
-//! The yardsticks of the integer kernels: how fast one core multiplies int8 at all, and reads memory.
+//! The yardsticks of the integer kernels: how fast one core multiplies int8 at all, and reads
+//! memory.
 //!
 //! Benchmarks divide by these. The multiplier is asked in the widest instructions of the
 //! CPU, whatever `S3_KERNELS_ISA` says: a path that holds back is measured against the machine.
@@ -28,7 +29,8 @@ pub fn int8_multiply_adds(rounds: u64) -> u64 {
 
 /// Memory to read, in the pages that packed weights are kept in.
 ///
-/// The time of [`Memory::read`] gives the bandwidth of the level of memory that holds this many bytes.
+/// The time of [`Memory::read`] gives the bandwidth of the level of memory that holds this many
+/// bytes.
 ///
 /// ```
 /// let memory = s3_kernels::peak::Memory::new(1000);
@@ -57,8 +59,8 @@ impl Memory {
         self.0.len() * LINE
     }
 
-    /// Reads all of it once, in two streams that memory can serve at a time, and returns the exclusive
-    /// or of its 64-bit words: 0, which the compiler does not know.
+    /// Reads all of it once, in two streams that memory can serve at a time, and returns the
+    /// exclusive or of its 64-bit words: 0, which the compiler does not know.
     #[must_use]
     pub fn read(&self) -> u64 {
         let (first, second) = self.0.split_at(self.0.len() / 2);

@@ -1,8 +1,9 @@
-//! The kernels called multiplication-free hold no multiply instruction: read from this very program.
+//! The kernels called multiplication-free hold no multiply instruction: read from this very
+//! program.
 //!
 //! `objdump` takes the program of the test apart. From each kernel's entry the test follows every
-//! function of this crate that is named in an instruction, called or taken the address of. In them it
-//! finds
+//! function of this crate that is named in an instruction, called or taken the address of. In them
+//! it finds
 //!
 //! * no vector multiplication, multiply-add or dot product at all;
 //! * in the kernels of plain Rust, no scalar multiplication inside an innermost loop. Outside of those,

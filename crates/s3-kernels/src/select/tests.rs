@@ -64,8 +64,8 @@ fn every_kernel_has_rates_of_its_own_on_this_cpu() {
 mod two_cpus {
     use super::*;
 
-    /// A product (batch, rows, columns), a width, and what three kernels were measured at on it, GMAC/s: the
-    /// table, tiled, fused.
+    /// A product (batch, rows, columns), a width, and what three kernels were measured at on it,
+    /// GMAC/s: the table, tiled, fused.
     type Case = ((usize, usize, usize), BitWidth, [u32; 3]);
 
     const KERNELS: [&str; 3] = ["avx512-b2-table", "avx512-any-tiled", "avx512-any-fused"];

@@ -22,10 +22,12 @@ pub trait Architecture: Serialize + DeserializeOwned {
     /// Small networks of the family, which the tests of every network take.
     const EXAMPLES: &'static [Example];
 
-    /// The settings of network `name` with what was left open filled in, where a record of a run names it.
+    /// The settings of network `name` with what was left open filled in, where a record of a run
+    /// names it.
     ///
     /// # Errors
-    /// A setting that the network has not, or of a value that it cannot have; the message names its key.
+    /// A setting that the network has not, or of a value that it cannot have; the message names its
+    /// key.
     fn resolved(self, name: &str) -> Result<Self, String>;
 
     /// Network `name` for images of this size and a number of classes.
@@ -63,7 +65,8 @@ impl Example {
 pub(super) fn read<A: DeserializeOwned>(settings: &Settings) -> Result<A, String> {
     let read = |settings| serde_json::from_value::<A>(Value::Object(settings));
     read(settings.clone()).map_err(|error| {
-        // A mistyped value's message does not name its key: it is the one without which the rest is read.
+        // A mistyped value's message does not name its key: it is the one without which the rest is
+        // read.
         let message = error.to_string();
         let blamed = settings.keys().find(|key| {
             let mut others = settings.clone();

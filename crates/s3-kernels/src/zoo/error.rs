@@ -1,4 +1,4 @@
-//! Why there is no such network.
+//! The error of the list: why there is no such network.
 
 use std::fmt;
 use std::string::String;

@@ -6,8 +6,8 @@ use super::plan::Plan;
 use crate::model::{Act, Graph, Node, Op};
 
 impl Graph<Plan> {
-    /// The same network where a sum of two values that follows a layer is done by the layer: the layer then
-    /// adds the other value, which is made before it, and nothing else reads it.
+    /// The same network where a sum of two values that follows a layer is done by the layer: the
+    /// layer then adds the other value, which is made before it, and nothing else reads it.
     pub(super) fn fused(self) -> Self {
         let mut readers = vec![0usize; self.nodes.len() + 1];
         let read = self.nodes.iter().flat_map(Node::reads);

@@ -1,7 +1,8 @@
-//! Architectures: from a name, its settings and an image to a [`Graph`] of what each layer will hold.
+//! Architectures: from a name, its settings and an image to a [`Graph`] of what each layer will
+//! hold.
 //!
-//! An architecture is one file and one line of [`ARCHITECTURES`]; its settings are a serde struct. Nothing
-//! else names it.
+//! An architecture is one file and one line of [`ARCHITECTURES`]; its settings are a serde struct.
+//! Nothing else names it.
 //!
 //! ```
 //! use s3_kernels::model::Size;
@@ -121,7 +122,8 @@ fn find(name: &str) -> Result<&'static Entry, Error> {
 }
 
 impl Entry {
-    /// The settings of network `name`, one of [`names`](Self::names), with what was left open filled in.
+    /// The settings of network `name`, one of [`names`](Self::names), with what was left open
+    /// filled in.
     ///
     /// # Errors
     /// A key that is unknown, missing, mistyped or out of range.

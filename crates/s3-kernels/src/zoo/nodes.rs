@@ -46,7 +46,8 @@ const OPS: &[(&str, &[&str])] = &[
 /// The name of value 0.
 const IMAGE: &str = "image";
 
-/// A 5x5 convolution of stride 2, two depthwise layers, a sum, a concatenation, a pool, two linear layers.
+/// A 5x5 convolution of stride 2, two depthwise layers, a sum, a concatenation, a pool, two linear
+/// layers.
 const EXAMPLE: &str = r#"{ "nodes": [
     { "name": "conv1", "op": "conv", "channels": 8, "kernel": 5, "stride": 2, "norm": "bn1", "act": "relu",
       "role": "first" },
@@ -325,8 +326,8 @@ impl Builder {
         names.iter().map(value).collect()
     }
 
-    /// What a layer reads with zeros on these sides: the number for all of them, else a node that adds
-    /// them.
+    /// What a layer reads with zeros on these sides: the number for all of them, else a node that
+    /// adds them.
     fn padded(&mut self, name: &str, input: usize, sides: [usize; 4]) -> (usize, usize) {
         if sides.iter().all(|&side| side == sides[0]) {
             return (sides[0], input);

@@ -39,7 +39,8 @@ impl Role {
     ];
 }
 
-/// Whether an image has less than 64 pixels on a side: networks for photographs then halve it less often.
+/// Whether an image has less than 64 pixels on a side: networks for photographs then halve it less
+/// often.
 pub(super) fn is_small(image: &Size) -> bool {
     image.height.min(image.width) < 64
 }
@@ -78,7 +79,8 @@ pub struct Plan {
 
 /// Sugar for architectures.
 impl Layer<Plan> {
-    /// A convolution with a square kernel, padded so that stride 1 keeps the size where the kernel is odd.
+    /// A convolution with a square kernel, padded so that stride 1 keeps the size where the kernel
+    /// is odd.
     #[must_use]
     pub fn conv(channels: usize, kernel: usize) -> Self {
         let plan = Plan {
@@ -169,8 +171,8 @@ impl Layer<Plan> {
         })
     }
 
-    /// The weight's shape, where the layer reads a value of size `from`: `[out, in / groups, height, width]`
-    /// or `[out, in]`.
+    /// The weight's shape, where the layer reads a value of size `from`:
+    /// `[out, in / groups, height, width]` or `[out, in]`.
     #[must_use]
     pub fn weight_shape(&self, from: &Size) -> Vec<usize> {
         let [height, width] = self.kernel;
@@ -188,9 +190,9 @@ impl Graph<Plan> {
         self.push(name, &[input], Op::Layer(layer))
     }
 
-    /// Adds the depthwise separable convolution of MobileNet and DS-CNN: 3x3 on each of the `channels[0]` that
-    /// `input` has, then 1x1 to `channels[1]`, a batch norm and a ReLU behind both. Gives the value that it
-    /// makes.
+    /// Adds the depthwise separable convolution of MobileNet and DS-CNN: 3x3 on each of the
+    /// `channels[0]` that `input` has, then 1x1 to `channels[1]`, a batch norm and a ReLU behind
+    /// both. Gives the value that it makes.
     pub(super) fn separable(
         &mut self,
         at: &str,
@@ -214,7 +216,8 @@ impl Graph<Plan> {
     /// The graph, if it fits together and ends in one number a class, and no value is made in vain.
     ///
     /// # Errors
-    /// Those of [`Graph::sizes`]; one line that names the node whose value nothing reads, or the last one.
+    /// Those of [`Graph::sizes`]; one line that names the node whose value nothing reads, or the
+    /// last one.
     pub fn classifying(self, classes: usize) -> Result<Self, Error> {
         let sizes = self.sizes()?;
         let wanted = Size {
@@ -296,8 +299,8 @@ impl Graph<Plan> {
         Ok(nodes.map(of).fold(0, u128::saturating_add))
     }
 
-    /// Pixels of the smallest value that a batch norm sees: in training one image is so many values of each
-    /// channel. The largest number where there is no batch norm.
+    /// Pixels of the smallest value that a batch norm sees: in training one image is so many values
+    /// of each channel. The largest number where there is no batch norm.
     ///
     /// # Errors
     /// Those of [`Graph::sizes`].

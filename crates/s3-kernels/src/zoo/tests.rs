@@ -22,8 +22,8 @@ fn of(name: &str, settings: Value, image: Size, classes: usize) -> Result<Graph<
     graph(name, &settings, image, classes)
 }
 
-/// Parameters of torchvision's models, and of He et al.'s CIFAR-10 networks with option A as counted by
-/// Y. Idelbayev, "Proper ResNet implementation for CIFAR10/CIFAR100".
+/// Parameters of torchvision's models, and of He et al.'s CIFAR-10 networks with option A as
+/// counted by Y. Idelbayev, "Proper ResNet implementation for CIFAR10/CIFAR100".
 #[test]
 fn parameter_counts_are_those_of_the_literature() {
     for (name, side, classes, wanted) in [
@@ -103,9 +103,10 @@ fn vgg_small_is_the_literatures() {
     assert_eq!(count(&graph), [4_660_106, 607_600_640]);
 }
 
-/// 4.2 M parameters and 569 M multiplications (table 8 of the paper; tf.keras counts 4,231,976 that train).
-/// The network of MLPerf Tiny, "person detection", has 221,794 parameters in tf.keras, which counts a
-/// convolution's bias in front of a batch norm and the two running statistics of each channel.
+/// 4.2 M parameters and 569 M multiplications (table 8 of the paper; tf.keras counts 4,231,976 that
+/// train). The network of MLPerf Tiny, "person detection", has 221,794 parameters in tf.keras,
+/// which counts a convolution's bias in front of a batch norm and the two running statistics of
+/// each channel.
 #[test]
 fn mobilenet_v1_is_the_papers_and_that_of_mlperf_tiny() {
     let whole = graph("mobilenet_v1", &Settings::new(), image(224), 1000).unwrap();
@@ -130,7 +131,8 @@ fn normed_channels(graph: &Graph<Plan>) -> usize {
     layers.map(|(_, layer)| layer.channels).sum()
 }
 
-/// torchvision's `_make_divisible`: at width 0.5 1,968,680 parameters (its `mobilenet_v2(width_mult=0.5)`).
+/// torchvision's `_make_divisible`: at width 0.5 1,968,680 parameters (its
+/// `mobilenet_v2(width_mult=0.5)`).
 #[test]
 fn mobilenet_v2_rounds_as_torchvision_does_and_its_bottlenecks_are_linear() {
     let half = serde_json::json!({ "width": 0.5 });
@@ -153,8 +155,8 @@ fn mobilenet_v2_rounds_as_torchvision_does_and_its_bottlenecks_are_linear() {
     assert_eq!(sizes[sizes.len() - 3].pixels(), 16);
 }
 
-/// MLPerf Tiny, "keyword spotting": 24,908 parameters in tf.keras, counted as for the MobileNet, and 2.66 M
-/// multiplications.
+/// MLPerf Tiny, "keyword spotting": 24,908 parameters in tf.keras, counted as for the MobileNet,
+/// and 2.66 M multiplications.
 #[test]
 fn ds_cnn_is_that_of_mlperf_tiny() {
     let image = Size {
@@ -170,8 +172,8 @@ fn ds_cnn_is_that_of_mlperf_tiny() {
     assert_eq!((sizes[2].height, sizes[2].width), (25, 5));
 }
 
-/// LeNet-5 without batch norms: 61,706, Zhang et al., "Dive into Deep Learning", section 7.6; the MLP's
-/// weights by hand.
+/// LeNet-5 without batch norms: 61,706, Zhang et al., "Dive into Deep Learning", section 7.6; the
+/// MLP's weights by hand.
 #[test]
 fn lenet_and_the_mlp_are_the_literatures() {
     let grey = Size {
@@ -188,8 +190,8 @@ fn lenet_and_the_mlp_are_the_literatures() {
     assert_eq!(none.parameters().unwrap(), 7850);
 }
 
-/// In units of 10,000: 11.69 M and 25.55 M are timm's for `resnetv2_18` and `resnetv2_50`, 1.7 M is He et
-/// al.'s for ResNet-164; ResNet-20 has the same number in both orders.
+/// In units of 10,000: 11.69 M and 25.55 M are timm's for `resnetv2_18` and `resnetv2_50`, 1.7 M is
+/// He et al.'s for ResNet-164; ResNet-20 has the same number in both orders.
 #[test]
 fn preactivation_resnets_are_the_literatures() {
     for (name, side, classes, wanted) in [
@@ -349,7 +351,8 @@ fn a_graph_that_classifies_nothing_or_makes_a_value_in_vain_is_refused() {
     assert!(whole.classifying(10).is_ok());
 }
 
-/// A 5x5 convolution of stride 2, two depthwise layers, a residual, a concatenation, a pool, two linear layers.
+/// A 5x5 convolution of stride 2, two depthwise layers, a residual, a concatenation, a pool, two
+/// linear layers.
 fn listed() -> Value {
     serde_json::json!({ "nodes": [
         { "name": "conv1", "op": "conv", "channels": 8, "kernel": 5, "stride": 2, "norm": "bn1", "act": "relu",

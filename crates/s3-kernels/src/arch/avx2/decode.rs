@@ -30,8 +30,8 @@ const fn table(bits: u32) -> [u8; 32] {
 const TABLE_3: [u8; 32] = table(3);
 const TABLE_4: [u8; 32] = table(4);
 
-/// The unsigned codes of one half step for the rows `16 q + 8 side ..` of the blocks `q < 4`: 8 rows
-/// times 4 columns each. `step` holds the `BITS` lines of a step.
+/// The unsigned codes of one half step for the rows `16 q + 8 side ..` of the blocks `q < 4`: 8
+/// rows times 4 columns each. `step` holds the `BITS` lines of a step.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn half_step<const BITS: u32>(step: &[Line], half: usize, side: usize) -> [__m256i; 4] {

@@ -2,12 +2,12 @@
 //!
 //! # Matrix products
 //!
-//! `vpmaddubsw` multiplies 32 unsigned by 32 signed bytes and adds neighbours to 16 bits, 32 products
-//! an instruction as `vpdpbusd` does on half a register, but the sums overflow soon: for weights of
-//! 8 bits at once. Small weights leave room. With the codes `level + offset` as the unsigned operand
-//! a sum of two products lies in `[-256 max, 254 max]`, `max` being the largest code, so that
-//! [`flush`] of them stay in 16 bits whatever the activations are. The offset times the sum of the
-//! activations is taken away at the end.
+//! `vpmaddubsw` multiplies 32 unsigned by 32 signed bytes and adds neighbours to 16 bits, 32
+//! products an instruction as `vpdpbusd` does on half a register, but the sums overflow soon: for
+//! weights of 8 bits at once. Small weights leave room. With the codes `level + offset` as the
+//! unsigned operand a sum of two products lies in `[-256 max, 254 max]`, `max` being the largest
+//! code, so that [`flush`] of them stay in 16 bits whatever the activations are. The offset times
+//! the sum of the activations is taken away at the end.
 
 mod decode;
 pub(crate) mod depthwise;
@@ -33,8 +33,8 @@ const fn offset(bits: u32) -> i32 {
     }
 }
 
-/// Results of `vpmaddubsw` on codes of `bits` that fit 16 bits when added: `-256 max flush >= -2^15`
-/// and `254 max flush < 2^15`, where the largest code is `max = 2 offset`.
+/// Results of `vpmaddubsw` on codes of `bits` that fit 16 bits when added: `-256 max flush >=
+/// -2^15` and `254 max flush < 2^15`, where the largest code is `max = 2 offset`.
 const fn flush(bits: u32) -> usize {
     match bits {
         2 => 64,

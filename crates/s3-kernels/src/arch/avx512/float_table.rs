@@ -5,9 +5,10 @@
 //! for each register of 16 outputs: sum += table[code]          one vpermi2ps, one vaddps
 //! ```
 //!
-//! The 27 entries fill two registers, and `vpermi2ps` takes the low five bits of each 32-bit lane as
-//! the index: a lane holds the codes of four triples, one a byte, and each is brought to the low byte
-//! by a load that begins one byte further. Nothing multiplies: entries are made by adding under masks.
+//! The 27 entries fill two registers, and `vpermi2ps` takes the low five bits of each 32-bit lane
+//! as the index: a lane holds the codes of four triples, one a byte, and each is brought to the low
+//! byte by a load that begins one byte further. Nothing multiplies: entries are made by adding
+//! under masks.
 
 use core::arch::x86_64::{
     __m512, __m512i, _mm512_add_epi32, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps,
@@ -176,7 +177,8 @@ const V: usize = 4;
 
 /// # Safety
 ///
-/// `tables` holds `groups * 4 * R * 2` lines, `codes` more than `groups * 4`, `out` at least `R` rows.
+/// `tables` holds `groups * 4 * R * 2` lines, `codes` more than `groups * 4`, `out` at least `R`
+/// rows.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn sized<const R: usize>(tile: &LineTile<'_>, groups: usize, out: &mut [FloatRow]) {

@@ -40,8 +40,8 @@ fn prefetch(line: &Line, ahead: usize) {
     _mm_prefetch::<_MM_HINT_T0>((&raw const *line).wrapping_add(ahead).cast());
 }
 
-/// For each 6-bit index, `level + bias` of the 3-bit code in bits `shift..shift + 3`, or of the 4-bit
-/// code in bits 0-3 where `bit_width` is 4: a table for `vpermb`.
+/// For each 6-bit index, `level + bias` of the 3-bit code in bits `shift..shift + 3`, or of the
+/// 4-bit code in bits 0-3 where `bit_width` is 4: a table for `vpermb`.
 const fn byte_table(bit_width: BitWidth, shift: u32, bias: i8) -> Line {
     let mut table = [0; 64];
     let mut index = 0;
