@@ -68,14 +68,14 @@ def model(op, inputs, weights, output, attributes=(), domain=""):
 
 
 def ort_call(*args, **kwargs):
-    return ort_session(model(*args, **kwargs), args[1], args[3])
+    return ort_session(model(*args, **kwargs), args[1], ("y", *args[3]))
 
 
-def ort_network(c, integer):
+def ort_network(c, dtype):
     import networks
 
-    shape, classes, graph = networks.onnx_model(c["model"], c["batch"], integer)
-    return ort_session(graph, [("x", floats(*shape))], ("f4", (c["batch"], classes)))
+    shape, graph = networks.network(c["onnx"], c["batch"], dtype)
+    return ort_session(graph, [("image", floats(*shape))], ("scores", "f4", (c["batch"], c["classes"])))
 
 
 def ort_session(graph, inputs, output):
@@ -89,8 +89,8 @@ def ort_session(graph, inputs, output):
     binding = session.io_binding()
     for name, array in inputs:
         binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
-    dtype, shape = output
-    binding.bind_ortvalue_output("y", ort.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(dtype).type))
+    name, dtype, shape = output
+    binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(dtype).type))
     return lambda: session.run_with_iobinding(binding)
 
 
@@ -240,8 +240,9 @@ PRODUCTS = {
     ("torch", "s8s8"): torch_s8s8,
 }
 NETWORKS = {
-    ("onnxruntime", "u8s8"): lambda c: (ort_network(c, True), 0),
-    ("onnxruntime", "f32"): lambda c: (ort_network(c, False), 0),
+    ("onnxruntime", "u8s8"): lambda c: (ort_network(c, "u8s8"), 0),
+    ("onnxruntime", "u8s8 QDQ"): lambda c: (ort_network(c, "u8s8 QDQ"), 0),
+    ("onnxruntime", "f32"): lambda c: (ort_network(c, "f32"), 0),
 }
 CONVOLUTIONS = {
     ("onnxruntime", "u8s8"): lambda c: ort_conv(c, "u8s8", False),

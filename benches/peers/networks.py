@@ -1,106 +1,52 @@
-"""The networks of `cargo xtask bench infer` as ONNX graphs of random weights: f32, and int8 as the
-quantizer of onnxruntime writes them (QLinear operators, the image quantized first)."""
+"""The networks of `cargo xtask bench infer` in onnxruntime, from the ONNX file that this project's export
+has written: f32, and int8 by onnxruntime's own quantizer (u8 activations, s8 weights with a scale a channel)."""
+
+import pathlib
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
-rng = np.random.default_rng(7)
-SCALE = 0.02
-
-
-class Graph:
-    def __init__(self, integer):
-        self.integer, self.nodes, self.constants, self.count = integer, [], [], 0
-
-    def name(self):
-        self.count += 1
-        return f"t{self.count}"
-
-    def constant(self, array):
-        name = self.name()
-        self.constants.append(numpy_helper.from_array(array, name))
-        return name
-
-    def node(self, op, inputs, domain="", **attributes):
-        name = self.name()
-        self.nodes.append(helper.make_node(op, inputs, [name], domain=domain, **attributes))
-        return name
-
-    def scale(self, scale=SCALE, dtype=np.uint8):
-        return [self.constant(np.float32(scale)), self.constant(dtype(0))]
-
-    def conv(self, x, c_in, c_out, kernel, stride, relu=True):
-        attributes = dict(kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[kernel // 2] * 4)
-        shape = (c_out, c_in, kernel, kernel)
-        if self.integer:
-            # A u8 result whose zero point is 0 is a ReLU as well.
-            w = self.constant(rng.integers(-64, 65, shape, dtype=np.int8))
-            bias = self.constant(np.zeros(c_out, np.int32))
-            inputs = [x, *self.scale(), w, *self.scale(0.001, np.int8), *self.scale(), bias]
-            return self.node("QLinearConv", inputs, **attributes)
-        w = self.constant(((rng.random(shape) - 0.5) / np.sqrt(c_in * kernel**2)).astype(np.float32))
-        y = self.node("Conv", [x, w, self.constant(np.zeros(c_out, np.float32))], **attributes)
-        return self.node("Relu", [y]) if relu else y
-
-    def add(self, a, b):
-        if self.integer:
-            inputs = [a, *self.scale(), b, *self.scale(), *self.scale()]
-            return self.node("QLinearAdd", inputs, domain="com.microsoft")
-        return self.node("Relu", [self.node("Add", [a, b])])
-
-    def block(self, x, c_in, c_out, projected):
-        stride = 1 if c_in == c_out else 2
-        y = self.conv(self.conv(x, c_in, c_out, 3, stride), c_out, c_out, 3, 1, relu=False)
-        if stride == 1:
-            return self.add(y, x)
-        if projected:
-            return self.add(y, self.conv(x, c_in, c_out, 1, stride, relu=False))
-        ends = [np.array(v, np.int64) for v in ([0, 0], [2**31, 2**31], [2, 3], [2, 2])]
-        x = self.node("Slice", [x, *map(self.constant, ends)])
-        before = (c_out - c_in) // 2
-        pads = np.array([0, before, 0, 0, 0, c_out - c_in - before, 0, 0], np.int64)
-        zero = self.constant(np.uint8(0) if self.integer else np.float32(0))
-        return self.add(y, self.node("Pad", [x, self.constant(pads), zero]))
-
-    def head(self, x, c, classes):
-        if not self.integer:
-            x = self.node("Flatten", [self.node("GlobalAveragePool", [x])])
-            w = ((rng.random((c, classes)) - 0.5) / c).astype(np.float32)
-            return self.node("MatMul", [x, self.constant(w)])
-        inputs = [x, *self.scale(), *self.scale()]
-        x = self.node("QLinearGlobalAveragePool", inputs, domain="com.microsoft", channels_last=0)
-        x = self.node("Flatten", [x])
-        w = self.constant(rng.integers(-64, 65, (c, classes), dtype=np.int8))
-        inputs = [x, *self.scale(), w, *self.scale(0.001, np.int8), *self.scale()]
-        return self.node("DequantizeLinear", [self.node("QLinearMatMul", inputs), *self.scale()])
+FORMATS = {"u8s8": QuantFormat.QOperator, "u8s8 QDQ": QuantFormat.QDQ}
 
 
-def onnx_model(name, batch, integer):
-    """The shape of the input, the number of classes, and the bytes of the graph."""
-    g = Graph(integer)
-    x = g.node("QuantizeLinear", ["x", *g.scale()]) if integer else "x"
-    if name == "resnet18":
-        side, classes, stages, blocks, c = 224, 1000, [64, 128, 256, 512], 2, 64
-        x = g.conv(x, 3, c, 7, 2)
-        x = g.node("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
-    else:
-        side, classes, stages, blocks, c = 32, 10, [16, 32, 64], 3, 16
-        x = g.conv(x, 3, c, 3, 1)
-    for channels in stages:
-        for _ in range(blocks):
-            x = g.block(x, c, channels, name == "resnet18")
-            c = channels
-    y = g.head(x, c, classes)
-    g.nodes.append(helper.make_node("Identity", [y], ["y"]))
-    shape = (batch, 3, side, side)
-    info = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        g.nodes,
-        name,
-        [info("x", TensorProto.FLOAT, shape)],
-        [info("y", TensorProto.FLOAT, (batch, classes))],
-        g.constants,
+class Images(CalibrationDataReader):
+    """A few random images: ranges of random weights need no more, and times do not depend on them."""
+
+    def __init__(self, shape):
+        rng = np.random.default_rng(7)
+        self.left = [{"image": rng.random(shape, dtype=np.float32) * 2 - 1} for _ in range(2)]
+
+    def get_next(self):
+        return self.left.pop() if self.left else None
+
+
+def load(path, batch):
+    """The network of `path` for images of this batch, and their shape."""
+    model = onnx.load(path)
+    for value in [*model.graph.input, *model.graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_value = batch
+    return model, [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+
+
+def network(path, batch, dtype):
+    """The shape of the images, and the ONNX file of `path` in `dtype`."""
+    model, shape = load(path, batch)
+    if dtype == "f32":
+        return shape, model.SerializeToString()
+    stem = pathlib.Path(path).with_suffix("")
+    whole, fused, made = (f"{stem}.{batch}.{what}.onnx" for what in ("whole", "fused", dtype.replace(" ", "-")))
+    onnx.save(model, whole)
+    # Folds the factor and the bias of an f32 layer into its convolution, as the quantizer's guide asks for.
+    quant_pre_process(whole, fused, skip_symbolic_shape=True)
+    quantize_static(
+        fused,
+        made,
+        Images(shape),
+        quant_format=FORMATS[dtype],
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
     )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-    return shape, classes, model.SerializeToString()
+    return shape, pathlib.Path(made).read_bytes()

@@ -1,7 +1,9 @@
 //! `bench infer`: whole networks of random weights. Times do not depend on the weights, so nothing is
 //! trained.
 
-use anyhow::{Context, Result, bail};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
 use s3_kernel_benches::{Case, Program, Random};
 use s3_kernels::model::{
     Activations, DenseMatrix, Frozen, Input, Layer, MAX_TERMS, Model, Network, Numbers, Op,
@@ -9,13 +11,11 @@ use s3_kernels::model::{
 };
 use s3_kernels::zoo::{self, Plan, Role, Settings};
 use s3_kernels::{BitWidth, PackedMatrix};
-use serde_json::json;
+use serde_json::{Value, json};
 
-/// The network of the case, with f32, u8 and u8-shift activations.
+/// The network of the case, with f32, u8 and u8-shift activations. Where the case has `packed`, the one of
+/// f32 is written there: what the peers make theirs of.
 pub(crate) fn programs(case: &Case, width: BitWidth) -> Result<Vec<Program>> {
-    let name = case.fields["model"]
-        .as_str()
-        .context("a case has a model")?;
     let batch = case.field("batch")?;
     let kinds = [
         ("f32", Activations::F32),
@@ -23,34 +23,45 @@ pub(crate) fn programs(case: &Case, width: BitWidth) -> Result<Vec<Program>> {
         ("u8-shift", Activations::U8Shift),
     ];
     let program = |(word, activations)| {
-        let model = Model::new(network(name, activations, width)?)?;
+        let model = Model::new(network(case, activations, width)?)?;
+        if let (Some(path), Activations::F32) = (case.fields["packed"].as_str(), activations) {
+            std::fs::write(path, model.to_bytes()).with_context(|| format!("writing {path}"))?;
+        }
         let x = Random(1).floats(batch * model.network().graph.image.len());
+        let mut about = json!({ "activations": word, "dtype": word });
+        if case.fields["layers"] == json!(true) {
+            about["layers"] = layers(&model, &x, batch)?;
+        }
         let call = move || {
             let scores = model.run(&x, batch).expect("the input fits");
             std::hint::black_box(scores);
         };
         Ok(Program {
-            about: json!({ "activations": word, "dtype": word }),
+            about,
             call: Box::new(call),
         })
     };
     kinds.into_iter().map(program).collect()
 }
 
-/// Network `name` on the images that it was made for, with random weights.
-fn network(name: &str, activations: Activations, width: BitWidth) -> Result<Network> {
-    let (side, classes) = match name {
-        "resnet18" => (224, 1000),
-        "resnet20" => (32, 10),
-        other => bail!("no network `{other}`, expected resnet18 or resnet20"),
-    };
+/// The network that the case names, on its images, with random weights.
+fn network(case: &Case, activations: Activations, width: BitWidth) -> Result<Network> {
+    let name = case.fields["model"].as_str();
+    let name = name.context("a case of infer has model")?;
+    let settings = case.fields["settings"].as_object();
+    let (side, classes) = (case.field("side")?, case.field("classes")?);
     let image = Size {
         height: side,
         width: side,
         channels: 3,
     };
-    let plan = zoo::graph(name, &Settings::new(), image, classes)?;
+    let plan = zoo::graph(name, settings.unwrap_or(&Settings::new()), image, classes)?;
     let sizes = plan.sizes()?;
+    let (macs, said) = (plan.multiplications()?, case.field("k")?);
+    ensure!(
+        macs == said as u128,
+        "{name} at {side} pixels: {macs} multiply-adds, the case says {said}"
+    );
     let mut maker = Maker {
         random: Random(7),
         activations,
@@ -76,6 +87,41 @@ fn network(name: &str, activations: Activations, width: BitWidth) -> Result<Netw
         activations,
         graph,
     })
+}
+
+/// The median microseconds that each node of `model` takes, over a fifth of a second.
+fn layers(model: &Model, x: &[f32], batch: usize) -> Result<Value> {
+    let graph = &model.network().graph;
+    let mut times = vec![Vec::new(); graph.nodes.len()];
+    let whole = Instant::now();
+    while whole.elapsed().as_millis() < 200 {
+        let mut clock = Instant::now();
+        model.run_traced(x, batch, &mut |node, _| {
+            let now = Instant::now();
+            times[node].push((now - clock).as_secs_f64() * 1e6);
+            clock = now;
+        })?;
+    }
+    let sizes = graph.sizes()?;
+    let rows = graph.nodes.iter().zip(&mut times).zip(&sizes[1..]);
+    let rows = rows.map(|((node, times), made)| {
+        times.sort_by(f64::total_cmp);
+        let per_result = match &node.op {
+            Op::Layer(layer) => {
+                let inputs = sizes[node.input()].channels / layer.groups;
+                layer.kernel[0] * layer.kernel[1] * inputs
+            }
+            _ => 0,
+        };
+        json!({
+            "node": node.name,
+            "op": node.op.word(),
+            "made": [made.height, made.width, made.channels],
+            "macs": batch * made.len() * per_result,
+            "us": times[times.len() / 2],
+        })
+    });
+    Ok(rows.collect())
 }
 
 /// Random contents of layers.

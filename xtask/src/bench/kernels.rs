@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::choice::{self, Choice};
 use super::host::Host;
@@ -34,6 +35,12 @@ pub(crate) struct Options {
     /// Every shape instead of a selection
     #[arg(long)]
     all: bool,
+    /// Only networks of this name, of those of `infer --all`
+    #[arg(long)]
+    model: Option<String>,
+    /// Also the time of each layer of our networks
+    #[arg(long)]
+    layers: bool,
     /// Also every kernel of the instruction set that the dispatch did not choose, after the one that
     /// it did; a line for each product says which was chosen, which was fastest, and what the choice lost
     #[arg(long)]
@@ -101,16 +108,26 @@ impl Measured {
 
 pub(super) fn run(benches: &[&str], options: &Options) -> Result<ExitCode> {
     let mut hosts = start(options)?;
+    let networks = options.peers && benches.contains(&"infer");
+    let onnx = networks.then(Onnx::new).transpose()?;
     let (mut all, mut choices) = (Vec::new(), Vec::new());
     for bench in benches {
-        for mut case in shapes::cases(bench, options.all, &options.bits) {
+        let all_shapes = options.all || options.model.is_some();
+        for mut case in shapes::cases(bench, all_shapes, &options.bits) {
+            let model = options.model.as_deref();
+            if model.is_some_and(|model| case["model"] != json!(model)) {
+                continue;
+            }
+            if options.layers {
+                case["layers"] = true.into();
+            }
             if options.every_kernel {
                 case["every_kernel"] = true.into();
             }
             if options.plain && case["cold"] != json!(true) {
                 case["plain"] = true.into();
             }
-            let measured = measure(&mut hosts, case, options)?;
+            let measured = measure(&mut hosts, onnx.as_ref(), case, options)?;
             for one in measured.iter().filter(|m| !m.about["limit"].is_string()) {
                 if options.json {
                     println!("{}", line(one, &measured));
@@ -220,9 +237,46 @@ fn start(options: &Options) -> Result<Vec<Side>> {
     Ok(sides)
 }
 
+/// The file in which our side hands a network to its peers: there is one description of it.
+struct Onnx {
+    folder: TempDir,
+    /// Makes an ONNX file of a packed one.
+    converter: PathBuf,
+}
+
+impl Onnx {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            folder: tempfile::tempdir()?,
+            converter: build("s3-benches", "onnx")?,
+        })
+    }
+
+    /// What our side writes.
+    fn packed(&self) -> PathBuf {
+        self.folder.path().join("network.safetensors")
+    }
+
+    /// What the peers read, made of what our side has written.
+    fn written(&self) -> Result<PathBuf> {
+        let (packed, onnx) = (self.packed(), self.folder.path().join("network.onnx"));
+        let done = Command::new(&self.converter)
+            .args([&packed, &onnx])
+            .status();
+        let done = done.with_context(|| format!("cannot run {}", self.converter.display()))?;
+        ensure!(done.success(), "{} does not become ONNX", packed.display());
+        Ok(onnx)
+    }
+}
+
 /// Lets every program of every side take its turn, round after round. A peer that fails is left out
 /// from then on.
-fn measure(sides: &mut Vec<Side>, case: Value, options: &Options) -> Result<Vec<Measured>> {
+fn measure(
+    sides: &mut Vec<Side>,
+    onnx: Option<&Onnx>,
+    case: Value,
+    options: &Options,
+) -> Result<Vec<Measured>> {
     let mut measured: Vec<(usize, usize, Measured)> = Vec::new();
     let mut failed = Vec::new();
     let cold = case["cold"] == json!(true);
@@ -233,6 +287,11 @@ fn measure(sides: &mut Vec<Side>, case: Value, options: &Options) -> Result<Vec<
                 continue;
             }
             case["bits"] = json!([options.bits.first()]);
+        }
+        match onnx {
+            Some(onnx) if side.ours => case["packed"] = json!(onnx.packed()),
+            Some(onnx) => case["onnx"] = json!(onnx.written()?),
+            None => {}
         }
         match side.host.prepare(&case) {
             Ok(programs) => {

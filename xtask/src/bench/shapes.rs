@@ -93,8 +93,23 @@ const LAYERS: [(usize, usize, usize, usize, usize); 27] = [
 /// How many of [`LAYERS`] are measured without `--all`.
 const LAYERS_BY_DEFAULT: usize = 4;
 
-/// The networks of `infer`, and the multiply-adds of an image.
-const NETWORKS: [(&str, u64); 2] = [("resnet18", 1_814_073_344), ("resnet20", 40_551_040)];
+/// A network of `infer`: architecture, the width that is its setting, pixels on a side, classes, and the
+/// multiply-adds of an image.
+type Net = (&'static str, Option<f64>, usize, usize, u64);
+
+/// The networks of `infer`. The first ones are measured without `--all`.
+const NETWORKS: [Net; 7] = [
+    ("resnet18", None, 224, 1000, 1_814_073_344),
+    ("resnet20", None, 32, 10, 40_551_040),
+    ("mobilenet_v1", Some(0.25), 96, 2, 7_489_664), // MLPerf Tiny's size
+    ("mobilenet_v1", Some(0.25), 32, 10, 3_331_072), // experiments/cifar10
+    ("mobilenet_v1", Some(0.5), 96, 2, 27_365_632),
+    ("mobilenet_v1", Some(1.0), 32, 10, 46_354_432),
+    ("mobilenet_v1", Some(1.0), 224, 1000, 568_740_352),
+];
+
+/// How many of [`NETWORKS`] are measured without `--all`.
+const NETWORKS_BY_DEFAULT: usize = 3;
 
 /// The cases of a bench, as the line protocol spells them, for weights of `bits`.
 pub(super) fn cases(bench: &str, all: bool, bits: &[u64]) -> Vec<Value> {
@@ -112,14 +127,15 @@ pub(super) fn cases(bench: &str, all: bool, bits: &[u64]) -> Vec<Value> {
             let products = &PRODUCTS[..some(PRODUCTS_BY_DEFAULT, PRODUCTS.len())];
             products.iter().map(|&mnk| product(mnk, false)).collect()
         }
-        "infer" => NETWORKS
-            .iter()
-            .flat_map(|&(model, macs)| [1, 8].map(|batch| (model, macs, batch)))
-            .map(|(model, macs, batch)| {
-                let (m, n) = (batch, 1);
-                json!({"bench": bench, "model": model, "batch": batch, "m": m, "n": n, "k": macs, "bits": bits})
-            })
-            .collect(),
+        "infer" => {
+            let networks = &NETWORKS[..some(NETWORKS_BY_DEFAULT, NETWORKS.len())];
+            let pairs = networks
+                .iter()
+                .flat_map(|net| [1, 8].map(|batch| (net, batch)));
+            pairs
+                .map(|(&net, batch)| network(net, batch, bits))
+                .collect()
+        }
         _ => {
             let layers = &LAYERS[..some(LAYERS_BY_DEFAULT, LAYERS.len())];
             layers
@@ -128,6 +144,14 @@ pub(super) fn cases(bench: &str, all: bool, bits: &[u64]) -> Vec<Value> {
                 .collect()
         }
     }
+}
+
+fn network((model, width, side, classes, macs): Net, batch: usize, bits: &[u64]) -> Value {
+    let settings = width.map_or(json!({}), |width| json!({"width": width}));
+    json!({
+        "bench": "infer", "model": model, "settings": settings, "side": side, "classes": classes,
+        "batch": batch, "m": batch, "n": 1, "k": macs, "bits": bits,
+    })
 }
 
 fn convolution(
