@@ -414,6 +414,7 @@ impl Store for Requantize<'_> {
             Isa::Avx512 if narrow.0 => avx512::requant::store(self, tile, place, y),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 if narrow.0 => avx2::requant::store(self, tile, place, y),
+            _ if narrow.0 && self.table.places.is_none() => self.store_narrow(tile, place, y),
             _ => store_by_value(self, tile, place, y),
         }
     }

@@ -8,8 +8,8 @@ use core::ops::Range;
 use super::activation::sealed::Activation;
 use super::geometry::Geometry;
 use super::weights::{Panels, Weights, correction};
-use crate::epilogue::{Epilogue, Narrow, Place};
-use crate::micro::bytes::{AccRow, MR, NR, Tile, TileKernel};
+use crate::epilogue::{Epilogue, Narrow, Place, Steps};
+use crate::micro::bytes::{AccRow, HELD, MR, NR, Tile, TileKernel};
 use crate::scratch::{Scratch, with_scratch};
 
 /// Bytes of bordered images that are held at a time, where one image is not more.
@@ -101,7 +101,7 @@ impl<E: Epilogue> Job<'_, E> {
         };
         let (panel, plain) = lines.split_at_mut(panel_lines);
         let mut panels = Panels::new(self.kernel.unpack, self.w, &window, plain);
-        let mut sums = [AccRow::ZERO; MR];
+        let mut sums = [AccRow::ZERO; HELD];
         let tiles = rows.len().div_ceil(MR);
         let outputs = geometry.outputs();
         let span = outputs.span(&blocks);
@@ -117,6 +117,7 @@ impl<E: Epilogue> Job<'_, E> {
             }
             (self.kernel.order)(panel);
             let mut windows = geometry.windows(rows.start, images.start);
+            let mut held = 0;
             for t in 0..tiles {
                 // Of as equal sizes as possible: a tile of one window loads weights for nothing.
                 let row = rows.start + rows.len() * t / tiles;
@@ -135,19 +136,28 @@ impl<E: Epilogue> Job<'_, E> {
                     columns,
                     width: self.w.bit_width(),
                 };
-                (self.kernel.run)(&tile, &mut sums);
+                (self.kernel.run)(&tile, &mut sums[held..][..count]);
+                held += count;
+                if held + MR <= HELD && t + 1 < tiles {
+                    continue;
+                }
+                let first = row + count - held;
                 let place = Place {
-                    row,
-                    first: rows.start,
                     column,
                     columns,
-                    channels,
-                    origin: span.start,
-                    pitch: span.len(),
+                    whole: Steps {
+                        first: first * channels + column,
+                        step: channels,
+                    },
+                    slice: Steps {
+                        first: (first - rows.start) * span.len() + column - span.start,
+                        step: span.len(),
+                    },
                 };
-                let sums = &sums[..count];
+                let sums = &sums[..held];
                 self.epilogue
                     .store(self.kernel.isa, self.narrow, sums, &place, y);
+                held = 0;
             }
         }
     }

@@ -113,7 +113,7 @@ pub(crate) fn conv2d_with<X: Activation, E: Epilogue>(
     }
     if !geometry.is_compact() {
         by_definition(w, x, &geometry, epilogue, y);
-    } else if let Some(w) = w.packed().filter(|_| depthwise::serves(&geometry)) {
+    } else if depthwise::serves(&geometry) {
         depthwise::run(kernel.depthwise, w, x, &geometry, epilogue, narrow, y);
     } else {
         implicit_gemm::run(kernel, w, x, &geometry, epilogue, narrow, y);

@@ -35,9 +35,6 @@ pub(crate) trait Weights: Sync {
 
     /// Fills `to` with the levels of panel `panel`, as [`crate::packed::unpack`] says.
     fn unpack(&self, unpack: Unpack, panel: usize, to: &mut [Line]);
-
-    /// The matrix itself, where its levels are powers of two.
-    fn packed(&self) -> Option<&PackedMatrix>;
 }
 
 impl Weights for PackedMatrix {
@@ -67,10 +64,6 @@ impl Weights for PackedMatrix {
 
     fn unpack(&self, unpack: Unpack, panel: usize, to: &mut [Line]) {
         self.unpack(unpack, panel, to);
-    }
-
-    fn packed(&self) -> Option<&PackedMatrix> {
-        Some(self)
     }
 }
 
@@ -221,7 +214,7 @@ fn byte(k: usize, lane: usize) -> (usize, usize) {
 }
 
 /// The four levels of each of 64 lanes, as little-endian words.
-fn words(quad: &[Line]) -> [u32; NR] {
+pub(super) fn words(quad: &[Line]) -> [u32; NR] {
     let mut words = [0; NR];
     for (words, line) in words.chunks_exact_mut(16).zip(quad) {
         for (word, bytes) in words.iter_mut().zip(line.0.as_chunks().0) {

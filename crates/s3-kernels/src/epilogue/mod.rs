@@ -16,34 +16,35 @@ use crate::error::Error;
 use crate::isa::Isa;
 use crate::micro::bytes::AccRow;
 
-/// Where a tile of accumulators lies among the outputs, a row-major matrix of `channels` columns.
+/// Where a tile of accumulators lies among the outputs.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
-    /// The output row of the tile's first row.
-    pub(crate) row: usize,
-    /// The output row that the slice of outputs begins with.
-    pub(crate) first: usize,
     /// The channel of the tile's first column.
     pub(crate) column: usize,
     /// Columns of the tile that exist, 1 to [`NR`].
     pub(crate) columns: usize,
-    /// Outputs per row.
-    pub(crate) channels: usize,
-    /// The channel that each row of the slice of outputs begins with.
-    pub(crate) origin: usize,
-    /// Outputs per row of the slice.
-    pub(crate) pitch: usize,
+    /// Index in the whole output of the tile's first value, and from a row of the tile to the next.
+    pub(crate) whole: Steps,
+    /// The same in the slice of outputs that is stored to.
+    pub(crate) slice: Steps,
+}
+
+/// Indices that lie equally far apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Steps {
+    pub(crate) first: usize,
+    pub(crate) step: usize,
 }
 
 impl Place {
     /// Index in the whole output of row `r` of the tile.
     pub(crate) fn index(&self, r: usize) -> usize {
-        (self.row + r) * self.channels + self.column
+        self.whole.first + r * self.whole.step
     }
 
     /// Range in the slice of outputs of row `r` of the tile.
     pub(crate) fn stored(&self, r: usize) -> core::ops::Range<usize> {
-        let start = (self.row - self.first + r) * self.pitch + self.column - self.origin;
+        let start = self.slice.first + r * self.slice.step;
         start..start + self.columns
     }
 }
@@ -95,6 +96,14 @@ pub(crate) mod sealed {
         /// [`Error::Length`] and [`Error::Unsupported`].
         #[doc(hidden)]
         fn prepare(&self, rows: usize, channels: usize, bound: i64) -> Result<Narrow, Error>;
+
+        /// Whether the numbers of channel `n` of few channels are those of `n + channels`,
+        /// `n + 2 channels` and so on below [`NR`](crate::micro::bytes::NR) too, so that a tile may
+        /// hold several pixels.
+        #[doc(hidden)]
+        fn repeats(&self) -> bool {
+            false
+        }
     }
 
     /// How an epilogue's outputs are stored on each instruction set.
@@ -138,6 +147,10 @@ impl sealed::Epilogue for Raw {
 
     fn prepare(&self, _rows: usize, _channels: usize, _bound: i64) -> Result<Narrow, Error> {
         Ok(Narrow(true))
+    }
+
+    fn repeats(&self) -> bool {
+        true
     }
 }
 

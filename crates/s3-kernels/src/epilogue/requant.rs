@@ -12,10 +12,11 @@
 
 use alloc::vec::Vec;
 
-use super::Epilogue;
 use super::sealed::{self, Narrow};
+use super::{Epilogue, Place};
 use crate::Error;
 use crate::error::check_len;
+use crate::micro::bytes::{AccRow, NR};
 use crate::model::{FRACTION, MAX_TERMS, Requant, terms};
 
 /// Terms of a factor, at most.
@@ -27,6 +28,8 @@ const NOTHING: i32 = 32;
 /// One layer's numbers as the stores read them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RequantTable {
+    channels: usize,
+    /// Of each channel, as the following; of few channels again and again, up to [`NR`] numbers.
     pub(crate) bias: Vec<i32>,
     pub(crate) factor: Vec<i32>,
     pub(crate) shift: Vec<u8>,
@@ -59,6 +62,7 @@ impl RequantTable {
         bound: i64,
     ) -> RequantTable {
         let channels = requant.bias.len();
+        let times = (NR / channels.max(1)).max(1);
         let most = |factor: i32| 255 * i64::from(factor).abs();
         let added = i64::from(requant.offset).abs()
             + (1 << (FRACTION - 1))
@@ -104,12 +108,13 @@ impl RequantTable {
             }
         }
         RequantTable {
-            bias: requant.bias.clone(),
-            factor: requant.factor.clone(),
-            shift: requant.shift.clone(),
-            limit,
-            places: by_shifts.then_some(places),
-            signs,
+            channels,
+            bias: requant.bias.repeat(times),
+            factor: requant.factor.repeat(times),
+            shift: requant.shift.repeat(times),
+            limit: limit.repeat(times),
+            places: by_shifts.then_some(places.map(|places| places.repeat(times))),
+            signs: signs.map(|signs| signs.repeat(times)),
             residual_factor: requant.residual_factor,
             residual_terms: terms(requant.residual_factor).collect(),
             offset: i64::from(requant.offset) + (1 << (FRACTION - 1)),
@@ -190,10 +195,40 @@ impl sealed::Epilogue for Requantize<'_> {
     type Output = u8;
 
     fn prepare(&self, rows: usize, channels: usize, _: i64) -> Result<Narrow, Error> {
-        check_len("bias", channels, self.table.bias.len())?;
+        check_len("bias", channels, self.table.channels)?;
         if let Some(residual) = self.residual {
             check_len("residual", rows * channels, residual.len())?;
         }
         Ok(Narrow(self.table.narrow))
+    }
+
+    fn repeats(&self) -> bool {
+        true
+    }
+}
+
+impl Requantize<'_> {
+    /// Stores a tile where the table is narrow and multiplies: only the product has 64 bits.
+    pub(crate) fn store_narrow(&self, tile: &[AccRow], place: &Place, y: &mut [u8]) {
+        let table = self.table;
+        let n = place.column..place.column + place.columns;
+        let (bias, limit) = (&table.bias[n.clone()], &table.limit[n.clone()]);
+        let (factor, shift) = (&table.factor[n.clone()], &table.shift[n]);
+        let (low, high) = (i32::from(table.low), i32::from(table.high));
+        // Narrow: it fits.
+        let offset = table.offset as i32;
+        for (r, row) in tile.iter().enumerate() {
+            let residual = self
+                .residual
+                .map(|all| &all[place.index(r)..][..bias.len()]);
+            for (c, y) in y[place.stored(r)].iter_mut().enumerate() {
+                let v = (row.0[c] + bias[c]).clamp(-limit[c], limit[c]);
+                let half = (1i64 << shift[c]) >> 1;
+                let a = (i64::from(v) * i64::from(factor[c]) + half) >> shift[c];
+                let residual = residual.map_or(0, |r| i32::from(r[c]) * table.residual_factor);
+                let sum = a as i32 + residual + offset;
+                *y = (sum >> FRACTION).clamp(low, high) as u8;
+            }
+        }
     }
 }

@@ -34,14 +34,15 @@ fn check<E: Epilogue>(epilogue: &E, rows: usize, channels: usize, bound: i32) {
             let tile = accumulators(bound, count);
             for column in (0..channels).step_by(NR) {
                 let columns = (channels - column).min(NR);
+                let steps = |row| Steps {
+                    first: row * channels + column,
+                    step: channels,
+                };
                 let place = Place {
-                    row,
-                    first,
                     column,
                     columns,
-                    channels,
-                    origin: 0,
-                    pitch: channels,
+                    whole: steps(row),
+                    slice: steps(row - first),
                 };
                 epilogue.store(isa, narrow, &tile, &place, &mut y);
                 for (r, acc) in tile.iter().enumerate() {

@@ -10,7 +10,7 @@ use alloc::vec;
 use super::spread;
 use crate::conv::activation::Activation;
 use crate::conv::conv2d_with;
-use crate::epilogue::{Epilogue, Place};
+use crate::epilogue::{Epilogue, Place, Steps};
 use crate::error::{Error, check_len};
 use crate::isa::Isa;
 use crate::micro::bytes::{AccRow, NR, TileKernel};
@@ -98,14 +98,15 @@ fn gemm_with<X: Activation, E: Epilogue>(
             for (sum, &row_sum) in tile[0].0.iter_mut().zip(rows) {
                 *sum += offset * row_sum;
             }
+            let at = Steps {
+                first: row * w.rows() + column,
+                step: w.rows(),
+            };
             let place = Place {
-                row,
-                first: 0,
                 column,
                 columns,
-                channels: w.rows(),
-                origin: 0,
-                pitch: w.rows(),
+                whole: at,
+                slice: at,
             };
             epilogue.store(kernel.isa, narrow, &tile, &place, y);
         }

@@ -27,6 +27,10 @@ impl AccRow {
     pub(crate) const ZERO: AccRow = AccRow([0; NR]);
 }
 
+/// Rows of sums that are handed to an epilogue at a time, at most: it reads a channel's numbers
+/// once for all.
+pub(crate) const HELD: usize = 4 * MR;
+
 /// The taps of a kernel: the same for every window.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {

@@ -7,7 +7,7 @@ use crate::error::check_len;
 use crate::micro::bytes::NR;
 use crate::packed::lines::Line;
 use crate::packed::unpack::{QUAD, Unpack};
-use crate::{BitWidth, Error, PackedMatrix};
+use crate::{BitWidth, Error};
 
 /// The largest magnitude of a level: two products with u8 activations fit an i16 sum, so that every
 /// instruction set can be exact (`2 * 255 * 64 = 32640`).
@@ -133,9 +133,5 @@ impl Weights for DenseMatrix {
                 }
             }
         }
-    }
-
-    fn packed(&self) -> Option<&PackedMatrix> {
-        None
     }
 }

@@ -3,8 +3,8 @@
 //! The integer ones are called only where the sums were shown to stay in i32 (`Narrow`).
 
 use core::arch::x86_64::{
-    __m512, __m512i, _mm_loadu_si128, _mm_mask_storeu_epi8, _mm_maskz_loadu_epi8, _mm_storeu_si128,
-    _mm512_add_epi32, _mm512_add_ps, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
+    __m128i, __m512, __m512i, _mm_loadu_si128, _mm_mask_storeu_epi8, _mm_maskz_loadu_epi8,
+    _mm_storeu_si128, _mm512_add_epi32, _mm512_add_ps, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
     _mm512_cvtusepi32_epi8, _mm512_load_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_epi32,
     _mm512_maskz_loadu_ps, _mm512_max_epi32, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_epi32,
     _mm512_setzero_ps, _mm512_setzero_si512, _mm512_sllv_epi32, _mm512_srav_epi32,
@@ -87,8 +87,14 @@ pub(super) fn load_acc(row: &AccRow, b: usize) -> __m512i {
 /// Stores lanes that are at least 0 as bytes, those above 255 as 255.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn store_u8(v: __m512i, to: &mut [u8]) {
-    let bytes = _mm512_cvtusepi32_epi8(v);
+fn store_u8(v: __m512i, to: &mut [u8]) {
+    store_bytes(_mm512_cvtusepi32_epi8(v), to);
+}
+
+/// Stores bytes, as many as there is room for.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) fn store_bytes(bytes: __m128i, to: &mut [u8]) {
     if to.len() >= LANES {
         // SAFETY: `to` has at least sixteen bytes.
         unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), bytes) }

@@ -1,15 +1,15 @@
 //! [`Requantize`] on sixteen lanes. Called only where its table is narrow.
 
 use core::arch::x86_64::{
-    __m512i, _mm_cvtsi32_si128, _mm512_add_epi32, _mm512_add_epi64, _mm512_and_si512,
-    _mm512_cmplt_epi32_mask, _mm512_mask_blend_epi32, _mm512_max_epi32, _mm512_min_epi32,
-    _mm512_mul_epi32, _mm512_mullo_epi32, _mm512_set1_epi32, _mm512_set1_epi64,
-    _mm512_setzero_si512, _mm512_sll_epi32, _mm512_slli_epi64, _mm512_sllv_epi32,
-    _mm512_srai_epi32, _mm512_srav_epi32, _mm512_srli_epi32, _mm512_srli_epi64, _mm512_srlv_epi64,
-    _mm512_sub_epi32,
+    __m512i, _mm_cvtsi32_si128, _mm_min_epu8, _mm_set1_epi8, _mm512_add_epi32, _mm512_add_epi64,
+    _mm512_and_si512, _mm512_cmplt_epi32_mask, _mm512_cvtusepi32_epi8, _mm512_mask_blend_epi32,
+    _mm512_max_epi32, _mm512_min_epi32, _mm512_mul_epi32, _mm512_mullo_epi32, _mm512_set1_epi32,
+    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_sll_epi32, _mm512_sllv_epi32,
+    _mm512_sllv_epi64, _mm512_srai_epi32, _mm512_srav_epi32, _mm512_srli_epi32, _mm512_srli_epi64,
+    _mm512_srlv_epi64, _mm512_sub_epi32,
 };
 
-use super::epilogue::{CPU, block, block_mut, load_acc, load_i32, load_u8, store_u8};
+use super::epilogue::{CPU, block, block_mut, load_acc, load_i32, load_u8, store_bytes};
 use crate::epilogue::Place;
 use crate::epilogue::requant::{Requantize, TERMS};
 use crate::micro::bytes::AccRow;
@@ -45,7 +45,7 @@ fn store_tile<const SHIFTS: bool>(
     // Narrow: it fits.
     let offset = _mm512_set1_epi32(table.offset as i32);
     let low = _mm512_set1_epi32(table.low.into());
-    let high = _mm512_set1_epi32(table.high.into());
+    let high = _mm_set1_epi8(table.high.cast_signed());
     let n = place.column..place.column + place.columns;
     for b in 0..place.columns.div_ceil(LANES) {
         let load = |all: &[i32]| load_i32(block(&all[n.clone()], b));
@@ -55,7 +55,9 @@ fn store_tile<const SHIFTS: bool>(
         // (1 << s) >> 1, the shifts logical: 2^(s-1), or 0 where s = 0.
         let half = _mm512_srli_epi32::<1>(_mm512_sllv_epi32(_mm512_set1_epi32(1), shift));
         let factor = Wide::new(load(&table.factor));
-        let (wide_half, wide_shift) = (Wide::new(half), Wide::new(shift));
+        let wide_half = Wide::new(half);
+        let up = _mm512_sub_epi32(_mm512_set1_epi32(32), shift);
+        let wide_shift = Wide(Wide::new(shift).0, Wide::new(up).1);
         let mut places = [zero; TERMS];
         let mut negative = [0; TERMS];
         if let (true, Some(all)) = (SHIFTS, &table.places) {
@@ -95,10 +97,10 @@ fn store_tile<const SHIFTS: bool>(
                 }
             }
             let v = _mm512_srai_epi32::<FRACTION>(_mm512_add_epi32(v, offset));
-            store_u8(
-                _mm512_min_epi32(_mm512_max_epi32(v, low), high),
-                block_mut(&mut y[place.stored(r)], b),
-            );
+            let bytes = _mm512_cvtusepi32_epi8(_mm512_max_epi32(v, low));
+            // Between the two: as one instruction they are slow on Zen 4.
+            let bytes = _mm_min_epu8(bytes, high);
+            store_bytes(bytes, block_mut(&mut y[place.stored(r)], b));
         }
     }
 }
@@ -116,14 +118,15 @@ impl Wide {
     }
 }
 
-/// The low 32 bits of `(v factor + half) >> shift`.
+/// The low 32 bits of `(v factor + half) >> shift`; the odd lanes of `shift` are 32 less that.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn scaled(v: __m512i, factor: Wide, half: Wide, shift: Wide) -> __m512i {
-    // A logical shift by at most 31 has the low 32 bits of the arithmetic one.
+    // A logical shift by at most 31 has the low 32 bits of the arithmetic one, and a shift to the left by 32
+    // less it has them in the upper half.
     let even = _mm512_add_epi64(_mm512_mul_epi32(v, factor.0), half.0);
     let even = _mm512_srlv_epi64(even, shift.0);
     let odd = _mm512_mul_epi32(_mm512_srli_epi64::<32>(v), factor.1);
-    let odd = _mm512_srlv_epi64(_mm512_add_epi64(odd, half.1), shift.1);
-    _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64::<32>(odd))
+    let odd = _mm512_sllv_epi64(_mm512_add_epi64(odd, half.1), shift.1);
+    _mm512_mask_blend_epi32(0xaaaa, even, odd)
 }

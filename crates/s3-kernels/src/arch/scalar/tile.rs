@@ -21,7 +21,7 @@ pub(crate) const MULTIPLY: TileKernel = TileKernel {
     isa: Isa::Scalar,
     available: || true,
     unpack: super::unpack::unpack,
-    depthwise: &DEPTHWISE,
+    depthwise: &DEPTHWISE_MULTIPLY,
     order: |_| (),
     run: |tile, out| run(tile, out, |x, level| x * i32::from(level)),
 };
@@ -61,10 +61,19 @@ fn run(tile: &Tile<'_>, out: &mut [AccRow], product: impl Fn(i32, i8) -> i32) {
 pub(crate) const DEPTHWISE: DepthwiseKernel = DepthwiseKernel {
     isa: Isa::Scalar,
     unpack: super::unpack::unpack,
-    run: depthwise,
+    run: |tile, out| depthwise(tile, out, shifted),
 };
 
-fn depthwise(tile: &Tile<'_>, out: &mut [AccRow]) {
+/// The same for integers of any kind.
+#[cfg(feature = "model")]
+const DEPTHWISE_MULTIPLY: DepthwiseKernel = DepthwiseKernel {
+    isa: Isa::Scalar,
+    unpack: super::unpack::unpack,
+    run: |tile, out| depthwise(tile, out, |x, level| x * i32::from(level)),
+};
+
+#[inline]
+fn depthwise(tile: &Tile<'_>, out: &mut [AccRow], product: impl Fn(i32, i8) -> i32) {
     let taps = tile.window.taps();
     tile.check(panel_lines(taps.len()), out);
     for (out, &start) in out.iter_mut().zip(tile.windows) {
@@ -73,7 +82,7 @@ fn depthwise(tile: &Tile<'_>, out: &mut [AccRow]) {
             let x = &tile.x[start + tap..][..tile.columns];
             for (n, (sum, &x)) in out.0.iter_mut().zip(x).enumerate() {
                 let (line, byte) = position(n, t);
-                *sum += shifted(i32::from(x), tile.panel[line].0[byte] as i8);
+                *sum += product(i32::from(x), tile.panel[line].0[byte] as i8);
             }
         }
     }
