@@ -107,9 +107,9 @@ impl Measured {
 }
 
 pub(super) fn run(benches: &[&str], options: &Options) -> Result<ExitCode> {
-    let mut hosts = start(options)?;
-    let networks = options.peers && benches.contains(&"infer");
-    let onnx = networks.then(Onnx::new).transpose()?;
+    let networks = benches.contains(&"infer");
+    let mut hosts = start(options, networks)?;
+    let onnx = (options.peers && networks).then(Onnx::new).transpose()?;
     let (mut all, mut choices) = (Vec::new(), Vec::new());
     for bench in benches {
         let all_shapes = options.all || options.model.is_some();
@@ -167,7 +167,8 @@ struct Side {
     ours: bool,
 }
 
-fn start(options: &Options) -> Result<Vec<Side>> {
+/// Starts our sides and the peers'; the Rust peers know no `networks`.
+fn start(options: &Options, networks: bool) -> Result<Vec<Side>> {
     let binary = build("s3-kernel-benches", "kernels")?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let last = options.core.unwrap_or(cores - 1);
@@ -199,10 +200,14 @@ fn start(options: &Options) -> Result<Vec<Side>> {
     if !options.peers {
         return Ok(sides);
     }
-    let manifest = root().join("benches/peers/Cargo.toml");
-    let manifest = manifest.to_string_lossy();
-    // A measurement changes no file of the repository.
-    let rust = build_at(&["--locked", "--manifest-path", &manifest], "peers");
+    let mut peers = Vec::new();
+    if !networks {
+        let manifest = root().join("benches/peers/Cargo.toml");
+        let manifest = manifest.to_string_lossy();
+        // A measurement changes no file of the repository.
+        let rust = build_at(&["--locked", "--manifest-path", &manifest], "peers");
+        peers.push(("the Rust peers", rust.ok().map(Command::new)));
+    }
     let python = Command::new(&options.python).arg("--version").output();
     let python = python
         .ok()
@@ -212,10 +217,8 @@ fn start(options: &Options) -> Result<Vec<Side>> {
             command.arg(root().join("benches/peers/kernels.py"));
             command
         });
-    for (name, command) in [
-        ("the Rust peers", rust.ok().map(Command::new)),
-        ("the Python peers", python),
-    ] {
+    peers.push(("the Python peers", python));
+    for (name, command) in peers {
         let Some(mut command) = command else {
             eprintln!("bench: {name} cannot be built or run: skipped");
             continue;
@@ -281,19 +284,19 @@ fn measure(
     let mut failed = Vec::new();
     let cold = case["cold"] == json!(true);
     for (place, side) in sides.iter_mut().enumerate() {
-        let mut case = case.clone();
+        let mut asked = case.clone();
         if side.brief {
             if cold {
                 continue;
             }
-            case["bits"] = json!([options.bits.first()]);
+            asked["bits"] = json!([options.bits.first()]);
         }
         match onnx {
-            Some(onnx) if side.ours => case["packed"] = json!(onnx.packed()),
-            Some(onnx) => case["onnx"] = json!(onnx.written()?),
+            Some(onnx) if side.ours => asked["packed"] = json!(onnx.packed()),
+            Some(onnx) => asked["onnx"] = json!(onnx.written()?),
             None => {}
         }
-        match side.host.prepare(&case) {
+        match side.host.prepare(&asked) {
             Ok(programs) => {
                 for (program, about) in programs.into_iter().enumerate() {
                     // The limits are those of the machine, not of a side that holds back.

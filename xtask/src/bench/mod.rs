@@ -48,7 +48,8 @@ pub(crate) enum Name {
     Conv(kernels::Options),
     /// Products and convolutions of f32 activations
     F32(kernels::Options),
-    /// Whole networks of random weights: ResNet-18 at 224 and ResNet-20 at 32, batch 1 and 8
+    /// Whole networks of random weights, batch 1 and 8: ResNet-18 at 224, ResNet-20 at 32, MobileNetV1 of a
+    /// quarter of the width at 96, with --all more of these
     Infer(kernels::Options),
     /// gemv, gemm, conv and f32 in one go, with every bar of docs/results/kernels.md
     Kernels(kernels::Options),

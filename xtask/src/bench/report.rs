@@ -62,6 +62,7 @@ pub(super) fn report(all: &[Measured]) -> String {
         );
     }
     page.push_str(&bars::table(all));
+    page.push_str(&beside(all));
     page.push_str(
         "\n## Every figure\n\nm x n x k: rows of activations (output pixels of a convolution), \
          outputs, length of the sum. \
@@ -93,8 +94,10 @@ pub(super) fn report(all: &[Measured]) -> String {
         // The limits are those of one core.
         let peak = peak.map(|peak| peak * one.about["threads"].as_f64().unwrap_or(1.0));
         let rate = one.giga_per_s("macs").unwrap_or_default();
-        let name = ["peer", "model", "dtype", "kernel", "output"].map(|key| one.word(key));
-        let name: Vec<&str> = name.into_iter().filter(|word| !word.is_empty()).collect();
+        let network = network(one);
+        let words = ["dtype", "kernel", "output"].map(|key| one.word(key));
+        let name = [one.word("peer"), &network].into_iter().chain(words);
+        let name: Vec<&str> = name.filter(|word| !word.is_empty()).collect();
         let _ = writeln!(
             page,
             "| {} | {}x{}x{} | {weights} | {} | {} | {} | {} | {median:.1} | {min:.1} .. {max:.1} | {rate:.1} | {:.0} % | {} |",
@@ -110,6 +113,106 @@ pub(super) fn report(all: &[Measured]) -> String {
             one.giga_per_s("bytes")
                 .map_or("-".to_owned(), |rate| format!("{rate:.1}")),
         );
+    }
+    page.push_str(&layers(all));
+    page
+}
+
+/// What the network of a case is called, with its width and the size of its images; nothing where a case has
+/// no network.
+fn network(one: &Measured) -> String {
+    let model = one.word("model");
+    if model.is_empty() {
+        return String::new();
+    }
+    let width = one.case["settings"]["width"].as_f64();
+    let width = width.map_or(String::new(), |width| format!("-{width}"));
+    format!("{model}{width} at {}", one.case["side"])
+}
+
+/// Our networks of 8-bit activations beside the peers', those of f32 beside those of f32.
+fn beside(all: &[Measured]) -> String {
+    let mut rows = String::new();
+    let ours = all.iter().filter(|m| m.word("peer") == "s3");
+    for one in ours.filter(|m| !m.word("model").is_empty()) {
+        let floats = one.word("dtype") == "f32";
+        let same = |m: &&Measured| {
+            let case = ["model", "settings", "side", "batch"];
+            let kind = m.word("dtype") == "f32";
+            case.iter().all(|key| m.case[*key] == one.case[*key]) && kind == floats
+        };
+        let time = |m: &Measured| summary(&m.us).0;
+        let peers = all
+            .iter()
+            .filter(|m| m.word("peer") != "s3" && m.word("limit").is_empty());
+        let best = peers
+            .filter(same)
+            .min_by(|a, b| time(a).total_cmp(&time(b)));
+        let Some(best) = best.filter(|_| one.about["threads"] == json!(1)) else {
+            continue;
+        };
+        let ratios: Vec<f64> = one.us.iter().zip(&best.us).map(|(a, b)| b / a).collect();
+        let (_, min, max) = summary(&ratios);
+        let _ = writeln!(
+            rows,
+            "| {} | {} | {} | {} | {} | {:.1} | {} {} | {:.1} | {:.3} | {min:.2} .. {max:.2} |",
+            network(one),
+            one.case["batch"],
+            one.word("dtype"),
+            one.about["bits"],
+            one.word("isa"),
+            time(one),
+            best.word("peer"),
+            best.word("dtype"),
+            time(best),
+            time(best) / time(one),
+        );
+    }
+    if rows.is_empty() {
+        return rows;
+    }
+    format!(
+        "\n## Beside the peers\n\nOne thread. The peer's network is the same one, from our own ONNX export; of its \
+         forms the fastest. u8s8: u8 activations and s8 weights of a scale a channel, by the peer's own quantizer. \
+         The ratio is one of speeds: of the medians, and from the worst to the best round.\n\n\
+         | network | batch | ours | bits | isa | us | peer | us | ratio | spread |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n{rows}"
+    )
+}
+
+/// Where the time of our networks goes, of those that were asked for it.
+fn layers(all: &[Measured]) -> String {
+    let mut page = String::new();
+    for one in all.iter().filter(|m| m.about["layers"].is_array()) {
+        let _ = writeln!(
+            page,
+            "\n## Layers of {}, {}, batch {}, {} bits, {}, {} thread(s)\n\nThe median of each layer, in a run of its \
+             own that reads the clock between layers.\n\n\
+             | layer | makes | us | GMAC/s |\n|---|---|---|---|",
+            network(one),
+            one.word("dtype"),
+            one.case["batch"],
+            one.about["bits"],
+            one.word("isa"),
+            one.about["threads"],
+        );
+        for layer in one.about["layers"].as_array().into_iter().flatten() {
+            let number = |key: &str| layer[key].as_f64().unwrap_or_default();
+            let made: Vec<String> = layer["made"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(Value::to_string)
+                .collect();
+            let _ = writeln!(
+                page,
+                "| {} | {} | {:.1} | {:.1} |",
+                layer["node"].as_str().unwrap_or_default(),
+                made.join("x"),
+                number("us"),
+                number("macs") / number("us").max(1e-3) / 1e3,
+            );
+        }
     }
     page
 }
