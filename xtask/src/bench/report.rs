@@ -180,10 +180,16 @@ fn beside(all: &[Measured]) -> String {
     )
 }
 
-/// Where the time of our networks goes, of those that were asked for it.
+/// Where the time of our networks goes, of those that were asked for it: one table for each, of one image in
+/// 8-bit activations.
 fn layers(all: &[Measured]) -> String {
     let mut page = String::new();
-    for one in all.iter().filter(|m| m.about["layers"].is_array()) {
+    let mut told = BTreeSet::new();
+    let short = |m: &&Measured| m.word("dtype") == "u8" && m.case["batch"] == json!(1);
+    for one in all.iter().filter(short) {
+        if !one.about["layers"].is_array() || !told.insert(network(one)) {
+            continue;
+        }
         let _ = writeln!(
             page,
             "\n## Layers of {}, {}, batch {}, {} bits, {}, {} thread(s)\n\nThe median of each layer, in a run of its \

@@ -98,14 +98,13 @@ const LAYERS_BY_DEFAULT: usize = 4;
 type Net = (&'static str, Option<f64>, usize, usize, u64);
 
 /// The networks of `infer`. The first ones are measured without `--all`.
-const NETWORKS: [Net; 7] = [
+const NETWORKS: [Net; 6] = [
     ("resnet18", None, 224, 1000, 1_814_073_344),
     ("resnet20", None, 32, 10, 40_551_040),
     ("mobilenet_v1", Some(0.25), 96, 2, 7_489_664), // MLPerf Tiny's size
     ("mobilenet_v1", Some(0.25), 32, 10, 3_331_072), // experiments/cifar10
     ("mobilenet_v1", Some(0.5), 96, 2, 27_365_632),
     ("mobilenet_v1", Some(1.0), 32, 10, 46_354_432),
-    ("mobilenet_v1", Some(1.0), 224, 1000, 568_740_352),
 ];
 
 /// How many of [`NETWORKS`] are measured without `--all`.
