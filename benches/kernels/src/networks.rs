@@ -82,6 +82,7 @@ fn network(case: &Case, activations: Activations, width: BitWidth) -> Result<Net
             std: vec![0.25; 3],
             scale: if f32 { 1.0 } else { 1.0 / 127.0 },
             numbers: Numbers::Bytes,
+            fit: None,
         },
         classes: (0..classes).map(|class| class.to_string()).collect(),
         activations,

@@ -46,7 +46,8 @@ impl Net {
     /// let image = Size { height: 8, width: 8, channels: 1 };
     /// let plan = zoo::graph("resnet8", &Settings::new(), image, 2)?;
     /// let net = Net::new(&plan, DType::F32, &S3::new(2), &Params::new(1, &Device::Cpu))?;
-    /// let input = Input { mean: vec![0.0], std: vec![1.0], scale: 1.0, numbers: Numbers::Bytes };
+    /// let (mean, std, numbers) = (vec![0.0], vec![1.0], Numbers::Bytes);
+    /// let input = Input { mean, std, scale: 1.0, numbers, fit: None };
     /// let frozen = net.freeze("two", input, vec!["cat".into(), "dog".into()])?;
     /// // A convolution, three blocks of two, two parameter-free shortcuts, the mean, the classifier.
     /// assert_eq!(frozen.graph.nodes.len(), 1 + 6 + 2 + 1 + 1);

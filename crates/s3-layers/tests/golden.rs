@@ -200,6 +200,7 @@ impl Case {
             std: vec![0.25; 3],
             scale: 1.0,
             numbers: Numbers::Bytes,
+            fit: None,
         };
         let classes = (0..CLASSES).map(|c| c.to_string()).collect();
         let frozen = net.freeze(self.name, input, classes)?;

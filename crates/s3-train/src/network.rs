@@ -28,6 +28,7 @@ use crate::data::view::side_of;
 use crate::data::{Dataset, Images};
 use crate::run::RunFolder;
 use anyhow::{Context, Result, bail, ensure};
+pub use s3_layers::model::Fit;
 use s3_layers::model::{Graph, Numbers, Size};
 use s3_layers::zoo::Plan;
 use serde::{Deserialize, Serialize};
@@ -75,54 +76,6 @@ pub struct Input {
     pub numbers: Numbers,
 }
 
-/// How evaluation fits a picture into the network's image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "snake_case")]
-pub enum Fit {
-    /// Not at all: the data set's images have the network's size.
-    AsIs,
-    /// The short side is resized and the middle cut out ([`view`](crate::data::view)).
-    ResizeAndCrop {
-        /// Pixels of the short side.
-        resize: usize,
-        /// Rows and columns of what is cut out.
-        crop: usize,
-    },
-}
-
-impl Fit {
-    /// That it makes images of `[height, width, _]`.
-    fn check(self, [height, width, _]: [usize; 3]) -> Result<()> {
-        let Self::ResizeAndCrop { resize, crop } = self else {
-            return Ok(());
-        };
-        ensure!(
-            [height, width] == [crop; 2],
-            "input.fit: cuts {crop}x{crop} out, the network sees {height}x{width}"
-        );
-        let most = LARGEST_RESIZE * crop;
-        ensure!(
-            (crop..=most).contains(&resize),
-            "input.fit.resize: expected {crop} to {most}, got {resize}"
-        );
-        Ok(())
-    }
-}
-
-/// The short side of a resized picture, in sides of what is cut out of it, is at most this.
-const LARGEST_RESIZE: usize = 8;
-
-impl std::fmt::Display for Fit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::AsIs => f.write_str("as they are"),
-            Self::ResizeAndCrop { resize, crop } => {
-                write!(f, "resized to {resize} pixels, the middle {crop} of them")
-            }
-        }
-    }
-}
-
 impl Description {
     /// Of a network that is trained on `data`, without its [graph](Self::graph).
     ///
@@ -131,18 +84,11 @@ impl Description {
     ///
     /// let (train, _) = s3_train::data::shapes::generate(Some(1), Some(1));
     /// let seen = Description::of(&train);
-    /// assert_eq!((seen.input.shape(), seen.input.fit), ([32, 32, 3], Fit::AsIs));
+    /// assert_eq!((seen.input.shape(), seen.input.fit), ([32, 32, 3], Fit::AsIs {}));
     /// assert_eq!(seen.classes.len(), 10);
     /// ```
     #[must_use]
     pub fn of(data: &Dataset) -> Self {
-        let fit = match data.images {
-            Images::Bytes(_) | Images::Floats(_) => Fit::AsIs,
-            Images::Pictures(_) => Fit::ResizeAndCrop {
-                resize: side_of(data.height),
-                crop: data.height,
-            },
-        };
         Self {
             version: VERSION,
             input: Input {
@@ -151,7 +97,7 @@ impl Description {
                 channels: data.channels,
                 mean: data.mean.clone(),
                 std: data.std.clone(),
-                fit,
+                fit: fit_of(data),
                 numbers: data.images.numbers(),
             },
             classes: data.class_names.clone(),
@@ -228,7 +174,8 @@ impl Description {
                     .all(|numbers| channel(numbers) <= LARGEST),
             "input: mean {mean:?} and std {std:?} make values beyond {LARGEST:e} of an image"
         );
-        self.input.fit.check(self.input.shape())?;
+        let fit = self.input.fit.check(self.input.size());
+        fit.map_err(anyhow::Error::msg)?;
         ensure!(!self.classes.is_empty(), "classes: none");
         let Some(graph) = &self.graph else {
             return Ok(());
@@ -349,6 +296,24 @@ pub fn normalisation_difference(mean: &[f32], std: &[f32], data: &Dataset) -> Op
         "channel {channel}: mean {mean} and std {std} are the network's, the data has {} and {}",
         other.0, other.1
     ))
+}
+
+/// How evaluation fits the pictures of `data`.
+fn fit_of(data: &Dataset) -> Fit {
+    match data.images {
+        Images::Bytes(_) | Images::Floats(_) => Fit::AsIs {},
+        Images::Pictures(_) => Fit::ResizeAndCrop {
+            resize: side_of(data.height),
+            crop: data.height,
+        },
+    }
+}
+
+/// How images of `data` are fitted in another way than those of a network that says it, in words.
+#[must_use]
+pub fn fit_difference(fit: Option<Fit>, data: &Dataset) -> Option<String> {
+    let (own, other) = (fit?, fit_of(data));
+    (own != other).then(|| format!("the network sees pictures {own}, the data has them {other}"))
 }
 
 /// Refuses images of another shape than `[height, width, channels]`, that of the network called

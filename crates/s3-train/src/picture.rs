@@ -1,27 +1,47 @@
 //! An image file as the numbers that a network takes.
 //!
-//! A network that was trained on picture files sees what evaluation shows it: the short side resized, the
-//! middle cut out ([`view::centre`]), by the same code. It is known by its name, which ends with its data
-//! set as [`Trained::freeze`](crate::trained::Trained::freeze) writes it; where the name says none, a square
-//! network of 64 pixels and more counts as one. Any other network was trained on small images that are what
-//! they show: it sees the whole image, resized whatever its proportions. A network of one channel sees grey.
-//! Then `(byte / 255 - mean) / std`.
+//! A network that was trained on picture files says so ([`Fit`]), and sees what evaluation shows
+//! it: the short side resized, the middle cut out ([`view::centre`]), by the same code. Any other
+//! was trained on small images that are what they show: it sees the whole picture, resized whatever
+//! its proportions. Files of older versions do not say it: [`assumed`]. A network of one channel
+//! sees grey. Then `(byte / 255 - mean) / std`.
 //!
 //! A file that NumPy has written holds one image as the network takes it, bytes or floats
 //! ([`arrays::image`]); a network of floats takes no other.
 
 use crate::data::augment::{Normalizer, Number, Placement};
 use crate::data::decode::{self, decode};
-use crate::data::view::{self, squeezed};
+use crate::data::view::{self, side_of, squeezed};
 use crate::data::{DataName, Images, arrays};
 use crate::trained::data_of;
 use anyhow::{Context, Result, bail};
 use image::{Pixel, Rgb};
-use s3_layers::model::{Network, Numbers};
+use s3_layers::model::{Fit, Network, Numbers, Size};
 use std::path::Path;
 
-/// From this side on, a network of an unknown data set sees the middle of an image.
+/// From this side on, a network of an older file and an unknown data set sees the middle of a
+/// picture.
 const LARGE: usize = 64;
+
+/// How a picture is fitted for a square network that does not say it and was, by its name, which
+/// ends with its data set, trained on picture files; or by its 64 pixels and more, where the name
+/// says no data set. `None` where nothing has to be assumed: such networks see all of a picture.
+///
+/// [`Trained::freeze`](crate::trained::Trained::freeze) leaves no network of picture files to this
+/// guess.
+#[must_use]
+pub fn assumed(network: &Network) -> Option<Fit> {
+    let Size { height, width, .. } = network.graph.image;
+    let on_pictures = match data_of(&network.name) {
+        Some(data) => data == DataName::Imagenet,
+        None => height >= LARGE,
+    };
+    let is_guessed = network.input.fit.is_none() && network.input.numbers == Numbers::Bytes;
+    (is_guessed && on_pictures && height == width).then_some(Fit::ResizeAndCrop {
+        resize: side_of(height),
+        crop: height,
+    })
+}
 
 /// The picture in `path` ([`decode()`]), or the array, as `network` wants it: `[height, width,
 /// channels]`.
@@ -39,7 +59,13 @@ const LARGE: usize = 64;
 /// image::GrayImage::from_pixel(9, 5, image::Luma([255])).save(&path)?;
 /// let network = Network {
 ///     name: "resnet8-mnist".to_owned(),
-///     input: Input { mean: vec![0.5], std: vec![0.25], scale: 1.0, numbers: Numbers::Bytes },
+///     input: Input {
+///         mean: vec![0.5],
+///         std: vec![0.25],
+///         scale: 1.0,
+///         numbers: Numbers::Bytes,
+///         fit: None,
+///     },
 ///     classes: Vec::new(),
 ///     activations: Activations::F32,
 ///     graph: Graph::new(Size { height: 2, width: 2, channels: 1 }),
@@ -64,10 +90,9 @@ fn numbers(file: &[u8], network: &Network) -> Result<Vec<f32>> {
         bail!("the network takes floats, which no picture holds: a .npy file is expected")
     }
     let picture = decode(file)?;
-    let rgb = if sees_middle(network) {
-        view::centre(picture, image.height)?
-    } else {
-        squeezed(&picture, image.width, image.height)?
+    let rgb = match network.input.fit.or_else(|| assumed(network)) {
+        Some(Fit::ResizeAndCrop { resize, crop }) => view::centre(picture, resize, crop)?,
+        Some(Fit::AsIs {}) | None => squeezed(&picture, image.width, image.height)?,
     };
     let bytes: Vec<u8> = match image.channels {
         1 => rgb
@@ -92,15 +117,6 @@ fn normalised<T: Number>(image: &[T], network: &Network) -> Vec<f32> {
     numbers
 }
 
-fn sees_middle(network: &Network) -> bool {
-    let image = network.graph.image;
-    let on_pictures = match data_of(&network.name) {
-        Some(data) => data == DataName::Imagenet,
-        None => image.height >= LARGE,
-    };
-    on_pictures && image.height == image.width
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +130,7 @@ mod tests {
             std: vec![0.25; channels],
             scale: 1.0,
             numbers: Numbers::Bytes,
+            fit: None,
         };
         Network {
             name: name.to_owned(),
@@ -184,6 +201,43 @@ mod tests {
             &network("mine", 224, 1),
         )?;
         assert_eq!((edge[0], edge[1]), (2.0, -2.0));
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_network_says_of_its_pictures_counts_and_not_its_name() -> Result<()> {
+        // Each pixel is its column; the middle of 6 x 4 pixels is columns 1 to 4.
+        let columns = png(RgbImage::from_fn(6, 4, |x, _| Rgb([x as u8; 3])));
+        let middle = Fit::ResizeAndCrop { resize: 4, crop: 4 };
+        let shown = |name: &str, side, fit| {
+            let mut network = network(name, side, 1);
+            network.input.mean = vec![0.0];
+            network.input.std = vec![1.0 / 255.0];
+            network.input.fit = fit;
+            let seen = numbers(&columns, &network)?;
+            let row = seen[..side].iter().map(|v| v.round() as u8).collect();
+            anyhow::Ok((row, assumed(&network)))
+        };
+        let (row, guess): (Vec<u8>, _) = shown("x-shapes", 4, Some(middle))?;
+        assert_eq!((&row[..], guess), (&[1, 2, 3, 4][..], None));
+        let (all, guess) = shown("x-imagenet", 4, Some(Fit::AsIs {}))?;
+        assert_eq!((all[0], all[3], guess), (0, 5, None));
+        // 64 pixels of 4: the picture grows to 96 x 64, and 16 columns, one pixel's, go on either
+        // side.
+        let large = Fit::ResizeAndCrop {
+            resize: 64,
+            crop: 64,
+        };
+        let (row, guess) = shown("x-imagenet", 64, Some(large))?;
+        assert_eq!((row[8], row[56], guess), (1, 4, None));
+        // Files of older versions say nothing; a side of 4 is cut out of 5.
+        let guessed = |resize, crop| Some(Fit::ResizeAndCrop { resize, crop });
+        assert_eq!(shown("x-imagenet", 4, None)?.1, guessed(5, 4));
+        assert_eq!(shown("mine", 64, None)?.1, guessed(73, 64));
+        for (name, side) in [("x-shapes", 64), ("mine", 63)] {
+            let (row, guess) = shown(name, side, None)?;
+            assert_eq!((row[0], row[side - 1], guess), (0, 5, None), "{name}");
+        }
         Ok(())
     }
 

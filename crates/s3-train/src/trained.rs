@@ -12,7 +12,7 @@ use crate::train::{build, load_params};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use s3_layers::Net;
-use s3_layers::model::{Input, Network};
+use s3_layers::model::{Fit, Input, Network};
 use s3_metrics::record::{EpochRecord, read_whole_lines};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -259,11 +259,14 @@ impl Trained {
             )
         }
         let Description { input, classes, .. } = &self.description;
+        // Files that say nothing are of images as they are.
+        let fit = Some(input.fit).filter(|&fit| fit != Fit::AsIs {});
         let input = Input {
             mean: input.mean.clone(),
             std: input.std.clone(),
             scale: 1.0,
             numbers: input.numbers,
+            fit,
         };
         self.net
             .freeze(&self.name(), input, classes.clone())

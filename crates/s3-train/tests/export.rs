@@ -35,6 +35,7 @@ fn input(channels: usize) -> Input {
         std: vec![1.0; channels],
         scale: 1.0,
         numbers: Numbers::Bytes,
+        fit: None,
     }
 }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Bench, is_inventory, refusal, succeed};
-use s3_layers::model::{Act, Model, Op};
+use s3_layers::model::{Act, Fit, Model, Network, Op};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -77,6 +77,11 @@ fn export(bench: &Bench, run: &str, file: &str, activations: &str) -> (Vec<u8>, 
     (std::fs::read(bench.path(file)).expect("the file"), said)
 }
 
+/// Whether a file's bytes hold `text`.
+fn of_text(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|w| w == text.as_bytes())
+}
+
 fn classes(packed: &[u8]) -> Vec<String> {
     let model = Model::from_bytes(packed).expect("a packed network");
     model.network().classes.clone()
@@ -122,6 +127,17 @@ fn a_class_that_is_renamed_keeps_its_name_in_the_run_and_all_its_files() {
     let before = formats.map(|(file, activations)| export(&bench, &run, file, activations));
     let (c_before, _) = export(&bench, &run, "net.c", "u8");
     assert_eq!(classes(&before[0].0), ["cat", "dog"]);
+    let of_packed = Model::from_bytes(&before[0].0)
+        .expect("a network")
+        .network()
+        .input
+        .fit;
+    let shown = Fit::ResizeAndCrop {
+        resize: 18,
+        crop: 16,
+    };
+    assert_eq!(of_packed, Some(shown));
+    assert!(of_text(&before[1].0, "s3.fit") && of_text(&before[1].0, "resize_and_crop 18 16"));
 
     rename(&bench, "cat", "kitten");
     for ((file, activations), before) in formats.into_iter().zip(before) {
@@ -165,6 +181,49 @@ fn a_class_that_is_renamed_keeps_its_name_in_the_run_and_all_its_files() {
     assert!(said.len() == 1 && said[0].contains(difference), "{said:?}");
     succeed(&mut bench.s3(&["fidelity", &run, "--other-classes"]));
     succeed(&mut bench.s3(&["report", &run, "--other-classes"]));
+}
+
+#[test]
+fn a_packed_file_of_pictures_is_read_as_it_says_and_an_older_one_by_its_name() {
+    let bench = pets();
+    let run = trained(&bench);
+    let (bytes, _) = export(&bench, &run, "net.safetensors", "u8");
+    let mut network = Model::from_bytes(&bytes)
+        .expect("a network")
+        .network()
+        .clone();
+    let infer = |network: &Network| {
+        std::fs::write(bench.path("other.safetensors"), network.to_bytes()).expect("a file");
+        let picture = "data/pets/val/dog/3.png";
+        let mut command = bench.s3(&["infer", "other.safetensors", picture, "--json"]);
+        (succeed(&mut command), notes(&mut command))
+    };
+    let (whole, said) = infer(&network);
+    assert!(said.is_empty(), "{said:?}");
+    network.name = "renamed".to_owned();
+    assert_eq!(infer(&network), (whole.clone(), Vec::new()));
+    let mut evaluate = bench.s3(&[
+        "eval",
+        "other.safetensors",
+        "--data",
+        "imagenet",
+        "--folder",
+        "pets",
+    ]);
+    assert_eq!(notes(&mut evaluate), [""; 0]);
+    network.input.fit = Some(Fit::AsIs {});
+    assert_ne!(infer(&network).0, whole);
+    let said = notes(&mut evaluate).join("; ");
+    let differs = "the network sees pictures as they are, \
+        the data has them resized to 18 pixels, the middle 16 of them";
+    assert!(said.ends_with(differs), "{said}");
+    (network.name, network.input.fit) = ("resnet8-imagenet".to_owned(), None);
+    let (older, said) = infer(&network);
+    assert_eq!((older, said.len()), (whole, 1));
+    assert!(
+        said[0].contains("older version") && said[0].ends_with("the middle 16 of them"),
+        "{said:?}"
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::vec::Vec;
 use super::error::{Error, expect, require};
 use super::graph::{Act, Layer, Node, Op, Size};
 use super::limits;
-use super::network::{Activations, Frozen, MAX_TERMS, Network, Requant, Then, Weight};
+use super::network::{Activations, Fit, Frozen, MAX_TERMS, Network, Requant, Then, Weight};
 use super::plan::Plan;
 use super::sizes::printable;
 use super::terms;
@@ -45,7 +45,7 @@ impl Network {
     /// graph.push("conv", &[0], Op::Layer(layer));
     /// graph.push("pad", &[1], Op::Pad { sides: [1; 4] });
     /// # let (mean, std, numbers) = (vec![0.0], vec![1.0], Numbers::Bytes);
-    /// # let input = Input { mean, std, scale: 1.0, numbers };
+    /// # let input = Input { mean, std, scale: 1.0, numbers, fit: None };
     /// # let network = Network { name: "x".into(), input, classes: vec!["a".into()],
     /// #     activations: Activations::U8, graph };
     /// assert_eq!(network.zero_points()?, [0, 7, 7]);
@@ -136,7 +136,13 @@ fn input(network: &Network) -> Result<(), String> {
     if network.activations == Activations::F32 {
         expect("input.scale with f32 activations", 1.0, input.scale)?;
     }
-    Ok(())
+    let Some(fit) = input.fit else {
+        return Ok(());
+    };
+    if !input.numbers.is_bytes() {
+        expect("input.fit of floats", Fit::AsIs {}, fit)?;
+    }
+    fit.check(network.graph.image)
 }
 
 /// Whether node `index` has a packed form, with these numbers.

@@ -24,7 +24,7 @@ pub use dense::{DenseMatrix, MAX_LEVEL};
 pub use error::Error;
 pub use graph::{Act, Graph, Layer, Node, Op, Size, Window};
 pub use network::{
-    Activations, FRACTION, Frozen, Input, MAX_TERMS, Network, Numbers, Requant, Then, Weight,
+    Activations, FRACTION, Fit, Frozen, Input, MAX_TERMS, Network, Numbers, Requant, Then, Weight,
 };
 pub use run::{Model, Value};
 pub use terms::terms;

@@ -1,12 +1,15 @@
 //! What a packed network is: a graph whose layers hold integers or floats, and what surrounds it.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::dense::DenseMatrix;
-use super::graph::Graph;
+use super::error::require;
+use super::graph::{Graph, Size};
 use crate::PackedMatrix;
 
 /// Fraction bits of the sum in [`Then::Requant`].
@@ -14,6 +17,9 @@ pub const FRACTION: u32 = 8;
 
 /// Terms of a factor in [`Activations::U8Shift`], at most.
 pub const MAX_TERMS: u32 = 4;
+
+/// The short side of a resized picture, in sides of what is cut out of it, is at most this.
+const LARGEST_RESIZE: usize = 8;
 
 /// A frozen network, as a file holds it and as a [`Model`](super::Model) runs it.
 ///
@@ -50,6 +56,72 @@ pub struct Input {
     pub scale: f32,
     /// What the images are made of.
     pub numbers: Numbers,
+    /// How a picture becomes an image; `None` where nobody says it. Nothing here computes it.
+    pub fit: Option<Fit>,
+}
+
+/// How a picture of any size becomes the image that a network takes.
+///
+/// ```
+/// use s3_kernels::model::{Fit, Size};
+///
+/// let image = Size { height: 224, width: 224, channels: 3 };
+/// let fit = Fit::ResizeAndCrop { resize: 256, crop: 224 };
+/// assert_eq!(fit.check(image), Ok(()));
+/// assert_eq!(fit.to_string(), "resized to 256 pixels, the middle 224 of them");
+/// let refused = fit.check(Size { width: 200, ..image }).unwrap_err();
+/// assert_eq!(refused, "input.fit: cuts 224x224 out, the network sees 224x200");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Fit {
+    /// Not at all: images have the network's size.
+    AsIs {},
+    /// The short side is resized to so many pixels, and the middle cut out.
+    ResizeAndCrop {
+        /// Pixels of the short side: `crop` to 8 times as many.
+        resize: usize,
+        /// Rows and columns of what is cut out: those of the network's image.
+        crop: usize,
+    },
+}
+
+impl Fit {
+    /// Whether it makes images of the size `image`.
+    ///
+    /// # Errors
+    ///
+    /// One line that says what it makes, or what `resize` may be.
+    pub fn check(self, image: Size) -> Result<(), String> {
+        let Fit::ResizeAndCrop { resize, crop } = self else {
+            return Ok(());
+        };
+        let (height, width) = (image.height, image.width);
+        if [height, width] != [crop; 2] {
+            return Err(format!(
+                "input.fit: cuts {crop}x{crop} out, the network sees {height}x{width}"
+            ));
+        }
+        let most = crop.saturating_mul(LARGEST_RESIZE);
+        let what = format!("{crop} to {most}");
+        require(
+            (crop..=most).contains(&resize),
+            "input.fit.resize",
+            &what,
+            resize,
+        )
+    }
+}
+
+impl fmt::Display for Fit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fit::AsIs {} => f.write_str("as they are"),
+            Fit::ResizeAndCrop { resize, crop } => {
+                write!(f, "resized to {resize} pixels, the middle {crop} of them")
+            }
+        }
+    }
 }
 
 /// What an image is made of before it is normalised.

@@ -40,7 +40,13 @@ use crate::{Activation, Epilogue, Isa, Scale};
 /// graph.push("fc", &[0], Op::Layer(Layer::new(2, [1, 1], Frozen { weight, then })));
 /// let model = Model::new(Network {
 ///     name: "linear".into(),
-///     input: Input { mean: vec![0.0; 2], std: vec![1.0; 2], scale: 1.0, numbers: Numbers::Bytes },
+///     input: Input {
+///         mean: vec![0.0; 2],
+///         std: vec![1.0; 2],
+///         scale: 1.0,
+///         numbers: Numbers::Bytes,
+///         fit: None,
+///     },
 ///     classes: vec!["cat".into(), "dog".into()],
 ///     activations: Activations::F32,
 ///     graph,
@@ -188,7 +194,7 @@ impl Model {
     /// # let mut graph = Graph::new(Size { height: 1, width: 1, channels: 1 });
     /// # graph.push("fc", &[0], Op::Layer(Layer::new(1, [1, 1], Frozen { weight, then })));
     /// # let (mean, std, numbers) = (vec![0.0], vec![1.0], Numbers::Bytes);
-    /// # let input = Input { mean, std, scale: 0.5, numbers };
+    /// # let input = Input { mean, std, scale: 0.5, numbers, fit: None };
     /// # let model = Model::new(Network { name: "one".into(), input, classes: vec!["a".into()],
     /// #     activations: Activations::U8, graph })?;
     /// // A scale of 0.5.

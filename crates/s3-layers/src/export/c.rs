@@ -75,6 +75,7 @@ pub struct CSource {
 ///         std: vec![1.0; 2],
 ///         scale: 0.02,
 ///         numbers: Numbers::Bytes,
+///         fit: None,
 ///     },
 ///     classes: vec!["cat".into()],
 ///     activations: Activations::U8,

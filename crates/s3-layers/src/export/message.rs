@@ -1,6 +1,6 @@
 //! The small parts of an ONNX message.
 
-use s3_kernels::model::{Frozen, Layer, Network, Numbers, Window};
+use s3_kernels::model::{Fit, Frozen, Layer, Network, Numbers, Window};
 
 use super::proto::attribute_proto::AttributeType;
 use super::proto::tensor_proto::DataType;
@@ -12,7 +12,8 @@ use super::proto::{
 /// The name of the dimension that counts images.
 const BATCH: &str = "N";
 
-/// How pixels become numbers and what the scores are called: keys that other readers leave alone.
+/// How pictures become images and pixels numbers, and what the scores are called: keys that other
+/// readers leave alone.
 pub(super) fn metadata(network: &Network) -> Vec<StringStringEntryProto> {
     let entry = |key: &str, value: String| StringStringEntryProto {
         key: Some(key.to_owned()),
@@ -25,6 +26,13 @@ pub(super) fn metadata(network: &Network) -> Vec<StringStringEntryProto> {
     ];
     if network.input.numbers == Numbers::Floats {
         entries.push(entry("s3.numbers", "floats".to_owned()));
+    }
+    if let Some(fit) = network.input.fit {
+        let fit = match fit {
+            Fit::AsIs {} => "as_is".to_owned(),
+            Fit::ResizeAndCrop { resize, crop } => format!("resize_and_crop {resize} {crop}"),
+        };
+        entries.push(entry("s3.fit", fit));
     }
     entries
 }

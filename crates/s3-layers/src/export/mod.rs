@@ -23,7 +23,13 @@
 //! graph.push("fc", &[0], Op::Layer(Layer::new(2, [1, 1], Frozen { weight, then })));
 //! let network = Network {
 //!     name: "linear".into(),
-//!     input: Input { mean: vec![0.0; 2], std: vec![1.0; 2], scale: 1.0, numbers: Numbers::Bytes },
+//!     input: Input {
+//!         mean: vec![0.0; 2],
+//!         std: vec![1.0; 2],
+//!         scale: 1.0,
+//!         numbers: Numbers::Bytes,
+//!         fit: None,
+//!     },
 //!     classes: vec!["cat".into(), "dog".into()],
 //!     activations: Activations::F32,
 //!     graph,

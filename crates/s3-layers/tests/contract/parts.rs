@@ -100,6 +100,7 @@ impl Case {
             std: vec![1.0; channels],
             scale: 1.0,
             numbers: Numbers::Bytes,
+            fit: None,
         };
         let classes = (0..self.classes).map(|c| c.to_string()).collect();
         self.net.freeze("case", input, classes)

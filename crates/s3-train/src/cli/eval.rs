@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use s3_train::data::{self, Broken, DataConfig, DataName};
 use s3_train::eval::{self, Answers};
-use s3_train::network::{normalisation_difference, take_labels};
+use s3_train::network::{fit_difference, normalisation_difference, take_labels};
 use s3_train::packed;
 use s3_train::trained::{Trained, data_of};
 use std::path::{Path, PathBuf};
@@ -103,6 +103,7 @@ fn of_file(args: &EvalArgs, data_dir: &Path) -> Result<Answers> {
         .with_context(|| path.display().to_string())?;
     let input = &network.input;
     note(normalisation_difference(&input.mean, &input.std, &test));
+    note(fit_difference(input.fit, &test));
     packed::evaluate(&model, &test, BATCH).map_err(in_flags)
 }
 

@@ -1,6 +1,6 @@
 //! Classifies image files, or arrays, with a packed network.
 
-use super::packed_file;
+use super::{note, packed_file};
 use crate::terminal::{self, one_line};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
@@ -25,6 +25,11 @@ pub(crate) struct InferArgs {
 
 pub(crate) fn run(args: &InferArgs) -> Result<()> {
     let model = packed_file::load(&args.file, "infer")?;
+    note(picture::assumed(model.network()).map(|fit| {
+        let file = args.file.display();
+        let older = "a file of an older version, which does not say how pictures are fitted";
+        format!("{file}: {older}: taken to be {fit}")
+    }));
     if let [image] = &args.images[..] {
         return show(&model, image, args);
     }

@@ -14,7 +14,7 @@ use super::decode::{self, Picture, decode};
 use super::error::DataError;
 use super::folder::Listing;
 use super::shards::{KEPT, Shards};
-use super::view::{View, Window, centre, through};
+use super::view::{View, Window, centre, side_of, through};
 
 /// The pictures of a split, or a range of them; a clone shares them.
 ///
@@ -128,7 +128,7 @@ impl Pictures {
             DataError::malformed(&self.path(index), problem)
         });
         match view {
-            View::Centre => centre(picture, size).map_err(of),
+            View::Centre => centre(picture, side_of(size), size).map_err(of),
             View::Random { seed, epoch } => {
                 let window = Window::draw(seed, epoch, index, picture.width, picture.height);
                 through(&picture, window, size).map_err(of)

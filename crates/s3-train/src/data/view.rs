@@ -165,13 +165,14 @@ pub fn with_short_side(picture: Picture, side: usize) -> Result<Picture, Problem
     Ok(Picture { width, height, rgb })
 }
 
-/// What evaluation sees of a picture: `[size, size, 3]`.
+/// What evaluation sees of a picture, whose short side becomes `side`: the middle, `[size, size,
+/// 3]`.
 ///
 /// # Errors
 ///
 /// As [`with_short_side`].
-pub fn centre(picture: Picture, size: usize) -> Result<Vec<u8>, Problem> {
-    let picture = with_short_side(picture, side_of(size))?;
+pub fn centre(picture: Picture, side: usize, size: usize) -> Result<Vec<u8>, Problem> {
+    let picture = with_short_side(picture, side)?;
     // CenterCrop rounds half to even.
     let margin = |side: usize| ((side - size) as f64 / 2.0).round_ties_even() as usize;
     let (left, top) = (margin(picture.width), margin(picture.height));
@@ -363,7 +364,7 @@ mod tests {
         assert_eq!((side_of(224), side_of(64), side_of(1)), (256, 73, 1));
         // A short side that fits is left alone: 16 columns and 20 rows go on either side.
         let picture = noise(256, 265);
-        let got = centre(picture.clone(), 224).unwrap();
+        let got = centre(picture.clone(), 256, 224).unwrap();
         let pixel = |x: usize, y: usize| &picture.rgb[3 * (256 * y + x)..][..3];
         assert_eq!(&got[..3], pixel(16, 20));
         assert_eq!(&got[got.len() - 3..], pixel(16 + 223, 20 + 223));
@@ -373,13 +374,13 @@ mod tests {
             height: 1,
             rgb: vec![1, 2, 3],
         };
-        assert_eq!(centre(one, 64).unwrap(), [1, 2, 3].repeat(64 * 64));
+        assert_eq!(centre(one, 73, 64).unwrap(), [1, 2, 3].repeat(64 * 64));
         let long = Picture {
             width: 16000,
             height: 1,
             rgb: vec![0; 48000],
         };
-        let message = centre(long, 224).unwrap_err().to_string();
+        let message = centre(long, 256, 224).unwrap_err().to_string();
         assert!(message.starts_with("16000x1 pixels: too long"), "{message}");
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::error::Error;
 use crate::model::graph::{Act, Layer, Node, Op, Window};
-use crate::model::network::{self, Frozen, Network, Numbers, Then, Weight};
+use crate::model::network::{self, Fit, Frozen, Network, Numbers, Then, Weight};
 
 /// The content of `s3.config`.
 #[derive(Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub(super) struct InputConfig {
     /// In version 2 only.
     #[serde(default, skip_serializing_if = "Numbers::is_bytes")]
     numbers: Numbers,
+    /// In version 2 only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fit: Option<Fit>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -207,7 +210,7 @@ pub(super) fn is_new(network: &Network) -> bool {
         // Version 1 has values of a zero point as residuals only.
         is_new || node.inputs.iter().any(|&value| is_shifted(value))
     });
-    has_new_node || !network.input.numbers.is_bytes()
+    has_new_node || !network.input.numbers.is_bytes() || network.input.fit.is_some()
 }
 
 #[derive(Default, Serialize)]
@@ -239,6 +242,7 @@ impl Config {
                 std: input.std.clone(),
                 scale: input.scale,
                 numbers: input.numbers,
+                fit: input.fit,
             },
             activations: match network.activations {
                 network::Activations::F32 => Activations::F32,
@@ -340,6 +344,7 @@ impl From<InputConfig> for network::Input {
             std: input.std,
             scale: input.scale,
             numbers: input.numbers,
+            fit: input.fit,
         }
     }
 }

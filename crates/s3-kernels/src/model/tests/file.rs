@@ -39,6 +39,7 @@ fn small(activations: Activations) -> Network {
                 0.021
             },
             numbers: Numbers::Bytes,
+            fit: None,
         },
         classes: names(2),
         activations,
@@ -56,6 +57,23 @@ fn parts(bytes: &[u8]) -> (String, Vec<u8>) {
 fn file(header: &str, data: &[u8]) -> Vec<u8> {
     let length = (header.len() as u64).to_le_bytes();
     [&length, header.as_bytes(), data].concat()
+}
+
+/// A file of version 2 of these parts, with another `input` in its configuration.
+fn configured(header: &str, data: &[u8], change: impl Fn(&mut serde_json::Value)) -> Vec<u8> {
+    let mut header: serde_json::Value = serde_json::from_str(header).unwrap();
+    let metadata = &mut header["__metadata__"];
+    let config = metadata["s3.config"].as_str().unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(config).unwrap();
+    change(&mut config["input"]);
+    let config = config.to_string();
+    let mut hash = crc32fast::Hasher::new();
+    hash.update(config.as_bytes());
+    hash.update(data);
+    metadata["s3.crc32"] = format!("{:08x}", hash.finalize()).into();
+    metadata["s3.config"] = config.into();
+    metadata["s3.format_version"] = "2".into();
+    file(&header.to_string(), data)
 }
 
 #[track_caller]
@@ -111,6 +129,71 @@ fn a_network_of_floats_says_so_in_version_2_and_others_do_not() {
     assert_eq!(*Model::from_bytes(&bytes).unwrap().network(), network);
     let old = header.replace(r#""s3.format_version":"2""#, r#""s3.format_version":"1""#);
     refused(&file(&old, &data), &["s3.format_version", "2", "got 1"]);
+}
+
+#[test]
+fn a_network_of_pictures_says_in_version_2_how_they_are_fitted() {
+    let mut network = small(Activations::U8);
+    let (header, data) = parts(&network.to_bytes());
+    assert!(header.contains(r#""s3.format_version":"1""#) && !header.contains("fit"));
+    for (fit, written) in [
+        (Fit::AsIs {}, r#""fit":{"name":"as_is"}"#),
+        (
+            Fit::ResizeAndCrop { resize: 5, crop: 4 },
+            r#""fit":{"name":"resize_and_crop","resize":5,"crop":4}"#,
+        ),
+    ] {
+        network.input.fit = Some(fit);
+        let bytes = network.to_bytes();
+        let (header, data) = parts(&bytes);
+        assert!(header.contains(&written.replace('"', "\\\"")), "{header}");
+        assert!(header.contains(r#""s3.format_version":"2""#));
+        assert_eq!(*Model::from_bytes(&bytes).unwrap().network(), network);
+        let old = header.replace(r#""s3.format_version":"2""#, r#""s3.format_version":"1""#);
+        let got = r#"s3.format_version`: expected 2, which has what the network is, got 1"#;
+        refused(&file(&old, &data), &[got]);
+    }
+    let says = |fit: &str| {
+        configured(&header, &data, |input| {
+            input["fit"] = serde_json::from_str(fit).unwrap();
+        })
+    };
+    assert!(Model::from_bytes(&says(r#"{"name":"as_is"}"#)).is_ok());
+    for (fit, words) in [
+        (
+            r#"{"name":"stretch"}"#,
+            &["s3.config", "`stretch`", "`resize_and_crop`"][..],
+        ),
+        (
+            r#"{"name":"resize_and_crop","crop":4}"#,
+            &["s3.config", "missing field `resize`"],
+        ),
+        (
+            r#"{"name":"resize_and_crop","resize":5,"crop":4,"x":1}"#,
+            &["unknown field `x`"],
+        ),
+        (r#"{"name":"as_is","x":1}"#, &["unknown field `x`"]),
+        (
+            r#"{"name":"resize_and_crop","resize":5,"crop":3}"#,
+            &["network: input.fit: cuts 3x3 out, the network sees 4x4"],
+        ),
+        (
+            r#"{"name":"resize_and_crop","resize":3,"crop":4}"#,
+            &["network: input.fit.resize: expected 4 to 32, got 3"],
+        ),
+        (
+            r#"{"name":"resize_and_crop","resize":33,"crop":4}"#,
+            &["network: input.fit.resize: expected 4 to 32, got 33"],
+        ),
+    ] {
+        refused(&says(fit), words);
+    }
+    network.input.numbers = Numbers::Floats;
+    network.input.fit = Some(Fit::ResizeAndCrop { resize: 5, crop: 4 });
+    refused(
+        &network.to_bytes(),
+        &["network: input.fit of floats: expected AsIs"],
+    );
 }
 
 #[test]

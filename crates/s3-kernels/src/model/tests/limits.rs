@@ -55,6 +55,7 @@ fn chain(sides: [usize; 2], ops: impl IntoIterator<Item = Op<Frozen>>) -> Networ
             std: vec![1.0],
             scale: 1.0,
             numbers: Numbers::Bytes,
+            fit: None,
         },
         classes: vec!["one".into()],
         activations: Activations::F32,

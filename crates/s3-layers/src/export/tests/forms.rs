@@ -32,6 +32,7 @@ pub(super) fn forms(activations: Activations, width: BitWidth, seed: u32) -> Net
             std: vec![0.25, 0.3, 0.2],
             scale: if is_f32 { 1.0 } else { 0.02 },
             numbers: Numbers::Bytes,
+            fit: None,
         },
         classes: (0..10).map(|class| format!("{class}")).collect(),
         activations,

@@ -93,6 +93,7 @@ pub(super) fn network(activations: Activations, width: BitWidth, seed: u32) -> N
             std: vec![0.25, 0.3, 0.2],
             scale: if integer { 0.02 } else { 1.0 },
             numbers: Numbers::Bytes,
+            fit: None,
         },
         classes: (0..10).map(|class| format!("class \"{class}\"")).collect(),
         activations,

@@ -5,8 +5,9 @@ use std::process::Command;
 
 use prost::Message;
 use s3_kernels::BitWidth;
-use s3_kernels::model::{Activations, Network, Weight};
+use s3_kernels::model::{Activations, Fit, Network, Weight};
 
+use super::super::message::metadata;
 use super::super::proto::tensor_proto::DataType;
 use super::super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 use super::super::{OnnxWeights, onnx, qonnx};
@@ -51,6 +52,28 @@ fn levels_in_onnx_order(network: &Network, name: &str) -> Vec<i8> {
         }
     }
     turned
+}
+
+#[test]
+fn how_images_are_made_is_in_the_files_metadata() {
+    let entries = |fit: Option<Fit>| {
+        let mut network = network(Activations::F32, BitWidth::B2, 5);
+        network.input.fit = fit;
+        let pairs = metadata(&network).into_iter();
+        let pairs = pairs.map(|p| (p.key().to_owned(), p.value().to_owned()));
+        (pairs.collect::<BTreeMap<_, _>>(), network)
+    };
+    let (said, network) = entries(None);
+    assert_eq!(said["s3.mean"], format!("{:?}", network.input.mean));
+    assert_eq!(said["s3.std"], format!("{:?}", network.input.std));
+    assert_eq!(said["s3.classes"], network.classes.join("\n"));
+    assert_eq!(said.len(), 3);
+    let file = read(&onnx(&network, OnnxWeights::Int8).unwrap()).0;
+    assert_eq!(file.metadata_props, metadata(&network));
+    assert_eq!(entries(Some(Fit::AsIs {})).0["s3.fit"], "as_is");
+    let [resize, crop] = [36, 32];
+    let (said, _) = entries(Some(Fit::ResizeAndCrop { resize, crop }));
+    assert_eq!(said["s3.fit"], "resize_and_crop 36 32");
 }
 
 #[test]
