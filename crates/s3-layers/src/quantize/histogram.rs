@@ -27,11 +27,13 @@ pub(super) struct Histogram {
     high: f32,
 }
 
-/// What one step of an 8-bit value is worth, and the stored value that stands for 0.
+/// What an 8-bit value is in real numbers: `(q - zero_point) scale`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Unit {
-    pub(super) scale: f64,
-    pub(super) zero_point: u8,
+pub struct Unit {
+    /// What one step is worth.
+    pub scale: f64,
+    /// The stored number that stands for 0.
+    pub zero_point: u8,
 }
 
 /// Which 8-bit numbers store a value.

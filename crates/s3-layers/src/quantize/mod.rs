@@ -20,6 +20,7 @@ use crate::quantized::in_layer;
 use candle_core::{Result, bail};
 pub use histogram::Calibration;
 use histogram::Histogram;
+pub use histogram::Unit;
 use nodes::Quantized;
 use s3_kernels::model::{Activations, Model, Network, Value};
 use units::Units;
@@ -83,6 +84,20 @@ pub fn quantize(
     activations: Activations,
     calibration: Calibration,
 ) -> Result<Network> {
+    Ok(with_units(network, observed, activations, calibration)?.0)
+}
+
+/// The same, and the unit of every value of the result, the image's first, but for the scores,
+/// which are f32.
+///
+/// # Errors
+/// Those of [`quantize`].
+pub fn with_units(
+    network: &Network,
+    observed: &Observed,
+    activations: Activations,
+    calibration: Calibration,
+) -> Result<(Network, Vec<Unit>)> {
     if network.activations != Activations::F32 || activations == Activations::F32 {
         bail!(
             "quantize: from f32 to u8 or u8-shift activations, got {:?} to {activations:?}",
@@ -106,5 +121,6 @@ pub fn quantize(
         graph: quantized.graph,
     };
     result.input.scale = quantized.image.scale as f32;
-    Ok(result)
+    let units = quantized.units_made;
+    Ok((result, units))
 }

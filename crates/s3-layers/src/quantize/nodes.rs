@@ -18,6 +18,8 @@ pub(super) struct Quantized<'a> {
     /// The unit of the image as layers read it.
     pub(super) image: Unit,
     pub(super) graph: Graph<Frozen>,
+    /// Of every value of the graph but the scores.
+    pub(super) units_made: Vec<Unit>,
     /// Every value so far. Value 0 is the image as u8.
     made: Vec<Made>,
     /// Values with a border: `(value, pixels)` and what a pad has made of it.
@@ -52,6 +54,7 @@ impl<'a> Quantized<'a> {
             shifts,
             image,
             graph: Graph::new(graph.image),
+            units_made: vec![image],
             made: vec![made],
             padded: Vec::new(),
             units,
@@ -69,7 +72,7 @@ impl<'a> Quantized<'a> {
             let layer = one_tap_layer(ones, channels);
             let y = quantized.units.made(0);
             let layer = quantized.hidden(&layer, made, y)?;
-            let value = quantized.graph.push("image.u8", &[0], Op::Layer(layer));
+            let value = quantized.push("image.u8", &[0], Op::Layer(layer), Some(y));
             quantized.made[0] = Made {
                 value,
                 unit: y,
@@ -78,6 +81,12 @@ impl<'a> Quantized<'a> {
             };
         }
         Ok(quantized)
+    }
+
+    /// Adds a node to the graph; the scores have no unit.
+    fn push(&mut self, name: &str, inputs: &[usize], op: Op<Frozen>, unit: Option<Unit>) -> usize {
+        self.units_made.extend(unit);
+        self.graph.push(name, inputs, op)
     }
 
     /// Adds node `index` in integers.
@@ -112,7 +121,7 @@ impl<'a> Quantized<'a> {
             other => bail!("{}: has no integer form", other.word()),
         };
         let early = node.inputs.iter().all(|&value| self.made[value].early);
-        let value = self.graph.push(node.name.clone(), &inputs, op);
+        let value = self.push(&node.name, &inputs, op, Some(unit));
         self.made.push(Made {
             value,
             unit,
@@ -157,9 +166,8 @@ impl<'a> Quantized<'a> {
         };
         let mut added = node.reads().map(|value| self.made[value].early);
         let early = columns == 1 && added.all(|early| early);
-        let value = self
-            .graph
-            .push(node.name.clone(), &[x.value], Op::Layer(layer));
+        let unit = (!last).then_some(y);
+        let value = self.push(&node.name, &[x.value], Op::Layer(layer), unit);
         self.made.push(Made {
             value,
             unit: y,
@@ -176,8 +184,8 @@ impl<'a> Quantized<'a> {
             return padded;
         }
         let sides = [padding; 4];
-        let name = format!("{name}.pad");
-        let padded = self.graph.push(name, &[value], Op::Pad { sides });
+        let (name, unit) = (format!("{name}.pad"), self.units_made[value]);
+        let padded = self.push(&name, &[value], Op::Pad { sides }, Some(unit));
         self.padded.push((key, padded));
         padded
     }

@@ -1,13 +1,15 @@
 //! The parts of the contract; each is a function of a network's plan and the kind of its weights.
 
 use super::methods::Kind;
-use super::programs;
+use super::{nodes, programs};
 use candle_core::{DType, Device, Tensor};
 use s3_core::{ParamKind, Params};
 use s3_layers::export::{self, OnnxWeights};
-use s3_layers::model::{Activations, Graph, Input, Model, Network, Numbers};
-use s3_layers::quantize::{Calibration, Observed, quantize};
-use s3_layers::zoo::Plan;
+use s3_layers::model::{
+    Activations, FRACTION, Graph, Input, Model, Network, Numbers, Op, Requant, Size, Then,
+};
+use s3_layers::quantize::{Calibration, Observed, Unit, with_units};
+use s3_layers::zoo::{self, Plan};
 use s3_layers::{Mode, Net};
 use std::error::Error;
 
@@ -39,6 +41,9 @@ fn noise(n: usize, seed: f64) -> Vec<f32> {
     let number = |i: usize| (2.0 * number(i).rem_euclid(1.0) - 1.0) as f32;
     (0..n).map(number).collect()
 }
+
+/// An 8-bit network, and the units of its values.
+type Integers = (Network, Vec<Unit>);
 
 /// A network, and images for it.
 struct Case {
@@ -106,8 +111,9 @@ impl Case {
         self.net.freeze("case", input, classes)
     }
 
-    /// The 8-bit forms of `network`: with weights in full precision that of multiplications alone.
-    fn integers(&self, network: &Network, kind: Kind) -> Result<Vec<Network>, Box<dyn Error>> {
+    /// The 8-bit forms of `network` and their units: with weights in full precision that of
+    /// multiplications alone.
+    fn integers(&self, network: &Network, kind: Kind) -> Result<Vec<Integers>, Box<dyn Error>> {
         let model = Model::new(network.clone())?;
         let mut observed = Observed::new(network);
         observed.run(&model, &self.images, IMAGES)?;
@@ -116,7 +122,7 @@ impl Case {
             _ => &[Activations::U8, Activations::U8Shift],
         };
         let form = |&form: &Activations| {
-            let made = quantize(network, &observed, form, Calibration::MinMax);
+            let made = with_units(network, &observed, form, Calibration::MinMax);
             made.map_err(|error| format!("{form:?}: {error}").into())
         };
         forms.iter().map(form).collect()
@@ -223,9 +229,19 @@ pub(crate) fn frozen(plan: &Graph<Plan>, kind: Kind) -> Outcome {
 pub(crate) fn integers(plan: &Graph<Plan>, kind: Kind) -> Outcome {
     let case = Case::settled(plan, kind)?;
     let network = case.freeze()?;
+    for (integers, units) in case.integers(&network, kind)? {
+        scores(&integers, &case.images)?;
+        nodes::check(&network, &integers, &units, &case.images)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn near(plan: &Graph<Plan>, kind: Kind) -> Outcome {
+    let case = Case::settled(plan, kind)?;
+    let network = case.freeze()?;
     let exact = scores(&network, &case.images)?;
     let model = Model::new(network.clone())?;
-    for integers in case.integers(&network, kind)? {
+    for (integers, _) in case.integers(&network, kind)? {
         let what = format!("{:?}", integers.activations);
         let made = scores(&integers, &case.images)?;
         let step = integers.input.scale;
@@ -251,7 +267,7 @@ pub(crate) fn onnx(plan: &Graph<Plan>, kind: Kind) -> Outcome {
 
 pub(crate) fn c(plan: &Graph<Plan>, kind: Kind) -> Outcome {
     let case = Case::settled(plan, kind)?;
-    for network in case.integers(&case.freeze()?, kind)? {
+    for (network, _) in case.integers(&case.freeze()?, kind)? {
         let source = export::c(&network, "net")?;
         let model = Model::new(network)?;
         let Some(made) = programs::c_scores(&source, &model.quantized(&case.images))? else {
@@ -260,6 +276,48 @@ pub(crate) fn c(plan: &Graph<Plan>, kind: Kind) -> Outcome {
         if made != model.run(&case.images, IMAGES)? {
             return Err("compiled, it gives other scores".into());
         }
+    }
+    Ok(())
+}
+
+/// A change of an 8-bit layer that a node's bound must not let pass.
+type Change = fn(&mut Requant);
+
+#[test]
+fn a_wrong_number_of_an_8_bit_layer_is_found_at_its_node() -> Outcome {
+    let image = Size {
+        height: 8,
+        width: 8,
+        channels: 2,
+    };
+    let settings = serde_json::from_str(r#"{ "width": 4 }"#)?;
+    let case = Case::settled(&zoo::graph("resnet8", &settings, image, 5)?, Kind::S3)?;
+    let network = case.freeze()?;
+    let (right, units) = case.integers(&network, Kind::S3)?.swap_remove(0);
+    let check = |network8: &Network| nodes::check(&network, network8, &units, &case.images);
+    check(&right)?;
+    let changes: [(&str, Change); 5] = [
+        ("layer1.0.conv1", |r| r.factor[1] += r.factor[1] / 16),
+        ("layer1.0.conv1", |r| {
+            r.bias[2] += (2 << (FRACTION + u32::from(r.shift[2]))) / r.factor[2]
+        }),
+        ("layer1.0.conv2", |r| r.offset += 1 << FRACTION),
+        ("layer1.0.conv2", |r| {
+            r.residual_factor += 1 << (FRACTION - 4)
+        }),
+        ("layer2.0.conv2", |r| r.high = 254),
+    ];
+    for (number, (name, change)) in changes.into_iter().enumerate() {
+        let mut wrong = right.clone();
+        for node in wrong.graph.nodes.iter_mut().filter(|n| n.name == name) {
+            if let Op::Layer(layer) = &mut node.op
+                && let Then::Requant(requant) = &mut layer.holds.then
+            {
+                change(requant);
+            }
+        }
+        let said = check(&wrong).expect_err("a wrong number").to_string();
+        assert!(said.contains(&format!("{name}: ")), "{number}: {said}");
     }
     Ok(())
 }
