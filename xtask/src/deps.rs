@@ -33,7 +33,7 @@ use workspace::{Package, Workspace};
 const ARROWS: &[(&str, &[&str])] = &[
     ("s3-kernels", &[]),
     ("s3-metrics", &[]),
-    ("s3-core", &["s3-kernels"]),
+    ("s3-core", &["s3-kernels", "s3-metrics"]),
     ("s3-quant", &["s3-core"]),
     ("s3-layers", &["s3-core", "s3-kernels"]),
     (

@@ -6,9 +6,10 @@
 
 use crate::params::Params;
 use candle_core::{Result, Tensor};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 
 pub use s3_kernels::zoo::Role;
+pub use s3_metrics::cost::KernelOp;
 
 /// What a method is told of the layer it quantizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,22 +35,6 @@ pub struct Progress {
     pub epochs: usize,
     /// The run's seed, for methods that draw: draws are functions of `(seed, step, layer)`.
     pub seed: u64,
-}
-
-/// What one multiplication of a float network becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KernelOp {
-    /// A float multiplication.
-    Multiply,
-    /// A sign flip (or a skip, for zeros).
-    SignFlip,
-    /// A shift and a sign flip.
-    ShiftSignFlip,
-    /// Several sign planes, each with a float factor.
-    SumOfSignFlips,
-    /// Two shifts and sign flips, added.
-    SumOfTwoShifts,
 }
 
 /// What a layer's weights are made of.

@@ -82,13 +82,14 @@ pub enum LayerKind {
     BatchNorm,
 }
 
-/// What a layer does for each weight, as the first column of the paper's Table 1 has it.
+/// What a layer does for each weight, as the first column of the paper's Table 1 has it: what a method
+/// says of its own, and what is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KernelOp {
     /// A floating-point (or integer) multiplication.
     Multiply,
-    /// Weights in {-1, 0, 1}: add, subtract or skip.
+    /// Weights of -1, 0 and 1: add, subtract or skip.
     SignFlip,
     /// As many planes of 0 and ±1 as there are bits, each with float scales (LQ-Net, TTQ).
     SumOfSignFlips,

@@ -91,13 +91,6 @@ fn cost_of(
     Ok(match trained.quantizer.form() {
         WeightForm::Float => cost,
         WeightForm::Discrete { bits, op } => {
-            let op = match op {
-                s3_core::KernelOp::Multiply => KernelOp::Multiply,
-                s3_core::KernelOp::SignFlip => KernelOp::SignFlip,
-                s3_core::KernelOp::ShiftSignFlip => KernelOp::ShiftSignFlip,
-                s3_core::KernelOp::SumOfTwoShifts => KernelOp::SumOfTwoShifts,
-                s3_core::KernelOp::SumOfSignFlips => KernelOp::SumOfSignFlips,
-            };
             let cost = cost.quantized(bits, op).with_nonzero(nonzero);
             match trained.quantizer.planes()? {
                 Some(planes) if planes.len() > 1 => {
