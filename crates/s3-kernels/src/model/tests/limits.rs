@@ -139,6 +139,9 @@ fn the_files_that_fuzzing_starts_from_are_read_or_refused_by_a_limit() {
         Model::load(format!("{folder}{name}")).map_err(|e| e.to_string())
     };
     assert!(seed("u8-4bit").is_ok());
+    let of_pictures = seed("f32-3bit-fit").unwrap();
+    let fit = Fit::ResizeAndCrop { resize: 5, crop: 4 };
+    assert_eq!(of_pictures.network().input.fit, Some(fit));
     assert!(seed("many-numbers").unwrap_err().contains("shape"));
     assert!(seed("many-operations").unwrap_err().contains("operations"));
 }
