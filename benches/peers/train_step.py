@@ -1,11 +1,14 @@
 """The training step of `train_step.rs` in PyTorch, S3 layer included; prints the same JSON line.
 
-Needs torch. Channels last; f32, or bf16 autocast with --dtype bf16.
+The network is the one that the binary describes. Needs torch. Channels last; f32, or bf16 autocast with
+--dtype bf16.
 """
 
 import argparse
 import json
+import math
 import statistics
+import subprocess
 import time
 
 import torch
@@ -37,16 +40,17 @@ class Sign(torch.autograd.Function):
         return g
 
 
-class S3Conv2d(nn.Module):
-    def __init__(self, c_in, c_out, k, stride, padding, groups, t):
+class S3(nn.Module):
+    """The weight of a convolution, `[out, in / groups, h, w]`, or of a linear layer, `[out, in]`."""
+
+    def __init__(self, shape, t):
         super().__init__()
-        self.stride, self.padding, self.groups = stride, padding, groups
-        std = (2.0 / (k * k * c_out)) ** 0.5
-        latent = lambda: nn.Parameter(torch.randn(c_out, c_in // groups, k, k) * std)
+        std = (2.0 / (math.prod(shape[2:]) * shape[0])) ** 0.5
+        latent = lambda: nn.Parameter(torch.randn(shape) * std)
         self.w_sign, self.w_sparse = latent(), latent()
         self.shifts = nn.ParameterList([latent() for _ in range(t)])
 
-    def weight(self):
+    def forward(self):
         w = Sign.apply(self.w_sign) * Gate.apply(self.w_sparse)
         if len(self.shifts):
             s = torch.zeros_like(self.w_sign)
@@ -58,77 +62,121 @@ class S3Conv2d(nn.Module):
     def penalty(self):
         return F.relu(-self.w_sparse).sum()
 
-    def forward(self, x):
-        return F.conv2d(x, self.weight(), None, self.stride, self.padding, 1, self.groups)
 
+class Full(nn.Module):
+    """A weight in full precision."""
 
-class Block(nn.Module):
-    def __init__(self, conv, c_in, c_out, stride, project):
+    def __init__(self, shape):
         super().__init__()
-        self.conv1, self.bn1 = conv(c_in, c_out, 3, stride, 1), nn.BatchNorm2d(c_out)
-        self.conv2, self.bn2 = conv(c_out, c_out, 3, 1, 1), nn.BatchNorm2d(c_out)
-        self.stride, self.pad = stride, (c_out - c_in) // 2
-        self.down = None
-        if project and (stride != 1 or c_in != c_out):
-            self.down = nn.Sequential(conv(c_in, c_out, 1, stride, 0), nn.BatchNorm2d(c_out))
+        self.weight = nn.Parameter(torch.empty(shape))
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
-    def forward(self, x):
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        if self.down is not None:
-            x = self.down(x)
-        elif self.stride != 1 or self.pad:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
-        return F.relu(y + x)
+    def forward(self):
+        return self.weight
 
 
-class ResNet(nn.Module):
-    def __init__(self, model, conv, width):
+ACTS = {"none": lambda x: x, "relu": F.relu, "relu6": F.relu6}
+
+
+class Layer(nn.Module):
+    """A convolution or a linear layer and what follows it: a norm or a bias, a sum, an activation."""
+
+    def __init__(self, layer, c_in, weight):
         super().__init__()
-        large = model == "resnet18"
-        c = int(width or (64 if large else 16))
-        counts = [2] * 4 if large else [3 if model == "resnet20" else 1] * 3
-        widths = [c << stage for stage in range(len(counts))]
-        stem = nn.Conv2d(3, c, 7, 2, 3, bias=False) if large else nn.Conv2d(3, c, 3, 1, 1, bias=False)
-        layers = [stem, nn.BatchNorm2d(c), nn.ReLU()] + ([nn.MaxPool2d(3, 2, 1)] if large else [])
-        for stage, (width, count) in enumerate(zip(widths, counts)):
-            for i in range(count):
-                layers.append(Block(conv, c, width, 2 if stage and i == 0 else 1, large))
-                c = width
-        self.body, self.fc = nn.Sequential(*layers), nn.Linear(c, 1000 if large else 10)
+        plan, c = layer["holds"], layer["channels"]
+        self.is_linear, self.add, self.act = plan["is_linear"], layer["add"], ACTS[layer["act"]]
+        shape = (c, c_in // layer["groups"], *layer["kernel"])
+        self.weight = weight(shape[:2] if self.is_linear else shape, plan["role"])
+        self.bias = nn.Parameter(torch.zeros(c)) if plan["bias"] else None
+        self.norm = nn.BatchNorm2d(c) if plan["norm"] else None
+        self.window = layer["stride"], layer["padding"], 1, layer["groups"]
 
-    def forward(self, x):
-        return self.fc(self.body(x).mean((2, 3)))
+    def forward(self, x, values):
+        if self.is_linear:
+            y = F.linear(x.flatten(1), self.weight(), self.bias)[:, :, None, None]
+        else:
+            y = F.conv2d(x, self.weight(), self.bias, *self.window)
+        y = y if self.norm is None else self.norm(y)
+        return self.act(y if self.add is None else y + values[self.add])
 
 
-class MobileNetV1(nn.Module):
-    """Howard et al., 2017. Images of less than 64 pixels on a side keep their size at first."""
+class Move(nn.Module):
+    """A node without parameters."""
 
-    # Channels, and the stride of the depthwise convolution.
-    BLOCKS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)]
-    BLOCKS += [(512, 1)] * 5 + [(1024, 2), (1024, 1)]
-
-    def __init__(self, conv, width, side):
+    def __init__(self, call):
         super().__init__()
-        scaled = lambda channels: int(channels * (width or 1.0))
-        norm = lambda c: [nn.BatchNorm2d(c), nn.ReLU()]
-        c = scaled(32)
-        layers = [nn.Conv2d(3, c, 3, 1 if side < 64 else 2, 1, bias=False), *norm(c)]
-        for channels, stride in self.BLOCKS:
-            made = scaled(channels)
-            layers += [conv(c, c, 3, stride, 1, c), *norm(c), conv(c, made, 1, 1, 0), *norm(made)]
-            c = made
-        self.body, self.fc = nn.Sequential(*layers), nn.Linear(c, 10)
+        self.call = call
+
+    def forward(self, *x, values):
+        return self.call(*x)
+
+
+class Norm(nn.Module):
+    """A batch norm that follows no layer."""
+
+    def __init__(self, c, act):
+        super().__init__()
+        self.norm, self.act = nn.BatchNorm2d(c), ACTS[act]
+
+    def forward(self, x, values):
+        return self.act(self.norm(x))
+
+
+def module(name, op, c, weight):
+    """The node `op` of this kind, which reads `c` channels."""
+    if name == "layer":
+        return Layer(op, c, weight)
+    if name == "norm":
+        return Norm(c, op["act"])
+    if name in ("max_pool", "avg_pool"):
+        pool = F.max_pool2d if name == "max_pool" else F.avg_pool2d
+        return Move(lambda x: pool(x, op["kernel"], op["stride"], op["padding"]))
+    if name == "pad":
+        top, bottom, left, right = op["sides"]
+        return Move(lambda x: F.pad(x, (left, right, top, bottom)))
+    if name == "subsample":
+        stride, added = op["stride"], op["channels"] - c
+        pads = (0, 0, 0, 0, added // 2, added - added // 2)
+        return Move(lambda x: F.pad(x[:, :, ::stride, ::stride], pads))
+    return Move({
+        "add": lambda *x: ACTS[op["act"]](sum(x[1:], x[0])),
+        "concat": lambda *x: torch.cat(x, 1),
+        "mean_pool": lambda x: x.mean((2, 3), keepdim=True),
+        "flatten": lambda x: x.flatten(1)[:, :, None, None],
+        "dropout": lambda x: F.dropout(x, op),
+    }[name])
+
+
+class Net(nn.Module):
+    """The network that `train_step --describe` prints: what Rust trains, node by node."""
+
+    def __init__(self, described, weight):
+        super().__init__()
+        self.nodes, self.inputs, last = nn.ModuleList(), [], {}
+        for index, node in enumerate(described["graph"]["nodes"]):
+            inputs, op = node["inputs"], node["op"]
+            name, op = (op, None) if isinstance(op, str) else next(iter(op.items()))
+            c = described["sizes"][inputs[0]]["channels"]
+            self.nodes.append(module(name, op, c, weight))
+            self.inputs.append(inputs)
+            added = op["add"] if name == "layer" else None
+            last.update({v: index for v in [*inputs, added] if v is not None})
+        self.unread = [[v for v in last if last[v] == i] for i in range(len(self.nodes))]
 
     def forward(self, x):
-        return self.fc(self.body(x).mean((2, 3)))
+        values = {0: x}
+        for index, (node, inputs) in enumerate(zip(self.nodes, self.inputs)):
+            values[index + 1] = node(*(values[i] for i in inputs), values=values)
+            for value in self.unread[index]:
+                del values[value]
+        return values[len(self.nodes)].flatten(1)
 
 
 def main():
     p = argparse.ArgumentParser()
-    models = ["resnet8", "resnet20", "resnet18", "mobilenet_v1"]
-    p.add_argument("--model", "--network", default="resnet20", choices=models)
-    p.add_argument("--width", type=float, help="channels at first, or a MobileNet's factor of all")
+    p.add_argument("--binary", default="target/release/train_step", help="what describes the network")
+    p.add_argument("--model", "--network", default="resnet20")
+    p.add_argument("--width", help="the architecture's setting of this name")
     p.add_argument("--side", type=int, help="pixels of an image's side")
     p.add_argument("--method", default="s3", choices=["s3", "fp32"])
     p.add_argument("--bits", type=int, default=3)
@@ -140,22 +188,24 @@ def main():
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     torch.manual_seed(1)
-    if a.method == "s3":
-        conv = lambda i, o, k, s, q, g=1: S3Conv2d(i, o, k, s, q, g, 2 ** (a.bits - 1) - 2)
-    else:
-        conv = lambda i, o, k, s, q, g=1: nn.Conv2d(i, o, k, s, q, groups=g, bias=False)
-    size, classes = (224, 1000) if a.model == "resnet18" else (32, 10)
-    size = a.side or size
-    if a.model == "mobilenet_v1":
-        net = MobileNetV1(conv, a.width, size)
-    else:
-        net = ResNet(a.model, conv, a.width)
+    describe = [a.binary, "--describe", "--model", a.model]
+    for option, given in (("--width", a.width), ("--side", a.side)):
+        describe += [option, str(given)] if given else []
+    described = json.loads(subprocess.run(describe, check=True, stdout=subprocess.PIPE).stdout)
+
+    def weight(shape, role):
+        if a.method == "s3" and role not in ("first", "last"):
+            return S3(shape, 2 ** (a.bits - 1) - 2)
+        return Full(shape)
+
+    net = Net(described, weight)
     net = net.to(memory_format=torch.channels_last)
-    first = next(m for m in net.modules() if isinstance(m, nn.Conv2d)).out_channels
-    x = torch.randn(a.batch, 3, size, size).to(memory_format=torch.channels_last)
+    image, classes = described["sizes"][0], described["sizes"][-1]["channels"]
+    shape = [a.batch] + [image[side] for side in ("channels", "height", "width")]
+    x = torch.randn(shape).to(memory_format=torch.channels_last)
     y = torch.arange(a.batch) * 31 % classes
     opt = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-    penalized = [m for m in net.modules() if isinstance(m, S3Conv2d)]
+    penalized = [m for m in net.modules() if isinstance(m, S3)]
     times = []
     for step in range(a.warmup + a.steps):
         clock = time.perf_counter()
@@ -171,7 +221,7 @@ def main():
     line = {
         "bench": "train_step", "peer": f"torch {torch.__version__}", "model": a.model,
         "method": a.method, "bits": a.bits if a.method == "s3" else 32, "batch": a.batch,
-        "threads": a.threads, "dtype": a.dtype, "side": a.side, "width": first,
+        "threads": a.threads, "dtype": a.dtype, "side": a.side, "width": described["width"],
         "images_per_s": a.batch / step,
         "best_images_per_s": a.batch / min(times), "step_ms": step * 1e3, "steps": a.steps,
     }

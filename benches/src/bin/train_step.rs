@@ -11,8 +11,8 @@ use candle_core::{DType, Device, Tensor};
 use clap::Parser;
 use s3_core::penalty::objective;
 use s3_core::{Params, Role};
-use s3_layers::model::Size;
-use s3_layers::zoo::{self, Settings};
+use s3_layers::model::{Graph, Size};
+use s3_layers::zoo::{self, Plan, Settings};
 use s3_layers::{Mode, Net};
 use s3_quant::ByRole;
 use s3_train::loss::cross_entropy;
@@ -52,6 +52,9 @@ struct Args {
     /// Steps before them.
     #[arg(long, default_value_t = 3)]
     warmup: usize,
+    /// Prints the network and measures nothing: what another program needs to build the same.
+    #[arg(long)]
+    describe: bool,
     /// Also prints where the step's time goes.
     #[arg(long)]
     phases: bool,
@@ -75,15 +78,36 @@ fn main() -> Result<()> {
     rayon::scope(|_| measure(&args))
 }
 
-fn measure(args: &Args) -> Result<()> {
+/// The network that is asked for.
+fn plan(args: &Args) -> Result<Graph<Plan>> {
     let large = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"];
-    let (size, classes) = if large.contains(&args.model.as_str()) {
+    let (side, classes) = if large.contains(&args.model.as_str()) {
         (224, 1000)
     } else {
         (32, 10)
     };
-    let size = args.side.unwrap_or(size);
+    let side = args.side.unwrap_or(side);
+    let image = Size {
+        height: side,
+        width: side,
+        channels: 3,
+    };
+    let mut settings = Settings::new();
+    let width = args.width.clone();
+    settings.extend(width.map(|width| ("width".to_owned(), width.into())));
+    Ok(zoo::graph(&args.model, &settings, image, classes)?)
+}
 
+fn measure(args: &Args) -> Result<()> {
+    let plan = plan(args)?;
+    let sizes = plan.sizes()?;
+    let width = plan.layers().next().map(|(_, layer)| layer.channels);
+    if args.describe {
+        let line = serde_json::json!({ "graph": plan, "sizes": sizes, "width": width });
+        println!("{line}");
+        return Ok(());
+    }
+    let classes = sizes.last().map_or(0, |scores| scores.channels);
     let mut table = toml::Table::new();
     table.insert("name".into(), args.method.clone().into());
     // A method that cannot be built without them wants the bits.
@@ -97,15 +121,6 @@ fn measure(args: &Args) -> Result<()> {
     };
     let device = Device::Cpu;
     let params = Params::new(1, &device);
-    let mut settings = Settings::new();
-    let width = args.width.clone();
-    settings.extend(width.map(|width| ("width".to_owned(), width.into())));
-    let image = Size {
-        height: size,
-        width: size,
-        channels: 3,
-    };
-    let plan = zoo::graph(&args.model, &settings, image, classes)?;
     let dtype = match args.dtype.as_str() {
         "f32" => DType::F32,
         "bf16" => DType::BF16,
@@ -116,11 +131,17 @@ fn measure(args: &Args) -> Result<()> {
         toml::toml! { name = "sgd" momentum = 0.9 weight_decay = 1e-4 }.try_into()?;
     let mut optimizer = Optimizer::new(&sgd, params.trainable())?;
 
-    let n = args.batch * size * size * 3;
+    let Size {
+        height,
+        width: columns,
+        channels,
+    } = plan.image;
+    let shape = (args.batch, height, columns, channels);
+    let n = args.batch * plan.image.len();
     let pixels: Vec<f32> = (0..n)
         .map(|i| ((i * 7919 % 1009) as f32) / 504.0 - 1.0)
         .collect();
-    let images = Tensor::from_vec(pixels, (args.batch, size, size, 3), &device)?;
+    let images = Tensor::from_vec(pixels, shape, &device)?;
     let labels: Vec<u32> = (0..args.batch).map(|i| (i * 31 % classes) as u32).collect();
     let labels = Tensor::from_vec(labels, args.batch, &device)?;
 
@@ -164,7 +185,7 @@ fn measure(args: &Args) -> Result<()> {
         "threads": threads,
         "dtype": args.dtype,
         "side": args.side,
-        "width": plan.layers().next().map(|(_, layer)| layer.channels),
+        "width": width,
         "images_per_s": args.batch as f64 / step,
         "best_images_per_s": args.batch as f64 / best,
         "step_ms": step * 1e3,

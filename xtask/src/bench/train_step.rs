@@ -123,6 +123,8 @@ pub(super) fn measure(options: &Options) -> Result<BTreeMap<Key, Rounds>> {
                         }
                         let mut peer = Command::new(&options.python);
                         peer.arg("benches/peers/train_step.py")
+                            .arg("--binary")
+                            .arg(&binary)
                             .args(arguments)
                             .args(&sizes);
                         peer.args(["--threads", &threads.to_string(), "--dtype", dtype]);
