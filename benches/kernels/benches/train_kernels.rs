@@ -15,7 +15,7 @@
 )]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use s3_kernel_benches::train::{self, Convolution, LAYERS, Pass, median_seconds, ramp};
+use s3_kernel_benches::train::{self, Convolution, Pass, layers, median_seconds, ramp};
 use s3_kernels::Isa;
 use s3_kernels::train::{
     Act, BatchNormGrads, BatchNormSaved, BatchStats, batch_norm_backward, batch_norm_forward,
@@ -30,17 +30,17 @@ fn peak(c: &mut Criterion) {
 
 fn convolutions(c: &mut Criterion) {
     let peak = train::peak();
-    for layer in LAYERS {
-        let mut convolution = Convolution::<f32>::new(layer).expect("a valid layer");
+    for layer in layers().expect("networks of the list") {
+        let mut convolution = Convolution::<f32>::new(&layer).expect("a valid layer");
         let flops = convolution.flops();
-        let mut group = c.benchmark_group(layer.0);
+        let mut group = c.benchmark_group(&layer.name);
         group.throughput(Throughput::Elements(flops));
         for (name, pass) in Pass::ALL {
             let mut run = || convolution.run(pass).expect("a valid layer");
             let share = 100.0 * flops as f64 / median_seconds(&mut run) / peak;
             println!(
                 "{} {name}: {share:.0} % of {:.0} GFLOP/s",
-                layer.0,
+                layer.name,
                 peak / 1e9
             );
             group.bench_function(name, |b| b.iter(&mut run));

@@ -3,49 +3,93 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use s3_kernels::model::Size;
 use s3_kernels::train::{
     Element, conv2d_backward_input, conv2d_backward_weight, conv2d_forward, multiply_adds,
 };
+use s3_kernels::zoo::{self, Role};
 use s3_kernels::{ConvShape, Error};
 
 /// Multiply-add rounds of one measurement of the peak: about 4 ms on a 3 GHz core.
 const PEAK_ROUNDS: u64 = 1_000_000;
 
-/// name, batch, side, input channels, output channels, kernel, stride, how many a network has
-pub type Layer = (
-    &'static str,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-);
+/// A convolution of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// What pages call it, `r18-28px-128`.
+    pub name: String,
+    /// The convolution of a batch.
+    pub shape: ConvShape,
+    /// How many the network has.
+    pub count: usize,
+}
 
 /// Every shape of the two networks once; ResNet-20's shortcuts are those of option B, which its usual
 /// form does not have.
-pub const LAYERS: [Layer; 19] = [
-    ("r20-first", 128, 32, 3, 16, 3, 1, 1),
-    ("r20-32px-16", 128, 32, 16, 16, 3, 1, 6),
-    ("r20-32px-16-32-s2", 128, 32, 16, 32, 3, 2, 1),
-    ("r20-shortcut-16-32", 128, 32, 16, 32, 1, 2, 0),
-    ("r20-16px-32", 128, 16, 32, 32, 3, 1, 5),
-    ("r20-16px-32-64-s2", 128, 16, 32, 64, 3, 2, 1),
-    ("r20-shortcut-32-64", 128, 16, 32, 64, 1, 2, 0),
-    ("r20-8px-64", 128, 8, 64, 64, 3, 1, 5),
-    ("r18-stem", 8, 224, 3, 64, 7, 2, 1),
-    ("r18-56px-64", 8, 56, 64, 64, 3, 1, 4),
-    ("r18-56px-64-128-s2", 8, 56, 64, 128, 3, 2, 1),
-    ("r18-shortcut-64-128", 8, 56, 64, 128, 1, 2, 1),
-    ("r18-28px-128", 8, 28, 128, 128, 3, 1, 3),
-    ("r18-28px-128-256-s2", 8, 28, 128, 256, 3, 2, 1),
-    ("r18-shortcut-128-256", 8, 28, 128, 256, 1, 2, 1),
-    ("r18-14px-256", 8, 14, 256, 256, 3, 1, 3),
-    ("r18-14px-256-512-s2", 8, 14, 256, 512, 3, 2, 1),
-    ("r18-shortcut-256-512", 8, 14, 256, 512, 1, 2, 1),
-    ("r18-7px-512", 8, 7, 512, 512, 3, 1, 3),
-];
+///
+/// # Errors
+///
+/// None: these are networks of the list.
+///
+/// ```
+/// let layers = s3_kernel_benches::train::layers()?;
+/// let named = |name: &str| layers.iter().find(|layer| layer.name == name).unwrap();
+/// assert_eq!(layers.len(), 19);
+/// assert_eq!((named("r20-16px-32").count, named("r18-56px-64").count), (5, 4));
+/// assert_eq!((named("r20-shortcut-16-32").count, named("r18-shortcut-64-128").count), (0, 1));
+/// let stem = &named("r18-stem").shape;
+/// assert_eq!((stem.batch, stem.height, stem.kernel_w, stem.padding), (8, 224, 7, 3));
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+pub fn layers() -> anyhow::Result<Vec<Layer>> {
+    let usual = of_network("resnet20", "r20", (128, 32), "A")?;
+    let mut layers = of_network("resnet20", "r20", (128, 32), "B")?;
+    for layer in &mut layers {
+        let found = usual.iter().find(|other| other.name == layer.name);
+        layer.count = found.map_or(0, |other| other.count);
+    }
+    layers.extend(of_network("resnet18", "r18", (8, 224), "B")?);
+    Ok(layers)
+}
+
+/// The convolutions of the network `name` with this shortcut on `batch` images of `side` pixels.
+fn of_network(
+    name: &str,
+    prefix: &str,
+    (batch, side): (usize, usize),
+    shortcut: &str,
+) -> anyhow::Result<Vec<Layer>> {
+    let settings = serde_json::from_value(serde_json::json!({ "shortcut": shortcut }))?;
+    let image = Size {
+        height: side,
+        width: side,
+        channels: 3,
+    };
+    let plan = zoo::graph(name, &settings, image, 10)?;
+    let sizes = plan.sizes()?;
+    let mut layers: Vec<Layer> = Vec::new();
+    for (node, layer) in plan.layers().filter(|(_, layer)| !layer.holds.is_linear) {
+        let shape = layer.shape(batch, &sizes[node.input()]);
+        if let Some(known) = layers.iter_mut().find(|known| known.shape == shape) {
+            known.count += 1;
+            continue;
+        }
+        let (side, from, made) = (shape.height, shape.in_channels, shape.out_channels);
+        let what = match (layer.holds.role, shape.kernel_h, shape.stride) {
+            (Role::First, 7, _) => "stem".to_owned(),
+            (Role::First, ..) => "first".to_owned(),
+            (Role::Shortcut, ..) => format!("shortcut-{from}-{made}"),
+            (_, _, 1) => format!("{side}px-{made}"),
+            (_, _, stride) => format!("{side}px-{from}-{made}-s{stride}"),
+        };
+        layers.push(Layer {
+            name: format!("{prefix}-{what}"),
+            shape,
+            count: 1,
+        });
+    }
+    Ok(layers)
+}
 
 /// One of the three convolutions of a training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,20 +125,8 @@ impl<T: Element> Convolution<T> {
     /// # Errors
     ///
     /// Those of the shape's lengths.
-    pub fn new(layer: Layer) -> Result<Self, Error> {
-        let (_, batch, side, in_channels, out_channels, kernel, stride, _) = layer;
-        let shape = ConvShape {
-            batch,
-            height: side,
-            width: side,
-            in_channels,
-            out_channels,
-            kernel_h: kernel,
-            kernel_w: kernel,
-            stride,
-            padding: kernel / 2,
-            ..ConvShape::default()
-        };
+    pub fn new(layer: &Layer) -> Result<Self, Error> {
+        let shape = layer.shape;
         Ok(Self {
             x: ramp(shape.input_len()?),
             w: ramp(shape.weight_len()?),
