@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::architecture::{Architecture, Example};
 use super::error::Error;
 use super::plan::{Plan, Role};
-use super::resnet::Shortcut;
-use super::resnet::{Form, find, names, option};
-use crate::model::{Act, Graph, Layer, Op, Size, Window};
+use super::resnet::{
+    Form, Shortcut, blocks, convs, find, names, option, start, subsampled, width,
+};
+use crate::model::{Act, Graph, Layer, Op, Size};
 
 /// The settings of a pre-activation ResNet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,51 +73,32 @@ impl Architecture for PreActResNet {
     fn graph(&self, name: &str, image: Size, classes: usize) -> Result<Graph<Plan>, Error> {
         let settings = self.clone().resolved(name)?;
         let (_, stages, bottleneck) = find(FORMS, name)?;
-        let is_large = stages.len() == 4;
-        let width = settings.width.unwrap_or(if is_large { 64 } else { 16 });
+        let width = settings.width.unwrap_or(width(stages));
         let mut graph = Graph::new(image);
-        let (kernel, stride) = if is_large { (7, 2) } else { (3, 1) };
-        let stem = Layer::conv(width, kernel).stride(stride).role(Role::First);
-        let mut x = graph.layer("conv1", 0, stem);
-        if is_large {
-            x = graph.push("maxpool", &[x], Op::MaxPool(Window::square(3, 2, 1)));
-        }
-        let mut channels = width;
-        for (stage, &blocks) in stages.iter().enumerate() {
-            let inner = width.saturating_mul(1 << stage);
-            for block in 0..blocks {
-                let at = format!("layer{}.{block}", stage + 1);
-                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-                let made = inner.saturating_mul(if bottleneck { 4 } else { 1 });
-                let mut y = activated(&mut graph, &format!("{at}.bn1"), x);
-                let shortcut = match settings.shortcut {
-                    _ if made == channels && stride == 1 => x,
-                    Some(Shortcut::B) => {
-                        let project = Layer::conv(made, 1).stride(stride).role(Role::Shortcut);
-                        graph.layer(format!("{at}.downsample"), y, project)
-                    }
-                    _ => {
-                        let channels = made;
-                        let op = Op::Subsample { stride, channels };
-                        graph.push(format!("{at}.downsample"), &[x], op)
-                    }
-                };
-                let convs: &[(usize, usize, usize)] = match bottleneck {
-                    true => &[(inner, 1, 1), (inner, 3, stride), (made, 1, 1)],
-                    false => &[(inner, 3, stride), (inner, 3, 1)],
-                };
-                for (i, &(made, kernel, stride)) in convs.iter().enumerate() {
-                    let conv = Layer::conv(made, kernel).stride(stride);
-                    // The batch norm of the next convolution stands behind this one.
-                    let conv = match i + 1 == convs.len() {
-                        true => conv.adding(shortcut),
-                        false => conv.norm(format!("{at}.bn{}", i + 2)).relu(),
-                    };
-                    y = graph.layer(format!("{at}.conv{}", i + 1), y, conv);
+        let (mut x, mut channels) = (start(&mut graph, stages, width, |stem| stem), width);
+        for (at, inner, stride) in blocks(stages, width) {
+            let convs = convs(bottleneck, inner, stride);
+            let made = convs[convs.len() - 1].0;
+            let mut y = activated(&mut graph, &format!("{at}.bn1"), x);
+            let shortcut = match settings.shortcut {
+                _ if made == channels && stride == 1 => x,
+                Some(Shortcut::B) => {
+                    let project = Layer::conv(made, 1).stride(stride).role(Role::Shortcut);
+                    graph.layer(format!("{at}.downsample"), y, project)
                 }
-                x = y;
-                channels = made;
+                _ => subsampled(&mut graph, &at, x, stride, made),
+            };
+            for (i, &(made, kernel, stride)) in convs.iter().enumerate() {
+                let conv = Layer::conv(made, kernel).stride(stride);
+                // The batch norm of the next convolution stands behind this one.
+                let conv = match i + 1 == convs.len() {
+                    true => conv.adding(shortcut),
+                    false => conv.norm(format!("{at}.bn{}", i + 2)).relu(),
+                };
+                y = graph.layer(format!("{at}.conv{}", i + 1), y, conv);
             }
+            x = y;
+            channels = made;
         }
         x = activated(&mut graph, "bn", x);
         graph.mean_and_classifier("fc", x, classes);

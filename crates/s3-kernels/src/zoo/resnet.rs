@@ -4,6 +4,8 @@
 use std::borrow::ToOwned;
 use std::format;
 use std::string::String;
+use std::vec;
+use std::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +93,66 @@ pub(super) fn option(
     }
 }
 
+/// Channels of the first stage where none are given.
+pub(super) fn width(stages: &[usize]) -> usize {
+    if stages.len() == 4 { 64 } else { 16 }
+}
+
+/// The first convolution, with what `followed` puts behind it, and the pool of networks for large images.
+pub(super) fn start(
+    graph: &mut Graph<Plan>,
+    stages: &[usize],
+    width: usize,
+    followed: impl Fn(Layer<Plan>) -> Layer<Plan>,
+) -> usize {
+    let is_large = stages.len() == 4;
+    let (kernel, stride) = if is_large { (7, 2) } else { (3, 1) };
+    let stem = Layer::conv(width, kernel).stride(stride).role(Role::First);
+    let x = graph.layer("conv1", 0, followed(stem));
+    match is_large {
+        true => graph.push("maxpool", &[x], Op::MaxPool(Window::square(3, 2, 1))),
+        false => x,
+    }
+}
+
+/// The path of each block, the channels inside of it and its stride.
+pub(super) fn blocks(
+    stages: &[usize],
+    width: usize,
+) -> impl Iterator<Item = (String, usize, usize)> {
+    stages.iter().enumerate().flat_map(move |(stage, &blocks)| {
+        (0..blocks).map(move |block| {
+            let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+            let at = format!("layer{}.{block}", stage + 1);
+            (at, width.saturating_mul(1 << stage), stride)
+        })
+    })
+}
+
+/// The convolutions of a block: channels, kernel and stride.
+pub(super) fn convs(bottleneck: bool, inner: usize, stride: usize) -> Vec<(usize, usize, usize)> {
+    match bottleneck {
+        true => vec![
+            (inner, 1, 1),
+            (inner, 3, stride),
+            (inner.saturating_mul(4), 1, 1),
+        ],
+        false => vec![(inner, 3, stride), (inner, 3, 1)],
+    }
+}
+
+/// Option A between stages: pixels left out and zero channels.
+pub(super) fn subsampled(
+    graph: &mut Graph<Plan>,
+    at: &str,
+    input: usize,
+    stride: usize,
+    channels: usize,
+) -> usize {
+    let op = Op::Subsample { stride, channels };
+    graph.push(format!("{at}.downsample"), &[input], op)
+}
+
 impl Architecture for ResNet {
     const NAMES: &'static [&'static str] = &NAMES;
     const SUMMARY: &'static str = "residual networks of He et al., 2015";
@@ -119,53 +181,30 @@ impl Architecture for ResNet {
     fn graph(&self, name: &str, image: Size, classes: usize) -> Result<Graph<Plan>, Error> {
         let settings = self.clone().resolved(name)?;
         let (_, stages, bottleneck) = find(FORMS, name)?;
-        let is_large = stages.len() == 4;
-        let width = settings.width.unwrap_or(if is_large { 64 } else { 16 });
+        let width = settings.width.unwrap_or(width(stages));
         let mut graph = Graph::new(image);
-        let (kernel, stride) = if is_large { (7, 2) } else { (3, 1) };
-        let stem = Layer::conv(width, kernel).stride(stride).role(Role::First);
-        let mut x = graph.layer("conv1", 0, stem.norm("bn1").relu());
-        if is_large {
-            x = graph.push("maxpool", &[x], Op::MaxPool(Window::square(3, 2, 1)));
-        }
-        let mut channels = width;
-        for (stage, &blocks) in stages.iter().enumerate() {
-            let inner = width.saturating_mul(1 << stage);
-            for block in 0..blocks {
-                let at = format!("layer{}.{block}", stage + 1);
-                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-                let convs: &[_] = if bottleneck {
-                    &[
-                        (inner, 1, 1),
-                        (inner, 3, stride),
-                        (inner.saturating_mul(4), 1, 1),
-                    ]
-                } else {
-                    &[(inner, 3, stride), (inner, 3, 1)]
-                };
-                let made = convs[convs.len() - 1].0;
-                let shortcut = match settings.shortcut {
-                    _ if made == channels && stride == 1 => x,
-                    Some(Shortcut::B) => {
-                        let project = Layer::conv(made, 1).stride(stride).role(Role::Shortcut);
-                        let project = project.norm(format!("{at}.downsample.1"));
-                        graph.layer(format!("{at}.downsample.0"), x, project)
-                    }
-                    _ => {
-                        let channels = made;
-                        let op = Op::Subsample { stride, channels };
-                        graph.push(format!("{at}.downsample"), &[x], op)
-                    }
-                };
-                for (i, &(made, kernel, stride)) in convs.iter().enumerate() {
-                    let conv = Layer::conv(made, kernel).stride(stride);
-                    let conv = conv.norm(format!("{at}.bn{}", i + 1)).relu();
-                    let is_last = i + 1 == convs.len();
-                    let conv = if is_last { conv.adding(shortcut) } else { conv };
-                    x = graph.layer(format!("{at}.conv{}", i + 1), x, conv);
+        let norm = |stem: Layer<Plan>| stem.norm("bn1").relu();
+        let (mut x, mut channels) = (start(&mut graph, stages, width, norm), width);
+        for (at, inner, stride) in blocks(stages, width) {
+            let convs = convs(bottleneck, inner, stride);
+            let made = convs[convs.len() - 1].0;
+            let shortcut = match settings.shortcut {
+                _ if made == channels && stride == 1 => x,
+                Some(Shortcut::B) => {
+                    let project = Layer::conv(made, 1).stride(stride).role(Role::Shortcut);
+                    let project = project.norm(format!("{at}.downsample.1"));
+                    graph.layer(format!("{at}.downsample.0"), x, project)
                 }
-                channels = made;
+                _ => subsampled(&mut graph, &at, x, stride, made),
+            };
+            for (i, &(made, kernel, stride)) in convs.iter().enumerate() {
+                let conv = Layer::conv(made, kernel).stride(stride);
+                let conv = conv.norm(format!("{at}.bn{}", i + 1)).relu();
+                let is_last = i + 1 == convs.len();
+                let conv = if is_last { conv.adding(shortcut) } else { conv };
+                x = graph.layer(format!("{at}.conv{}", i + 1), x, conv);
             }
+            channels = made;
         }
         graph.mean_and_classifier("fc", x, classes);
         graph.classifying(classes)
