@@ -143,7 +143,10 @@ impl<'a, T: Element> Visit<'a, T> {
                 train::sum_forward(&all, *act, &mut y).map_err(kernel_error)?;
             }
             Op::Concat | Op::Pad { .. } | Op::Flatten => {
-                y.fill(T::default());
+                // The others write every number.
+                if matches!(node.op, Op::Pad { .. }) {
+                    y.fill(T::default());
+                }
                 for (from, to) in self.moves() {
                     to.forward(value(from), self.size(from), &mut y);
                 }
