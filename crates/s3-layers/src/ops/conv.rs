@@ -131,7 +131,7 @@ impl CustomOp2 for Conv2d {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{Rng, assert_close, close_gradients};
+    use crate::ops::testing::{Rng, close_with_gradients};
     use candle_core::{DType, Device, Var};
 
     /// `(images, [height, width], c_in, c_out, kernel, stride, padding)`.
@@ -158,13 +158,7 @@ mod tests {
                 conv2d(&x, &w, stride, padding)?,
                 composed::conv2d(&x, &w, stride, padding)?,
             );
-            assert_close(&ours, &theirs)?;
-            let g = rng.normal(ours.shape().clone())?;
-            close_gradients(
-                &[&x, &w],
-                &(ours * &g)?.sum_all()?,
-                &(theirs * &g)?.sum_all()?,
-            )?;
+            close_with_gradients(&mut rng, &[&x, &w], &ours, &theirs)?;
         }
         Ok(())
     }
@@ -183,13 +177,7 @@ mod tests {
             let nchw = x.permute((0, 3, 1, 2))?.contiguous()?;
             let theirs = nchw.conv2d(&w, padding, stride, 1, 1)?;
             let theirs = theirs.permute((0, 2, 3, 1))?;
-            assert_close(&ours, &theirs)?;
-            let g = rng.normal(ours.shape().clone())?;
-            close_gradients(
-                &[&x, &w],
-                &(ours * &g)?.sum_all()?,
-                &(theirs * &g)?.sum_all()?,
-            )?;
+            close_with_gradients(&mut rng, &[&x, &w], &ours, &theirs)?;
         }
         Ok(())
     }
@@ -206,13 +194,7 @@ mod tests {
                 }
                 let ours = depthwise_conv2d(&x, &w, stride, padding)?;
                 let theirs = windows::depthwise_conv2d(&x, &w, stride, padding)?;
-                assert_close(&ours, &theirs)?;
-                let g = rng.normal(ours.shape().clone())?;
-                close_gradients(
-                    &[&x, &w],
-                    &(ours * &g)?.sum_all()?,
-                    &(theirs * &g)?.sum_all()?,
-                )?;
+                close_with_gradients(&mut rng, &[&x, &w], &ours, &theirs)?;
             }
         }
         Ok(())

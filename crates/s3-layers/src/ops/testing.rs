@@ -35,9 +35,18 @@ pub(crate) fn assert_close(a: &Tensor, b: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// The gradients of two losses to the same variables agree.
-pub(crate) fn close_gradients(vars: &[&Var], a: &Tensor, b: &Tensor) -> Result<()> {
-    let (a, b) = (a.backward()?, b.backward()?);
+/// Two evaluations agree, and so do their gradients to the same variables, each number of the result
+/// weighted by chance.
+pub(crate) fn close_with_gradients(
+    rng: &mut Rng,
+    vars: &[&Var],
+    ours: &Tensor,
+    theirs: &Tensor,
+) -> Result<()> {
+    assert_close(ours, theirs)?;
+    let weights = rng.normal(ours.shape().clone())?;
+    let gradients = |y: &Tensor| (y * &weights)?.sum_all()?.backward();
+    let (a, b) = (gradients(ours)?, gradients(theirs)?);
     for v in vars {
         assert_close(a.get(v).expect("a gradient"), b.get(v).expect("a gradient"))?;
     }
