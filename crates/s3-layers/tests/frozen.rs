@@ -1,14 +1,17 @@
 //! A frozen network against the layers it came from, and an integer network against the frozen one.
 
+mod weights;
+
 use candle_core::{DType, Device, Result, Tensor};
 use s3_core::s3::{S3, Start};
-use s3_core::{Codes, LayerSpec, Method, Params, Quantizer, Role, WeightForm};
+use s3_core::{LayerSpec, Method, Params, Quantizer, Role};
 use s3_layers::model::{
     Act, Activations, Graph, Input, Layer, Model, Network, Numbers, Op, Size, Weight, Window,
 };
 use s3_layers::quantize::{Calibration, Observed, quantize};
 use s3_layers::zoo::{Architecture, Plan, ResNet, Shortcut};
 use s3_layers::{Mode, Net};
+use weights::{Float, Planes};
 
 const IMAGES: usize = 6;
 
@@ -16,20 +19,6 @@ const IMAGES: usize = 6;
 struct Partly {
     s3: S3,
     float: &'static [Role],
-}
-
-struct Float(candle_core::Var);
-
-impl Quantizer for Float {
-    fn weight(&self) -> Result<Tensor> {
-        Ok(self.0.as_tensor().clone())
-    }
-    fn codes(&self) -> Result<Option<Codes>> {
-        Ok(None)
-    }
-    fn form(&self) -> WeightForm {
-        WeightForm::Float
-    }
 }
 
 impl Method for Partly {
@@ -175,48 +164,8 @@ fn resnet(
     settings.graph(name, image, classes).expect("a network")
 }
 
-/// Weights that are a sum of two planes: signs, and signs of the larger ones.
+/// Weights that are a sum of two planes, but in the last layer.
 struct Two;
-
-struct TwoPlanes(candle_core::Var);
-
-impl Quantizer for TwoPlanes {
-    fn weight(&self) -> Result<Tensor> {
-        let planes = self.planes()?.unwrap_or_default();
-        Tensor::from_vec(Codes::decode_sum(&planes), self.0.shape(), &Device::Cpu)
-    }
-    fn codes(&self) -> Result<Option<Codes>> {
-        Ok(None)
-    }
-    fn planes(&self) -> Result<Option<Vec<Codes>>> {
-        let values = self.0.flatten_all()?.to_vec1::<f32>()?;
-        let most = values.iter().fold(0f32, |most, v| most.max(v.abs()));
-        let plane = |least: f32, scale| Codes {
-            shape: self.0.dims().to_vec(),
-            levels: values
-                .iter()
-                .map(|v| {
-                    if v.abs() > least {
-                        v.signum() as i32
-                    } else {
-                        0
-                    }
-                })
-                .collect(),
-            scale: s3_core::Scale::Layer(scale),
-        };
-        Ok(Some(vec![
-            plane(0.1 * most, 0.3 * most),
-            plane(0.6 * most, 0.5 * most),
-        ]))
-    }
-    fn form(&self) -> WeightForm {
-        WeightForm::Discrete {
-            bits: 2,
-            op: s3_core::KernelOp::SumOfSignFlips,
-        }
-    }
-}
 
 impl Method for Two {
     fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
@@ -224,7 +173,7 @@ impl Method for Two {
         let latent = params.get("", shape, s3_core::Init::weight(shape), kind)?;
         match layer.role {
             Role::Last => Ok(Box::new(Float(latent))),
-            _ => Ok(Box::new(TwoPlanes(latent))),
+            _ => Ok(Box::new(Planes(latent))),
         }
     }
 }

@@ -18,6 +18,8 @@ mod nodes;
 mod parts;
 mod programs;
 mod random;
+#[path = "../weights/mod.rs"]
+mod weights;
 
 use methods::Kind;
 use s3_layers::model::{Graph, Size};
