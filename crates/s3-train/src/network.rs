@@ -310,6 +310,17 @@ fn fit_of(data: &Dataset) -> Fit {
 }
 
 /// How images of `data` are fitted in another way than those of a network that says it, in words.
+///
+/// ```
+/// use s3_train::network::{Fit, fit_difference};
+///
+/// let (data, _) = s3_train::data::shapes::generate(Some(1), Some(1));
+/// assert_eq!(fit_difference(None, &data), None);
+/// assert_eq!(fit_difference(Some(Fit::AsIs {}), &data), None);
+/// let said = fit_difference(Some(Fit::ResizeAndCrop { resize: 36, crop: 32 }), &data).unwrap();
+/// let pictures = "the network sees pictures resized to 36 pixels, the middle 32 of them";
+/// assert_eq!(said, format!("{pictures}, the data has them as they are"));
+/// ```
 #[must_use]
 pub fn fit_difference(fit: Option<Fit>, data: &Dataset) -> Option<String> {
     let (own, other) = (fit?, fit_of(data));
