@@ -13,9 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::architecture::{Architecture, Example};
 use super::error::Error;
 use super::plan::{Plan, Role};
-use super::resnet::{
-    Form, Shortcut, blocks, convs, find, names, option, start, subsampled, width,
-};
+use super::resnet::{Form, Shortcut, blocks, convs, find, names, option, start, subsampled, width};
 use crate::model::{Act, Graph, Layer, Op, Size};
 
 /// The settings of a pre-activation ResNet.
