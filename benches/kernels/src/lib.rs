@@ -9,7 +9,9 @@
 //! | `{"run":0,"us":10000}` | `{"median_us":73.1,"min_us":72.8,"calls":136}` |
 //!
 //! A convolution's case carries `height`, `width`, `in_channels`, `out_channels`, `kernel`,
-//! `stride`, `padding` and `groups` as well. `run` names a program of the last case by its place,
+//! `stride`, `padding` and `groups` as well; a network's `model`, `settings`, `side`, `classes`, `batch`, for us
+//! `packed`, the file that its f32 form is written to, and for the peers `onnx`, the file that is made of that;
+//! with `layers` our programs say what each layer takes. `run` names a program of the last case by its place,
 //! and calls it for about `us` microseconds: two calls untimed (one, where it takes 5 ms),
 //! then each call timed on its own.
 //! The end of the input ends the process.
@@ -29,7 +31,7 @@ pub const COLD_BYTES: usize = 320 << 20;
 /// One multiplication that every side carries out: `y[m, n] = x[m, k] w[n, k]ᵀ`.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// `gemm`, `gemv` or `conv`.
+    /// `gemm`, `gemv`, `conv` or `infer`.
     pub bench: String,
     /// Rows of activations, or output pixels of a convolution.
     pub m: usize,
