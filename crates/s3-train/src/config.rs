@@ -16,6 +16,7 @@ use s3_layers::zoo::{self, Plan, Settings};
 use s3_quant::ByRole;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::iter;
 use std::num::IntErrorKind::{NegOverflow, PosOverflow};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -25,8 +26,8 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Weights that a network may have: ten times those of the literature's. A larger one is refused before
 /// anything of it is allocated.
 pub const MAX_WEIGHTS: u128 = 1 << 28;
-/// Bytes that an experiment's name may have.
-const LONGEST_NAME: usize = 200;
+/// Bytes that a folder's name may have.
+const LONGEST_NAME: usize = 255;
 /// Products for one image that it may take: 250 times those of ResNet-50.
 pub const MAX_PRODUCTS: u128 = 1 << 40;
 
@@ -236,10 +237,16 @@ impl Config {
                 "experiment: `{name}` cannot be a folder's name (letters, digits, - _ . and / only)"
             )
         }
-        // The run's folder has a hash and a seed behind it, and a file's name 255 bytes.
-        let bytes = name.len();
-        if bytes > LONGEST_NAME {
-            bail!("experiment: a name of {bytes} bytes, at most {LONGEST_NAME} are taken")
+        // The run's folder has a hash and a seed behind the last part.
+        let behind = format!("-{:08x}-s{}", 0, self.seed).len();
+        for (part, behind) in name
+            .rsplit('/')
+            .zip(iter::once(behind).chain(iter::repeat(0)))
+        {
+            let (bytes, most) = (part.len(), LONGEST_NAME - behind);
+            if bytes > most {
+                bail!("experiment: a name of {bytes} bytes, at most {most} are taken")
+            }
         }
         let size = self
             .data

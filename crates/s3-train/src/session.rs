@@ -283,7 +283,7 @@ impl<'a> Session<'a> {
     }
 
     /// Refuses to go on with a run on other data than it was started on.
-    fn check_data(&self) -> Result<()> {
+    fn check_data(&mut self) -> Result<()> {
         let (folder, data) = (self.folder.root().display(), &self.train.name);
         let known = Description::read(&self.folder)?;
         // Mean and deviation are those of the whole split, of which the manifest hashes what is trained on.
@@ -295,6 +295,12 @@ impl<'a> Session<'a> {
         let manifest = self.folder.read_json("manifest.json")?;
         if manifest["data"] != data_record(&self.train, &self.test) {
             bail!("{folder}: the run was trained on other data ({data} differs from manifest.json)")
+        }
+        if known.is_none() {
+            self.notes.push(format!(
+                "{folder}: no {FILE}: mean and deviation are those of the data at hand; whether the run began \
+                 with them nobody knows"
+            ));
         }
         match known.and_then(|known| known.graph) {
             Some(graph) if graph != *self.net.plan() => bail!(

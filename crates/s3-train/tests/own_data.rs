@@ -348,7 +348,14 @@ fn a_run_of_an_older_version_reads_the_data_and_says_so() {
         );
     }
     rename(&bench, "kitten", "cat");
-    succeed(&mut bench.train("runs", &["--resume", "--no-report"]));
+    let resumed = bench.train("runs", &["--resume", "--no-report"]).output();
+    let resumed = resumed.expect("s3 starts");
+    let said = String::from_utf8_lossy(&resumed.stderr) + String::from_utf8_lossy(&resumed.stdout);
+    assert!(resumed.status.success(), "{said}");
+    assert!(
+        said.contains("no network.json: mean and deviation are those of the data at hand"),
+        "{said}"
+    );
     assert!(std::fs::read(&file).expect("network.json") == whole);
     // One that is damaged is no older version.
     std::fs::write(&file, b"{\"version\": 1}").expect("a write");

@@ -2,7 +2,7 @@
 
 use super::foreign::{self, Questions, Reply};
 use super::{Labels, check_output, compare, data_dir_of, note, to_evaluate};
-use crate::terminal::one_line;
+use crate::terminal::{self, one_line};
 use anyhow::{Context, Result};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
                 rows.extend(of_run);
                 measured.push(folder.clone());
             }
-            Err(e) => refused.push(e),
+            Err(e) => refused.push(e.context(terminal::path(folder))),
         }
     }
     if measured.is_empty() && !refused.is_empty() {

@@ -108,7 +108,7 @@ fn draw(
         answers.push(data_dir(run).and_then(|folder| {
             report::answers(run, Some(&folder), other_classes)
                 .inspect(|answers| note(answers.notes.clone()))
-                .map_err(|e| say!("without answers: {}", one_line(&e)))
+                .map_err(|e| say!("without answers: {}: {}", terminal::path(run), one_line(&e)))
                 .ok()
         }));
     }

@@ -359,6 +359,10 @@ fn size_of(sides: &[usize]) -> Option<Size> {
     })
 }
 
+/// Numbers that an image may have: each is a channel with sums of its own where images are vectors, and
+/// no packed network holds as many.
+const MAX_NUMBERS: usize = 1 << 24;
+
 /// The size of each image of an array whose first side counts them.
 fn size_of_all(shape: &[usize]) -> Result<Size, Problem> {
     let size = match shape {
@@ -371,6 +375,13 @@ fn size_of_all(shape: &[usize]) -> Result<Size, Problem> {
     })?;
     if shape.contains(&0) {
         return Err(Problem::array(format!("sides {shape:?}: no image")));
+    }
+    let numbers = shape[1..]
+        .iter()
+        .fold(1, |all: usize, &side| all.saturating_mul(side));
+    if numbers > MAX_NUMBERS {
+        let text = format!("sides {shape:?}: an image of at most {MAX_NUMBERS} numbers is read");
+        return Err(Problem::array(text));
     }
     if u32::try_from(shape[0]).is_err() {
         let text = format!("sides {shape:?}: fewer than 2^32 images are read");
@@ -631,6 +642,13 @@ mod tests {
         );
         refused(&config(), &dir, &said);
         both(&dir, &format!("holds {many} labels"));
+        // Whoever loads arrays asks: to train, and to evaluate.
+        let (vast, one) = (
+            npy("|u1", &format!("(1, {many})"), &[]),
+            npy("|u1", "(1,)", &[]),
+        );
+        write(&dir, "train.npz", &npz(&[("x", &vast), ("y", &one)], true));
+        both(&dir, "an image of at most 16777216 numbers is read");
         for (descr, sides) in [
             ("|S1", format!("({many},)")),
             ("<U9", "(65537,)".to_owned()),
