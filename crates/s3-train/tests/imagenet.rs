@@ -70,7 +70,7 @@ fn runs_are_the_same_bytes_whatever_the_threads_and_can_be_evaluated_and_packed(
     let words = [
         "no folder `train` of pictures",
         "; --data-dir",
-        ", --folder the one in it",
+        "(of a packed network: --folder) the one in it",
     ];
     assert!(words.iter().all(|w| message.contains(w)), "{message}");
     let message = refusal(&mut bench.s3(&["eval", &run, "--folder", "pets"]));
@@ -85,16 +85,31 @@ fn runs_are_the_same_bytes_whatever_the_threads_and_can_be_evaluated_and_packed(
     let eval = ["eval", "net.safetensors", "--folder", "pets", "--json"];
     let message = refusal(&mut bench.s3(&eval));
     assert!(
-        message.ends_with("val/n01/0.png: an empty file; --broken skip leaves such pictures out"),
+        message.ends_with(&format!("val/n01/0.png: an empty file; {SKIPS}")),
         "{message}"
     );
     let skip = [&eval[..], &["--broken", "skip"]].concat();
     let answer = json(&succeed(&mut bench.s3(&skip)));
-    assert_eq!(
-        (&answer["images"], &answer["skipped"]),
-        (&8.into(), &1.into())
-    );
+    let seen = (8.into(), 1.into());
+    assert_eq!((&answer["images"], &answer["skipped"]), (&seen.0, &seen.1));
+    // The run takes the same flag, also where its folder's name reads like the advice.
+    let named = bench.path("data.broken = \"skip\" data.folder");
+    std::fs::rename(&run, &named).expect("another name");
+    let named = named.display().to_string();
+    let stopped = bench.s3(&["eval", &named]).output().expect("an answer");
+    assert!(!stopped.status.success());
+    let said = String::from_utf8(stopped.stderr).expect("UTF-8");
+    let last = said.lines().last().expect("a line");
+    let broken = broken.display();
+    assert_eq!(last, format!("error: {broken}: an empty file; {SKIPS}"));
+    let skip = ["eval", &named, "--broken", "skip", "--json"];
+    let answer = json(&succeed(&mut bench.s3(&skip)));
+    assert_eq!((&answer["images"], &answer["skipped"]), (&seen.0, &seen.1));
+    assert_eq!(answer["checkpoint"], format!("{named}/last.safetensors"));
 }
+
+/// What a message about a broken picture says of the way out.
+const SKIPS: &str = "data.broken = \"skip\" (of `s3 eval`: --broken skip) leaves such pictures out";
 
 fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).expect("JSON")
@@ -163,10 +178,10 @@ fn a_broken_picture_stops_the_run_or_is_named_and_counted() {
     let bench = pets();
     std::fs::write(bench.path("data/pets/train/n02/3.png"), b"").expect("a file");
     let message = refusal(&mut bench.train("stop", &[]));
-    let stops = "train/n02/3.png: an empty file; data.broken = \"skip\" leaves such pictures out";
-    assert!(message.ends_with(stops), "{message}");
+    let stops = format!("train/n02/3.png: an empty file; {SKIPS}");
+    assert!(message.ends_with(&stops), "{message}");
     let message = refusal(&mut bench.s3(&["shards", "tiny.toml"]));
-    assert!(message.ends_with(stops), "{message}");
+    assert!(message.ends_with(&stops), "{message}");
     let shards = ["shards", "tiny.toml", "--set", "data.broken=skip"];
     let out = bench.s3(&shards).output().expect("s3 starts");
     let (said, named) = (

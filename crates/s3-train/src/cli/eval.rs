@@ -1,8 +1,8 @@
 //! A run's network, or a packed one, on a test set.
 
 use super::{Labels, data_dir, data_dir_of, note, packed_file, to_evaluate};
-use crate::terminal::{self, one_line};
-use anyhow::{Context, Result, anyhow, bail};
+use crate::terminal;
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use s3_train::data::{self, Broken, DataConfig, DataName};
 use s3_train::eval::{self, Answers};
@@ -28,8 +28,8 @@ pub(crate) struct EvalArgs {
     /// `cpu` or `cuda:N` [default: what the run was trained on, else cpu].
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
-    /// Whether a picture that cannot be decoded stops a packed network's evaluation, or is named, counted
-    /// and left out: `stop` or `skip` [default: stop].
+    /// Whether a picture that cannot be decoded stops the evaluation, or is named, counted and left
+    /// out: `stop` or `skip` [default: as the run was trained, else stop].
     #[arg(long, value_name = "WHAT")]
     broken: Option<Broken>,
     #[command(flatten)]
@@ -63,7 +63,6 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let of_packed = [
         ("data", args.data.is_some()),
         ("folder", args.folder.is_some()),
-        ("broken", args.broken.is_some()),
     ];
     if let Some((option, _)) = of_packed.iter().find(|(_, is_given)| *is_given) {
         bail!("--{option}: a run is evaluated on its own data set, as its config says")
@@ -71,7 +70,10 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let data_dir = data_dir_of(&args.run, args.data_dir.as_ref());
     let device = args.device.as_deref();
     let checkpoint = args.checkpoint.as_deref().unwrap_or("last");
-    let trained = Trained::open_on(device, &args.run, checkpoint, Some(&data_dir))?;
+    let mut trained = Trained::open_on(device, &args.run, checkpoint, Some(&data_dir))?;
+    if let Some(broken) = args.broken {
+        trained.config.data.broken = broken;
+    }
     let batch = trained.config.eval_batch_size;
     let test = to_evaluate(&trained, Some(&data_dir), &args.labels)?.test;
     let answers = eval::evaluate(&trained.net, &test, batch, &trained.device)?;
@@ -96,7 +98,7 @@ fn of_file(args: &EvalArgs, data_dir: &Path) -> Result<Answers> {
     if data == DataName::Imagenet {
         config.size = Some(network.graph.image.height);
     }
-    let mut test = data::load(&config, Some(data_dir)).map_err(in_flags)?.test;
+    let mut test = data::load(&config, Some(data_dir))?.test;
     note(test.found());
     packed::check(network, &test)?;
     take_labels(&network.classes, &mut test, args.labels.other_classes)
@@ -104,14 +106,7 @@ fn of_file(args: &EvalArgs, data_dir: &Path) -> Result<Answers> {
     let input = &network.input;
     note(normalisation_difference(&input.mean, &input.std, &test));
     note(fit_difference(input.fit, &test));
-    packed::evaluate(&model, &test, BATCH).map_err(in_flags)
-}
-
-/// The error in the words of this command, which has flags for keys of the configuration.
-fn in_flags(error: impl Into<anyhow::Error>) -> anyhow::Error {
-    let text = one_line(&error.into());
-    let text = text.replace("data.folder", "--folder");
-    anyhow!(text.replace("data.broken = \"skip\"", "--broken skip"))
+    packed::evaluate(&model, &test, BATCH)
 }
 
 fn report(args: &EvalArgs, what: &str, path: &Path, answers: &Answers) {

@@ -127,7 +127,7 @@ impl DataError {
                 path,
                 problem: Problem::Picture(text),
             } => {
-                let text = format!("{text}; data.broken = \"skip\" leaves such pictures out");
+                let text = format!("{text}; {SKIPS}");
                 Self::malformed(&path, Problem::Picture(text))
             }
             other => other,
@@ -248,6 +248,10 @@ fn escaped(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
+/// What leaves broken pictures out: as a run's key, and as the flag of the command that has no key.
+pub(super) const SKIPS: &str =
+    "data.broken = \"skip\" (of `s3 eval`: --broken skip) leaves such pictures out";
+
 /// How the data set is got, and how another folder is named.
 pub(super) fn way_out(dataset: &str) -> String {
     let elsewhere = "--data-dir or S3_DATA_DIR names another folder";
@@ -255,7 +259,7 @@ pub(super) fn way_out(dataset: &str) -> String {
         "mnist" | "cifar10" => {
             format!("`cargo xtask data fetch {dataset}` fetches it, {elsewhere}")
         }
-        _ => format!("{elsewhere}, data.folder the one in it"),
+        _ => format!("{elsewhere}, data.folder (of a packed network: --folder) the one in it"),
     }
 }
 

@@ -487,7 +487,8 @@ mod tests {
         let missing = |split: &str, there: &str| {
             format!(
                 "data set `imagenet`: no folder `{split}` of pictures in ROOT; ROOT holds {there}; --data-dir or \
-                 S3_DATA_DIR names another folder, data.folder the one in it"
+                 S3_DATA_DIR names another folder, data.folder (of a packed network: --folder) the \
+                 one in it"
             )
         };
         assert_eq!(refusal(&[a, "test/1.jpg"]), missing("val", "test, train"));

@@ -235,6 +235,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::super::batch::Batch;
+    use super::super::error::SKIPS;
     use super::super::folder::testing::{folder_of, png};
     use super::super::loader::{Loader, LoaderConfig};
     use super::super::read::testing::real_data;
@@ -714,7 +715,7 @@ mod tests {
 
     /// What is said of a broken picture where it ends a run.
     fn stopped(said: &str) -> String {
-        format!("{said}; data.broken = \"skip\" leaves such pictures out")
+        format!("{said}; {SKIPS}")
     }
 
     #[test]
