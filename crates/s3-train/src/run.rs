@@ -37,37 +37,54 @@ const OWN: [&str; 11] = [
 /// Refuses to write what was made of a run over what it was made of.
 ///
 /// # Errors
-/// `path` is a checkpoint, or names one of the files that training keeps in a run's folder, also through a
-/// link: one line that names it.
+/// `path` names one of the files that training keeps in a run's folder, also through a link, or is
+/// a checkpoint, a packed network or an experiment and not what the command `replaces`: one line
+/// that names it.
 ///
 /// ```
+/// use s3_train::given::Given;
 /// use s3_train::run::check_output;
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let run = dir.path();
 /// std::fs::write(run.join("config.toml"), "")?;
-/// let line = check_output(&run.join("last.safetensors")).unwrap_err().to_string();
+/// let last = run.join("last.safetensors");
+/// let line = check_output(&last, &Given::Packed).unwrap_err().to_string();
 /// assert!(line.contains("last.safetensors: a file that training keeps in the run "));
-/// assert!(check_output(&run.join("report.html")).is_ok());
+/// assert!(check_output(&run.join("report.html"), &Given::Other).is_ok());
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub fn check_output(path: &Path) -> Result<()> {
+pub fn check_output(path: &Path, replaces: &Given) -> Result<()> {
     let shown = path.display();
     let behind_links = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     for path in [path, &behind_links] {
         let is_own = OWN
             .iter()
             .any(|own| path.file_name() == Some((*own).as_ref()));
-        let run = path.parent().filter(|folder| is_own && is_run(folder));
+        let run = path.parent().filter(|folder| is_own && was_run(folder));
         if let Some(run) = run {
+            let run = if run == Path::new("") {
+                Path::new(".")
+            } else {
+                run
+            };
             let run = run.display();
             bail!("{shown}: a file that training keeps in the run {run}, which is not replaced")
         }
     }
-    if let Given::Checkpoint(_) = Given::at(path) {
-        bail!("{shown}: a checkpoint, which is not replaced")
+    match Given::at(path) {
+        given if given == *replaces => Ok(()),
+        Given::Checkpoint(_) => bail!("{shown}: a checkpoint, which is not replaced"),
+        given @ (Given::Packed | Given::Experiment) => {
+            bail!("{shown}: {}, which is not replaced", given.words())
+        }
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether training wrote this folder, also where its configuration is gone.
+fn was_run(folder: &Path) -> bool {
+    is_run(folder) || folder.join("manifest.json").is_file()
 }
 
 /// Bytes that a JSON file of a run may have.

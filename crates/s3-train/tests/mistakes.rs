@@ -63,6 +63,20 @@ fn no_output_takes_the_place_of_what_training_keeps() {
     let copy = bench.path("copy.safetensors");
     std::fs::copy(run.join("best.safetensors"), &copy).expect("a copy");
     refused_as_output(&bench, &run, &copy, "a checkpoint, which is not replaced");
+    // From within the run its folder has no name, and without its configuration it was a run yet.
+    let shown = run.display().to_string();
+    let within = ["export", ".", "--output", "last.safetensors"];
+    let line = refusal(bench.s3(&within).current_dir(&run));
+    assert!(
+        line.contains("training keeps in the run ., which"),
+        "{line}"
+    );
+    let config = std::fs::read(run.join("config.toml")).expect("config.toml");
+    std::fs::remove_file(run.join("config.toml")).expect("removed");
+    let last = run.join("last.safetensors").display().to_string();
+    let line = refusal(&mut bench.s3(&["report", &shown, "-o", &last]));
+    assert!(line.contains("training keeps in the run "), "{line}");
+    std::fs::write(run.join("config.toml"), config).expect("config.toml");
     assert!(read().eq(before), "a file of the run is another one");
     // What training does not keep is anybody's, also in a run's folder, and is written twice.
     let run = run.display().to_string();
@@ -71,6 +85,21 @@ fn no_output_takes_the_place_of_what_training_keeps() {
         let export = ["export", &run, "-o", &net, "--activations", "f32"];
         succeed(&mut bench.s3(&export));
         succeed(&mut bench.s3(&["report", &run, "--no-answers", "-o", &page]));
+    }
+    // A page or a table takes the place of no network and of no experiment.
+    for (args, file, what) in [
+        (["report", &run, "-o"], &*net, "a packed network"),
+        (["compare", &run, "--markdown"], &net, "a packed network"),
+        (["fidelity", &run, "--markdown"], &net, "a packed network"),
+        (
+            ["compare", &run, "--markdown"],
+            "tiny.toml",
+            "an experiment's file",
+        ),
+    ] {
+        let line = refusal(bench.s3(&args).arg(file));
+        let said = format!("{file}: {what}, which is not replaced");
+        assert!(line.contains(&said), "{args:?}: {line}");
     }
 }
 

@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use s3_train::config::Config;
 use s3_train::files::write_atomically;
 use s3_train::finished;
+use s3_train::given::Given;
 use s3_train::groups::{self, Groups};
 use s3_train::run::RunFolder;
 use serde_json::Value;
@@ -34,7 +35,7 @@ pub(crate) struct CompareArgs {
 
 pub(crate) fn run(args: &CompareArgs) -> Result<()> {
     if let Some(path) = &args.markdown {
-        check_output("--markdown", path)?;
+        check_output("--markdown", path, &Given::Other)?;
     }
     if args.json {
         let record = |run: &Path| {

@@ -9,6 +9,7 @@ use s3_layers::export::{self, OnnxWeights};
 use s3_layers::model::{Activations, Model, Network};
 use s3_layers::quantize::Calibration;
 use s3_train::files::write_together;
+use s3_train::given::Given;
 use s3_train::packed::{f32_bytes, sizes, with_activations};
 use s3_train::trained::Trained;
 use std::path::{Path, PathBuf};
@@ -187,7 +188,7 @@ impl From<OnnxWeightsArg> for OnnxWeights {
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     let format = Format::chosen(args)?;
     let activations = format.activations(args.activations)?;
-    check_output("--output", &args.output)?;
+    check_output("--output", &args.output, &Given::Packed)?;
     ensure!(
         args.onnx_weights.is_none() || format == Format::Onnx,
         "--onnx-weights: needs --format onnx"

@@ -11,6 +11,7 @@ use s3_layers::model::{Activations, Model, Network};
 use s3_layers::quantize::{Calibration, quantize};
 use s3_train::eval::{self, Answers};
 use s3_train::files::write_atomically;
+use s3_train::given::Given;
 use s3_train::groups::Groups;
 use s3_train::packed::{evaluate, f32_bytes, observe};
 use s3_train::trained::Trained;
@@ -56,7 +57,7 @@ type Format = fn(&Network) -> Result<Vec<u8>, export::Error>;
 
 pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
     if let Some(path) = &args.markdown {
-        check_output("--markdown", path)?;
+        check_output("--markdown", path, &Given::Other)?;
     }
     if let Some(python) = &args.python {
         foreign::find(python)?;

@@ -26,6 +26,7 @@ use clap::{Args, Parser, Subcommand};
 use progress::Progress;
 use s3_train::config::Config;
 use s3_train::data::Splits;
+use s3_train::given::Given;
 use s3_train::keys;
 use s3_train::observe::Event;
 use s3_train::ranks::{self, Alone, Ranks};
@@ -182,9 +183,10 @@ fn note(lines: impl IntoIterator<Item = String>) {
     }
 }
 
-/// Refuses the file of `option` where it would take the place of what training keeps, before any work.
-fn check_output(option: &str, path: &Path) -> Result<()> {
-    run::check_output(path).with_context(|| option.to_owned())
+/// Refuses the file of `option` where it would take the place of what is kept, before any work;
+/// `replaces` as [`run::check_output`] has it.
+fn check_output(option: &str, path: &Path, replaces: &Given) -> Result<()> {
+    run::check_output(path, replaces).with_context(|| option.to_owned())
 }
 
 /// The data of a trained network to evaluate it on; says where that is not what it was trained on.

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use s3_metrics::plot::Picture;
 use s3_train::files::write_atomically;
+use s3_train::given::Given;
 use s3_train::report;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -44,7 +45,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
         .output
         .clone()
         .unwrap_or_else(|| args.runs[0].join(PAGE));
-    check_output("--output", &file)?;
+    check_output("--output", &file, &Given::Other)?;
     let data_dir = |run: &Path| data_dir_of(run, args.data_dir.as_ref());
     let data = |run: &Path| (!args.no_answers).then(|| data_dir(run));
     let page = draw(&args.runs, data, args.labels.other_classes)?;
