@@ -379,7 +379,7 @@ impl<'a> Session<'a> {
         let folder = self.folder.root().to_path_buf();
         if !last.test_loss.is_some_and(f64::is_finite) {
             bail!(
-                "{}: the test loss after epoch {} is {}: training diverged, and the run is not finished; the last checkpoint, {}, is whole",
+                "{}: the test loss after epoch {} is {}: training diverged, and the run is not finished; {} holds that network",
                 folder.display(),
                 last.epoch,
                 last.test_loss

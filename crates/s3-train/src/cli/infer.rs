@@ -43,7 +43,7 @@ pub(crate) fn run(args: &InferArgs) -> Result<()> {
     }
     let all = args.images.len();
     if refused > 0 {
-        bail!("{refused} of {all} images could not be read")
+        bail!("{refused} of {all} images have no answer")
     }
     Ok(())
 }

@@ -142,11 +142,7 @@ impl Observer for Progress {
                     }
                     _ => String::new(),
                 };
-                // An epoch that was resumed behind its last step trained none in this sitting.
-                let rate = match t.images_per_second {
-                    0.0 => String::new(),
-                    rate => format!(", {rate:.0} images/s"),
-                };
+                let rate = speed(t.images_per_second);
                 self.spoke = Instant::now();
                 let sparsity = r
                     .sparsity
@@ -163,5 +159,34 @@ impl Observer for Progress {
                 ));
             }
         }
+    }
+}
+
+/// Images a second as a line's words; none where an epoch, resumed behind its last step, trained none.
+fn speed(rate: f64) -> String {
+    match rate {
+        0.0 => String::new(),
+        slow if slow < 10.0 => format!(", {slow:.1} images/s"),
+        rate => format!(", {rate:.0} images/s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::speed;
+
+    #[test]
+    fn no_line_says_zero_images_a_second() {
+        let said = [0.0, 0.3, 9.94, 10.0, 462.4].map(speed);
+        assert_eq!(
+            said,
+            [
+                "",
+                ", 0.3 images/s",
+                ", 9.9 images/s",
+                ", 10 images/s",
+                ", 462 images/s"
+            ]
+        );
     }
 }
