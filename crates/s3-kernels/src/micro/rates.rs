@@ -9,7 +9,7 @@
 //! How often, [`Work`], follows from how the kernel is written and from the shape. How long,
 //! [`Rates`], follows from the CPU: one starts two table look-ups a cycle, another one. With `std`
 //! a kernel's rates are measured the first time that a choice depends on them, once for each width:
-//! a few small products ([`PROBLEMS`]), some hundred microseconds in all.
+//! a few small products ([`PROBLEMS`]), about a millisecond.
 //! [`usual`](crate::micro::kernel) rates say which kernels are near enough to the fastest for that,
 //! so that a program whose shapes have one candidate measures nothing; without `std`, and so
 //! without a clock, they decide.
@@ -18,7 +18,7 @@
 //! byte.
 //!
 //! Deliberately absent: what lies in which cache. Kernels keep what they read often in the second
-//! level.
+//! level, and are measured there.
 
 #[cfg(any(feature = "std", test))]
 use crate::packed::lines::PANEL;
@@ -124,7 +124,7 @@ const NEAR: f64 = 1.5;
 
 /// A kernel is preferred to those after it that save less than this share of its time: it needs
 /// less memory, and in a model of three rates smaller differences say nothing.
-const PREFERENCE: f64 = 0.03;
+const PREFERENCE: f64 = 0.01;
 
 /// The candidate that takes the least time, but for [`PREFERENCE`]. `usual` and `time` are
 /// nanoseconds; `time` is asked only of candidates that are [`NEAR`], and not where there is one.
@@ -149,15 +149,21 @@ pub(crate) fn fastest<'k, K>(
     Some(best.0)
 }
 
-/// What is measured, for each kernel and width: products dominate the first, the layout of
-/// activations has a share in the second (of as many columns as crowd the sets of a cache), weights
-/// in the third.
+/// What is measured, for each kernel and width. Products dominate the first two, so many that what is
+/// read again comes from the second level of cache, as in a large product; two, because where a
+/// buffer happens to lie changes a rate by some percent. The layout of activations has a share in
+/// the third (of as many columns as crowd the sets of a cache), weights in the last.
 #[cfg(any(feature = "std", test))]
-pub(crate) const PROBLEMS: [Shape; 3] = [
+pub(crate) const PROBLEMS: [Shape; 4] = [
     Shape {
         rows: 4 * PANEL,
-        cols: 1008,
-        batch: 12,
+        cols: 1024,
+        batch: 64,
+    },
+    Shape {
+        rows: 4 * PANEL,
+        cols: 1536,
+        batch: 64,
     },
     Shape {
         rows: PANEL,
@@ -198,7 +204,7 @@ mod measure {
     }
 
     /// Timed runs of each problem, after one that is not; the shortest counts.
-    pub(super) const TURNS: usize = 4;
+    pub(super) const TURNS: usize = 5;
 
     /// The rates of a kernel that does `work`. `prepare` makes what runs a problem once.
     pub(crate) fn rates<R: FnMut()>(

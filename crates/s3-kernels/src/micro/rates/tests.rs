@@ -34,7 +34,7 @@ fn work_that_is_never_done_costs_nothing_and_no_rate_is_negative() {
     let found = Rates::fitted(&measured);
     assert_eq!(found.activation, 0.0);
     // Less work takes longer: noise.
-    let measured = [(measured[0].0, 1.0), (measured[2].0, 1e9)];
+    let measured = [(measured[0].0, 1.0), (measured[3].0, 1e9)];
     let found = Rates::fitted(&measured);
     assert!(
         found
@@ -90,10 +90,10 @@ fn a_kernel_is_measured_once_for_each_width() {
 }
 
 /// A bound in products, because one in time would depend on who else uses the machine: a kernel
-/// that multiplies 200 of them in a nanosecond is measured in less than a fifth of a millisecond.
+/// that multiplies 200 of them in a nanosecond is measured in less than a millisecond and a half.
 #[cfg(feature = "std")]
 #[test]
-fn measuring_a_kernel_takes_less_than_forty_million_products() {
+fn measuring_a_kernel_takes_less_than_three_hundred_million_products() {
     let work = |shape: &Shape| shape.work(shape.activations(), 4, 64);
     let products = Cell::new(0.0);
     super::rates(work, |shape| {
@@ -101,5 +101,5 @@ fn measuring_a_kernel_takes_less_than_forty_million_products() {
         let products = &products;
         move || products.set(products.get() + one)
     });
-    assert!((1e6..4e7).contains(&products.get()), "{products:?}");
+    assert!((1e6..3e8).contains(&products.get()), "{products:?}");
 }
