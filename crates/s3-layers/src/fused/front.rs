@@ -1,6 +1,6 @@
 //! Which part of a network trains as one op: the longest front that the kernels serve.
 
-use s3_kernels::model::{Graph, Node, Op, Size};
+use s3_kernels::model::{Act, Graph, Layer, Node, Op, Size};
 use s3_kernels::zoo::Plan;
 use std::ops::Range;
 
@@ -10,6 +10,8 @@ pub(crate) struct Front {
     pub(crate) graph: Graph<Share>,
     pub(crate) sizes: Vec<Size>,
     parameters: usize,
+    /// For every node, the values that it is the last to read, the backward pass included.
+    spent: Vec<Vec<usize>>,
 }
 
 /// What a layer or a batch norm holds of the parameters of all.
@@ -82,10 +84,16 @@ impl Front {
             graph.push(node.name.clone(), &node.inputs, op);
         }
         Self {
+            spent: spent(&graph),
             graph,
             sizes: sizes[..=count].to_vec(),
             parameters: end,
         }
+    }
+
+    /// The values that are not needed any more once node `index` has been made.
+    pub(crate) fn spent(&self, index: usize) -> &[usize] {
+        &self.spent[index]
     }
 
     /// The number of nodes.
@@ -111,6 +119,32 @@ impl Front {
         let (_, is_pooled) = self.end();
         self.len() - usize::from(is_pooled)
     }
+}
+
+/// For every node, the values that it is the last to read, and that the backward pass does not
+/// read; the image and the result are not ours to give back.
+fn spent<L>(graph: &Graph<L>) -> Vec<Vec<usize>> {
+    let mut is_kept = vec![false; graph.nodes.len() + 1];
+    for (index, node) in graph.nodes.iter().enumerate() {
+        match &node.op {
+            // The gradient of a weight is that of products with the input, and a norm's that of
+            // numbers that are made of it.
+            Op::Layer(Layer { act, .. }) | Op::Norm { act, .. } => {
+                is_kept[node.input()] = true;
+                is_kept[index + 1] |= *act != Act::None;
+            }
+            Op::Add { act } => is_kept[index + 1] |= *act != Act::None,
+            _ => {}
+        }
+    }
+    let mut spent = vec![Vec::new(); graph.nodes.len()];
+    let inner = 1..graph.nodes.len();
+    for (value, last) in graph.last_reads().into_iter().enumerate() {
+        if inner.contains(&value) && !is_kept[value] {
+            spent[last].push(value);
+        }
+    }
+    spent
 }
 
 /// Whether a node has training kernels here: all but a linear layer, whose product is candle's, a

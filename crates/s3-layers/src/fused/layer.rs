@@ -49,58 +49,55 @@ impl<T: Element> At<'_, T> {
         Ok(Kept(None))
     }
 
-    /// The gradients of [`forward`](Self::forward), which made `y` of `x`, given that of its
-    /// result.
+    /// The gradient of the sums, given that of the result `y`. Those of the residual and of what
+    /// follows the sums among the parameters are overwritten.
     pub(crate) fn backward(
         &self,
-        [x, y]: [&[T]; 2],
+        y: &[T],
         kept: &Kept<T>,
         dy: &[T],
-        grads: Grads<'_, T>,
-    ) -> Result<()> {
-        let (layer, shape) = (self.layer, self.layer.shape(self.batch, self.from));
-        let (weight, then) = self.parameters.split_at(self.weight_end());
-        let (d_weight, d_then) = grads.parameters.split_at_mut(weight.len());
+        residual: Option<&mut [T]>,
+        d_parameters: &mut [f32],
+    ) -> Result<Buffer<T>> {
+        let (act, then) = (self.layer.act, &self.parameters[self.weight_end()..]);
+        let d_then = &mut d_parameters[self.weight_end()..];
         let mut d_sums = self.scratch.take(dy.len());
-        match &kept.0 {
-            Some((sums, kept)) => {
-                let grads = norm::Grads {
-                    x: &mut d_sums,
-                    residual: grads.residual,
-                    affine: d_then,
-                };
-                norm::backward([sums, y], then, layer.act, kept, dy, grads)?;
-            }
-            None => {
-                train::act_backward(y, layer.act, dy, &mut d_sums, d_then).map_err(kernel_error)?;
-                if let Some(residual) = grads.residual {
-                    residual.copy_from_slice(&d_sums);
-                }
-            }
+        if let Some((sums, kept)) = &kept.0 {
+            let grads = norm::Grads {
+                x: &mut d_sums,
+                residual,
+                affine: d_then,
+            };
+            norm::backward([sums, y], then, act, kept, dy, grads)?;
+            return Ok(d_sums);
         }
-        train::conv2d_backward_weight(&shape, x, &d_sums, d_weight).map_err(kernel_error)?;
-        match grads.x {
-            InputGrad::None => Ok(()),
-            InputGrad::Write(dx) => train::conv2d_backward_input(&shape, &d_sums, weight, dx),
-            InputGrad::Add(dx) => train::conv2d_backward_input_add(&shape, &d_sums, weight, dx),
+        train::act_backward(y, act, dy, &mut d_sums, d_then).map_err(kernel_error)?;
+        if let Some(residual) = residual {
+            residual.copy_from_slice(&d_sums);
+        }
+        Ok(d_sums)
+    }
+
+    /// The gradient of the weight, which is overwritten, given that of the sums.
+    pub(crate) fn backward_weight(
+        &self,
+        x: &[T],
+        d_sums: &[T],
+        d_parameters: &mut [f32],
+    ) -> Result<()> {
+        let shape = self.layer.shape(self.batch, self.from);
+        let d_weight = &mut d_parameters[..self.weight_end()];
+        train::conv2d_backward_weight(&shape, x, d_sums, d_weight).map_err(kernel_error)
+    }
+
+    /// The gradient of the input, given that of the sums: written, or added to what `dx` holds.
+    pub(crate) fn backward_input(&self, d_sums: &[T], dx: &mut [T], add: bool) -> Result<()> {
+        let shape = self.layer.shape(self.batch, self.from);
+        let weight = &self.parameters[..self.weight_end()];
+        match add {
+            true => train::conv2d_backward_input_add(&shape, d_sums, weight, dx),
+            false => train::conv2d_backward_input(&shape, d_sums, weight, dx),
         }
         .map_err(kernel_error)
     }
-}
-
-/// Where the gradient of the input goes.
-pub(crate) enum InputGrad<'a, T> {
-    /// Nowhere: it is not wanted.
-    None,
-    /// Over what is there.
-    Write(&'a mut [T]),
-    /// Onto what is there.
-    Add(&'a mut [T]),
-}
-
-/// Where gradients go: `parameters` and `residual` are overwritten.
-pub(crate) struct Grads<'a, T> {
-    pub(crate) parameters: &'a mut [f32],
-    pub(crate) x: InputGrad<'a, T>,
-    pub(crate) residual: Option<&'a mut [T]>,
 }

@@ -3,7 +3,7 @@
 
 use super::front::{Front, Share};
 use super::gradients::Gradients;
-use super::layer::{self, InputGrad};
+use super::layer;
 use super::moves::Move;
 use super::norm::{self, Moments};
 use super::scratch::{Buffer, Scratch};
@@ -36,6 +36,15 @@ impl<T> Made<T> {
         match &self.kept {
             Kept::Layer(layer::Kept(Some((_, kept)))) | Kept::Norm(kept) => Some(&kept.moments),
             _ => None,
+        }
+    }
+
+    /// What the gradient `dy` passed `act` is told from: the result, which where there is no
+    /// activation is not read and may be spent.
+    fn result<'a>(&'a self, act: Act, dy: &'a [T]) -> &'a [T] {
+        match act {
+            Act::None => dy,
+            Act::Relu | Act::Relu6 => &self.y,
         }
     }
 }
@@ -182,7 +191,7 @@ impl<'a, T: Element> Visit<'a, T> {
     pub(crate) fn backward<'v>(
         &self,
         value: impl Fn(usize) -> &'v [T],
-        made: &Made<T>,
+        made: Made<T>,
         mut dy: Buffer<T>,
         d_parameters: &mut [f32],
         gradients: &mut Gradients<T>,
@@ -192,24 +201,20 @@ impl<'a, T: Element> Visit<'a, T> {
         let len = self.len(input);
         match (&node.op, &made.kept) {
             (Op::Layer(layer), Kept::Layer(kept)) => {
+                let at = self.layer(layer);
                 let mut added = layer.add.map(|value| (value, self.scratch.take(dy.len())));
-                let mut dx = match gradients.take(input) {
-                    Some(there) => Some((there, true)),
-                    None if gradients.wants(input) => Some((self.scratch.take(len), false)),
-                    None => None,
-                };
-                let grads = layer::Grads {
-                    parameters: &mut d_parameters[layer.holds.range.clone()],
-                    x: match &mut dx {
-                        None => InputGrad::None,
-                        Some((dx, true)) => InputGrad::Add(dx),
-                        Some((dx, false)) => InputGrad::Write(dx),
-                    },
-                    residual: added.as_mut().map(|(_, buffer)| &mut **buffer),
-                };
-                self.layer(layer)
-                    .backward([value(input), &made.y], kept, &dy, grads)?;
-                if let Some((dx, _)) = dx {
+                let residual = added.as_mut().map(|(_, buffer)| &mut **buffer);
+                let y = made.result(layer.act, &dy);
+                let d_parameters = &mut d_parameters[layer.holds.range.clone()];
+                let d_sums = at.backward(y, kept, &dy, residual, d_parameters)?;
+                // What is not read again makes room.
+                drop((dy, made));
+                at.backward_weight(value(input), &d_sums, d_parameters)?;
+                if gradients.wants(input) {
+                    let there = gradients.take(input);
+                    let add = there.is_some();
+                    let mut dx = there.unwrap_or_else(|| self.scratch.take(len));
+                    at.backward_input(&d_sums, &mut dx, add)?;
                     gradients.put(input, dx);
                 }
                 if let Some((value, gradient)) = added {
@@ -224,7 +229,8 @@ impl<'a, T: Element> Visit<'a, T> {
                     residual: None,
                     affine: &mut d_parameters[holds.range.clone()],
                 };
-                norm::backward([value(input), &made.y], affine, *act, kept, &dy, grads)?;
+                let y = made.result(*act, &dy);
+                norm::backward([value(input), y], affine, *act, kept, &dy, grads)?;
                 gradients.add(input, dx)?;
             }
             (Op::Add { act }, _) => {

@@ -48,6 +48,18 @@ pub(crate) struct Buffer<T> {
     home: Arc<Scratch<T>>,
 }
 
+impl<T> Buffer<T> {
+    /// Gives the values back now; none are left here.
+    pub(crate) fn release(&mut self) {
+        let values = std::mem::take(&mut self.values);
+        self.len = 0;
+        if values.capacity() > 0 {
+            let free = self.home.free.lock();
+            free.unwrap_or_else(PoisonError::into_inner).push(values);
+        }
+    }
+}
+
 impl<T> Deref for Buffer<T> {
     type Target = [T];
 
@@ -64,12 +76,7 @@ impl<T> DerefMut for Buffer<T> {
 
 impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
-        let values = std::mem::take(&mut self.values);
-        self.home
-            .free
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(values);
+        self.release();
     }
 }
 
@@ -87,6 +94,12 @@ mod tests {
         assert_eq!((b.as_ptr(), b.len()), (place, 60));
         drop(b);
         assert_ne!(scratch.take(10).as_ptr(), place);
+        let mut c = scratch.take(100);
+        assert_eq!(c.as_ptr(), place);
+        c.release();
+        assert!(c.is_empty());
         assert_eq!(scratch.take(100).as_ptr(), place);
+        drop(c);
+        assert!(scratch.take(0).is_empty());
     }
 }

@@ -55,11 +55,11 @@ fn step_of<T: Activation>(
 struct Kept<T> {
     /// The images, where they had to be rounded.
     images: Option<Buffer<T>>,
-    /// One a node, but for the mean at the end.
+    /// One a node, but for the mean at the end; without numbers where none are read any more.
     made: Vec<Made<T>>,
 }
 
-/// A value of a front; `x` are the images.
+/// A value of a front; `x` are the images. Of one that is spent no numbers.
 fn value<'a, T>(made: &'a [Made<T>], x: &'a [T], value: usize) -> &'a [T] {
     match value.checked_sub(1) {
         None => x,
@@ -108,6 +108,9 @@ impl<T: Activation> Step<T> {
         for index in 0..front.inner() {
             let visit = self.visit(index, batch, parameters);
             made.push(visit.forward(|at| value(&made, x, at))?);
+            for &value in front.spent(index) {
+                made[value - 1].y.release();
+            }
         }
         let (end, is_pooled) = front.end();
         let (last, size) = (value(&made, x, end), &front.sizes[end]);
@@ -148,7 +151,7 @@ impl<T: Activation> Step<T> {
             };
             let visit = self.visit(index, batch, parameters);
             let value = |at| value(&kept.made, x, at);
-            visit.backward(value, &made, dy, &mut d_parameters, &mut gradients)?;
+            visit.backward(value, made, dy, &mut d_parameters, &mut gradients)?;
         }
         let dx = gradients.take(0);
         let dx = dx.map(|dx| dx.iter().map(|v| v.to_f32()).collect());
