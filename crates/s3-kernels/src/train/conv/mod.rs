@@ -7,7 +7,7 @@
 //! ```
 //!
 //! With as many groups as there are channels, of input and output alike, every channel sees itself
-//! alone: [`depthwise`].
+//! alone: [`depthwise`]. With one tap on images of one pixel it is a linear layer: [`parts`].
 
 pub(super) mod depthwise;
 mod geometry;
@@ -182,8 +182,14 @@ pub(super) fn forward_on<T: Element>(
         let pass = depthwise::forward(shape)?;
         T::depthwise_pass(isa, (&pass, false), shape.batch, x, w, y);
     } else if !y.is_empty() {
-        let pass = geometry::forward(shape, lane)?;
-        T::pass(isa, (&pass, false), shape.batch, x, w, y);
+        let (mut x, mut y) = (x, y);
+        for part in parts(shape) {
+            let pass = geometry::forward(&part, lane)?;
+            let (x_part, y_part);
+            (x_part, x) = x.split_at(part.input_len()?);
+            (y_part, y) = y.split_at_mut(part.output_len()?);
+            T::pass(isa, (&pass, false), part.batch, x_part, w, y_part);
+        }
     }
     Ok(())
 }
@@ -206,8 +212,14 @@ pub(super) fn backward_input_on<T: Element>(
         let pass = depthwise::backward_input(shape)?;
         T::depthwise_pass(isa, (&pass, add), shape.batch, dy, w, dx);
     } else if !dx.is_empty() {
-        let pass = geometry::backward_input(shape, lane)?;
-        T::pass(isa, (&pass, add), shape.batch, dy, w, dx);
+        let (mut dy, mut dx) = (dy, dx);
+        for part in parts(shape) {
+            let pass = geometry::backward_input(&part, lane)?;
+            let (dy_part, dx_part);
+            (dy_part, dy) = dy.split_at(part.output_len()?);
+            (dx_part, dx) = dx.split_at_mut(part.input_len()?);
+            T::pass(isa, (&pass, add), part.batch, dy_part, w, dx_part);
+        }
     }
     Ok(())
 }
@@ -227,10 +239,55 @@ pub(super) fn backward_weight_on<T: Element>(
         let pass = depthwise::forward(shape)?;
         T::depthwise_weight_grad(isa, &pass, shape.batch, x, dy, dw);
     } else if !dw.is_empty() {
-        let pass = geometry::forward(shape, Operand::F32)?;
-        T::weight_grad((isa, lane), &pass, shape.batch, x, dy, dw);
+        let (mut x, mut dy, mut more) = (x, dy, Vec::new());
+        for (index, part) in parts(shape).iter().enumerate() {
+            let pass = geometry::forward(part, Operand::F32)?;
+            let (x_part, dy_part);
+            (x_part, x) = x.split_at(part.input_len()?);
+            (dy_part, dy) = dy.split_at(part.output_len()?);
+            if index == 0 {
+                T::weight_grad((isa, lane), &pass, part.batch, x_part, dy_part, dw);
+                continue;
+            }
+            more.resize(dw.len(), 0.0);
+            T::weight_grad((isa, lane), &pass, part.batch, x_part, dy_part, &mut more);
+            dw.iter_mut().zip(&more).for_each(|(dw, more)| *dw += more);
+        }
     }
     Ok(())
+}
+
+/// Pixels of the rows that [`parts`] makes: they fill the tiles of every instruction set.
+const ROW: usize = 32;
+
+/// What the kernels run in place of `shape`, one behind the other, each on its images. An image of
+/// one pixel fills no tile. Under a kernel of one tap the images of a batch may as well be the
+/// pixels of a row, whose results lie the same; what is left of the batch is a row of its own.
+fn parts(shape: &ConvShape) -> Vec<ConvShape> {
+    let &ConvShape {
+        batch,
+        height,
+        width,
+        kernel_h,
+        kernel_w,
+        padding,
+        ..
+    } = shape;
+    if [height, width, kernel_h, kernel_w, padding] != [1, 1, 1, 1, 0] {
+        return vec![*shape];
+    }
+    let most = ROW.min(batch);
+    let mut wide = (most.div_ceil(2)..=most).rev();
+    let width = wide.find(|width| batch % width == 0).unwrap_or(most);
+    let rows = [[batch / width, width], [1, batch % width]].into_iter();
+    let rows = rows.filter(|[_, width]| *width > 0);
+    let part = |[batch, width]: [usize; 2]| ConvShape {
+        batch,
+        width,
+        stride: 1,
+        ..*shape
+    };
+    rows.map(part).collect()
 }
 
 /// Refuses what the kernels do not serve, then compares the three lengths.

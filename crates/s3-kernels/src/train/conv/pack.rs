@@ -170,6 +170,13 @@ fn pack_piece<S: Simd>(
     to: &mut [Block],
 ) {
     let taps = map.tap.len();
+    // One tap, whose lanes lie side by side.
+    if map.lane_step == 1 && lanes == LANES {
+        for (depth, to) in depths.iter().zip(to) {
+            to.0.copy_from_slice(&w[depth + map.tap[0]..][..LANES]);
+        }
+        return;
+    }
     let Some(run) = map.runs(depths).filter(|_| lanes == LANES) else {
         for (d, &depth) in depths.iter().enumerate() {
             for (to, &tap) in to[d..].iter_mut().step_by(LANES).zip(&map.tap) {

@@ -60,7 +60,9 @@ pub(in crate::train) fn run<T: Stored>(
         let (in_len, out_len) = (input.len() / batch, out.len() / batch);
         let rows = pass.grids.iter().map(|grid| grid.size[0]).max();
         let rows = rows.unwrap_or(0);
-        let group = GROUP_PIXELS.div_ceil(pass.out_pixels).min(batch);
+        // As many as keep every thread busy; no sum depends on it.
+        let group = GROUP_PIXELS.div_ceil(pass.out_pixels);
+        let group = group.min(batch.div_ceil(rayon::current_num_threads()));
         let strip = pass.input.strip(rows);
         out.par_chunks_mut(group * out_len)
             .enumerate()

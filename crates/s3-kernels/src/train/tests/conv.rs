@@ -115,6 +115,7 @@ fn added_to_another_gradient_it_is_the_sum() {
         shape([1, 6, 8], [16, 32], 1, 2, 0),
         shape([2, 8, 8], [33, 16], 3, 2, 1),
         shape([1, 3, 20], [5, 256], 3, 1, 1),
+        linear(45, [17, 80]),
     ] {
         sum_of_gradients::<f32>(&shape);
         sum_of_gradients::<Bf16>(&shape);
@@ -173,6 +174,34 @@ pub(super) fn shape(
         padding,
         ..ConvShape::default()
     }
+}
+
+/// A linear layer.
+fn linear(batch: usize, channels: [usize; 2]) -> ConvShape {
+    shape([batch, 1, 1], channels, 1, 1, 0)
+}
+
+/// Batches of one row, of several, and with a rest.
+#[test]
+fn linear_layers_match_the_definition() {
+    for batch in 1..36 {
+        check(&linear(batch, [17, 33]));
+    }
+    for batch in [37, 48, 64, 67, 96, 100, 127, 300] {
+        check(&linear(batch, [20, 10]));
+    }
+    for channels in [1, 15, 16, 31, 32, 48] {
+        check(&linear(37, [channels, 18]));
+        check(&linear(32, [18, channels]));
+    }
+    // So many weights that lane blocks go in parallel.
+    check(&linear(3, [528, 512]));
+    check(&linear(37, [512, 528]));
+    let stride = ConvShape {
+        stride: 2,
+        ..linear(34, [5, 3])
+    };
+    check(&stride);
 }
 
 #[test]
@@ -259,6 +288,8 @@ fn any_number_of_threads_gives_the_same_bytes() {
         shape([40, 5, 4], [16, 16], 3, 1, 1),
         shape([3, 40, 40], [3, 20], 7, 2, 3),
         shape([3, 3, 4], [176, 192], 3, 1, 1),
+        linear(128, [48, 33]),
+        linear(67, [512, 528]),
     ];
     for shape in shapes {
         same_bytes::<f32>(&shape);
@@ -292,6 +323,7 @@ fn bf16_multiplied_as_f32_are_the_bytes_of_the_f32_kernels_rounded_once() {
         shape([3, 5, 4], [70, 16], 3, 1, 1),
         shape([2, 11, 11], [3, 20], 7, 2, 3),
         shape([1, 3, 4], [176, 192], 3, 1, 1),
+        linear(67, [48, 33]),
     ] {
         let ([x, _, dy], [_, w, _]) = data::<Bf16>(&shape);
         let rounded = wide(&narrow(w.clone()));
