@@ -153,7 +153,7 @@ impl Net {
         let mut norms = Vec::new();
         for trained in self.front_layers() {
             if let Some(weight) = &trained.weight {
-                parameters.push(weight.weight(Mode::Train)?.flatten_all()?);
+                parameters.push(weight.weight(Mode::Train)?);
             }
             if let Some(norm) = &trained.norm {
                 parameters.extend(norm.affine().map(Tensor::clone));
@@ -161,7 +161,6 @@ impl Net {
             }
             parameters.extend(trained.bias.as_ref().map(|bias| bias.as_tensor().clone()));
         }
-        let parameters = Tensor::cat(&parameters, 0)?;
         let (y, moments) = step::step(x, &parameters, &self.front, self.draw, &self.buffers)?;
         for (norm, m) in norms.into_iter().zip(moments) {
             let tensor = |v| Tensor::from_vec(v, m.mean.len(), x.device());

@@ -14,43 +14,9 @@ pub(crate) struct Front {
     spent: Vec<Vec<usize>>,
 }
 
-/// What a layer or a batch norm holds of the parameters of all.
-#[derive(Clone, Debug)]
-pub(crate) struct Share {
-    /// Where they lie: a layer's weight, then what [`Then`] says.
-    pub(crate) range: Range<usize>,
-    pub(crate) then: Then,
-}
-
-/// What follows the sums of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Then {
-    /// A batch norm of gains and biases.
-    Norm,
-    /// A bias.
-    Bias,
-    /// Nothing.
-    Nothing,
-}
-
-impl Then {
-    /// Parameters of so many channels.
-    pub(crate) fn parameters(self, channels: usize) -> usize {
-        match self {
-            Then::Norm => 2 * channels,
-            Then::Bias => channels,
-            Then::Nothing => 0,
-        }
-    }
-
-    fn of(plan: &Plan) -> Self {
-        match (&plan.norm, plan.bias) {
-            (Some(_), _) => Then::Norm,
-            (None, true) => Then::Bias,
-            (None, false) => Then::Nothing,
-        }
-    }
-}
+/// What a layer or a batch norm holds of the parameters of all, as a range of them: a layer's
+/// weight, then gains and biases where a batch norm follows, biases where none does, or nothing.
+pub(crate) type Share = Range<usize>;
 
 impl Front {
     /// The front of `plan`, whose values have these `sizes`; it may be empty.
@@ -70,16 +36,16 @@ impl Front {
         }
         let mut graph = Graph::new(plan.image);
         let mut end = 0;
-        for (index, node) in plan.nodes[..count].iter().enumerate() {
-            let weight: usize = match &node.op {
-                Op::Layer(layer) => layer.weight_shape(&sizes[node.input()]).iter().product(),
-                _ => 0,
-            };
+        for node in &plan.nodes[..count] {
+            let weights = usize::from(matches!(node.op, Op::Layer(_)));
             let Ok(op) = node.op.map(|plan| {
-                let (then, start) = (Then::of(plan), end);
-                end += weight + then.parameters(sizes[index + 1].channels);
-                let range = start..end;
-                Ok::<_, std::convert::Infallible>(Share { range, then })
+                let then = match (&plan.norm, plan.bias) {
+                    (Some(_), _) => 2,
+                    (None, is_biased) => usize::from(is_biased),
+                };
+                let start = end;
+                end += weights + then;
+                Ok::<_, std::convert::Infallible>(start..end)
             });
             graph.push(node.name.clone(), &node.inputs, op);
         }
@@ -101,7 +67,7 @@ impl Front {
         self.graph.nodes.len()
     }
 
-    /// Parameters in all.
+    /// The number of parameters, each a tensor.
     pub(crate) fn parameters(&self) -> usize {
         self.parameters
     }

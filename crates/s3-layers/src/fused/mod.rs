@@ -5,8 +5,8 @@
 //! through buffers that are used again and again ([`scratch`]). The op computes what the layers
 //! compute one by one, with the same kernels; a test holds the two equal.
 //!
-//! The parameters come as one flat tensor, weight, gains and biases of each layer and batch norm in
-//! the order of the nodes, so that candle still carries their gradients to the latents.
+//! The parameters are weight, gains and biases of each layer and batch norm in the order of the
+//! nodes; candle carries their gradients to the latents ([`parameters`]).
 //!
 //! Activations and their gradients are f32 or bf16 ([`Buffers`]); parameters, their gradients,
 //! batch statistics and the result are f32 either way.
@@ -17,6 +17,7 @@ mod layer;
 mod moves;
 mod node;
 mod norm;
+mod parameters;
 pub(crate) mod scratch;
 pub(crate) mod step;
 

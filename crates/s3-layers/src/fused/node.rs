@@ -55,7 +55,7 @@ pub(crate) struct Visit<'a, T> {
     pub(crate) index: usize,
     pub(crate) batch: usize,
     /// Those of all nodes.
-    pub(crate) parameters: &'a [f32],
+    pub(crate) parameters: &'a [&'a [f32]],
     pub(crate) draw: Draw,
     pub(crate) scratch: &'a Arc<Scratch<T>>,
 }
@@ -88,7 +88,8 @@ impl<'a, T: Element> Visit<'a, T> {
             layer,
             batch: self.batch,
             from: self.size(self.node().input()),
-            parameters: &self.parameters[layer.holds.range.clone()],
+            weight: self.parameters[layer.holds.start],
+            then: &self.parameters[layer.holds.clone()][1..],
             scratch: self.scratch,
         }
     }
@@ -144,7 +145,7 @@ impl<'a, T: Element> Visit<'a, T> {
                 kept = Kept::Layer(self.layer(layer).forward(x, residual, &mut y)?);
             }
             Op::Norm { holds, act } => {
-                let affine = &self.parameters[holds.range.clone()];
+                let affine = [0, 1].map(|i| self.parameters[holds.start + i]);
                 kept = Kept::Norm(norm::forward(x, None, affine, *act, &mut y)?);
             }
             Op::Add { act } => {
@@ -193,7 +194,7 @@ impl<'a, T: Element> Visit<'a, T> {
         value: impl Fn(usize) -> &'v [T],
         made: Made<T>,
         mut dy: Buffer<T>,
-        d_parameters: &mut [f32],
+        d_parameters: &mut [Vec<f32>],
         gradients: &mut Gradients<T>,
     ) -> Result<()> {
         let node = self.node();
@@ -205,11 +206,12 @@ impl<'a, T: Element> Visit<'a, T> {
                 let mut added = layer.add.map(|value| (value, self.scratch.take(dy.len())));
                 let residual = added.as_mut().map(|(_, buffer)| &mut **buffer);
                 let y = made.result(layer.act, &dy);
-                let d_parameters = &mut d_parameters[layer.holds.range.clone()];
-                let d_sums = at.backward(y, kept, &dy, residual, d_parameters)?;
+                let d_then = &mut d_parameters[layer.holds.clone()][1..];
+                let d_sums = at.backward(y, kept, &dy, residual, d_then)?;
                 // What is not read again makes room.
                 drop((dy, made));
-                at.backward_weight(value(input), &d_sums, d_parameters)?;
+                let d_weight = &mut d_parameters[layer.holds.start];
+                at.backward_weight(value(input), &d_sums, d_weight)?;
                 if gradients.wants(input) {
                     let there = gradients.take(input);
                     let add = there.is_some();
@@ -222,15 +224,18 @@ impl<'a, T: Element> Visit<'a, T> {
                 }
             }
             (Op::Norm { holds, act }, Kept::Norm(kept)) => {
-                let affine = &self.parameters[holds.range.clone()];
+                let gains = self.parameters[holds.start];
+                let [d_gains, d_biases] = &mut d_parameters[holds.clone()] else {
+                    bail!("the fused step: a norm of other parameters than gains and biases")
+                };
                 let mut dx = self.scratch.take(len);
                 let grads = norm::Grads {
                     x: &mut dx,
                     residual: None,
-                    affine: &mut d_parameters[holds.range.clone()],
+                    affine: [d_gains, d_biases],
                 };
                 let y = made.result(*act, &dy);
-                norm::backward([value(input), y], affine, *act, kept, &dy, grads)?;
+                norm::backward([value(input), y], gains, *act, kept, &dy, grads)?;
                 gradients.add(input, dx)?;
             }
             (Op::Add { act }, _) => {

@@ -21,26 +21,24 @@ pub(crate) struct Kept {
     pub(crate) moments: Moments,
 }
 
-/// Writes `act(bn(x) + residual)` to `y`; `affine` are gains, then biases.
+/// Writes `act(bn(x) + residual)` to `y`.
 pub(crate) fn forward<T: Element>(
     x: &[T],
     residual: Option<&[T]>,
-    affine: &[f32],
+    [gains, biases]: [&[f32]; 2],
     act: Act,
     y: &mut [T],
 ) -> Result<Kept> {
-    let channels = affine.len() / 2;
-    let channel = || vec![0f32; channels];
+    let channel = || vec![0f32; gains.len()];
     let (mut mean, mut var, mut inv_std) = (channel(), channel(), channel());
     let stats = train::BatchStats {
         mean: &mut mean,
         var: &mut var,
         inv_std: &mut inv_std,
     };
-    let affine = affine.split_at(channels);
-    train::batch_norm_forward(x, residual, affine, EPS as f32, act, y, stats)
+    train::batch_norm_forward(x, residual, (gains, biases), EPS as f32, act, y, stats)
         .map_err(kernel_error)?;
-    let rows = x.len() / channels.max(1);
+    let rows = x.len() / gains.len().max(1);
     let moments = Moments { mean, var, rows };
     Ok(Kept { inv_std, moments })
 }
@@ -49,29 +47,28 @@ pub(crate) fn forward<T: Element>(
 pub(crate) struct Grads<'a, T> {
     pub(crate) x: &'a mut [T],
     pub(crate) residual: Option<&'a mut [T]>,
-    /// Of gains, then biases.
-    pub(crate) affine: &'a mut [f32],
+    /// Of gains and biases.
+    pub(crate) affine: [&'a mut [f32]; 2],
 }
 
 /// The gradients of [`forward`], which made `y` of `x`, given that of its result.
 pub(crate) fn backward<T: Element>(
     [x, y]: [&[T]; 2],
-    affine: &[f32],
+    gains: &[f32],
     act: Act,
     kept: &Kept,
     dy: &[T],
     grads: Grads<'_, T>,
 ) -> Result<()> {
-    let channels = affine.len() / 2;
     let saved = train::BatchNormSaved {
         x,
         y,
         act,
-        gamma: &affine[..channels],
+        gamma: gains,
         mean: &kept.moments.mean,
         inv_std: &kept.inv_std,
     };
-    let (dgamma, dbeta) = grads.affine.split_at_mut(channels);
+    let [dgamma, dbeta] = grads.affine;
     let out = train::BatchNormGrads {
         dx: grads.x,
         dresidual: grads.residual,

@@ -6,6 +6,7 @@ use super::front::Front;
 use super::gradients::Gradients;
 use super::node::{self, Made, Visit};
 use super::norm::Moments;
+use super::parameters::Parameters;
 use super::scratch::{Buffer, Scratch};
 use super::{Activation, Buffers};
 use crate::ops::Draw;
@@ -15,10 +16,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// What `front` makes of the images `x: [n, h, w, c]` in training, and the moments of each batch
 /// norm in the order of the nodes. Dropouts draw by `draw`; `parameters` are those of each layer
-/// and batch norm in the same order: weight, gains, biases.
+/// and batch norm in the same order: weight, gains, biases, f32 on the CPU.
 pub(crate) fn step(
     x: &Tensor,
-    parameters: &Tensor,
+    parameters: &[Tensor],
     front: &Arc<Front>,
     draw: Draw,
     buffers: &Buffers,
@@ -31,19 +32,28 @@ pub(crate) fn step(
 
 fn step_of<T: Activation>(
     x: &Tensor,
-    parameters: &Tensor,
+    parameters: &[Tensor],
     front: &Arc<Front>,
     draw: Draw,
     scratch: &Arc<Scratch<T>>,
 ) -> Result<(Tensor, Vec<Moments>)> {
+    if parameters.len() != front.parameters() {
+        bail!(
+            "the fused step: {} parameters, expected {}",
+            parameters.len(),
+            front.parameters()
+        )
+    }
+    let (parameters, tokens) = Parameters::new(parameters)?;
     let kept = Arc::new(Mutex::new(None));
     let op = Step {
         front: front.clone(),
+        parameters,
         draw,
         scratch: scratch.clone(),
         kept: kept.clone(),
     };
-    let y = x.contiguous()?.apply_op2(&parameters.contiguous()?, op)?;
+    let y = x.contiguous()?.apply_op2(&tokens, op)?;
     let guard = kept.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(kept) = guard.as_ref() else {
         bail!("the fused step: the forward pass kept nothing")
@@ -69,13 +79,19 @@ fn value<'a, T>(made: &'a [Made<T>], x: &'a [T], value: usize) -> &'a [T] {
 
 struct Step<T> {
     front: Arc<Front>,
+    parameters: Parameters,
     draw: Draw,
     scratch: Arc<Scratch<T>>,
     kept: Arc<Mutex<Option<Kept<T>>>>,
 }
 
 impl<T: Activation> Step<T> {
-    fn visit<'a>(&'a self, index: usize, batch: usize, parameters: &'a [f32]) -> Visit<'a, T> {
+    fn visit<'a>(
+        &'a self,
+        index: usize,
+        batch: usize,
+        parameters: &'a [&'a [f32]],
+    ) -> Visit<'a, T> {
         Visit {
             front: &self.front,
             index,
@@ -88,25 +104,15 @@ impl<T: Activation> Step<T> {
 
     /// What is kept, and the result: the front's last value in f32, averaged over the pixels where
     /// its last node does that.
-    fn forward(
-        &self,
-        images: &[f32],
-        batch: usize,
-        parameters: &[f32],
-    ) -> Result<(Kept<T>, Vec<f32>)> {
+    fn forward(&self, images: &[f32], batch: usize) -> Result<(Kept<T>, Vec<f32>)> {
         let front = &*self.front;
-        if parameters.len() != front.parameters() {
-            bail!(
-                "the fused step: {} parameters, expected {}",
-                parameters.len(),
-                front.parameters()
-            )
-        }
+        let hosts = self.parameters.hosts()?;
+        let parameters: Vec<&[f32]> = hosts.iter().map(|host| &**host).collect();
         let mut rounded = None;
         let x = T::images(images, &mut rounded, &self.scratch);
         let mut made = Vec::with_capacity(front.len());
         for index in 0..front.inner() {
-            let visit = self.visit(index, batch, parameters);
+            let visit = self.visit(index, batch, &parameters);
             made.push(visit.forward(|at| value(&made, x, at))?);
             for &value in front.spent(index) {
                 made[value - 1].y.release();
@@ -126,13 +132,15 @@ impl<T: Activation> Step<T> {
     fn backward(
         &self,
         (images, wants_dx): (&[f32], bool),
-        parameters: &[f32],
         mut kept: Kept<T>,
         dy: &[f32],
-    ) -> Result<(Option<Vec<f32>>, Vec<f32>)> {
+    ) -> Result<(Option<Vec<f32>>, Vec<Vec<f32>>)> {
         let front = &*self.front;
+        let hosts = self.parameters.hosts()?;
+        let parameters: Vec<&[f32]> = hosts.iter().map(|host| &**host).collect();
         let batch = images.len() / front.graph.image.len().max(1);
-        let mut d_parameters = vec![0f32; parameters.len()];
+        let zeros = |parameter: &&[f32]| vec![0f32; parameter.len()];
+        let mut d_parameters: Vec<Vec<f32>> = parameters.iter().map(zeros).collect();
         let x = T::images(images, &mut kept.images, &self.scratch);
         let mut gradients = Gradients::new(front.sizes.len(), wants_dx, &self.scratch);
         let (end, is_pooled) = front.end();
@@ -149,7 +157,7 @@ impl<T: Activation> Step<T> {
                 let name = &front.graph.nodes[index].name;
                 bail!("layer {name}: nothing reads what it makes")
             };
-            let visit = self.visit(index, batch, parameters);
+            let visit = self.visit(index, batch, &parameters);
             let value = |at| value(&kept.made, x, at);
             visit.backward(value, made, dy, &mut d_parameters, &mut gradients)?;
         }
@@ -168,12 +176,11 @@ impl<T: Activation> CustomOp2 for Step<T> {
         &self,
         x: &CpuStorage,
         x_layout: &Layout,
-        parameters: &CpuStorage,
-        parameters_layout: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let batch = x_layout.dims().first().copied().unwrap_or(0);
-        let (x, parameters) = (slice(x, x_layout)?, slice(parameters, parameters_layout)?);
-        let (kept, y) = self.forward(x, batch, parameters)?;
+        let (kept, y) = self.forward(slice(x, x_layout)?, batch)?;
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
         let made = &self.front.sizes[self.front.len()];
         let shape = match self.front.end() {
@@ -186,7 +193,7 @@ impl<T: Activation> CustomOp2 for Step<T> {
     fn bwd(
         &self,
         x: &Tensor,
-        parameters: &Tensor,
+        _tokens: &Tensor,
         _y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -199,14 +206,11 @@ impl<T: Activation> CustomOp2 for Step<T> {
             bail!("the fused step: one forward pass has one backward pass")
         };
         let dy = dy.contiguous()?;
-        let (dx, d_parameters) = self.backward(
-            (&Host::new(x)?, x.track_op()),
-            &Host::new(parameters)?,
-            kept,
-            &Host::new(&dy)?,
-        )?;
+        let images = Host::new(x)?;
+        let images = (&*images, x.track_op());
+        let (dx, d_parameters) = self.backward(images, kept, &Host::new(&dy)?)?;
         let dx = dx.map(|dx: Vec<f32>| Tensor::from_vec(dx, x.shape(), x.device()));
-        let d_parameters = Tensor::from_vec(d_parameters, parameters.shape(), parameters.device())?;
-        Ok((dx.transpose()?, Some(d_parameters)))
+        let d_tokens = self.parameters.put_gradients(d_parameters)?;
+        Ok((dx.transpose()?, Some(d_tokens)))
     }
 }
