@@ -3,7 +3,7 @@
 use crate::data::{Batch, Dataset, Loader, LoaderConfig, steps_per_epoch};
 use crate::loss::cross_entropy;
 use crate::ranks::{Ranks, collective};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use s3_layers::{Mode, Net};
 use s3_metrics::accuracy::Accuracy;
@@ -77,6 +77,18 @@ pub fn answers(
         "{name}: the loss is {loss}: scores of the network are not finite, as after a training that diverged"
     );
     Ok(all)
+}
+
+/// What these scores, `[images, classes]`, front to end, answer on the images of `data` that can be read.
+///
+/// # Errors
+/// As [`answers`]; fewer scores than images.
+pub fn of_scores(scores: &[f32], data: &Arc<Dataset>, batch_size: usize) -> Result<Answers> {
+    let mut left = scores;
+    answers(data, batch_size, |_, n| {
+        let of_batch = left.split_off(..n * data.classes());
+        Ok(of_batch.context("fewer scores than images")?.to_vec())
+    })
 }
 
 /// Shows `see` the answers on each of the batches `steps`.

@@ -36,6 +36,8 @@ struct Group {
     data: String,
     /// What tells it from others with the same last part of the experiment's name.
     told: String,
+    /// Network, data and method in words, and what tells it from others with the same.
+    words: String,
 }
 
 impl Groups {
@@ -73,10 +75,16 @@ impl Groups {
                     method: method(config),
                     data: self::data(config),
                     told: String::new(),
+                    words: words(config),
                 });
             }
         }
-        tell_apart(&mut groups);
+        let told = tell_apart(&groups, |group| group.short().to_owned());
+        let beside = tell_apart(&groups, |group| group.words.clone());
+        for ((group, told), beside) in groups.iter_mut().zip(told).zip(beside) {
+            group.told = told;
+            group.words = called(&group.words, &beside);
+        }
         Self { of, groups }
     }
 
@@ -114,7 +122,7 @@ impl Groups {
     #[must_use]
     pub fn label(&self, run: usize) -> String {
         let group = &self.groups[self.of[run]];
-        let told = group.called(group.short());
+        let told = called(group.short(), &group.told);
         let same = self.groups.iter().filter(|g| g.run == group.run);
         if told.chars().count() <= LEGEND || same.count() > 1 {
             return told;
@@ -135,8 +143,18 @@ impl Groups {
             .filter(|g| g.experiment == group.experiment);
         match same.count() {
             1 => group.experiment.clone(),
-            _ => group.called(&group.experiment),
+            _ => called(&group.experiment, &group.told),
         }
+    }
+
+    /// The network, the data and the method in words of their own, whatever the experiment is called, and what
+    /// tells apart those that share them: `vgg_small (width=64) on mnist, s3, 3 bits`.
+    ///
+    /// # Panics
+    /// If there is no such run.
+    #[must_use]
+    pub fn words(&self, run: usize) -> String {
+        self.groups[self.of[run]].words.clone()
     }
 
     /// How many runs are seeds of the same configuration as `run`, with it.
@@ -182,48 +200,71 @@ impl Group {
         self.experiment.rsplit('/').next().unwrap_or_default()
     }
 
-    fn called(&self, name: &str) -> String {
-        match self.told.as_str() {
-            "" => name.to_owned(),
-            told => format!("{name} ({told})"),
-        }
-    }
-
     fn setting(&self, key: &str) -> String {
         format!("{key}={}", self.keys.get(key).map_or("-", String::as_str))
     }
 }
 
-/// Finds what tells groups apart that share the last part of their names, and no more: the method, the data,
-/// then single keys.
-fn tell_apart(groups: &mut [Group]) {
-    let names: BTreeSet<String> = groups.iter().map(|g| g.short().to_owned()).collect();
-    for name in names {
-        let these = groups.iter_mut().filter(|g| g.short() == name);
-        let mut these: Vec<&mut Group> = these.collect();
-        let keys: BTreeSet<String> = these.iter().flat_map(|g| g.keys.keys().cloned()).collect();
+fn called(name: &str, told: &str) -> String {
+    match told {
+        "" => name.to_owned(),
+        told => format!("{name} ({told})"),
+    }
+}
+
+/// What tells groups apart that share this `name`, and no more: the method, the data, then single keys.
+fn tell_apart(groups: &[Group], name: impl Fn(&Group) -> String) -> Vec<String> {
+    let mut told = vec![String::new(); groups.len()];
+    let names: BTreeSet<String> = groups.iter().map(&name).collect();
+    for shared in names {
+        let these: Vec<usize> = (0..groups.len())
+            .filter(|&i| name(&groups[i]) == shared)
+            .collect();
+        let keys: BTreeSet<&String> = these.iter().flat_map(|&i| groups[i].keys.keys()).collect();
         let of = |word: &dyn Fn(&Group) -> String| -> Vec<String> {
-            these.iter().map(|group| word(group)).collect()
+            these.iter().map(|&i| word(&groups[i])).collect()
         };
         let words = [
             of(&|group| group.method.clone()),
             of(&|group| group.data.clone()),
         ];
         let settings = keys.iter().map(|key| of(&|group| group.setting(key)));
-        let mut told = vec![String::new(); these.len()];
+        let mut told_here = vec![String::new(); these.len()];
         for now in words.into_iter().chain(settings) {
             // Groups that have the same words so far, and another one now.
-            let splits = |i: usize| (0..now.len()).any(|j| told[i] == told[j] && now[i] != now[j]);
+            let splits =
+                |i: usize| (0..now.len()).any(|j| told_here[i] == told_here[j] && now[i] != now[j]);
             let more: Vec<bool> = (0..now.len()).map(splits).collect();
             for (i, word) in now.into_iter().enumerate().filter(|(i, _)| more[*i]) {
-                let comma = if told[i].is_empty() { "" } else { "; " };
-                told[i] = format!("{}{comma}{word}", told[i]);
+                let told = &mut told_here[i];
+                let comma = if told.is_empty() { "" } else { "; " };
+                *told = format!("{told}{comma}{word}");
             }
         }
-        for (group, told) in these.iter_mut().zip(told) {
-            group.told = told;
+        for (i, here) in these.into_iter().zip(told_here) {
+            told[i] = here;
         }
     }
+    told
+}
+
+/// `resnet56 (shortcut=A) on cifar10, s3, 3 bits`: the network with its settings, but for a list of tables, as
+/// of nodes; the data and the method.
+fn words(config: &Config) -> String {
+    let lists_tables = |value: &Value| {
+        let items = value.as_array();
+        items.is_some_and(|items| items.iter().any(Value::is_table))
+    };
+    let settings = config.model.settings.iter();
+    let settings = settings.filter(|(_, value)| !lists_tables(value));
+    let settings: Vec<String> = settings
+        .map(|(key, value)| match value {
+            Value::String(text) => format!("{key}={text}"),
+            other => format!("{key}={other}"),
+        })
+        .collect();
+    let network = called(&config.model.name, &settings.join(", "));
+    format!("{network} on {}, {}", data(config), method(config))
 }
 
 /// A method in words: `s3, 3 bits`, or its name alone.
@@ -384,6 +425,31 @@ mod tests {
         let other = [run(&[]), run(&["experiment=mnist/other", "epochs=9"])];
         assert_eq!(labels(&other), ["net", "other"]);
         assert_eq!(Groups::of(&other).differs(1), "");
+    }
+
+    #[test]
+    fn words_are_of_the_run_whatever_its_experiment_is_called() {
+        let words = |runs: &[(Config, Json)]| -> Vec<String> {
+            let groups = Groups::of(runs);
+            (0..runs.len()).map(|i| groups.words(i)).collect()
+        };
+        let runs = [
+            run(&[]),
+            run(&["seed=2"]),
+            run(&["experiment=demo/net", "data.name=cifar10"]),
+            run(&["model={name=\"mlp\", hidden=[8, 4]}", "method.bits=2"]),
+            run(&["model={name=\"resnet20\", shortcut=\"B\"}", "epochs=9"]),
+            run(&["model={name=\"resnet20\", shortcut=\"B\"}"]),
+        ];
+        let said = [
+            "resnet8 (shortcut=A) on shapes, s3, 3 bits",
+            "resnet8 (shortcut=A) on shapes, s3, 3 bits",
+            "resnet8 (shortcut=A) on cifar10, s3, 3 bits",
+            "mlp (hidden=[8, 4], norm=true) on shapes, s3, 2 bits",
+            "resnet20 (shortcut=B) on shapes, s3, 3 bits (epochs=9)",
+            "resnet20 (shortcut=B) on shapes, s3, 3 bits (epochs=3)",
+        ];
+        assert_eq!(words(&runs), said);
     }
 
     #[test]

@@ -171,6 +171,17 @@ fn ds_cnn_learns_features_of_sound_and_is_packed() {
     let run = run.display().to_string();
     assert_files_agree(&bench, &run);
 
+    // C takes the floats too.
+    let fidelity = ["fidelity", &run, "--calibration", "mse", "--json"];
+    let has_c = Command::new("cc").arg("--version").output().is_ok();
+    let cc: &[&str] = if has_c { &["--cc", "cc"] } else { &[] };
+    let made = json(&succeed(&mut bench.s3(&[&fidelity, cc].concat())));
+    let networks = made["networks"].as_array().expect("networks");
+    let same = serde_json::json!([0, 48 * CLASSES]);
+    let in_c = networks.iter().filter(|n| n["other_scores"] == same);
+    // u8-shift takes no depthwise layers in full precision.
+    assert_eq!(in_c.count(), usize::from(has_c), "{made}");
+
     // One image a file, and no picture.
     let one = sounds(2, 1000)[490..].to_vec();
     std::fs::write(bench.path("one.npy"), floats(&one, &[49, 10])).expect("a file");

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::process::Command;
+
 use candle_core::{DType, Device, Tensor};
 use common::{Bench, refusal, succeed};
 use s3_core::{Params, Role};
@@ -238,6 +240,11 @@ fn other_formats_are_written_or_refused_with_the_reason() {
     assert!(!bench.path("no.onnx").exists() && !bench.path("no.h").exists());
 }
 
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn skip(reason: &str) {
+    eprintln!("skipped: {reason}");
+}
+
 #[cfg(unix)]
 #[test]
 fn what_python_lacks_is_said_in_one_line_a_file() {
@@ -266,13 +273,17 @@ fn what_python_lacks_is_said_in_one_line_a_file() {
     std::fs::set_permissions(&bare, executable).expect("bare");
     let page = bench.path("page.md").display().to_string();
     let mut command = fidelity(&bare.display().to_string());
-    let text = succeed(command.args(["--markdown", &page]));
+    let made = command
+        .args(["--markdown", &page])
+        .output()
+        .expect("s3 starts");
+    let [text, said] = [made.stdout, made.stderr].map(|b| String::from_utf8_lossy(&b).into_owned());
     for format in ["onnx int8", "onnx int4", "qonnx"] {
-        let start = format!("tiny: {format}: ");
-        let lines = text
+        let start = format!("note: resnet8 (shortcut=A) on shapes, s3, 3 bits: {format}: ");
+        let lines = said
             .lines()
             .filter(|l| l.starts_with(&start) && l.ends_with("no module numpy"));
-        assert_eq!(lines.count(), 1, "{text}");
+        assert_eq!(lines.count(), 1, "{said}");
     }
     assert!(
         !text.contains("onnxruntime") && text.contains("| u8, mse"),
@@ -280,6 +291,52 @@ fn what_python_lacks_is_said_in_one_line_a_file() {
     );
     let page = std::fs::read_to_string(page).expect("the page");
     assert!(!page.contains("full checker"), "{page}");
+}
+
+#[test]
+fn c_files_are_compiled_and_give_the_runtimes_scores() {
+    let bench = Bench::new();
+    succeed(&mut bench.train("runs", &["--set", "epochs=1"]));
+    let run = bench.run("runs").display().to_string();
+    let fidelity = |cc: &str| {
+        let args = ["fidelity", &run, "--images", "20", "--calibration", "mse"];
+        let mut command = bench.s3(&args);
+        command.args(["--calibration", "minmax", "--cc", cc]);
+        command
+    };
+    let refused = refusal(&mut fidelity("no-such-cc"));
+    let line = "error: --cc no-such-cc: ";
+    assert!(refused.starts_with(line), "{refused}");
+    let found = Command::new("cc").arg("--version").output();
+    if !found.is_ok_and(|found| found.status.success()) {
+        return skip("cc is not installed");
+    }
+    let page = bench.path("page.md").display().to_string();
+    let table = succeed(fidelity("cc").args(["--markdown", &page]));
+    // Ten classes.
+    let same = |line: &&str| line.ends_with("0 of 200 differ |");
+    assert_eq!(table.lines().filter(same).count(), 4, "{table}");
+    for network in ["u8, mse", "u8, minmax", "u8-shift, mse", "u8-shift, minmax"] {
+        let beside = |name: &str| {
+            let line = table.lines().find(|line| line.contains(name)).expect(name);
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            assert_eq!(cells[1], "resnet8 (shortcut=A) on shapes, s3, 3 bits");
+            assert_eq!(cells[6], "20", "{line}");
+            cells[3..6].join(" ")
+        };
+        let in_c = beside(&format!("| c, {network}, "));
+        assert_eq!(in_c, beside(&format!("| {network} ")), "{network}");
+    }
+    assert!(!table.contains("percentile"), "{table}");
+    let page = std::fs::read_to_string(page).expect("the page");
+    assert!(page.contains("--images 20 --cc CC") && page.contains("the first 20 test images"));
+    let json = succeed(fidelity("cc").arg("--json"));
+    let json: serde_json::Value = serde_json::from_str(&json).expect("one line of JSON");
+    let networks = json["networks"].as_array().expect("networks");
+    let in_c = networks
+        .iter()
+        .filter(|n| n["other_scores"] == serde_json::json!([0, 200]));
+    assert_eq!((networks.len(), in_c.count()), (2 + 2 * 4, 4));
 }
 
 /// The figures that a packed network is for: bytes of the whole file, and of a weight.

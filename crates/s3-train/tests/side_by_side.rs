@@ -103,16 +103,17 @@ fn only_seeds_of_one_configuration_are_averaged_and_names_that_collide_are_told_
     let mut fidelity = bench.s3(&["fidelity", "--calibration-images", "60"]);
     let shown = succeed(with(&mut fidelity, &runs[..3]));
     for name in [
-        "tiny (s3, 3 bits), seed 1 ",
-        "tiny (s3, 3 bits), seed 2 ",
-        "tiny (twn) ",
+        "resnet8 (shortcut=A) on shapes, s3, 3 bits, seed 1 ",
+        "resnet8 (shortcut=A) on shapes, s3, 3 bits, seed 2 ",
+        "resnet8 (shortcut=A) on shapes, twn ",
     ] {
         assert!(shown.contains(name), "{name}: {shown}");
     }
-    // The seeds of one configuration alone need no word.
+    // A seed alone needs no word.
     let mut fidelity = bench.s3(&["fidelity", "--calibration-images", "60"]);
     let shown = succeed(with(&mut fidelity, &runs[..1]));
-    assert!(shown.contains("| tiny "), "{shown}");
+    let alone = "| resnet8 (shortcut=A) on shapes, s3, 3 bits ";
+    assert!(shown.contains(alone), "{shown}");
 
     let mut logs = bench.s3(&["logs", "--csv", "-o", "all"]);
     let files = succeed(with(&mut logs, &runs));

@@ -75,26 +75,6 @@ pub(crate) fn onnx_scores(files: &[Vec<u8>], images: &[f32], scores: &[f32]) -> 
     output(&mut command).map(|_| ())
 }
 
-/// Prints the scores of every image.
-const PROGRAM: &str = r#"
-#include <stdio.h>
-#include "net.h"
-static const int8_t images[] = {@images@};
-int main(void)
-{
-    int32_t sums[NET_CLASSES];
-    float scores[NET_CLASSES];
-    unsigned at, n;
-    for (at = 0; at < sizeof images; at += NET_INPUT) {
-        net_run(images + at, sums);
-        net_scores(sums, scores);
-        for (n = 0; n < NET_CLASSES; ++n)
-            printf("%.9g\n", (double)scores[n]);
-    }
-    return 0;
-}
-"#;
-
 /// The scores of the compiled network; none without a compiler.
 pub(crate) fn c_scores(
     source: &CSource,
@@ -104,15 +84,15 @@ pub(crate) fn c_scores(
         return Ok(None);
     }
     let folder = tempfile::tempdir()?;
-    let images: Vec<String> = images.iter().map(i8::to_string).collect();
-    let program = PROGRAM.replace("@images@", &images.join(","));
-    for (name, text) in [
-        ("net.h", &source.header),
-        ("net.c", &source.source),
-        ("main.c", &program),
+    let images: Vec<u8> = images.iter().map(|n| n.to_ne_bytes()[0]).collect();
+    for (name, bytes) in [
+        ("net.h", source.header.as_bytes()),
+        ("net.c", source.source.as_bytes()),
+        ("images", &images),
     ] {
-        std::fs::write(folder.path().join(name), text)?;
+        std::fs::write(folder.path().join(name), bytes)?;
     }
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/run_c.c");
     let mut cc = Command::new("cc");
     cc.current_dir(folder.path())
         .args([
@@ -123,9 +103,11 @@ pub(crate) fn c_scores(
             "-pedantic",
             "-DNET_FLOAT",
         ])
-        .args(["-O1", "net.c", "main.c", "-o", "net"]);
+        .args(["-O1", "-I.", "-o", "net", "net.c"])
+        .arg(program);
     output(&mut cc)?;
-    let text = output(&mut Command::new(folder.path().join("net")))?;
+    let mut net = Command::new(folder.path().join("net"));
+    let text = output(net.current_dir(folder.path()).arg("images"))?;
     let scores: Result<Vec<f32>, _> = text.lines().map(str::parse).collect();
     Ok(Some(scores?))
 }

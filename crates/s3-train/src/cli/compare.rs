@@ -58,7 +58,11 @@ pub(crate) fn run(args: &CompareArgs) -> Result<()> {
     let table = table(&runs)?;
     say!("{table}");
     if let Some(path) = &args.markdown {
-        let page = format!("# {}\n\n{table}\n\n{}", args.title, origins(&runs)?);
+        let page = format!(
+            "# {}\n\n{table}\n\n{}",
+            args.title,
+            origins(&runs, Groups::name)?
+        );
         write_atomically(path, page.as_bytes())?;
     }
     Ok(())
@@ -132,14 +136,14 @@ pub(crate) fn table(runs: &[PathBuf]) -> Result<Table> {
     Ok(table)
 }
 
-/// How each run came about, from its manifest, with its accuracy after each epoch.
-pub(crate) fn origins(runs: &[PathBuf]) -> Result<String> {
+/// How each run, called by `name`, came about, from its manifest, with its accuracy after each epoch.
+pub(crate) fn origins(runs: &[PathBuf], name: impl Fn(&Groups, usize) -> String) -> Result<String> {
     use std::fmt::Write as _;
     let mut page = String::new();
     let groups = Groups::read(runs)?;
     for (i, run) in runs.iter().enumerate() {
         let (manifest, summary) = (json(run, "manifest.json")?, json(run, "summary.json")?);
-        let name = groups.name(i);
+        let name = name(&groups, i);
         let first = &manifest["sittings"][0];
         let word = |v: &Value| v.as_str().unwrap_or("?").to_string();
         writeln!(

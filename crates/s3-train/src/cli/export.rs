@@ -75,6 +75,14 @@ pub(crate) enum CalibrationArg {
     Mse,
 }
 
+impl CalibrationArg {
+    /// As after `--calibration`.
+    pub(crate) fn word(self) -> String {
+        self.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
 impl From<CalibrationArg> for Calibration {
     fn from(arg: CalibrationArg) -> Self {
         match arg {

@@ -1,27 +1,38 @@
 //! What freezing and 8-bit activations cost: a run's network beside every file it can become.
 
+use super::compiled::Compiler;
+use super::export::CalibrationArg;
 use super::foreign::{self, Questions, Reply};
 use super::{Labels, check_output, compare, data_dir_of, note, to_evaluate};
 use crate::terminal::{self, one_line};
-use anyhow::{Context, Result};
-use clap::Args;
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use s3_layers::export::{self, OnnxWeights};
 use s3_layers::model::{Activations, Model, Network};
-use s3_layers::quantize::{Calibration, quantize};
+use s3_layers::quantize::quantize;
 use s3_train::eval::{self, Answers};
 use s3_train::files::write_atomically;
 use s3_train::given::Given;
 use s3_train::groups::Groups;
-use s3_train::packed::{evaluate, f32_bytes, observe};
+use s3_train::packed::{evaluate, evaluate_traced, f32_bytes, observe};
 use s3_train::trained::Trained;
+use serde::Serialize;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[derive(Args)]
 pub(crate) struct FidelityArgs {
     /// Run folders.
     #[arg(required = true)]
     runs: Vec<PathBuf>,
+    /// Evaluates on the first N test images [default: all].
+    #[arg(long, value_name = "N")]
+    images: Option<NonZeroUsize>,
+    /// How the ranges of 8-bit values are chosen; several times for several ways [default: each way].
+    #[arg(long, value_enum)]
+    calibration: Vec<CalibrationArg>,
     /// Training images that ranges are observed on.
     #[arg(long, default_value_t = 1000)]
     calibration_images: usize,
@@ -29,6 +40,12 @@ pub(crate) struct FidelityArgs {
     /// numpy, onnx, onnxruntime and, for QONNX, qonnx.
     #[arg(long)]
     python: Option<PathBuf>,
+    /// Also compiles and runs the C file of each 8-bit network; a C compiler, such as cc.
+    #[arg(long)]
+    cc: Option<PathBuf>,
+    /// Prints a line of JSON a run instead of the table.
+    #[arg(long)]
+    json: bool,
     /// Also writes the table as a Markdown page.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -38,13 +55,6 @@ pub(crate) struct FidelityArgs {
     #[arg(long)]
     data_dir: Option<PathBuf>,
 }
-
-/// The 8-bit files, as `export` names their settings.
-const CALIBRATIONS: [(&str, Calibration); 3] = [
-    ("minmax", Calibration::MinMax),
-    ("percentile", Calibration::Percentile),
-    ("mse", Calibration::Mse),
-];
 
 /// The files that other programs run.
 const FORMATS: [(&str, Format); 3] = [
@@ -60,17 +70,26 @@ pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
         check_output("--markdown", path, &Given::Other)?;
     }
     if let Some(python) = &args.python {
-        foreign::find(python)?;
+        foreign::find("--python", python)?;
     }
-    let mut rows = Vec::new();
+    let version = match &args.cc {
+        Some(cc) => Some(foreign::find("--cc", cc)?),
+        None => None,
+    };
     let groups = Groups::read(&args.runs)?;
-    let (mut measured, mut refused) = (Vec::new(), Vec::new());
+    let (mut measured, mut folders, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for (i, folder) in args.runs.iter().enumerate() {
-        let mut of_run = Vec::new();
-        match add_run(&mut of_run, folder, &groups, i, args) {
-            Ok(()) => {
-                rows.extend(of_run);
-                measured.push(folder.clone());
+        let mut name = groups.words(i);
+        match measure(&name, folder, args, version.as_deref()) {
+            Ok((seed, networks)) => {
+                if groups.seeds(i) > 1 {
+                    name = format!("{name}, seed {seed}");
+                }
+                measured.push(Measured {
+                    run: name,
+                    networks,
+                });
+                folders.push(folder.clone());
             }
             Err(e) => refused.push(e.context(terminal::path(folder))),
         }
@@ -80,6 +99,69 @@ pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
     }
     // Minutes of the others are not lost.
     note(refused.iter().map(|e| format!("left out: {}", one_line(e))));
+    let table = table(&measured);
+    if args.json {
+        for run in &measured {
+            say!("{}", serde_json::to_string(run)?);
+        }
+    } else {
+        say!("{table}");
+    }
+    if let Some(path) = &args.markdown {
+        let page = page(&table, args, &measured) + &compare::origins(&folders, Groups::words)?;
+        write_atomically(path, page.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// What a run's network and every file of it answer.
+#[derive(Serialize)]
+struct Measured {
+    /// The run in words.
+    run: String,
+    /// The trained network first.
+    networks: Vec<Answered>,
+}
+
+/// What one network answers beside the trained one.
+#[derive(Serialize)]
+struct Answered {
+    /// `trained`, `f32`, `u8, mse`; of a file that another program ran `onnx int8` or `c, u8, mse`.
+    network: String,
+    /// That program, with its version.
+    program: Option<String>,
+    /// Share of the images.
+    top1: f64,
+    /// The same less the trained network's.
+    against_trained: f64,
+    /// Images whose class is another one than the trained network's.
+    other_answers: usize,
+    images: usize,
+    bytes: usize,
+    /// Of an ONNX file: the largest difference of a score from the packed runtime's, over the largest score.
+    score_error: Option<f64>,
+    /// Of a C file: scores that are other bits than the packed runtime's, and how many there are.
+    other_scores: Option<[usize; 2]>,
+}
+
+impl Answered {
+    fn new(network: &str, reference: &Answers, answers: &Answers, bytes: usize) -> Self {
+        let top1 = |a: &Answers| a.accuracy.top1().unwrap_or(f64::NAN);
+        Self {
+            network: network.to_owned(),
+            program: None,
+            top1: top1(answers),
+            against_trained: top1(answers) - top1(reference),
+            other_answers: reference.differing(answers),
+            images: reference.top1.len(),
+            bytes,
+            score_error: None,
+            other_scores: None,
+        }
+    }
+}
+
+fn table(runs: &[Measured]) -> Table {
     let mut header = vec![
         "run",
         "network",
@@ -89,118 +171,190 @@ pub(crate) fn run(args: &FidelityArgs) -> Result<()> {
         "of images",
         "bytes",
     ];
-    let has_foreign = rows.iter().any(|row| !row[header.len()].is_empty());
+    let has_foreign = is_any(runs, |a| a.program.is_some());
     if has_foreign {
-        header.push("score error");
-    } else {
-        rows.iter_mut().for_each(|row| row.truncate(header.len()));
+        header.push("scores");
     }
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN).set_header(header);
-    table.add_rows(rows);
+    for run in runs {
+        for a in &run.networks {
+            let network = match &a.program {
+                Some(program) => format!("{}, {program}", a.network),
+                None => a.network.clone(),
+            };
+            let mut row = vec![
+                run.run.clone(),
+                network,
+                format!("{:.2} %", 100.0 * a.top1),
+                format!("{:+.2}", 100.0 * a.against_trained),
+                a.other_answers.to_string(),
+                a.images.to_string(),
+                a.bytes.to_string(),
+            ];
+            if has_foreign {
+                row.push(match (a.score_error, a.other_scores) {
+                    (Some(error), _) => format!("within {error:.1e}"),
+                    (_, Some([other, all])) => format!("{other} of {all} differ"),
+                    (None, None) => String::new(),
+                });
+            }
+            table.add_row(row);
+        }
+    }
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    say!("{table}");
-    if let Some(path) = &args.markdown {
-        write_atomically(path, page(&table, args, &measured, has_foreign)?.as_bytes())?;
-    }
-    Ok(())
+    table
 }
 
-/// The rows of run `i`, which is in `folder`.
-fn add_run(
-    rows: &mut Vec<Vec<String>>,
+fn is_any(runs: &[Measured], is: impl Fn(&Answered) -> bool) -> bool {
+    runs.iter().flat_map(|run| &run.networks).any(is)
+}
+
+/// The seed of the run in `folder`, which is called `name`, and what its networks answer; `cc` is the
+/// version of the C compiler.
+fn measure(
+    name: &str,
     folder: &Path,
-    groups: &Groups,
-    i: usize,
     args: &FidelityArgs,
-) -> Result<()> {
+    cc: Option<&str>,
+) -> Result<(u64, Vec<Answered>)> {
     let data_dir = data_dir_of(folder, args.data_dir.as_ref());
     let trained = Trained::open(folder, "last", Some(&data_dir))?;
     let splits = to_evaluate(&trained, Some(&data_dir), &args.labels)?;
+    let test = match args.images {
+        Some(images) => Arc::new(Arc::unwrap_or_clone(splits.test).truncated(images.get())),
+        None => splits.test,
+    };
     let batch = trained.config.eval_batch_size;
-    let mut experiment = groups.name(i);
-    if groups.seeds(i) > 1 {
-        experiment = format!("{experiment}, seed {}", trained.config.seed);
-    }
-    let reference = eval::evaluate(&trained.net, &splits.test, batch, &trained.device)?;
-    let top1 = |a: &Answers| 100.0 * a.accuracy.top1().unwrap_or(f64::NAN);
-    let mut row = |name: &str, answers: &Answers, bytes: usize, error: Option<f64>| {
-        rows.push(vec![
-            experiment.clone(),
-            name.to_string(),
-            format!("{:.2} %", top1(answers)),
-            format!("{:+.2}", top1(answers) - top1(&reference)),
-            reference.differing(answers).to_string(),
-            reference.top1.len().to_string(),
-            bytes.to_string(),
-            error.map_or_else(String::new, |error| format!("{error:.1e}")),
-        ]);
-    };
+    let reference = eval::evaluate(&trained.net, &test, batch, &trained.device)?;
     let frozen = trained.freeze()?;
-    row("trained", &reference, f32_bytes(&frozen), None);
-    // Through its bytes: what is measured is what a reader of the file gets.
-    let reread = |name: &str, network: Network| -> Result<(Model, usize)> {
-        let bytes = Model::new(network)?.to_bytes();
-        let model = Model::from_bytes(&bytes).with_context(|| name.to_string())?;
-        Ok((model, bytes.len()))
+    let answered = |name: &str, answers: &Answers, bytes: usize| {
+        Answered::new(name, &reference, answers, bytes)
     };
+    let mut all = vec![answered("trained", &reference, f32_bytes(&frozen))];
     let (model, bytes) = reread("f32", frozen.clone())?;
     if let Some(python) = &args.python {
-        let (questions, answers) = Questions::new(python, &model, &splits.test, batch)?;
-        row("f32", &answers, bytes, None);
-        for (name, format) in FORMATS {
+        let (questions, answers) = Questions::new(python, &model, &test, batch)?;
+        all.push(answered("f32", &answers, bytes));
+        for (word, format) in FORMATS {
             let file = format(&frozen).map_err(anyhow::Error::from);
             match file.and_then(|file| Ok((questions.ask(&file)?, file.len()))) {
-                Ok((Reply { answers, report }, bytes)) => {
-                    let name = format!("{name}, {} {}", report.program, report.version);
-                    row(&name, &answers, bytes, Some(report.error));
-                }
-                Err(e) => say!("{experiment}: {name}: {}", one_line(&e)),
+                Ok((Reply { answers, report }, bytes)) => all.push(Answered {
+                    program: Some(format!("{} {}", report.program, report.version)),
+                    score_error: Some(report.error),
+                    ..answered(word, &answers, bytes)
+                }),
+                Err(e) => note([format!("{name}: {word}: {}", one_line(&e))]),
             }
         }
     } else {
-        row("f32", &evaluate(&model, &splits.test, batch)?, bytes, None);
+        all.push(answered("f32", &evaluate(&model, &test, batch)?, bytes));
     }
+    let compiler = match &args.cc {
+        Some(cc) => Some(Compiler::new(cc, &test, &reference.images)?),
+        None => None,
+    };
     let observed = observe(&frozen, &splits.train, args.calibration_images)?;
     for (word, activations) in [("u8", Activations::U8), ("u8-shift", Activations::U8Shift)] {
-        for (calibration, how) in CALIBRATIONS {
-            let name = format!("{word}, {calibration}");
-            match quantize(&frozen, &observed, activations, how) {
-                Ok(network) => {
-                    let (model, bytes) = reread(&name, network)?;
-                    row(&name, &evaluate(&model, &splits.test, batch)?, bytes, None);
-                }
+        for &calibration in calibrations(args) {
+            let network = match quantize(&frozen, &observed, activations, calibration.into()) {
+                Ok(network) => network,
                 // Said once; the other calibrations fail alike.
                 Err(e) => {
-                    say!("{experiment}: {word}: {e}");
+                    note([format!("{name}: {word}: {e}")]);
                     break;
                 }
+            };
+            let word = format!("{word}, {}", calibration.word());
+            let (model, bytes) = reread(&word, network)?;
+            let mut scores = Vec::new();
+            let answers = evaluate_traced(&model, &test, batch, |_, of_batch| {
+                scores.extend_from_slice(of_batch);
+                Ok(())
+            })?;
+            all.push(answered(&word, &answers, bytes));
+            if let Some(compiler) = &compiler {
+                let (made, bytes) = compiler.ask(model.network())?;
+                let other = differing(&made, &scores)?;
+                let answers = eval::of_scores(&made, &test, batch)?;
+                all.push(Answered {
+                    program: cc.map(str::to_owned),
+                    other_scores: Some([other, scores.len()]),
+                    ..answered(&format!("c, {word}"), &answers, bytes)
+                });
             }
         }
     }
-    Ok(())
+    Ok((trained.config.seed, all))
 }
 
-fn page(table: &Table, args: &FidelityArgs, runs: &[PathBuf], has_foreign: bool) -> Result<String> {
-    let (option, foreign) = if has_foreign {
-        let foreign = " ONNX and QONNX files passed onnx's full checker and were run on the same images by the \
-         program named; \"score error\" is the largest difference of a score from the packed runtime's \
-         with f32 activations, over the largest score.";
-        (" --python PYTHON", foreign)
-    } else {
-        ("", "")
-    };
-    let mut page = format!(
+fn calibrations(args: &FidelityArgs) -> &[CalibrationArg] {
+    match &args.calibration[..] {
+        [] => CalibrationArg::value_variants(),
+        chosen => chosen,
+    }
+}
+
+/// Through its bytes: what is measured is what a reader of the file gets.
+fn reread(name: &str, network: Network) -> Result<(Model, usize)> {
+    let bytes = Model::new(network)?.to_bytes();
+    let model = Model::from_bytes(&bytes).with_context(|| name.to_string())?;
+    Ok((model, bytes.len()))
+}
+
+/// How many scores are other bits.
+fn differing(made: &[f32], scores: &[f32]) -> Result<usize> {
+    let (n, of) = (made.len(), scores.len());
+    ensure!(n == of, "the C file gives {n} scores, the runtime {of}");
+    let pairs = made.iter().zip(scores);
+    Ok(pairs.filter(|(a, b)| a.to_bits() != b.to_bits()).count())
+}
+
+fn page(table: &Table, args: &FidelityArgs, runs: &[Measured]) -> String {
+    let (mut options, mut foreign) = (String::new(), String::new());
+    let mut images = "the whole test set".to_owned();
+    if let Some(n) = args.images {
+        options += &format!(" --images {n}");
+        images = format!("the first {n} test images");
+    }
+    if is_any(runs, |a| a.score_error.is_some()) {
+        options += " --python PYTHON";
+        foreign += " ONNX and QONNX files passed onnx's full checker and were run on the same images by the \
+                    program named; \"within\" is the largest difference of a score from the packed runtime's \
+                    with f32 activations, over the largest score.";
+    }
+    if is_any(runs, |a| a.other_scores.is_some()) {
+        options += " --cc CC";
+        foreign += " C files (\"c\") were compiled by the program named and run on the same images; their \
+                    scores that \"differ\" are other bits than the packed runtime's of the same 8-bit network.";
+    }
+    format!(
         "# From trained to packed\n\n\
-         Written by `cargo xtask fidelity RUN...{option} --markdown FILE`. Each run's network is frozen, written \
-         as a packed file, read again and evaluated on the whole test set; \"other top-1 answers\" \
+         Written by `cargo xtask fidelity RUN...{options} --markdown FILE`. Each run's network is frozen, written \
+         as a packed file, read again and evaluated on {images}; \"other top-1 answers\" \
          counts the images whose class is another one than the trained network's. 8-bit ranges were \
          observed on the first {} training images, without labels. The bytes of \"trained\" are its \
          weights, scales and biases as f32; the others are whole files.{foreign}\n\n{table}\n\n",
         args.calibration_images
-    );
-    page += &compare::origins(runs)?;
-    Ok(page)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::differing;
+
+    #[test]
+    fn scores_differ_where_their_bits_do() {
+        assert_eq!(differing(&[0.5, 1.0], &[0.5, 1.0]).ok(), Some(0));
+        assert_eq!(
+            differing(&[0.0, 1.0], &[-0.0, 1.0 + f32::EPSILON]).ok(),
+            Some(2)
+        );
+        let line = differing(&[1.0], &[1.0, 2.0])
+            .expect_err("fewer")
+            .to_string();
+        assert_eq!(line, "the C file gives 1 scores, the runtime 2");
+    }
 }

@@ -42,18 +42,19 @@ pub(crate) struct Report {
     pub(crate) error: f64,
 }
 
-/// Fails in one line where `python` cannot be started.
-pub(crate) fn find(python: &Path) -> Result<()> {
-    let version = Command::new(python).arg("--version").output();
-    let version = version.with_context(|| format!("--python {}", python.display()))?;
+/// The first line that the `program` of an option says of its version.
+///
+/// # Errors
+/// One line where it cannot be started.
+pub(crate) fn find(option: &str, program: &Path) -> Result<String> {
+    let shown = program.display();
+    let version = Command::new(program).arg("--version").output();
+    let version = version.with_context(|| format!("{option} {shown}"))?;
     if !version.status.success() {
-        bail!(
-            "--python {}: ends with {}",
-            python.display(),
-            version.status
-        )
+        bail!("{option} {shown}: ends with {}", version.status)
     }
-    Ok(())
+    let said = trimmed(&version.stdout);
+    Ok(said.lines().next().unwrap_or_default().to_owned())
 }
 
 impl<'a> Questions<'a> {
@@ -93,11 +94,8 @@ impl<'a> Questions<'a> {
         let report = self.script(&[path("images"), path("net.onnx"), path("scores")])?;
         let bytes = std::fs::read(path("net.onnx.scores")).context("a temporary file")?;
         let (words, _) = bytes.as_chunks();
-        let mut scores = words.iter().map(|&word| f32::from_le_bytes(word));
-        let classes = self.data.classes();
-        let answers = eval::answers(self.data, self.batch_size, |_, n| {
-            Ok(scores.by_ref().take(n * classes).collect())
-        })?;
+        let scores: Vec<f32> = words.iter().map(|&word| f32::from_le_bytes(word)).collect();
+        let answers = eval::of_scores(&scores, self.data, self.batch_size)?;
         Ok(Reply { answers, report })
     }
 

@@ -1,6 +1,7 @@
 //! The command line: one struct a verb, one function that runs it.
 
 mod compare;
+mod compiled;
 mod demo;
 mod eval;
 mod experiment;
