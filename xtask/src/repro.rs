@@ -21,6 +21,7 @@ mod headline;
 mod init;
 mod interval;
 mod networks;
+mod networks_fidelity;
 mod page;
 mod plan;
 mod records;
@@ -89,6 +90,9 @@ enum Name {
     Init(Options),
     /// Networks other than the paper's, three epochs each
     Networks(Options),
+    /// What their files answer in other programs: needs a C compiler `cc` and a Python with numpy, onnx and
+    /// onnxruntime, which S3_BENCH_PYTHON names
+    NetworksFidelity(Options),
 }
 
 pub(crate) fn run(repro: &Repro) -> Result<ExitCode> {
@@ -105,6 +109,7 @@ pub(crate) fn run(repro: &Repro) -> Result<ExitCode> {
         Some(Name::Table5(options)) => (&table5::PLAN, options),
         Some(Name::Init(options)) => (&init::PLAN, options),
         Some(Name::Networks(options)) => (&networks::PLAN, options),
+        Some(Name::NetworksFidelity(options)) => (&networks_fidelity::PLAN, options),
     };
     plan.run(options)
 }
@@ -170,6 +175,7 @@ const PLANS: &[&Plan] = &[
     &table5::PLAN,
     &init::PLAN,
     &networks::PLAN,
+    &networks_fidelity::PLAN,
 ];
 
 #[cfg(test)]

@@ -13,13 +13,13 @@ const CIFAR10: &str = "data={name=\"cifar10\", augment={pad=4, flip=true}}";
 const CIFAR10_10K: &str = "data={name=\"cifar10\", augment={pad=4, flip=true}, train_limit=10000}";
 
 /// The data sets, as the rows' names and the tables' titles have them.
-const DATA: [(&str, &str); 2] = [("mnist", "MNIST"), ("cifar10", "CIFAR-10")];
+pub(super) const DATA: [(&str, &str); 2] = [("mnist", "MNIST"), ("cifar10", "CIFAR-10")];
 
 /// Each network's name, and its rows: both data sets at 2 and at 3 bits, by the recipe of one experiment.
 macro_rules! networks {
     ($($name:literal: $recipe:literal, $mnist:ident, $cifar10:ident $(, $form:ident)?;)*) => {
-        const NETWORKS: &[&str] = &[$($name),*];
-        const ROWS: &[Row] = &[$(
+        pub(super) const NETWORKS: &[&str] = &[$($name),*];
+        pub(super) const ROWS: &[Row] = &[$(
             row!($name, " mnist 2", $recipe, $mnist, "method.bits=2" $(, $form)?),
             row!($name, " mnist 3", $recipe, $mnist, "method.bits=3" $(, $form)?),
             row!($name, " cifar10 2", $recipe, $cifar10, "method.bits=2" $(, $form)?),

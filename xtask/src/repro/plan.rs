@@ -158,6 +158,8 @@ pub(super) struct Row {
     pub(super) only_f32: bool,
     /// Whether only the full budget has it.
     pub(super) only_full: bool,
+    /// Test images on which every file that it can become is measured; 0 where none is.
+    pub(super) files_on: u32,
 }
 
 impl Row {
@@ -172,6 +174,7 @@ impl Row {
             start: None,
             only_f32: false,
             only_full: false,
+            files_on: 0,
         }
     }
 

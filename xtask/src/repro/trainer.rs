@@ -141,6 +141,26 @@ impl<'a> Trainer<'a> {
         Ok(record)
     }
 
+    /// What every file that a finished run can become answers on the first `images` test images: in the packed
+    /// runtime, in onnxruntime and, compiled, as C; at the smoke budget in the runtime alone.
+    pub(super) fn files(&self, folder: &Path, images: u32) -> Result<Value> {
+        let mut command = Command::new(&self.binary);
+        command.arg("fidelity").arg(folder);
+        command.args(["--json", "--calibration", "mse"]);
+        command.args(["--images", &images.to_string()]);
+        if let Some(folder) = &self.how.data_dir {
+            command.arg("--data-dir").arg(folder);
+        }
+        if !self.how.smoke {
+            let python = std::env::var_os("S3_BENCH_PYTHON");
+            let python = python.unwrap_or_else(|| "python3".into());
+            command.arg("--python").arg(python).args(["--cc", "cc"]);
+        }
+        let text = answer(&mut command)?;
+        let answers: Value = serde_json::from_str(&text).context("no JSON of `s3 fidelity`")?;
+        Ok(answers["networks"].clone())
+    }
+
     /// Draws pictures into a folder, each for a light and a dark page.
     pub(super) fn draw(&self, pictures: &[Value], folder: &Path) -> Result<()> {
         let mut file = tempfile::NamedTempFile::new().context("a file for the pictures")?;

@@ -279,7 +279,13 @@ impl Plan {
 
     fn make(&self, s3: &Trainer<'_>, job: &Job<'_>, start: Option<&Path>) -> Result<Outcome> {
         let (mut record, outcome) = match s3.train(job, start, s3.how.resume)? {
-            End::Finished(folder) => (s3.record(&folder, self.layers)?, Outcome::Trained),
+            End::Finished(folder) => {
+                let mut record = s3.record(&folder, self.layers)?;
+                if job.row.files_on > 0 {
+                    record["files"] = s3.files(&folder, job.row.files_on)?;
+                }
+                (record, Outcome::Trained)
+            }
             End::Stopped => return Ok(Outcome::Stopped),
             End::Refused(error) if error.starts_with("training diverged") => {
                 let record = json!({
