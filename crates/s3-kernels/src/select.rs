@@ -13,7 +13,7 @@ mod tests;
 use crate::arch::neon;
 use crate::arch::scalar;
 #[cfg(target_arch = "x86_64")]
-use crate::arch::{avx2, avx512};
+use crate::arch::{avx2, avx512, x86};
 #[cfg(feature = "model")]
 use crate::epilogue::requant::Requantize;
 use crate::epilogue::sealed::Store;
@@ -107,7 +107,7 @@ static TABLE: &[Kernel] = &[
         usual: usual(0.03, 0.014, 0.0066),
         #[cfg(feature = "std")]
         measured: measured!(),
-        run: |job| blocked::gemm(&avx512::tile::MADD, job),
+        run: |job| blocked::gemm(&avx512::MADD, job),
     },
     #[cfg(target_arch = "x86_64")]
     Kernel {
@@ -314,9 +314,9 @@ pub(crate) const MICROKERNELS: &[TileKernel] = &[
     #[cfg(target_arch = "x86_64")]
     avx512::tile::VNNI,
     #[cfg(target_arch = "x86_64")]
-    avx512::tile::MADD,
+    avx512::MADD,
     #[cfg(target_arch = "x86_64")]
-    avx2::tile::MADD,
+    avx2::MADD,
     #[cfg(any(
         not(any(target_arch = "riscv32", target_arch = "riscv64")),
         target_feature = "m"
@@ -359,9 +359,9 @@ pub(crate) const FLOAT_KERNELS: &[FloatKernel] = &[
     #[cfg(target_arch = "x86_64")]
     avx512::float_table::TABLE,
     #[cfg(target_arch = "x86_64")]
-    avx512::float_panel::FMA,
+    avx512::FMA,
     #[cfg(target_arch = "x86_64")]
-    avx2::float_panel::FMA,
+    avx2::FMA,
     FLOAT_SCALAR,
 ];
 
@@ -386,9 +386,9 @@ impl Store for Scale<'_> {
     fn store(&self, isa: Isa, _narrow: Narrow, tile: &[AccRow], place: &Place, y: &mut [f32]) {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => avx512::epilogue::scale(self, tile, place, y),
+            Isa::Avx512 => x86::epilogue::store::<avx512::Avx512, _>(self, tile, place, y),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => avx2::epilogue::scale(self, tile, place, y),
+            Isa::Avx2 => x86::epilogue::store::<avx2::Avx2, _>(self, tile, place, y),
             _ => store_by_value(self, tile, place, y),
         }
     }
@@ -398,9 +398,11 @@ impl Store for ShiftRequant<'_> {
     fn store(&self, isa: Isa, narrow: Narrow, tile: &[AccRow], place: &Place, y: &mut [u8]) {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 if narrow.0 => avx512::epilogue::shift(self, tile, place, y),
+            Isa::Avx512 if narrow.0 => {
+                x86::epilogue::store::<avx512::Avx512, _>(self, tile, place, y)
+            }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 if narrow.0 => avx2::epilogue::shift(self, tile, place, y),
+            Isa::Avx2 if narrow.0 => x86::epilogue::store::<avx2::Avx2, _>(self, tile, place, y),
             _ => store_by_value(self, tile, place, y),
         }
     }
@@ -411,9 +413,11 @@ impl Store for Requantize<'_> {
     fn store(&self, isa: Isa, narrow: Narrow, tile: &[AccRow], place: &Place, y: &mut [u8]) {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 if narrow.0 => avx512::requant::store(self, tile, place, y),
+            Isa::Avx512 if narrow.0 => {
+                x86::epilogue::store::<avx512::Avx512, _>(self, tile, place, y)
+            }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 if narrow.0 => avx2::requant::store(self, tile, place, y),
+            Isa::Avx2 if narrow.0 => x86::epilogue::store::<avx2::Avx2, _>(self, tile, place, y),
             _ if narrow.0 && self.table.places.is_none() => self.store_narrow(tile, place, y),
             _ => store_by_value(self, tile, place, y),
         }
@@ -424,9 +428,9 @@ impl Store for Requantize<'_> {
 pub(crate) fn float_depthwise(isa: Isa, strip: &loops::Strip<'_>, y: &mut [f32]) {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => avx512::float_depthwise(strip, y),
+        Isa::Avx512 => x86::loops::depthwise::<avx512::Avx512>(strip, y),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => avx2::float_depthwise(strip, y),
+        Isa::Avx2 => x86::loops::depthwise::<avx2::Avx2>(strip, y),
         _ => loops::depthwise(strip, y),
     }
 }
@@ -441,9 +445,9 @@ pub(crate) fn float_dense(
 ) {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => avx512::float_dense(windows, panel, sums),
+        Isa::Avx512 => x86::loops::dense::<avx512::Avx512>(windows, panel, sums),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => avx2::float_dense(windows, panel, sums),
+        Isa::Avx2 => x86::loops::dense::<avx2::Avx2>(windows, panel, sums),
         _ => loops::dense(windows, panel, sums),
     }
 }

@@ -10,19 +10,45 @@
 //! the sum of the activations is taken away at the end.
 
 mod decode;
-pub(crate) mod depthwise;
-pub(crate) mod epilogue;
-pub(crate) mod float_panel;
 pub(crate) mod gemm;
 pub(crate) mod gemv;
-#[cfg(feature = "model")]
-pub(crate) mod requant;
-pub(crate) mod tile;
-pub(crate) mod unpack;
+mod simd;
 
 use core::arch::x86_64::{__m256i, _mm256_loadu_si256, _mm256_storeu_si256};
 
-use crate::micro::loops;
+pub(crate) use simd::Avx2;
+
+use super::x86::{depthwise, float_panel, tile, unpack};
+use crate::isa::Isa;
+use crate::micro::bytes::{DepthwiseKernel, TileKernel};
+use crate::micro::float::{FloatKernel, How, PanelKernel};
+
+/// Six windows by 16 outputs, products summed in i16 for as long as they fit.
+pub(crate) const MADD: TileKernel = TileKernel {
+    name: "avx2-u8s8-madd",
+    isa: Isa::Avx2,
+    available: || Isa::Avx2.is_available(),
+    unpack: unpack::unpack::<Avx2>,
+    depthwise: &DepthwiseKernel {
+        isa: Isa::Avx2,
+        unpack: unpack::unpack::<Avx2>,
+        run: depthwise::depthwise::<Avx2>,
+    },
+    order: |_| (),
+    run: tile::multiply::<Avx2, 2>,
+};
+
+/// Four rows of f32 by 16 outputs.
+pub(crate) const FMA: FloatKernel = FloatKernel {
+    name: "avx2-f32-fma",
+    isa: Isa::Avx2,
+    unpack: unpack::unpack::<Avx2>,
+    how: How::Panel(PanelKernel {
+        rows: 4,
+        widen: float_panel::widen::<Avx2>,
+        run: float_panel::multiply::<Avx2, 4>,
+    }),
+};
 
 /// What is added to a level so that it becomes an unsigned code.
 const fn offset(bits: u32) -> i32 {
@@ -69,36 +95,4 @@ fn load_i32(words: &[i32; 8]) -> __m256i {
 fn store_i32(words: &mut [i32; 8], value: __m256i) {
     // SAFETY: the array has the 32 bytes that are written; no alignment is asked for.
     unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), value) }
-}
-
-/// The loops of [`loops::depthwise`].
-pub(crate) fn float_depthwise(strip: &loops::Strip<'_>, y: &mut [f32]) {
-    #[target_feature(enable = "avx2")]
-    fn compiled(strip: &loops::Strip<'_>, y: &mut [f32]) {
-        loops::depthwise(strip, y);
-    }
-    assert!(crate::Isa::Avx2.is_available());
-    // SAFETY: the CPU has the features.
-    unsafe { compiled(strip, y) }
-}
-
-/// The loops of [`loops::dense`].
-#[cfg(feature = "model")]
-pub(crate) fn float_dense(
-    windows: &[f32],
-    panel: &[[f32; loops::LANES]],
-    sums: &mut [[f32; loops::LANES]; loops::ROWS],
-) {
-    static CPU: crate::arch::Once = crate::arch::Once::new(|| crate::Isa::Avx2.is_available());
-    #[target_feature(enable = "avx2")]
-    fn compiled(
-        windows: &[f32],
-        panel: &[[f32; loops::LANES]],
-        sums: &mut [[f32; loops::LANES]; loops::ROWS],
-    ) {
-        loops::dense(windows, panel, sums);
-    }
-    CPU.assert();
-    // SAFETY: the CPU has the features.
-    unsafe { compiled(windows, panel, sums) }
 }

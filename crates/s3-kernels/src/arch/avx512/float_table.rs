@@ -18,17 +18,17 @@ use core::arch::x86_64::{
     _mm512_ternarylogic_epi32,
 };
 
-use crate::arch::Once;
+use super::Avx512;
+use crate::arch::x86::simd::Simd;
+use crate::arch::x86::unpack::unpack;
 use crate::isa::Isa;
 use crate::micro::float::{CODED, FloatKernel, FloatLine, FloatRow, How, LineTile, TableKernel};
 use crate::packed::lines::Line;
 
-static CPU: Once = Once::new(|| Isa::Avx512.is_available());
-
 pub(crate) const TABLE: FloatKernel = FloatKernel {
     name: "avx512-f32-table",
     isa: Isa::Avx512,
-    unpack: super::unpack::unpack,
+    unpack: unpack::<Avx512>,
     how: How::Table(TableKernel {
         rows: 4,
         encode,
@@ -41,7 +41,7 @@ pub(crate) const TABLE: FloatKernel = FloatKernel {
 const ZERO: i8 = 13;
 
 fn encode(levels: &[Line], codes: &mut [Line]) {
-    CPU.assert();
+    assert!(Avx512::new().is_some());
     // SAFETY: the CPU has the features.
     unsafe { encode_lines(levels, codes) }
 }
@@ -86,7 +86,7 @@ fn encode_lines(levels: &[Line], codes: &mut [Line]) {
 }
 
 fn build(rows: &[&[f32]], tables: &mut [FloatLine]) {
-    CPU.assert();
+    assert!(Avx512::new().is_some());
     // SAFETY: the CPU has the features.
     unsafe { build_tables(rows, tables) }
 }
@@ -155,7 +155,7 @@ fn load_constant(lanes: &[i32; 16]) -> __m512i {
 }
 
 fn run(tile: &LineTile<'_>, out: &mut [FloatRow]) {
-    CPU.assert();
+    assert!(Avx512::new().is_some());
     let groups = tile.codes.len() / 4;
     assert!(tile.codes.len() > 4 * groups);
     assert!(tile.tables.len() >= groups * 4 * out.len() * 2);

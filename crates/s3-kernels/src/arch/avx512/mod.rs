@@ -2,28 +2,60 @@
 //!
 //! * [`fused`]: integer products whose weights are unpacked in registers, where the batch is small.
 //! * `table`: ternary products by look-up, without a multiplication.
-//! * [`unpack`]: weights to one byte a level, once for many rows of activations.
-//! * [`tile`]: the microkernel over such bytes, for products and convolutions.
-//! * [`depthwise`], [`epilogue`], [`float_panel`], [`float_table`]: depthwise convolutions, what is
-//!   done with the sums, and f32 activations.
+//! * [`tile`]: the microkernel with a dot product, for products and convolutions.
+//! * [`float_table`]: f32 activations, by look-up.
+//! * [`super::x86`]: what is written for AVX2 as well.
 
-pub(crate) mod depthwise;
-pub(crate) mod epilogue;
-pub(crate) mod float_panel;
 pub(crate) mod float_table;
 pub(crate) mod fused;
-#[cfg(feature = "model")]
-pub(crate) mod requant;
+mod simd;
 #[cfg(feature = "std")]
 pub(crate) mod table;
 pub(crate) mod tile;
-pub(crate) mod unpack;
 
 use core::arch::x86_64::*;
 
-use crate::micro::loops;
+pub(crate) use simd::Avx512;
+
+use super::x86;
+use crate::isa::Isa;
+use crate::micro::bytes::{DepthwiseKernel, TileKernel};
+use crate::micro::float::{FloatKernel, How, PanelKernel};
 use crate::packed::code::BitWidth;
 use crate::packed::lines::Line;
+
+/// Six windows by up to 64 outputs, products summed in i16 for as long as they fit: without VNNI.
+pub(crate) const MADD: TileKernel = TileKernel {
+    name: "avx512-u8s8-madd",
+    isa: Isa::Avx512,
+    available: || Isa::Avx512.is_available(),
+    unpack: x86::unpack::unpack::<Avx512>,
+    depthwise: &DEPTHWISE,
+    order: |_| (),
+    run: |tile, out| match tile.columns.div_ceil(16) {
+        0 | 1 => x86::tile::multiply::<Avx512, 1>(tile, out),
+        2 => x86::tile::multiply::<Avx512, 2>(tile, out),
+        _ => x86::tile::multiply::<Avx512, 4>(tile, out),
+    },
+};
+
+const DEPTHWISE: DepthwiseKernel = DepthwiseKernel {
+    isa: Isa::Avx512,
+    unpack: x86::unpack::unpack::<Avx512>,
+    run: x86::depthwise::depthwise::<Avx512>,
+};
+
+/// Eight rows of f32 by 32 outputs.
+pub(crate) const FMA: FloatKernel = FloatKernel {
+    name: "avx512-f32-fma",
+    isa: Isa::Avx512,
+    unpack: x86::unpack::unpack::<Avx512>,
+    how: How::Panel(PanelKernel {
+        rows: 8,
+        widen: x86::float_panel::widen::<Avx512>,
+        run: x86::float_panel::multiply::<Avx512, 8>,
+    }),
+};
 
 /// The sixty-four bytes of a line.
 #[inline]
@@ -55,36 +87,4 @@ const fn byte_table(bit_width: BitWidth, shift: u32, bias: i8) -> Line {
         index += 1;
     }
     Line(table)
-}
-
-/// The loops of [`loops::depthwise`].
-pub(crate) fn float_depthwise(strip: &loops::Strip<'_>, y: &mut [f32]) {
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn compiled(strip: &loops::Strip<'_>, y: &mut [f32]) {
-        loops::depthwise(strip, y);
-    }
-    assert!(crate::Isa::Avx512.is_available());
-    // SAFETY: the CPU has the features.
-    unsafe { compiled(strip, y) }
-}
-
-/// The loops of [`loops::dense`].
-#[cfg(feature = "model")]
-pub(crate) fn float_dense(
-    windows: &[f32],
-    panel: &[[f32; loops::LANES]],
-    sums: &mut [[f32; loops::LANES]; loops::ROWS],
-) {
-    static CPU: crate::arch::Once = crate::arch::Once::new(|| crate::Isa::Avx512.is_available());
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn compiled(
-        windows: &[f32],
-        panel: &[[f32; loops::LANES]],
-        sums: &mut [[f32; loops::LANES]; loops::ROWS],
-    ) {
-        loops::dense(windows, panel, sums);
-    }
-    CPU.assert();
-    // SAFETY: the CPU has the features.
-    unsafe { compiled(windows, panel, sums) }
 }

@@ -5,94 +5,58 @@
 //! of a group are loaded once for all windows.
 
 use core::arch::x86_64::{
-    __m512i, _mm512_add_epi16, _mm512_add_epi32, _mm512_dpbusd_epi32, _mm512_load_si512,
-    _mm512_madd_epi16, _mm512_maddubs_epi16, _mm512_set1_epi8, _mm512_set1_epi16,
-    _mm512_set1_epi32, _mm512_setzero_si512, _mm512_store_si512, _mm512_xor_si512,
+    __m512i, _mm512_dpbusd_epi32, _mm512_load_si512, _mm512_set1_epi8, _mm512_set1_epi32,
+    _mm512_store_si512, _mm512_xor_si512,
 };
 
-use super::depthwise::PAIRS;
-use crate::arch::{Once, products_in_i16};
+use super::{Avx512, DEPTHWISE};
+use crate::arch::Once;
+use crate::arch::x86::unpack::unpack;
 use crate::isa::{Extension, Isa};
 use crate::micro::bytes::{AccRow, Tile, TileKernel};
 use crate::packed::lines::Line;
 
-static CPU: Once = Once::new(|| Isa::Avx512.is_available());
-static VNNI_CPU: Once = Once::new(has_vnni);
+static CPU: Once = Once::new(has_vnni);
 
 /// One `vpdpbusd` for 64 products.
 pub(crate) const VNNI: TileKernel = TileKernel {
     name: "avx512-u8s8-vnni",
     isa: Isa::Avx512,
     available: has_vnni,
-    unpack: super::unpack::unpack,
-    depthwise: &PAIRS,
+    unpack: unpack::<Avx512>,
+    depthwise: &DEPTHWISE,
     order: |_| (),
-    run: run_vnni,
-};
-
-/// `vpmaddubsw` into i16, widened as often as the alphabet asks for: without VNNI.
-pub(crate) const MADD: TileKernel = TileKernel {
-    name: "avx512-u8s8-madd",
-    isa: Isa::Avx512,
-    available: || Isa::Avx512.is_available(),
-    unpack: super::unpack::unpack,
-    depthwise: &PAIRS,
-    order: |_| (),
-    run: run_madd,
+    run,
 };
 
 fn has_vnni() -> bool {
     Isa::Avx512.is_available() && Extension::Vnni.is_available()
 }
 
-/// `$kernel::<R, V>` for the tile's windows and registers of outputs.
-macro_rules! by_size {
-    ($kernel:ident, $tile:expr) => {{
-        let sized: unsafe fn(&Tile<'_>, &mut [AccRow]) =
-            match ($tile.windows.len(), $tile.columns.div_ceil(16)) {
-                (0 | 1, 0 | 1) => $kernel::<1, 1>,
-                (0 | 1, 2) => $kernel::<1, 2>,
-                (0 | 1, _) => $kernel::<1, 4>,
-                (2, 0 | 1) => $kernel::<2, 1>,
-                (2, 2) => $kernel::<2, 2>,
-                (2, _) => $kernel::<2, 4>,
-                (3, 0 | 1) => $kernel::<3, 1>,
-                (3, 2) => $kernel::<3, 2>,
-                (3, _) => $kernel::<3, 4>,
-                (4, 0 | 1) => $kernel::<4, 1>,
-                (4, 2) => $kernel::<4, 2>,
-                (4, _) => $kernel::<4, 4>,
-                (5, 0 | 1) => $kernel::<5, 1>,
-                (5, 2) => $kernel::<5, 2>,
-                (5, _) => $kernel::<5, 4>,
-                (_, 0 | 1) => $kernel::<6, 1>,
-                (_, 2) => $kernel::<6, 2>,
-                (_, _) => $kernel::<6, 4>,
-            };
-        sized
-    }};
+fn run(tile: &Tile<'_>, out: &mut [AccRow]) {
+    assert!(CPU.holds());
+    tile.check(tile.window.total_quads() * 4, out);
+    let registers = tile.columns.div_ceil(16);
+    let multiply = match tile.windows.len() {
+        0 => return,
+        1 => of_windows::<1>(registers),
+        2 => of_windows::<2>(registers),
+        3 => of_windows::<3>(registers),
+        4 => of_windows::<4>(registers),
+        5 => of_windows::<5>(registers),
+        _ => of_windows::<6>(registers),
+    };
+    // SAFETY: the CPU has the features; the operands are checked and have the size.
+    unsafe { multiply(tile, out) }
 }
 
-fn run_vnni(tile: &Tile<'_>, out: &mut [AccRow]) {
-    VNNI_CPU.assert();
-    tile.check(tile.window.total_quads() * 4, out);
-    if tile.windows.is_empty() {
-        return;
+/// The kernel for `R` windows and at least so many registers of outputs.
+fn of_windows<const R: usize>(registers: usize) -> unsafe fn(&Tile<'_>, &mut [AccRow]) {
+    match registers {
+        0 | 1 => multiply::<R, 1>,
+        2 => multiply::<R, 2>,
+        _ => multiply::<R, 4>,
     }
-    let sized = by_size!(vnni_sized, tile);
-    // SAFETY: the CPU has the features; the operands are checked and have the size.
-    unsafe { sized(tile, out) }
-}
-
-fn run_madd(tile: &Tile<'_>, out: &mut [AccRow]) {
-    CPU.assert();
-    tile.check(tile.window.total_quads() * 4, out);
-    if tile.windows.is_empty() {
-        return;
-    }
-    let sized = by_size!(madd_sized, tile);
-    // SAFETY: the CPU has the features; the operands are checked and have the size.
-    unsafe { sized(tile, out) }
 }
 
 /// # Safety
@@ -143,7 +107,7 @@ fn store_row<const V: usize>(sums: [__m512i; V], row: &mut AccRow) {
 /// The tile passed [`Tile::check`] and has at least `R` windows.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn vnni_sized<const R: usize, const V: usize>(tile: &Tile<'_>, out: &mut [AccRow]) {
+unsafe fn multiply<const R: usize, const V: usize>(tile: &Tile<'_>, out: &mut [AccRow]) {
     let quads = tile.window.quads();
     let flip = _mm512_set1_epi8(tile.flip.cast_signed());
     let mut sums = [load_row::<V>(tile.init); R];
@@ -167,51 +131,5 @@ unsafe fn vnni_sized<const R: usize, const V: usize>(tile: &Tile<'_>, out: &mut 
     }
     for (row, sums) in out.iter_mut().zip(sums) {
         store_row(sums, row);
-    }
-}
-
-/// # Safety
-///
-/// The tile passed [`Tile::check`] and has at least `R` windows.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn madd_sized<const R: usize, const V: usize>(tile: &Tile<'_>, out: &mut [AccRow]) {
-    let quads = tile.window.quads();
-    let flip = _mm512_set1_epi8(tile.flip.cast_signed());
-    let step = products_in_i16(tile.width);
-    let ones = _mm512_set1_epi16(1);
-    out[..R].fill(*tile.init);
-    let mut panel = tile.panel.as_ptr();
-    for &tap in tile.window.taps() {
-        let x: [*const u8; R] =
-            core::array::from_fn(|r| tile.x.as_ptr().wrapping_add(tile.windows[r] + tap));
-        let mut q = 0;
-        while q < quads {
-            let end = quads.min(q + step);
-            let mut short = [[_mm512_setzero_si512(); V]; R];
-            while q < end {
-                // SAFETY: the panel has four lines for each quad of each tap.
-                let w: [__m512i; V] =
-                    core::array::from_fn(|v| unsafe { load(panel.wrapping_add(v)) });
-                panel = panel.wrapping_add(4);
-                for r in 0..R {
-                    // SAFETY: the window's reach, which ends no earlier than this quad, lies in `x`.
-                    let x = unsafe { broadcast(x[r].wrapping_add(4 * q)) };
-                    let x = _mm512_xor_si512(x, flip);
-                    for v in 0..V {
-                        let pairs = _mm512_maddubs_epi16(x, w[v]);
-                        short[r][v] = _mm512_add_epi16(short[r][v], pairs);
-                    }
-                }
-                q += 1;
-            }
-            for (row, short) in out.iter_mut().zip(short) {
-                let sums = load_row::<V>(row);
-                let sums = core::array::from_fn(|v| {
-                    _mm512_add_epi32(sums[v], _mm512_madd_epi16(short[v], ones))
-                });
-                store_row::<V>(sums, row);
-            }
-        }
     }
 }

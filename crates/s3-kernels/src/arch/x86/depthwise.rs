@@ -1,0 +1,68 @@
+//! The depthwise tile: a register of channels and two taps for each pair of `vpmaddubsw`.
+
+use super::simd::{Simd, Task, run};
+use crate::arch::products_in_i16;
+use crate::micro::bytes::{AccRow, NR, Tile, panel_lines};
+
+/// [`DepthwiseKernel::run`](crate::micro::bytes::DepthwiseKernel::run).
+pub(crate) fn depthwise<S: Simd>(tile: &Tile<'_>, out: &mut [AccRow]) {
+    assert!(tile.window.segment() == NR);
+    tile.check(panel_lines(tile.window.taps().len()), out);
+    run::<S>(Rows { tile, out });
+}
+
+struct Rows<'a> {
+    tile: &'a Tile<'a>,
+    out: &'a mut [AccRow],
+}
+
+impl Task for Rows<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for (out, &start) in self.out.iter_mut().zip(self.tile.windows) {
+            for first in (0..NR).step_by(S::BYTES) {
+                // SAFETY: `depthwise` has checked the tile, and its segments are `NR` bytes.
+                unsafe { row(simd, self.tile, start, first, out) }
+            }
+        }
+    }
+}
+
+/// A register's channels of one window, from channel `first` on.
+///
+/// # Safety
+///
+/// `NR` bytes of `x` begin at `start` plus each tap, and `first` is at most `NR` less the bytes of
+/// a register.
+#[inline(always)]
+unsafe fn row<S: Simd>(simd: S, tile: &Tile<'_>, start: usize, first: usize, out: &mut AccRow) {
+    let load = |tap: usize| {
+        let from = start + first + tap;
+        // SAFETY: the caller's.
+        simd.load(unsafe { tile.x.get_unchecked(from..from + S::BYTES) })
+    };
+    let mut sums = [simd.splat(0); 4];
+    for (b, sums) in sums.iter_mut().enumerate() {
+        *sums = simd.load_i32(&tile.init.0[first + S::LANES * b..][..S::LANES]);
+    }
+    let mut lines = tile.panel.as_chunks::<2>().0.iter();
+    for taps in tile.window.taps().chunks(2 * products_in_i16(tile.width)) {
+        let mut short = [simd.splat(0); 2];
+        for (pair, lines) in taps.chunks(2).zip(&mut lines) {
+            let x = load(pair[0]);
+            // The levels of a tap that does not exist are 0.
+            let next = pair.get(1).map_or(x, |&tap| load(tap));
+            let x = [simd.interleave_low(x, next), simd.interleave_high(x, next)];
+            for ((short, x), line) in short.iter_mut().zip(x).zip(lines) {
+                let w = simd.load(&line.0[first..first + S::BYTES]);
+                *short = simd.add_i16(*short, simd.mul_pairs_u8(x, w));
+            }
+        }
+        for (sum, part) in sums.iter_mut().zip(simd.deinterleave(short)) {
+            *sum = simd.add_i32(*sum, part);
+        }
+    }
+    for (b, sum) in sums.into_iter().enumerate() {
+        simd.store_i32(sum, &mut out.0[first + S::LANES * b..][..S::LANES]);
+    }
+}

@@ -1,0 +1,136 @@
+//! Epilogues in registers: the definitions of [`crate::epilogue`], in i32 or f32 lanes.
+
+use core::ops::Range;
+
+use super::simd::{Simd, Task, run};
+use crate::epilogue::{Epilogue, Place, Scale, ShiftRequant};
+use crate::micro::bytes::AccRow;
+
+/// An epilogue that stores from registers.
+pub(crate) trait Vectorized: Epilogue {
+    /// Stores the outputs of one tile; integer sums were shown to stay in i32 (`Narrow`).
+    /// Implementations are `#[inline(always)]`.
+    fn store_on<S: Simd>(&self, simd: S, tile: &[AccRow], place: &Place, y: &mut [Self::Output]);
+}
+
+/// Stores the outputs of one tile, whose integer sums were shown to stay in i32 (`Narrow`).
+///
+/// # Panics
+///
+/// Where the CPU lacks the instruction set.
+pub(crate) fn store<S: Simd, E: Vectorized>(
+    epilogue: &E,
+    tile: &[AccRow],
+    place: &Place,
+    y: &mut [E::Output],
+) {
+    struct Store<'a, E: Vectorized>(&'a E, &'a [AccRow], &'a Place, &'a mut [E::Output]);
+    impl<E: Vectorized> Task for Store<'_, E> {
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            let Store(epilogue, tile, place, y) = self;
+            epilogue.store_on(simd, tile, place, y);
+        }
+    }
+    run::<S>(Store(epilogue, tile, place, y));
+}
+
+/// A register's columns of a tile, and where they lie.
+#[derive(Clone, Copy)]
+pub(super) struct Block {
+    place: Place,
+    column: usize,
+    width: usize,
+}
+
+impl Block {
+    /// The blocks of a tile, the last of which may be narrower than a register.
+    #[inline(always)]
+    pub(super) fn all<S: Simd>(place: Place) -> impl Iterator<Item = Block> {
+        (0..place.columns)
+            .step_by(S::LANES)
+            .map(move |column| Block {
+                place,
+                column,
+                width: (place.columns - column).min(S::LANES),
+            })
+    }
+
+    /// Its channels.
+    #[inline(always)]
+    pub(super) fn channels(self) -> Range<usize> {
+        let first = self.place.column + self.column;
+        first..first + self.width
+    }
+
+    /// Its sums of a row.
+    #[inline(always)]
+    pub(super) fn sums<S: Simd>(self, simd: S, row: &AccRow) -> S::I {
+        simd.load_i32(&row.0[self.column..self.column + S::LANES])
+    }
+
+    /// Its values of row `r`, of values that lie as the outputs do.
+    #[inline(always)]
+    pub(super) fn values<T>(self, all: &[T], r: usize) -> &[T] {
+        let first = self.place.index(r) + self.column;
+        &all[first..first + self.width]
+    }
+
+    /// Its outputs of row `r`.
+    #[inline(always)]
+    pub(super) fn outputs<T>(self, y: &mut [T], r: usize) -> &mut [T] {
+        let first = self.place.stored(r).start + self.column;
+        &mut y[first..first + self.width]
+    }
+}
+
+impl Vectorized for ShiftRequant<'_> {
+    #[inline(always)]
+    fn store_on<S: Simd>(&self, simd: S, tile: &[AccRow], place: &Place, y: &mut [u8]) {
+        let count = simd.splat(self.residual.map_or(0, |r| r.shift.into()));
+        let residual = self.residual.map(|r| r.values);
+        for block in Block::all::<S>(*place) {
+            let shift = simd.load_u8(&self.shift[block.channels()]);
+            let bias = simd.load_i32(&self.bias[block.channels()]);
+            let bias = simd.add_i32(bias, half(simd, shift));
+            for (r, row) in tile.iter().enumerate() {
+                let mut v = simd.add_i32(block.sums(simd, row), bias);
+                if let Some(residual) = residual {
+                    let values = simd.load_u8(block.values(residual, r));
+                    v = simd.add_i32(v, simd.shl_i32(values, count));
+                }
+                let v = simd.max_i32(simd.shr_i32(v, shift), simd.splat(0));
+                simd.store_u8(v, u8::MAX, block.outputs(y, r));
+            }
+        }
+    }
+}
+
+impl Vectorized for Scale<'_> {
+    #[inline(always)]
+    fn store_on<S: Simd>(&self, simd: S, tile: &[AccRow], place: &Place, y: &mut [f32]) {
+        let (residual, relu) = (self.residual, self.relu);
+        for block in Block::all::<S>(*place) {
+            let scale = simd.load_f32(&self.scale[block.channels()]);
+            let bias = simd.load_f32(&self.bias[block.channels()]);
+            for (r, row) in tile.iter().enumerate() {
+                let v = simd.to_f32(block.sums(simd, row));
+                // Two roundings: contraction to one would differ from other instruction sets.
+                let mut v = simd.add_f32(simd.mul_f32(v, scale), bias);
+                if let Some(residual) = residual {
+                    v = simd.add_f32(v, simd.load_f32(block.values(residual, r)));
+                }
+                if relu {
+                    v = simd.relu_f32(v);
+                }
+                simd.store_f32(v, block.outputs(y, r));
+            }
+        }
+    }
+}
+
+/// `2^(s-1)` of each shift `s`, 0 where `s` is 0: there the count is no number below 32.
+#[inline(always)]
+pub(super) fn half<S: Simd>(simd: S, shift: S::I) -> S::I {
+    simd.shl_i32(simd.splat(1), simd.sub_i32(shift, simd.splat(1)))
+}
