@@ -53,7 +53,7 @@ impl Outputs {
     /// the current pool where `k` products a sum are enough work.
     ///
     /// Threads share the rows where there are `many` for each of them, else the blocks.
-    pub(crate) fn split<T: Copy + Default + Send + Sync>(
+    pub(crate) fn for_each_part<T: Copy + Default + Send + Sync>(
         &self,
         k: usize,
         many: usize,
@@ -64,7 +64,7 @@ impl Outputs {
         {
             let threads = self.threads(k);
             if threads > 1 {
-                return self.split_among(threads, many, y, part);
+                return self.for_each_part_among(threads, many, y, part);
             }
         }
         let _ = (k, many);
@@ -82,7 +82,7 @@ impl Outputs {
         rayon::current_num_threads().min(work / SHARE).max(1)
     }
 
-    fn split_among<T: Copy + Default + Send + Sync>(
+    fn for_each_part_among<T: Copy + Default + Send + Sync>(
         &self,
         threads: usize,
         many: usize,

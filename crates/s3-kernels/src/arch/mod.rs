@@ -1,6 +1,5 @@
 //! The kernels, one folder for each instruction set: they implement the contracts of
-//! [`crate::micro`], and [`crate::select`] lists them. Beside them, what the operating system is
-//! asked for ([`pages`]).
+//! [`crate::micro`], and [`crate::select`] lists them.
 #![allow(
     unsafe_code,
     reason = "intrinsics, and calls into code compiled for them"
@@ -16,7 +15,6 @@ pub(crate) mod avx2;
 pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
-pub(crate) mod pages;
 pub(crate) mod scalar;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;

@@ -14,7 +14,7 @@
     target_feature = "m"
 ))]
 pub(crate) mod columns;
-pub(crate) mod tile;
+pub(crate) mod microkernel;
 pub(crate) mod unpack;
 
 use crate::micro::kernel::Job;

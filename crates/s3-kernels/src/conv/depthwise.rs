@@ -7,8 +7,9 @@
 //!     for 24 pixels at a time: epilogue, store
 //! ```
 //!
-//! A channel with several outputs is repeated, so that outputs and channels are one to one. Of 32 channels
-//! or less several neighbouring pixels are one tile: channels are next to each other, and pixels too.
+//! A channel with several outputs is repeated, so that outputs and channels are one to one. Of 32
+//! channels or less several neighbouring pixels are one tile: channels are next to each other, and
+//! pixels too.
 
 use alloc::borrow::Cow;
 use alloc::vec;
@@ -20,7 +21,7 @@ use super::geometry::Geometry;
 use super::weights::{Panels, Weights, correction, words};
 use crate::ConvShape;
 use crate::epilogue::{Epilogue, Narrow, Place, Steps};
-use crate::micro::bytes::{AccRow, DepthwiseKernel, HELD, MR, NR, Tile, Window, panel_lines};
+use crate::micro::bytes::{AccRow, DepthwiseKernel, HELD, MR, NR, Operands, Taps, panel_lines};
 use crate::packed::lines::Line;
 use crate::packed::unpack::{QUAD, Unpack};
 use crate::parallel::Outputs;
@@ -29,17 +30,17 @@ use crate::scratch::{Scratch, with_scratch};
 /// Bytes of bordered images that are held at a time, where one image is not more.
 const IMAGES: usize = 1 << 20;
 
-/// Fills `panel` with the levels of the 64 lanes of tile `tile`, by way of `plain`. Lane `n` is channel
-/// `n % period` of the tile.
+/// Fills `panel` with the levels of the 64 lanes of tile `tile`, by way of `plain`. Lane `n` is
+/// channel `n % period` of the tile.
 fn fill_panel(
     unpack: Unpack,
     w: &dyn Weights,
-    tile: usize,
+    operands: usize,
     period: usize,
     plain: &mut [Line],
     panel: &mut [Line],
 ) {
-    w.unpack(unpack, tile, plain);
+    w.unpack(unpack, operands, plain);
     // Four taps of each channel, then two lines for each two of them.
     for (four, pairs) in plain.chunks_exact(QUAD).zip(panel.chunks_mut(4)) {
         let mut lanes = words(four);
@@ -95,7 +96,7 @@ pub(crate) fn run<X: Activation, E: Epilogue>(
         kernel,
         w,
         geometry: &geometry,
-        window: &Window::new(layout.taps(&shape), NR),
+        taps: &Taps::new(layout.taps(&shape), NR),
         layout,
         epilogue,
         narrow,
@@ -107,7 +108,7 @@ pub(crate) fn run<X: Activation, E: Epilogue>(
         group_out: channels,
     };
     // Every thread copies the images that its rows lie in, and unpacking costs next to nothing.
-    outputs.split(w.cols(), 0, y, |rows, _, y| job.run(&x, rows, y));
+    outputs.for_each_part(w.cols(), 0, y, |rows, _, y| job.run(&x, rows, y));
 }
 
 /// Every value `times` times.
@@ -124,8 +125,9 @@ pub(crate) fn repeated<X: Copy + Default>(x: &[X], times: usize) -> Vec<X> {
 struct Layout {
     /// Neighbouring output pixels of a tile: one, or of few channels as many as 64 lanes hold.
     pixels: usize,
-    /// Parts that a line is copied in: where a tile has several pixels and the stride is `s`, all columns
-    /// `0, s, 2 s, ..`, then all columns `1, s + 1, ..`, so that what neighbouring outputs see are neighbours.
+    /// Parts that a line is copied in: where a tile has several pixels and the stride is `s`, all
+    /// columns `0, s, 2 s, ..`, then all columns `1, s + 1, ..`, so that what neighbouring outputs
+    /// see are neighbours.
     phases: usize,
     /// Bytes of each of them.
     phase: usize,
@@ -214,7 +216,7 @@ struct Job<'a, E> {
     w: &'a dyn Weights,
     geometry: &'a Geometry,
     layout: Layout,
-    window: &'a Window,
+    taps: &'a Taps,
     epilogue: &'a E,
     narrow: Narrow,
     flip: u8,
@@ -242,7 +244,7 @@ impl<E: Epilogue> Job<'_, E> {
         y: &mut [E::Output],
     ) {
         let channels = self.geometry.shape.out_channels;
-        let panel_lines = panel_lines(self.window.taps().len());
+        let panel_lines = panel_lines(self.taps.offsets().len());
         // A tap reads the bytes of 64 lanes, of which the last ones may be behind the image.
         let (bytes, lines) = scratch.get(
             images.len() * self.layout.image + NR,
@@ -346,17 +348,17 @@ impl<E: Epilogue> Job<'_, E> {
         let windows = &held.windows[..held.len];
         let sums = &mut held.sums[..held.len];
         for (windows, sums) in windows.chunks(MR).zip(sums.chunks_mut(MR)) {
-            let tile = Tile {
+            let operands = Operands {
                 x: block.x,
                 flip: 0,
                 windows,
-                window: self.window,
+                taps: self.taps,
                 panel: block.panel,
                 init: block.init,
                 columns: lanes,
                 width: self.w.bit_width(),
             };
-            (self.kernel.run)(&tile, sums);
+            (self.kernel.run)(&operands, sums);
         }
         let channels = self.geometry.shape.out_channels;
         let steps = |pixel: usize| Steps {

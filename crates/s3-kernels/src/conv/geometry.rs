@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::error::check_len;
-use crate::micro::bytes::Window;
+use crate::micro::bytes::Taps;
 use crate::parallel::Outputs;
 use crate::{ConvShape, Error};
 
@@ -152,20 +152,20 @@ impl Geometry {
 
     /// The taps, in the order of the weight's columns. Those of a kernel row are one segment where
     /// their channels are neighbours.
-    pub(crate) fn window(&self) -> Window {
+    pub(crate) fn taps(&self) -> Taps {
         let shape = &self.shape;
         let channels = shape.in_channels;
         let row = shape.dilation * self.bordered.1 * channels;
         let merged = shape.groups == 1 && (shape.dilation == 1 || shape.kernel_w == 1);
         if merged {
-            let taps = (0..shape.kernel_h).map(|i| i * row).collect();
-            return Window::new(taps, shape.kernel_w * channels);
+            let offsets = (0..shape.kernel_h).map(|i| i * row).collect();
+            return Taps::new(offsets, shape.kernel_w * channels);
         }
-        Window::new(self.taps(), self.group_in)
+        Taps::new(self.offsets(), self.group_in)
     }
 
     /// The offset of every tap, in the order of the weight's columns.
-    pub(crate) fn taps(&self) -> Vec<usize> {
+    pub(crate) fn offsets(&self) -> Vec<usize> {
         let shape = &self.shape;
         let step = shape.dilation * shape.in_channels;
         (0..shape.kernel_h)

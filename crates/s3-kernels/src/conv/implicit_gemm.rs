@@ -1,7 +1,7 @@
 //! The loops around the microkernel.
 //!
-//! A *block* is a panel of up to 64 outputs of one group. Its weights are unpacked into the second-level
-//! cache, and every window meets them there.
+//! A *block* is a panel of up to 64 outputs of one group. Its weights are unpacked into the
+//! second-level cache, and every window meets them there.
 
 use core::ops::Range;
 
@@ -9,7 +9,7 @@ use super::activation::sealed::Activation;
 use super::geometry::Geometry;
 use super::weights::{Panels, Weights, correction};
 use crate::epilogue::{Epilogue, Narrow, Place, Steps};
-use crate::micro::bytes::{AccRow, HELD, MR, NR, Tile, TileKernel};
+use crate::micro::bytes::{AccRow, HELD, MR, Microkernel, NR, Operands};
 use crate::scratch::{Scratch, with_scratch};
 
 /// Bytes of bordered images that are held at a time, where one image is not more.
@@ -20,7 +20,7 @@ const MANY: usize = 192;
 
 /// What does not change while a convolution runs.
 struct Job<'a, E> {
-    kernel: &'static TileKernel,
+    kernel: &'static Microkernel,
     w: &'a dyn Weights,
     /// What the microkernel computes.
     geometry: &'a Geometry,
@@ -33,7 +33,7 @@ struct Job<'a, E> {
 
 /// Convolves; the arguments are checked and `y` is not empty.
 pub(crate) fn run<X: Activation, E: Epilogue>(
-    kernel: &'static TileKernel,
+    kernel: &'static Microkernel,
     w: &dyn Weights,
     x: &[X],
     geometry: &Geometry,
@@ -53,7 +53,7 @@ pub(crate) fn run<X: Activation, E: Epilogue>(
     };
     let x = X::bytes(x);
     let outputs = merged.outputs();
-    outputs.split(w.cols(), MANY, y, |rows, blocks, y| {
+    outputs.for_each_part(w.cols(), MANY, y, |rows, blocks, y| {
         job.part(x, rows, blocks, y)
     });
 }
@@ -82,9 +82,9 @@ impl<E: Epilogue> Job<'_, E> {
     ) {
         let geometry = self.geometry;
         let channels = geometry.shape.out_channels;
-        let window = geometry.window();
-        let panel_lines = Panels::lines(&window);
-        let in_place = geometry.shape.padding == 0 && window.segment().is_multiple_of(4);
+        let taps = geometry.taps();
+        let panel_lines = Panels::lines(&taps);
+        let in_place = geometry.shape.padding == 0 && taps.segment().is_multiple_of(4);
         // The microkernel reads up to three bytes behind the last segment.
         let copied = if in_place {
             0
@@ -100,7 +100,7 @@ impl<E: Epilogue> Job<'_, E> {
             &*bytes
         };
         let (panel, plain) = lines.split_at_mut(panel_lines);
-        let mut panels = Panels::new(self.kernel.unpack, self.w, &window, plain);
+        let mut panels = Panels::new(self.kernel.unpack, self.w, &taps, plain);
         let mut sums = [AccRow::ZERO; HELD];
         let tiles = rows.len().div_ceil(MR);
         let outputs = geometry.outputs();
@@ -126,17 +126,17 @@ impl<E: Epilogue> Job<'_, E> {
                 for offset in &mut offsets[..count] {
                     *offset = windows.next() + group * geometry.group_in;
                 }
-                let tile = Tile {
+                let operands = Operands {
                     x,
                     flip: if in_place { self.flip } else { 0 },
                     windows: &offsets[..count],
-                    window: &window,
+                    taps: &taps,
                     panel,
                     init: &init,
                     columns,
                     width: self.w.bit_width(),
                 };
-                (self.kernel.run)(&tile, &mut sums[held..][..count]);
+                (self.kernel.run)(&operands, &mut sums[held..][..count]);
                 held += count;
                 if held + MR <= HELD && t + 1 < tiles {
                     continue;

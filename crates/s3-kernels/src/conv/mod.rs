@@ -26,7 +26,7 @@ pub(crate) mod weights;
 use crate::epilogue::{Epilogue, Raw};
 use crate::error::check_len;
 use crate::isa::Isa;
-use crate::micro::bytes::TileKernel;
+use crate::micro::bytes::Microkernel;
 use crate::{ConvShape, Error, PackedMatrix};
 use activation::Activation;
 use geometry::Geometry;
@@ -34,19 +34,20 @@ use weights::Weights;
 
 /// Convolution of i8 activations with i32 results, exact for every input.
 ///
-/// `y[b, oy, ox, n] = sum over (i, j, c) of w[n, i, j, c] x[b, oy s + i d - p, ox s + j d - p, c]` with
-/// stride `s`, dilation `d`, padding `p`, and `c` over the channels of output `n`'s group; activations
-/// outside the image are 0. Any shape is served, and the result is the same on every CPU.
+/// `y[b, oy, ox, n] = sum over (i, j, c) of w[n, i, j, c] x[b, oy s + i d - p, ox s + j d - p, c]`
+/// with stride `s`, dilation `d`, padding `p`, and `c` over the channels of output `n`'s group;
+/// activations outside the image are 0. Any shape is served, and the result is the same on every
+/// CPU.
 ///
 /// # Shapes
 ///
-/// `w`: `out_channels` rows, columns in the order `(kernel_h, kernel_w, in_channels / groups)`; `x`:
-/// `[batch, height, width, in_channels]`; `y`: `[batch, out_height, out_width, out_channels]`.
+/// `w`: `out_channels` rows, columns in the order `(kernel_h, kernel_w, in_channels / groups)`;
+/// `x`: `[batch, height, width, in_channels]`; `y`: `[batch, out_height, out_width, out_channels]`.
 ///
 /// # Errors
 ///
-/// [`Error::Length`] where a slice or the weight does not fit `shape`, and the errors of the lengths
-/// of [`ConvShape`].
+/// [`Error::Length`] where a slice or the weight does not fit `shape`, and the errors of the
+/// lengths of [`ConvShape`].
 ///
 /// ```
 /// use s3_kernels::{BitWidth, ConvShape, PackedMatrix, conv2d};
@@ -70,8 +71,8 @@ pub fn conv2d(w: &PackedMatrix, x: &[i8], shape: &ConvShape, y: &mut [i32]) -> R
 ///
 /// # Errors
 ///
-/// As [`conv2d`]; [`Error::Length`] and [`Error::Unsupported`] where the epilogue's slices do not fit
-/// the output.
+/// As [`conv2d`]; [`Error::Length`] and [`Error::Unsupported`] where the epilogue's slices do not
+/// fit the output.
 ///
 /// ```
 /// use s3_kernels::{BitWidth, ConvShape, PackedMatrix, ShiftRequant, conv2d_fused};
@@ -91,12 +92,12 @@ pub fn conv2d_fused<X: Activation, E: Epilogue>(
     epilogue: &E,
     y: &mut [E::Output],
 ) -> Result<(), Error> {
-    conv2d_with(TileKernel::of(Isa::detect()), w, x, shape, epilogue, y)
+    conv2d_with(Microkernel::of(Isa::detect()), w, x, shape, epilogue, y)
 }
 
 /// [`conv2d_fused`] by a named microkernel, which serves the levels of `w`.
 pub(crate) fn conv2d_with<X: Activation, E: Epilogue>(
-    kernel: &'static TileKernel,
+    kernel: &'static Microkernel,
     w: &dyn Weights,
     x: &[X],
     shape: &ConvShape,

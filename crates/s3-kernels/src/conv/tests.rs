@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::weights::Weights;
 use super::{Activation, Geometry, conv2d, conv2d_with, reference};
 use crate::epilogue::{Epilogue, Raw, Residual, Scale, ShiftRequant};
-use crate::micro::bytes::TileKernel;
+use crate::micro::bytes::Microkernel;
 use crate::select::MICROKERNELS;
 use crate::{BitWidth, ConvShape, Error, PackedMatrix};
 
@@ -35,10 +35,10 @@ impl Values {
     }
 }
 
-fn kernels() -> impl Iterator<Item = &'static TileKernel> {
+fn kernels() -> impl Iterator<Item = &'static Microkernel> {
     // The one for dense levels on a CPU without multiplier, which serves packed ones too.
     #[cfg(feature = "model")]
-    let dense = [&crate::arch::scalar::tile::MULTIPLY];
+    let dense = [&crate::arch::scalar::microkernel::MULTIPLY];
     #[cfg(not(feature = "model"))]
     let dense = [];
     let kernels = MICROKERNELS.iter().chain(dense);
@@ -70,7 +70,7 @@ fn check<X: Activation, E: Epilogue>(
         .collect();
     let is_power = |level: &i8| level.unsigned_abs().is_power_of_two() || *level == 0;
     let all_powers = w.to_levels().iter().all(is_power);
-    let serves = |kernel: &&TileKernel| all_powers || kernel.name != "scalar-u8s8-shift";
+    let serves = |kernel: &&Microkernel| all_powers || kernel.name != "scalar-u8s8-shift";
     for kernel in kernels().filter(serves) {
         let mut y = vec![E::Output::default(); expected.len()];
         conv2d_with(kernel, w, x, shape, epilogue, &mut y).unwrap();

@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 
 use crate::conv::geometry::Geometry;
-use crate::micro::bytes::{AccRow, NR, Window};
+use crate::micro::bytes::{AccRow, NR, Taps};
 use crate::packed::lines::Line;
 use crate::packed::unpack::{QUAD, Unpack};
 use crate::{BitWidth, PackedMatrix};
@@ -71,7 +71,7 @@ impl Weights for PackedMatrix {
 pub(crate) struct Panels<'a> {
     unpack: Unpack,
     w: &'a dyn Weights,
-    window: &'a Window,
+    taps: &'a Taps,
     /// Levels of the tile of 64 rows that `cached` names, in the order of the columns.
     plain: &'a mut [Line],
     cached: Option<usize>,
@@ -79,8 +79,8 @@ pub(crate) struct Panels<'a> {
 
 impl<'a> Panels<'a> {
     /// Lines of one panel.
-    pub(crate) fn lines(window: &Window) -> usize {
-        window.total_quads() * QUAD
+    pub(crate) fn lines(taps: &Taps) -> usize {
+        taps.total_quads() * QUAD
     }
 
     /// Lines that `plain` must have.
@@ -91,13 +91,13 @@ impl<'a> Panels<'a> {
     pub(crate) fn new(
         unpack: Unpack,
         w: &'a dyn Weights,
-        window: &'a Window,
+        taps: &'a Taps,
         plain: &'a mut [Line],
     ) -> Self {
         Panels {
             unpack,
             w,
-            window,
+            taps,
             plain,
             cached: None,
         }
@@ -106,7 +106,7 @@ impl<'a> Panels<'a> {
     /// Fills `panel` with rows `first .. first + rows`, at most 64; the lanes after them hold
     /// anything.
     pub(crate) fn fill(&mut self, first: usize, rows: usize, panel: &mut [Line]) {
-        if first.is_multiple_of(NR) && self.window.segment().is_multiple_of(4) {
+        if first.is_multiple_of(NR) && self.taps.segment().is_multiple_of(4) {
             self.w.unpack(self.unpack, first / NR, panel);
             return;
         }
@@ -137,7 +137,7 @@ impl<'a> Panels<'a> {
         panel.fill(Line([0; 64]));
         let taps = geometry.shape.kernel_h * geometry.shape.kernel_w;
         // A segment is one tap, or a whole row of them where all channels are one group.
-        let segment_taps = taps / self.window.taps().len();
+        let segment_taps = taps / self.taps.offsets().len();
         for lane in 0..rows {
             let (tile, from) = ((first + lane) / NR, (first + lane) % NR);
             if self.cached != Some(tile) {
@@ -150,7 +150,7 @@ impl<'a> Panels<'a> {
                 for c in 0..geometry.group_in {
                     let level = byte(tap * geometry.group_in + c, from);
                     let at = place * merged.group_in + own + c;
-                    let to = byte(4 * segment * self.window.quads() + at, lane);
+                    let to = byte(4 * segment * self.taps.quads() + at, lane);
                     panel[to.0].0[to.1] = self.plain[level.0].0[level.1];
                 }
             }
@@ -160,10 +160,10 @@ impl<'a> Panels<'a> {
     /// Moves lanes `from` of the plain tile to lanes `to ..` of the panel, so that each segment
     /// begins a quad.
     fn regroup(&self, from: core::ops::Range<usize>, to: usize, panel: &mut [Line]) {
-        let segment = self.window.segment();
+        let segment = self.taps.segment();
         let mut quads = panel.chunks_exact_mut(QUAD);
-        for s in 0..self.window.taps().len() {
-            for q in 0..self.window.quads() {
+        for s in 0..self.taps.offsets().len() {
+            for q in 0..self.taps.quads() {
                 let k = s * segment + 4 * q;
                 let valid = (segment - 4 * q).min(4);
                 let mask = u32::MAX >> (8 * (4 - valid));

@@ -8,6 +8,8 @@
 pub(crate) mod requant;
 mod scale;
 mod shift;
+#[cfg(feature = "model")]
+pub(crate) mod terms;
 
 pub use scale::Scale;
 pub use shift::ShiftRequant;
@@ -88,8 +90,8 @@ pub(crate) mod sealed {
         /// What is stored.
         type Output: Copy + Send + Sync + Default + PartialEq + core::fmt::Debug;
 
-        /// Checks the lengths for a matrix of `rows` by `channels` outputs, whose accumulators do not
-        /// exceed `bound` in magnitude, and says whether i32 arithmetic cannot overflow.
+        /// Checks the lengths for a matrix of `rows` by `channels` outputs, whose accumulators do
+        /// not exceed `bound` in magnitude, and says whether i32 arithmetic cannot overflow.
         ///
         /// # Errors
         ///
@@ -164,8 +166,8 @@ impl sealed::Store for Raw {
 
 /// An activation that joins the sum before it is requantized: the shortcut of a residual block.
 ///
-/// It adds `values[i] << shift` to accumulator `i`: one unit of `values` is worth `2^shift` units of
-/// the accumulator.
+/// It adds `values[i] << shift` to accumulator `i`: one unit of `values` is worth `2^shift` units
+/// of the accumulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Residual<'a> {
     /// One value per output, in the output's layout.

@@ -1,29 +1,56 @@
-//! Requantization to u8 of a network's layers: a factor and a shift a channel, with a shortcut of its
-//! own factor. [`Then::Requant`](crate::model::Then) is the definition.
+//! Requantization to u8 of a network's layers: a factor and a shift a channel, with a shortcut of
+//! its own factor. [`Then::Requant`](crate::model::Then) is the definition.
 //!
 //! # In i32
 //!
-//! A result is clamped to 0..=255, so a sum `v = acc + bias` beyond some limit may be replaced by the
-//! limit: with `T = 2^16 + 255 |residual_factor| + |offset| + 2^(FRACTION-1)` and
-//! `L = ceil(T 2^shift / |factor|)`, every `|v| >= L` has `|a| >= T`, hence the same result as `v = ±L`.
-//! After that clamp the product is below `T 2^shift + |factor|`, and where that fits i32 the factor's
-//! shifts are done in i32 lanes; the product of [`Activations::U8`](crate::model::Activations) has 64
-//! bits in any case. Tables whose numbers do not fit go value by value through i64.
+//! A result is clamped to 0..=255, so a sum `v = acc + bias` beyond some limit may be replaced by
+//! the limit: with `T = 2^16 + 255 |residual_factor| + |offset| + 2^(FRACTION-1)` and
+//! `L = ceil(T 2^shift / |factor|)`, every `|v| >= L` has `|a| >= T`, hence the same result as
+//! `v = ±L`. After that clamp the product is below `T 2^shift + |factor|`, and where that fits i32
+//! the factor's shifts are done in i32 lanes; the product of
+//! [`Activations::U8`](crate::model::Activations) has 64 bits in any case. Tables whose numbers do
+//! not fit go value by value through i64.
 
 use alloc::vec::Vec;
 
 use super::sealed::{self, Narrow};
+use super::terms::terms;
 use super::{Epilogue, Place};
 use crate::Error;
 use crate::error::check_len;
 use crate::micro::bytes::{AccRow, NR};
-use crate::model::{FRACTION, MAX_TERMS, Requant, terms};
 
-/// Terms of a factor, at most.
+/// Fraction bits of the sum in [`Then::Requant`](crate::model::Then).
+pub const FRACTION: u32 = 8;
+
+/// Terms of a factor in [`Activations::U8Shift`](crate::model::Activations), at most.
+pub const MAX_TERMS: u32 = 4;
+
+/// [`MAX_TERMS`].
 pub(crate) const TERMS: usize = MAX_TERMS as usize;
 
 /// A count of places that leaves nothing of 32 bits: the term of a factor that has fewer.
 const NOTHING: i32 = 32;
+
+/// The numbers of [`Then::Requant`](crate::model::Then).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requant {
+    /// Added to each channel's sum.
+    pub bias: Vec<i32>,
+    /// Factor of each channel.
+    pub factor: Vec<i32>,
+    /// Places to the right after it, 0 to 31.
+    pub shift: Vec<u8>,
+    /// What one unit of the residual is worth, in units of `2^-FRACTION` of the result; 0 without
+    /// one.
+    pub residual_factor: i32,
+    /// The zero point of the result less that of the residual, in the same units.
+    pub offset: i32,
+    /// The result that stands for the real number 0.
+    pub zero_point: u8,
+    /// The largest result: what stands for 6 behind an [`Act::Relu6`](crate::model::Act), else 255.
+    pub high: u8,
+}
 
 /// One layer's numbers as the stores read them.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,9 +78,11 @@ pub(crate) struct RequantTable {
 }
 
 impl RequantTable {
-    /// The table of `requant`, whose sums do not exceed `bound`; with `by_shifts` it multiplies nothing.
+    /// The table of `requant`, whose sums do not exceed `bound`; with `by_shifts` it multiplies
+    /// nothing.
     ///
-    /// The lengths agree, shifts are at most 31, no factor is `i32::MIN`, and the clamp's ends are in order.
+    /// The lengths agree, shifts are at most 31, no factor is `i32::MIN`, and the clamp's ends are
+    /// in order.
     pub(crate) fn new(
         requant: &Requant,
         relu: bool,
@@ -156,8 +185,8 @@ impl RequantTable {
     }
 }
 
-/// `v` times a factor, by shifts and additions. The product fits; where a sum on the way does not, it
-/// wraps twice.
+/// `v` times a factor, by shifts and additions. The product fits; where a sum on the way does not,
+/// it wraps twice.
 fn by_terms(v: i64, terms: impl Iterator<Item = (u8, bool)>) -> i64 {
     terms.fold(0i64, |sum, (place, negative)| {
         let shifted = v << place;

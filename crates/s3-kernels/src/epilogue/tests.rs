@@ -170,8 +170,8 @@ mod requant {
 
     use super::check;
     use crate::epilogue::Epilogue;
+    use crate::epilogue::requant::{FRACTION, Requant};
     use crate::epilogue::requant::{RequantTable, Requantize};
-    use crate::model::{FRACTION, Requant};
 
     /// [`Then::Requant`](crate::model::Then) in integers that hold everything.
     fn definition(r: &Requant, relu: bool, acc: i32, n: usize, residual: Option<u8>) -> u8 {
@@ -234,7 +234,7 @@ mod requant {
                     let terms = requant
                         .factor
                         .iter()
-                        .map(|&f| crate::model::terms(f).count());
+                        .map(|&f| crate::epilogue::terms::terms(f).count());
                     if by_shifts && terms.max() > Some(4) {
                         continue;
                     }

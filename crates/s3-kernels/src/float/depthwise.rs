@@ -47,7 +47,7 @@ pub(crate) fn run(
     let Ok(geometry) = Geometry::new(&shape) else {
         unreachable!("the repeated channels are in memory")
     };
-    let taps = geometry.taps();
+    let taps = geometry.offsets();
     let levels = w.to_levels();
     let mut weights = vec![0.0; levels.len()];
     for (n, levels) in levels.chunks_exact(taps.len()).enumerate() {
@@ -60,7 +60,7 @@ pub(crate) fn run(
         groups: 1,
         group_out: channels,
     };
-    outputs.split(taps.len(), 0, y, |rows, _, y| {
+    outputs.for_each_part(taps.len(), 0, y, |rows, _, y| {
         part(isa, &x, &geometry, &taps, &weights, epilogue, rows, y);
     });
 }

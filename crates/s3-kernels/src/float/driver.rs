@@ -9,9 +9,10 @@ use core::ops::Range;
 use super::scalar;
 use crate::conv::geometry::Geometry;
 use crate::conv::weights::Panels;
-use crate::micro::bytes::{NR, Window};
+use crate::micro::bytes::{NR, Taps};
 use crate::micro::float::{
-    CODED, FloatKernel, FloatLine, FloatRow, How, LineTile, PanelKernel, PanelTile, TableKernel,
+    CODED, FloatKernel, FloatLine, FloatRow, How, PanelKernel, PanelOperands, TableKernel,
+    TableOperands,
 };
 use crate::packed::lines::Line;
 use crate::packed::unpack::Unpack;
@@ -76,7 +77,7 @@ pub(crate) fn run(
         outputs,
         epilogue,
     };
-    outputs.split(w.cols(), MANY, y, |rows, blocks, y| match &kernel.how {
+    outputs.for_each_part(w.cols(), MANY, y, |rows, blocks, y| match &kernel.how {
         _ if w.cols() == 0 => job.by_definition(rows, blocks, y),
         How::Scalar => job.by_definition(rows, blocks, y),
         How::Panel(kernel) => with_scratch(|s| job.by_panels(kernel, s, rows, blocks, y)),
@@ -164,15 +165,15 @@ impl Job<'_> {
     ) {
         let mut held = self.held(rows.clone(), &blocks, y);
         let k = self.w.cols();
-        let window = Window::new(vec![0], k);
+        let taps = Taps::new(vec![0], k);
         let length = if rows.len() > kernel.rows { k } else { COLUMNS };
-        let lines = Panels::lines(&window);
+        let lines = Panels::lines(&taps);
         let (lines, panel) = scratch.get_floats(
             lines + Panels::plain_lines(self.w),
             length.next_multiple_of(4),
         );
-        let (levels, plain) = lines.split_at_mut(Panels::lines(&window));
-        let mut weights = Panels::new(self.unpack, self.w, &window, plain);
+        let (levels, plain) = lines.split_at_mut(Panels::lines(&taps));
+        let mut weights = Panels::new(self.unpack, self.w, &taps, plain);
         let mut copied = vec![0.0; kernel.rows * k];
         let mut sums = [FloatRow::ZERO; ROWS];
         for block in blocks {
@@ -183,13 +184,13 @@ impl Job<'_> {
                 (kernel.widen)(levels, panel);
             }
             for first in rows.clone().step_by(kernel.rows) {
-                let tile = first..(first + kernel.rows).min(rows.end);
-                let sums = &mut sums[..tile.len()];
+                let operands = first..(first + kernel.rows).min(rows.end);
+                let sums = &mut sums[..operands.len()];
                 sums.fill(FloatRow::ZERO);
                 let whole: &[f32] = match self.source {
-                    Source::Matrix(x) => &x[tile.start * k..tile.end * k],
+                    Source::Matrix(x) => &x[operands.start * k..operands.end * k],
                     Source::Images(..) => {
-                        self.gather(tile.clone(), group, k, &mut copied);
+                        self.gather(operands.clone(), group, k, &mut copied);
                         &copied
                     }
                 };
@@ -202,14 +203,14 @@ impl Job<'_> {
                     for (r, x) in x[..sums.len()].iter_mut().enumerate() {
                         *x = &whole[r * k + start..r * k + end];
                     }
-                    let tile = PanelTile {
+                    let operands = PanelOperands {
                         rows: &x[..sums.len()],
                         panel: &panel[..end - start],
                         columns,
                     };
-                    (kernel.run)(&tile, sums);
+                    (kernel.run)(&operands, sums);
                 }
-                for (row, sums) in tile.zip(sums) {
+                for (row, sums) in operands.zip(sums) {
                     self.store(&sums.0[..columns], row, channel, &mut held);
                 }
             }
@@ -228,11 +229,11 @@ impl Job<'_> {
     ) {
         let mut held = self.held(rows.clone(), &blocks, y);
         let coded = self.w.cols().div_ceil(CODED);
-        let window = Window::new(vec![0], self.w.cols());
+        let taps = Taps::new(vec![0], self.w.cols());
         // One line more: a code is read as the first byte of a register that may reach behind.
         let (codes, rest) = coding(scratch, coded, PANELS.min(blocks.len()) * coded * 4 + 1);
         let (levels, plain) = rest.split_at_mut(12 * coded);
-        let mut weights = Panels::new(self.unpack, self.w, &window, plain);
+        let mut weights = Panels::new(self.unpack, self.w, &taps, plain);
         let mut copied = vec![0.0; kernel.rows * coded * CODED];
         let mut tables = vec![FloatLine::ZERO; BLOCK * 4 * kernel.rows * 2];
         let mut sums = vec![FloatRow::ZERO; PANELS * kernel.rows];
@@ -246,13 +247,13 @@ impl Job<'_> {
                     .count();
             for (block, codes) in (from..to).zip(codes.chunks_mut(coded * 4)) {
                 let (channel, columns) = (self.outputs.channel(block), self.columns(block));
-                weights.fill(channel, columns, &mut levels[..Panels::lines(&window)]);
+                weights.fill(channel, columns, &mut levels[..Panels::lines(&taps)]);
                 (kernel.encode)(levels, codes);
             }
             for first in rows.clone().step_by(kernel.rows) {
-                let tile = first..(first + kernel.rows).min(rows.end);
-                let count = tile.len();
-                self.gather(tile.clone(), group, coded * CODED, &mut copied);
+                let operands = first..(first + kernel.rows).min(rows.end);
+                let count = operands.len();
+                self.gather(operands.clone(), group, coded * CODED, &mut copied);
                 sums.fill(FloatRow::ZERO);
                 for start in (0..coded).step_by(BLOCK) {
                     let length = BLOCK.min(coded - start);
@@ -262,12 +263,12 @@ impl Job<'_> {
                     for (panel, sums) in panels.enumerate() {
                         let at = (panel * coded + start) * 4;
                         let codes = &codes[at..][..length * 4 + 1];
-                        (kernel.run)(&LineTile { tables, codes }, &mut sums[..count]);
+                        (kernel.run)(&TableOperands { tables, codes }, &mut sums[..count]);
                     }
                 }
                 for (block, sums) in (from..to).zip(sums.chunks_exact(kernel.rows)) {
                     let (channel, columns) = (self.outputs.channel(block), self.columns(block));
-                    for (row, sums) in tile.clone().zip(sums) {
+                    for (row, sums) in operands.clone().zip(sums) {
                         self.store(&sums.0[..columns], row, channel, &mut held);
                     }
                 }
@@ -288,10 +289,10 @@ impl Job<'_> {
     ) {
         let mut held = self.held(rows.clone(), &blocks, y);
         let coded = self.w.cols().div_ceil(CODED);
-        let window = Window::new(vec![0], self.w.cols());
+        let taps = Taps::new(vec![0], self.w.cols());
         let (codes, rest) = coding(scratch, coded, coded * 4 + 1);
         let (levels, plain) = rest.split_at_mut(12 * coded);
-        let mut weights = Panels::new(self.unpack, self.w, &window, plain);
+        let mut weights = Panels::new(self.unpack, self.w, &taps, plain);
         let mut copied = vec![0.0; rows.len() * coded * CODED];
         let mut tables = vec![FloatLine::ZERO; coded * 4 * rows.len() * 2];
         let mut built = None;
@@ -303,12 +304,12 @@ impl Job<'_> {
                 built = Some(group);
             }
             let (channel, columns) = (self.outputs.channel(block), self.columns(block));
-            weights.fill(channel, columns, &mut levels[..Panels::lines(&window)]);
+            weights.fill(channel, columns, &mut levels[..Panels::lines(&taps)]);
             (kernel.encode)(levels, codes);
             let mut sums = [FloatRow::ZERO; ROWS];
             let sums = &mut sums[..rows.len()];
             (kernel.run)(
-                &LineTile {
+                &TableOperands {
                     tables: &tables,
                     codes,
                 },

@@ -106,7 +106,7 @@ pub fn gemm_f32_fused(
 /// use s3_kernels::{BitWidth, ConvShape, PackedMatrix, conv2d_f32};
 ///
 /// let w = PackedMatrix::from_levels(&[1, 2, -1], 1, 3, BitWidth::B3)?;
-/// let shape = ConvShape { width: 3, kernel_w: 3, padding: 1, height: 1, kernel_h: 1, ..ConvShape::default() };
+/// let shape = ConvShape { width: 3, kernel_w: 3, padding: 1, ..ConvShape::default() };
 /// let mut y = [0.0; 9];
 /// conv2d_f32(&w, &[0.5, 1.5, -2.0], &shape, &mut y)?;
 /// assert_eq!(y[3..6], [-0.5, 5.5, -2.5]); // the rows above and below see padding only

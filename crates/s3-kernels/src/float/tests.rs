@@ -248,7 +248,8 @@ fn lengths_that_do_not_fit_are_errors() {
 proptest! {
     #[test]
     fn every_kernel_gives_the_bits_of_the_definition(
-        rows in 0usize..150, cols in 0usize..260, batch in 0usize..7, width in 0usize..3, seed in 1usize..1000,
+        rows in 0usize..150, cols in 0usize..260, batch in 0usize..7, width in 0usize..3,
+        seed in 1usize..1000,
     ) {
         check_gemm(rows, cols, batch, BitWidth::ALL[width], seed);
     }

@@ -10,7 +10,7 @@
 //! Width and packing are gone from the inner loop, so that 3 and 4 bits run as fast as 2.
 
 use crate::arch::as_bytes;
-use crate::micro::bytes::{AccRow, MR, NR, Tile, TileKernel, Window};
+use crate::micro::bytes::{AccRow, MR, Microkernel, NR, Operands, Taps};
 use crate::micro::kernel::Job;
 use crate::micro::rates::{Shape, Work};
 use crate::packed::lines::PANEL;
@@ -38,12 +38,12 @@ pub(crate) fn work(shape: &Shape) -> Work {
 }
 
 /// Runs `job` on `kernel`.
-pub(crate) fn gemm(kernel: &TileKernel, job: Job<'_>) {
+pub(crate) fn gemm(kernel: &Microkernel, job: Job<'_>) {
     let (cols, width) = (job.w.cols(), job.w.bit_width());
     let rows = job.y.len() / job.batch;
     let pitch = pitch(cols);
     let quads = cols.div_ceil(4);
-    let window = Window::new([0].into(), 4 * quads);
+    let taps = Taps::new([0].into(), 4 * quads);
     with_scratch(|scratch| {
         let in_place = pitch == cols;
         let copied = if in_place { 0 } else { job.batch * pitch };
@@ -68,17 +68,17 @@ pub(crate) fn gemm(kernel: &TileKernel, job: Job<'_>) {
                 // Of as equal sizes as possible: a tile of one window loads weights for nothing.
                 let (first, end) = (job.batch * t / tiles, job.batch * (t + 1) / tiles);
                 let windows: [usize; MR] = core::array::from_fn(|r| (first + r) * pitch);
-                let tile = Tile {
+                let operands = Operands {
                     x,
                     flip: FLIP,
                     windows: &windows[..end - first],
-                    window: &window,
+                    taps: &taps,
                     panel: panel_lines,
                     init: &init,
                     columns,
                     width,
                 };
-                (kernel.run)(&tile, &mut sums);
+                (kernel.run)(&operands, &mut sums);
                 for (b, sums) in (first..end).zip(&sums) {
                     job.y[b * rows + at * PANEL..][..columns].copy_from_slice(&sums.0[..columns]);
                 }

@@ -2,8 +2,8 @@
 //!
 //! A few rows go to the kernels of [`gemm`](crate::gemm()): `sum w x = sum w (x - 128) + 128 sum w`
 //! makes i8 of u8, exactly. Many rows go to the microkernel of the convolution, which is the same
-//! product with the rows of `x` as its windows, and whose epilogue finds the sums in the first-level
-//! cache.
+//! product with the rows of `x` as its windows, and whose epilogue finds the sums in the
+//! first-level cache.
 
 use alloc::vec;
 
@@ -13,20 +13,20 @@ use crate::conv::conv2d_with;
 use crate::epilogue::{Epilogue, Place, Steps};
 use crate::error::{Error, check_len};
 use crate::isa::Isa;
-use crate::micro::bytes::{AccRow, NR, TileKernel};
+use crate::micro::bytes::{AccRow, Microkernel, NR};
 use crate::micro::kernel::{Job, Kernel};
 use crate::{ConvShape, PackedMatrix};
 
 /// Batches from which on weights are unpacked once for all rows.
 const MANY_ROWS: usize = 16;
 
-/// [`gemm`](crate::gemm()) of i8 or u8 activations that stores what `epilogue` makes of the sums, in
-/// the same call. Every output equals [`Epilogue::value`] of its exact sum.
+/// [`gemm`](crate::gemm()) of i8 or u8 activations that stores what `epilogue` makes of the sums,
+/// in the same call. Every output equals [`Epilogue::value`] of its exact sum.
 ///
 /// # Errors
 ///
-/// As [`gemm`](crate::gemm()); [`Error::Length`] and [`Error::Unsupported`] where the epilogue's slices
-/// do not fit the output.
+/// As [`gemm`](crate::gemm()); [`Error::Length`] and [`Error::Unsupported`] where the epilogue's
+/// slices do not fit the output.
 ///
 /// ```
 /// use s3_kernels::{BitWidth, PackedMatrix, Scale, gemm_fused};
@@ -46,7 +46,7 @@ pub fn gemm_fused<X: Activation, E: Epilogue>(
     y: &mut [E::Output],
 ) -> Result<(), Error> {
     gemm_with(
-        TileKernel::of(Isa::detect()),
+        Microkernel::of(Isa::detect()),
         MANY_ROWS,
         w,
         x,
@@ -56,9 +56,10 @@ pub fn gemm_fused<X: Activation, E: Epilogue>(
     )
 }
 
-/// [`gemm_fused`] by a named microkernel from `many` rows on, below by a kernel of its instruction set.
+/// [`gemm_fused`] by a named microkernel from `many` rows on, below by a kernel of its instruction
+/// set.
 fn gemm_with<X: Activation, E: Epilogue>(
-    kernel: &'static TileKernel,
+    kernel: &'static Microkernel,
     many: usize,
     w: &PackedMatrix,
     x: &[X],

@@ -57,7 +57,7 @@ pub(crate) fn spread(kernel: &Kernel, job: Job<'_>) {
     if job.y.is_empty() {
         return;
     }
-    outputs.split(cols, MANY, job.y, |batch, panels, y| {
+    outputs.for_each_part(cols, MANY, job.y, |batch, panels, y| {
         kernel.start(Job {
             w,
             panels,

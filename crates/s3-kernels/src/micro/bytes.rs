@@ -1,8 +1,8 @@
 //! The microkernel's contract: a few windows of u8 activations times a panel of s8 levels.
 //!
-//! `out[r][n] = init[n] + sum over taps t and k < 4 quads of (x[windows[r] + t + k] ^ flip) panel[t, k, n]`
+//! `out[r][n] = init[n] + sum of (x[windows[r] + t + k] ^ flip) panel[t, k, n]`
 //!
-//! in i32, exact: sums wrap, and packing has shown that the final ones do not. The convolution and
+//! over taps `t` and `k < 4 quads`, in i32, exact: sums wrap, and packing has shown that the final ones do not. The convolution and
 //! the matrix product of u8 activations are loops around it.
 
 use alloc::vec::Vec;
@@ -33,28 +33,29 @@ pub(crate) const HELD: usize = 4 * MR;
 
 /// The taps of a kernel: the same for every window.
 #[derive(Clone, Debug)]
-pub(crate) struct Window {
+pub(crate) struct Taps {
     /// Offset of each segment of neighbouring bytes from the first byte of the window.
-    taps: Vec<usize>,
+    offsets: Vec<usize>,
     /// Bytes of one segment.
     segment: usize,
     /// Bytes from the first of a window to the last that a microkernel reads.
     reach: usize,
 }
 
-impl Window {
-    pub(crate) fn new(taps: Vec<usize>, segment: usize) -> Window {
-        let last = taps.iter().max().copied().unwrap_or(0);
+impl Taps {
+    pub(crate) fn new(offsets: Vec<usize>, segment: usize) -> Taps {
+        let last = offsets.iter().max().copied().unwrap_or(0);
         let reach = last + segment.next_multiple_of(4);
-        Window {
-            taps,
+        Taps {
+            offsets,
             segment,
             reach,
         }
     }
 
-    pub(crate) fn taps(&self) -> &[usize] {
-        &self.taps
+    /// Offset of each segment from the first byte of the window.
+    pub(crate) fn offsets(&self) -> &[usize] {
+        &self.offsets
     }
 
     /// Bytes of one segment.
@@ -69,7 +70,7 @@ impl Window {
 
     /// Groups of four bytes in all segments.
     pub(crate) fn total_quads(&self) -> usize {
-        self.taps.len() * self.quads()
+        self.offsets.len() * self.quads()
     }
 
     /// Bytes from the first of a window to the end of the last group of four.
@@ -80,7 +81,7 @@ impl Window {
 
 /// The operands of one microkernel call.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tile<'a> {
+pub(crate) struct Operands<'a> {
     /// Activations.
     pub(crate) x: &'a [u8],
     /// What each byte of `x` is XORed with before it is a u8: 128 makes an i8 the u8 that is 128
@@ -89,8 +90,8 @@ pub(crate) struct Tile<'a> {
     /// Offset of each window in `x`, 1 to [`MR`] of them; a window's reach lies in `x`.
     pub(crate) windows: &'a [usize],
     /// The taps of every window.
-    pub(crate) window: &'a Window,
-    /// `[taps][quads][4]` lines: 16 outputs by 4 `k` each, after [`TileKernel::order`].
+    pub(crate) taps: &'a Taps,
+    /// `[taps][quads][4]` lines: 16 outputs by 4 `k` each, after [`Microkernel::order`].
     pub(crate) panel: &'a [Line],
     /// What the accumulators of every window start from.
     pub(crate) init: &'a AccRow,
@@ -100,7 +101,7 @@ pub(crate) struct Tile<'a> {
     pub(crate) width: BitWidth,
 }
 
-/// One implementation of a depthwise tile:
+/// One implementation of a depthwise microkernel:
 /// `out[r][n] = init[n] + sum over taps t of x[windows[r] + t + n] w[t, n]`,
 /// with the panel in the order of [`position`].
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +113,7 @@ pub(crate) struct DepthwiseKernel {
     /// Fills one row of `out` for each window.
     ///
     /// Panics where the operands break the contract, or the CPU cannot run it.
-    pub(crate) run: fn(&Tile<'_>, &mut [AccRow]),
+    pub(crate) run: fn(&Operands<'_>, &mut [AccRow]),
 }
 
 /// Lines of the panel of `taps` taps: two for each two taps.
@@ -132,7 +133,7 @@ pub(crate) const fn position(channel: usize, tap: usize) -> (usize, usize) {
 
 /// One implementation of the contract.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TileKernel {
+pub(crate) struct Microkernel {
     /// `{isa}-u8s8-{how}`.
     #[cfg_attr(
         not(test),
@@ -153,10 +154,10 @@ pub(crate) struct TileKernel {
     /// Fills one row of `out` for each window.
     ///
     /// Panics where the operands break the contract, or the CPU cannot run it.
-    pub(crate) run: fn(&Tile<'_>, &mut [AccRow]),
+    pub(crate) run: fn(&Operands<'_>, &mut [AccRow]),
 }
 
-impl Tile<'_> {
+impl Operands<'_> {
     /// Checks that a microkernel reads inside `x`, and inside `panel` if it reads `lines` lines of
     /// it, and writes inside `out`.
     ///
@@ -166,7 +167,7 @@ impl Tile<'_> {
     pub(crate) fn check(&self, lines: usize, out: &[AccRow]) {
         assert!(self.windows.len() <= MR.min(out.len()));
         assert!(self.panel.len() >= lines);
-        let room = self.x.len().checked_sub(self.window.reach());
+        let room = self.x.len().checked_sub(self.taps.reach());
         for &window in self.windows {
             assert!(room.is_some_and(|room| window <= room));
         }

@@ -29,7 +29,7 @@ impl FloatRow {
 
 /// A few rows of activations times a panel of weights as f32, for a block of `k`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PanelTile<'a> {
+pub(crate) struct PanelOperands<'a> {
     /// Rows of activations, of `panel.len()` values each; at most [`PanelKernel::rows`].
     pub(crate) rows: &'a [&'a [f32]],
     /// The weights of each `k`.
@@ -40,7 +40,7 @@ pub(crate) struct PanelTile<'a> {
 
 /// A few rows of tables times a panel of codes, for a block of `k`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LineTile<'a> {
+pub(crate) struct TableOperands<'a> {
     /// `[triples][rows][2]`: the 32 entries that a code picks one of.
     pub(crate) tables: &'a [FloatLine],
     /// `[triples / 4][4]` lines of sixteen outputs, a code in each byte, and one line more.
@@ -55,7 +55,7 @@ pub(crate) struct PanelKernel {
     /// Turns lines of levels `[k / 4][4]` into one row for each `k`.
     pub(crate) widen: fn(&[Line], &mut [FloatRow]),
     /// Adds to the sums of each row.
-    pub(crate) run: fn(&PanelTile<'_>, &mut [FloatRow]),
+    pub(crate) run: fn(&PanelOperands<'_>, &mut [FloatRow]),
 }
 
 /// A kernel that looks sums up.
@@ -68,7 +68,7 @@ pub(crate) struct TableKernel {
     /// Fills `[triples][rows][2]` tables from rows of activations.
     pub(crate) build: fn(&[&[f32]], &mut [FloatLine]),
     /// Adds to the sums of each row.
-    pub(crate) run: fn(&LineTile<'_>, &mut [FloatRow]),
+    pub(crate) run: fn(&TableOperands<'_>, &mut [FloatRow]),
 }
 
 /// How an instruction set computes the sums.

@@ -1,4 +1,5 @@
-//! Checks of a network: everything that it must be before it is run, besides a graph that fits together.
+//! Checks of a network: everything that it must be before it is run, besides a graph that fits
+//! together.
 
 use std::format;
 use std::string::String;
@@ -7,10 +8,11 @@ use std::vec::Vec;
 use super::error::{Error, expect, require};
 use super::graph::{Act, Layer, Node, Op, Size};
 use super::limits;
-use super::network::{Activations, Fit, Frozen, MAX_TERMS, Network, Requant, Then, Weight};
+use super::network::{Activations, Fit, Frozen, Network, Then, Weight};
 use super::plan::Plan;
 use super::sizes::printable;
-use super::terms;
+use crate::epilogue::requant::{MAX_TERMS, Requant};
+use crate::epilogue::terms::terms;
 
 /// The largest shift of a mean.
 const MAX_MEAN_SHIFT: u8 = 16;
@@ -26,9 +28,9 @@ impl Network {
         Ok(plan(self)?.sizes)
     }
 
-    /// The number that stands for 0 in every value, the image's first: all 0 but in networks of 8-bit
-    /// activations, where a layer says it of its result. The results of other nodes have that of what they
-    /// read, and a mean `2^shift` times that.
+    /// The number that stands for 0 in every value, the image's first: all 0 but in networks of
+    /// 8-bit activations, where a layer says it of its result. The results of other nodes have that
+    /// of what they read, and a mean `2^shift` times that.
     ///
     /// # Errors
     ///
@@ -37,8 +39,8 @@ impl Network {
     /// ```
     /// # use s3_kernels::model::*;
     /// # let weight = Weight::Dense(DenseMatrix::from_levels(vec![1], 1, 1)?);
-    /// # let requant = Requant { bias: vec![0], factor: vec![256], shift: vec![0], residual_factor: 0,
-    /// #     offset: 7 << 8, zero_point: 7, high: 255 };
+    /// # let requant = Requant { bias: vec![0], factor: vec![256], shift: vec![0],
+    /// #     residual_factor: 0, offset: 7 << 8, zero_point: 7, high: 255 };
     /// # let layer = Layer::new(1, [1, 1], Frozen { weight, then: Then::Requant(requant) });
     /// # let mut graph = Graph::new(Size { height: 1, width: 1, channels: 1 });
     /// // A layer whose results are larger by 7, then a pad, which writes 7.
@@ -184,8 +186,8 @@ struct Read {
     early: bool,
 }
 
-/// Of every value whether no layer has made it of the image but such as see one number: what reads it is
-/// the first convolution.
+/// Of every value whether no layer has made it of the image but such as see one number: what reads
+/// it is the first convolution.
 fn early(network: &Network, sizes: &[Size]) -> Vec<bool> {
     let mut early = Vec::with_capacity(sizes.len());
     early.push(true);

@@ -38,9 +38,9 @@ impl DenseMatrix {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] where there are not `rows * cols` of them; [`Error::Level`] where one is above
-    /// [`MAX_LEVEL`] in magnitude; [`Error::Overflow`] where `rows * cols` does not fit, or a row's
-    /// `sum |level| * 255` exceeds `i32::MAX`.
+    /// [`Error::Length`] where there are not `rows * cols` of them; [`Error::Level`] where one is
+    /// above [`MAX_LEVEL`] in magnitude; [`Error::Overflow`] where `rows * cols` does not fit, or a
+    /// row's `sum |level| * 255` exceeds `i32::MAX`.
     pub fn from_levels(levels: Vec<i8>, rows: usize, cols: usize) -> Result<DenseMatrix, Error> {
         let len = rows
             .checked_mul(cols)

@@ -108,8 +108,8 @@ impl std::error::Error for Error {
 /// Characters of a message that are kept at its front and at its end, where it is longer than both.
 const KEPT: [usize; 2] = [400, 100];
 
-/// `text` with its control characters escaped, and without its middle where it is long: what a file holds
-/// must neither break a message's line nor fill the terminal.
+/// `text` with its control characters escaped, and without its middle where it is long: what a file
+/// holds must neither break a message's line nor fill the terminal.
 fn one_line(text: impl fmt::Display) -> String {
     let text = text.to_string();
     let [front, end] = KEPT;

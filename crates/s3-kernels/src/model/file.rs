@@ -1,8 +1,8 @@
 //! The file of a packed network: safetensors, with the network's description in its metadata.
 //! `docs/EXPORT-FORMAT.md` is the specification.
 //!
-//! The header is written and read here, not by the crate of that name: its metadata is a hash map, whose
-//! order differs from run to run, and the same network is to be the same bytes.
+//! The header is written and read here, not by the crate of that name: its metadata is a hash map,
+//! whose order differs from run to run, and the same network is to be the same bytes.
 
 mod config;
 mod header;
@@ -20,9 +20,10 @@ use header::{Dtype, Tensors, Writer};
 use super::dense::DenseMatrix;
 use super::error::{Error, expect};
 use super::graph::{Act, Graph, Layer, Op, Size};
-use super::network::{Frozen, Network, Requant, Then, Weight};
+use super::network::{Frozen, Network, Then, Weight};
 use super::run::Model;
 use crate::PackedMatrix;
+use crate::epilogue::requant::Requant;
 
 impl Network {
     /// The file. The same network gives the same bytes, on every machine.
@@ -40,8 +41,8 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// [`Error::File`] where the bytes are not of the format; [`Error::Node`] and [`Error::Kernel`] where
-    /// a layer's tensors are missing or wrong.
+    /// [`Error::File`] where the bytes are not of the format; [`Error::Node`] and [`Error::Kernel`]
+    /// where a layer's tensors are missing or wrong.
     pub fn from_bytes(bytes: &[u8]) -> Result<Network, Error> {
         let (given, json, mut tensors) = header::read(bytes)?;
         let config = Config::from_json(&json)?;
@@ -84,7 +85,8 @@ impl Network {
         let least = version(&network);
         match given < least {
             true => Err(Error::file(format_args!(
-                "metadata `s3.format_version`: expected {least}, which has what the network is, got {given}"
+                "metadata `s3.format_version`: expected {least}, which has what the network is, got \
+                 {given}"
             ))),
             false => Ok(network),
         }
@@ -92,7 +94,8 @@ impl Network {
 }
 
 impl Model {
-    /// Reads and checks the file at `path`, which is a regular one: a pipe or a device may have no end.
+    /// Reads and checks the file at `path`, which is a regular one: a pipe or a device may have no
+    /// end.
     ///
     /// # Errors
     ///
@@ -106,8 +109,8 @@ impl Model {
         Model::from_bytes(&bytes)
     }
 
-    /// Reads and checks a file that is in memory. Any bytes may be given: they are refused with an error
-    /// or they are a network that runs.
+    /// Reads and checks a file that is in memory. Any bytes may be given: they are refused with an
+    /// error or they are a network that runs.
     ///
     /// # Errors
     ///
@@ -123,8 +126,8 @@ impl Model {
     }
 }
 
-/// The version of the file of `network`: the first that has all of it, so that older readers read what
-/// they can.
+/// The version of the file of `network`: the first that has all of it, so that older readers read
+/// what they can.
 fn version(network: &Network) -> u32 {
     if config::is_new(network) { 2 } else { 1 }
 }

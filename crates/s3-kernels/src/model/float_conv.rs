@@ -1,8 +1,8 @@
 //! Convolution of f32 activations with f32 weights, for the layers that are not quantized.
 //!
-//! `y = (((0 + w_0 x_0) + w_1 x_1) + ..) scale + bias`, each product and each sum rounded, in the order
-//! of the weight's columns, which are those of the output's group; padding is 0.0. No sum is fused with a
-//! product, so every machine makes the same bits.
+//! `y = (((0 + w_0 x_0) + w_1 x_1) + ..) scale + bias`, each product and each sum rounded, in the
+//! order of the weight's columns, which are those of the output's group; padding is 0.0. No sum is
+//! fused with a product, so every machine makes the same bits.
 
 use core::ops::Range;
 use std::vec;
@@ -21,8 +21,8 @@ const MANY: usize = 64;
 /// Weights as the loops read them.
 #[derive(Clone, Debug)]
 pub(crate) struct FloatWeights {
-    /// In panels of [`LANES`] outputs of one group, `[groups][panels][columns][LANES]`, filled up with
-    /// zeros; none where each channel sees itself.
+    /// In panels of [`LANES`] outputs of one group, `[groups][panels][columns][LANES]`, filled up
+    /// with zeros; none where each channel sees itself.
     panels: Vec<[f32; LANES]>,
     /// `[columns][channels]` where each channel sees itself, else empty.
     taps: Vec<f32>,
@@ -89,12 +89,12 @@ impl FloatWeights {
                 groups: 1,
                 group_out: shape.out_channels,
             };
-            outputs.split(self.columns, 0, y, |rows, _, y| {
+            outputs.for_each_part(self.columns, 0, y, |rows, _, y| {
                 self.depthwise(x, &geometry, scale, rows, y);
             });
             return Ok(());
         }
-        outputs.split(self.columns, MANY, y, |rows, blocks, y| {
+        outputs.for_each_part(self.columns, MANY, y, |rows, blocks, y| {
             self.blocks(isa, x, &geometry, scale, (rows, blocks), y);
         });
         Ok(())
@@ -144,8 +144,8 @@ impl FloatWeights {
         }
     }
 
-    /// The outputs `rows` where each channel sees itself. Taps in the padding are left out: a sum that
-    /// begins with 0 is the same with a product of 0.
+    /// The outputs `rows` where each channel sees itself. Taps in the padding are left out: a sum
+    /// that begins with 0 is the same with a product of 0.
     fn depthwise(
         &self,
         x: &[f32],

@@ -1,8 +1,9 @@
-//! What a network computes, whatever its layers hold: a list of nodes, each of which makes one value.
+//! What a network computes, whatever its layers hold: a list of nodes, each of which makes one
+//! value.
 //!
-//! The same list is a plan of a network, a network in training and a packed one; they differ in what a
-//! layer [holds](Layer::holds). What follows from the list alone is written here, once: the size of every
-//! value, with every check of the wiring, and how long a value is needed.
+//! The same list is a plan of a network, a network in training and a packed one; they differ in
+//! what a layer [holds](Layer::holds). What follows from the list alone is written here, once: the
+//! size of every value, with every check of the wiring, and how long a value is needed.
 //!
 //! ```
 //! use s3_kernels::model::{Act, Graph, Layer, Op, Size};
@@ -43,8 +44,8 @@ pub struct Size {
     pub channels: usize,
 }
 
-/// A network: value 0 is the image, node `i` makes value `i + 1` from values before it, and the value of the
-/// last node is the result. Values are `[batch, height, width, channels]`.
+/// A network: value 0 is the image, node `i` makes value `i + 1` from values before it, and the
+/// value of the last node is the result. Values are `[batch, height, width, channels]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Graph<L> {
     /// The size of value 0.
@@ -117,8 +118,8 @@ pub enum Op<L> {
     },
 }
 
-/// A convolution with what follows it in the same pass: a factor and a bias or a batch norm, a sum, an
-/// activation.
+/// A convolution with what follows it in the same pass: a factor and a bias or a batch norm, a sum,
+/// an activation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Layer<L> {
     /// Channels of the result.
@@ -357,7 +358,8 @@ impl<L> Graph<L> {
         })
     }
 
-    /// For every value the node that reads it last; for one that no node reads, the node that makes it.
+    /// For every value the node that reads it last; for one that no node reads, the node that makes
+    /// it.
     #[must_use]
     pub fn last_reads(&self) -> Vec<usize> {
         let made = (0..=self.nodes.len()).map(|value| value.saturating_sub(1));
@@ -368,11 +370,10 @@ impl<L> Graph<L> {
         last
     }
 
-    /// The same network with other contents: `make` gives what stands for those of node `index`, a layer or a
-    /// norm.
-    /// Those of a layer may be several planes, the last of which keeps the layer's name. Each of the others
-    /// is a layer `name.plane0` and so on before it, and is added to the next; the activation is the last
-    /// one's. A norm has one plane.
+    /// The same network with other contents: `make` gives what stands for those of node `index`, a
+    /// layer or a norm. Those of a layer may be several planes, the last of which keeps the layer's
+    /// name. Each of the others is a layer `name.plane0` and so on before it, and is added to the
+    /// next; the activation is the last one's. A norm has one plane.
     ///
     /// # Errors
     /// Those of `make`.

@@ -1,8 +1,8 @@
 //! What one image may cost a network: numbers that are held at one time, and operations.
 //!
-//! A file of a thousand bytes can describe a network that no memory holds and no patience waits for.
-//! Both counts follow from the nodes and the shapes of their values, so a network is refused before
-//! anything of their size is allocated.
+//! A file of a thousand bytes can describe a network that no memory holds and no patience waits
+//! for. Both counts follow from the nodes and the shapes of their values, so a network is refused
+//! before anything of their size is allocated.
 
 use std::format;
 
@@ -16,12 +16,12 @@ use crate::micro::loops::LANES;
 /// Numbers of one image that are held at one time, at most: 256 MiB of f32.
 pub(crate) const MAX_NUMBERS: usize = 1 << 26;
 
-/// Operations of one image, at most. ResNet-50 has 2^32 on 224 x 224 pixels and just as many as these on
-/// 640 x 640.
+/// Operations of one image, at most. ResNet-50 has 2^32 on 224 x 224 pixels and just as many as
+/// these on 640 x 640.
 pub(crate) const MAX_OPERATIONS: u64 = 1 << 35;
 
-/// Numbers that a run holds of each image: the input, the buffers of the values, the scores, and where
-/// activations are 8-bit the largest image with its border.
+/// Numbers that a run holds of each image: the input, the buffers of the values, the scores, and
+/// where activations are 8-bit the largest image with its border.
 pub(crate) fn numbers(network: &Network, plan: &Plan) -> usize {
     let scores = network.classes.len();
     let values = plan.sizes[0].len().saturating_add(scores);
@@ -38,9 +38,9 @@ pub(crate) fn numbers(network: &Network, plan: &Plan) -> usize {
     buffers.fold(values, usize::saturating_add)
 }
 
-/// Operations of one image: for each output pixel the taps of its window and the channels that it sees,
-/// times its channels in steps of 64, as kernels compute them; those of each of several groups in steps
-/// of 16.
+/// Operations of one image: for each output pixel the taps of its window and the channels that it
+/// sees, times its channels in steps of 64, as kernels compute them; those of each of several
+/// groups in steps of 16.
 pub(crate) fn operations<L>(graph: &Graph<L>, sizes: &[Size]) -> u64 {
     let of = |(index, node): (usize, &Node<L>)| {
         let from = sizes[node.input()];

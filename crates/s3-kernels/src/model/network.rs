@@ -11,12 +11,7 @@ use super::dense::DenseMatrix;
 use super::error::require;
 use super::graph::{Graph, Size};
 use crate::PackedMatrix;
-
-/// Fraction bits of the sum in [`Then::Requant`].
-pub const FRACTION: u32 = 8;
-
-/// Terms of a factor in [`Activations::U8Shift`], at most.
-pub const MAX_TERMS: u32 = 4;
+use crate::epilogue::requant::Requant;
 
 /// The short side of a resized picture, in sides of what is cut out of it, is at most this.
 const LARGEST_RESIZE: usize = 8;
@@ -24,8 +19,8 @@ const LARGEST_RESIZE: usize = 8;
 /// A frozen network, as a file holds it and as a [`Model`](super::Model) runs it.
 ///
 /// The value of the last node is the network's scores. Its nodes are layers, `concat`, `max_pool`,
-/// `avg_pool`, `mean_pool`, `flatten`, `pad` and `subsample`: a batch norm or a sum that follows no layer is
-/// a depthwise layer of one tap of weight 1, and a dropout is nothing.
+/// `avg_pool`, `mean_pool`, `flatten`, `pad` and `subsample`: a batch norm or a sum that follows no
+/// layer is a depthwise layer of one tap of weight 1, and a dropout is nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     /// What the network is called, `resnet20`.
@@ -150,17 +145,17 @@ pub enum Activations {
     F32,
     /// u8, requantized by one factor a channel.
     U8,
-    /// u8, requantized by one factor a channel that has at most [`MAX_TERMS`] digits other than zero in
-    /// its canonical signed digits: a sum of that many shifts. Between the first convolution and the
-    /// classifier nothing is multiplied.
+    /// u8, requantized by one factor a channel that has at most [`MAX_TERMS`](super::MAX_TERMS)
+    /// digits other than zero in its canonical signed digits: a sum of that many shifts. Between
+    /// the first convolution and the classifier nothing is multiplied.
     U8Shift,
 }
 
 /// What a layer of a packed network holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frozen {
-    /// As many rows as the layer has channels, of `height * width * channels` weights in this order; the
-    /// channels are those of one group.
+    /// As many rows as the layer has channels, of `height * width * channels` weights in this
+    /// order; the channels are those of one group.
     pub weight: Weight,
     /// From the sum to the result.
     pub then: Then,
@@ -191,8 +186,8 @@ impl Weight {
 /// How the sum `acc` of output channel `n` becomes a result.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Then {
-    /// f32: `acc scale[n] + bias[n] + residual`, each step rounded, then the activation. The sum is f32
-    /// where activations are, and an i32 in the last node of an integer network.
+    /// f32: `acc scale[n] + bias[n] + residual`, each step rounded, then the activation. The sum is
+    /// f32 where activations are, and an i32 in the last node of an integer network.
     Scale {
         /// Factor of each channel.
         scale: Vec<f32>,
@@ -201,29 +196,12 @@ pub enum Then {
     },
     /// u8, all in integers without overflow:
     ///
-    /// `a = ((acc + bias[n]) factor[n] + round) >> shift[n]`, `round = 2^(shift[n] - 1)` or 0 for shift 0,
+    /// `a = ((acc + bias[n]) factor[n] + round) >> shift[n]`, `round = 2^(shift[n] - 1)` or 0 for
+    /// shift 0,
     ///
-    /// `y = clamp((a + residual residual_factor + offset + 2^(FRACTION - 1)) >> FRACTION, low, high)`
+    /// `y = clamp((a + residual residual_factor + offset + half) >> FRACTION, low, high)`,
+    /// `half = 2^(FRACTION - 1)`,
     ///
     /// with arithmetic shifts and `low = zero_point` with a ReLU of either kind, else 0.
     Requant(Requant),
-}
-
-/// The numbers of [`Then::Requant`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Requant {
-    /// Added to each channel's sum.
-    pub bias: Vec<i32>,
-    /// Factor of each channel.
-    pub factor: Vec<i32>,
-    /// Places to the right after it, 0 to 31.
-    pub shift: Vec<u8>,
-    /// What one unit of the residual is worth, in units of `2^-FRACTION` of the result; 0 without one.
-    pub residual_factor: i32,
-    /// The zero point of the result less that of the residual, in the same units.
-    pub offset: i32,
-    /// The result that stands for the real number 0.
-    pub zero_point: u8,
-    /// The largest result: what stands for 6 behind an [`Act::Relu6`](super::Act), else 255.
-    pub high: u8,
 }

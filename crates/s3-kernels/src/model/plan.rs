@@ -1,4 +1,5 @@
-//! Buffers of a run: which one each value lies in, planned once, so that a run allocates nothing but its result.
+//! Buffers of a run: which one each value lies in, planned once, so that a run allocates nothing
+//! but its result.
 
 use std::vec;
 use std::vec::Vec;

@@ -19,8 +19,8 @@ pub(crate) trait Number: Copy + Default + PartialOrd + Send + Sync {
     fn mean(sum: Self::Sum, count: usize, shift: u8) -> Self;
 }
 
-/// Runs `op` on the images `x` of `size`; `y` begins with room for as many results. `zero` is the number
-/// that stands for 0.
+/// Runs `op` on the images `x` of `size`; `y` begins with room for as many results. `zero` is the
+/// number that stands for 0.
 pub(crate) fn run<T: Number, L>(op: &Op<L>, x: &[T], size: Size, zero: T, y: &mut [T]) {
     let images = x.chunks_exact(size.len());
     match *op {
@@ -91,14 +91,16 @@ pub(crate) fn run<T: Number, L>(op: &Op<L>, x: &[T], size: Size, zero: T, y: &mu
     }
 }
 
-/// Puts the channels of the images `x` into pixels of `channels` of them, `y`, from channel `first` on.
+/// Puts the channels of the images `x` into pixels of `channels` of them, `y`, from channel `first`
+/// on.
 pub(crate) fn put<T: Copy>(x: &[T], own: usize, channels: usize, first: usize, y: &mut [T]) {
     for (x, y) in x.chunks_exact(own).zip(y.chunks_exact_mut(channels)) {
         y[first..first + own].copy_from_slice(x);
     }
 }
 
-/// Calls `make` with the image, the rows and columns of it that a window sees, and the pixel that is made.
+/// Calls `make` with the image, the rows and columns of it that a window sees, and the pixel that
+/// is made.
 fn windows<T: Number>(
     x: &[T],
     size: Size,

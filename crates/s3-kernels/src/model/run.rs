@@ -17,16 +17,18 @@ use crate::conv::conv2d_with;
 use crate::conv::weights::Weights;
 use crate::epilogue::requant::{RequantTable, Requantize};
 use crate::float::conv2d_f32_with;
-use crate::micro::bytes::TileKernel;
+use crate::micro::bytes::Microkernel;
 use crate::micro::float::FloatKernel;
 use crate::{Activation, Epilogue, Isa, Scale};
 
-/// A network that is ready to run: checked, its buffers planned, its numbers as the kernels read them.
+/// A network that is ready to run: checked, its buffers planned, its numbers as the kernels read
+/// them.
 ///
-/// A run may be called from several threads at a time; each uses buffers of its own, which later runs
-/// use again. With feature `rayon` one run uses the threads of the current pool as well. Scores are the
-/// same for every number of threads and every batch; integer networks give the same bits on every
-/// instruction set, and f32 ones too, provided that no product leaves the range of f32.
+/// A run may be called from several threads at a time; each uses buffers of its own, which later
+/// runs use again. With feature `rayon` one run uses the threads of the current pool as well.
+/// Scores are the same for every number of threads and every batch; integer networks give the same
+/// bits on every instruction set, and f32 ones too, provided that no product leaves the range of
+/// f32.
 ///
 /// ```
 /// use s3_kernels::model::{
@@ -133,8 +135,8 @@ impl Model {
         &self.network
     }
 
-    /// Numbers that a run holds for each image of its batch, at most 2^26: what a batch is bounded by
-    /// where a file may come from anywhere.
+    /// Numbers that a run holds for each image of its batch, at most 2^26: what a batch is bounded
+    /// by where a file may come from anywhere.
     #[must_use]
     pub fn numbers_held(&self) -> usize {
         limits::numbers(&self.network, &self.plan)
@@ -142,19 +144,19 @@ impl Model {
 
     /// The scores of `batch` images.
     ///
-    /// `x`: `[batch, height, width, channels]`, normalised as [`Input`](super::Input) says, finite. The
-    /// result is `[batch, classes]`.
+    /// `x`: `[batch, height, width, channels]`, normalised as [`Input`](super::Input) says, finite.
+    /// The result is `[batch, classes]`.
     ///
     /// # Errors
     ///
-    /// [`Error::Input`] where `x` is not of this size; [`Error::Kernel`] where a length does not fit
-    /// `usize`.
+    /// [`Error::Input`] where `x` is not of this size; [`Error::Kernel`] where a length does not
+    /// fit `usize`.
     pub fn run(&self, x: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
         self.run_traced(x, batch, &mut |_, _| ())
     }
 
-    /// [`Model::run`] that shows what each node has made, in the order of the nodes, with the node's
-    /// index: for calibration and tests.
+    /// [`Model::run`] that shows what each node has made, in the order of the nodes, with the
+    /// node's index: for calibration and tests.
     ///
     /// # Errors
     ///
@@ -184,8 +186,8 @@ impl Model {
         result.map(|()| scores)
     }
 
-    /// The 8-bit image that an integer network makes of `x`: `clamp(round(x / scale), -127, 127)`, ties
-    /// to even. `x` is finite.
+    /// The 8-bit image that an integer network makes of `x`: `clamp(round(x / scale), -127, 127)`,
+    /// ties to even. `x` is finite.
     ///
     /// ```
     /// # use s3_kernels::model::*;
@@ -209,8 +211,8 @@ impl Model {
     }
 
     fn quantize(&self, x: &[f32], image: &mut [i8]) {
-        // Where the unit of the last place is 1 an addition rounds to integers, ties to even, and the
-        // lowest byte of the sum's bits is the integer.
+        // Where the unit of the last place is 1 an addition rounds to integers, ties to even, and
+        // the lowest byte of the sum's bits is the integer.
         const UNIT: f32 = 12_582_912.0;
         let scale = self.network.input.scale;
         for (to, x) in image.iter_mut().zip(x) {
@@ -409,8 +411,8 @@ impl Model {
         y: &mut [E::Output],
     ) -> Result<(), crate::Error> {
         let (kernel, w): (_, &dyn Weights) = match &layer.holds.weight {
-            Weight::Packed(w) => (TileKernel::of(self.isa), w),
-            Weight::Dense(w) => (TileKernel::dense(self.isa), w),
+            Weight::Packed(w) => (Microkernel::of(self.isa), w),
+            Weight::Dense(w) => (Microkernel::dense(self.isa), w),
             Weight::F32(_) => return Err(unexpected()),
         };
         conv2d_with(kernel, w, x, shape, epilogue, y)

@@ -17,8 +17,9 @@ impl<L> Graph<L> {
     /// The size of every value, the image's first.
     ///
     /// # Errors
-    /// One line that names the node: a name that is missing, there twice or not printable; a value that is
-    /// not made yet; sizes that do not meet; a window that does not fit; a value of no or too many numbers.
+    /// One line that names the node: a name that is missing, there twice or not printable; a value
+    /// that is not made yet; sizes that do not meet; a window that does not fit; a value of no or
+    /// too many numbers.
     pub fn sizes(&self) -> Result<Vec<Size>, Error> {
         let image = self.image.check();
         image.map_err(|what| Error::network(format_args!("input: {what}")))?;

@@ -14,7 +14,7 @@
 //! | --- | --- | --- |
 //! | 2 | half 0, half 1 | block `q` in bits `2q, 2q+1`: the level plus 1 |
 //! | 3 | A, B, C | bits 0-5: a pair of 3-bit codes; bits 6-7 of A, B, C: a third of pair D |
-//! | 4 | half 0 blocks 0-1, 2-3, half 1 blocks 0-1, 2-3 | block `2h` in bits 0-3, block `2h+1` in bits 4-7: codes |
+//! | 4 | half 0 blocks 0-1, 2-3, half 1 blocks 0-1, 2-3 | even block in bits 0-3, odd one in 4-7 |
 //!
 //! The pairs of width 3 are (half 0, blocks 0-1), (half 0, blocks 2-3), (half 1, blocks 0-1) and
 //! (half 1, blocks 2-3) in A, B, C, D; the code of the even block is in bits 0-2, of the odd one in
@@ -27,7 +27,7 @@
 
 use alloc::vec::Vec;
 
-use crate::arch::pages;
+use crate::packed::arch::pages;
 use crate::packed::code::BitWidth;
 
 /// Rows of a panel.

@@ -11,10 +11,16 @@
 //! | 6..8 | zero |
 //! | 8..16 | rows, little endian |
 //! | 16..24 | columns, little endian |
-//! | 24.. | the [code](BitWidth::encode) of every weight, row after row, `bits` bits each, lowest bit first; the last byte is filled up with zeros |
+//! | 24.. | the [code](BitWidth::encode) of every weight, row after row |
+//!
+//! A code has as many bits as a weight, the lowest first; the last byte is filled up with zeros.
 
 use alloc::vec::Vec;
 
+/// What the operating system is asked for.
+pub(crate) mod arch {
+    pub(crate) mod pages;
+}
 pub(crate) mod code;
 pub(crate) mod lines;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]

@@ -10,7 +10,7 @@
 use alloc::vec::Vec;
 use std::sync::OnceLock;
 
-use crate::arch::pages;
+use crate::packed::arch::pages;
 use crate::packed::lines::{Line, PANEL, PackedLines};
 
 /// Columns of one word.

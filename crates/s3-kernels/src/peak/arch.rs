@@ -85,7 +85,11 @@ mod x86 {
                 // SAFETY: no instruction. A compiler that knew the operand to be the same would
                 // multiply once for all chains.
                 unsafe {
-                    core::arch::asm!("/* {0} */", inout(ymm_reg) a, options(nomem, nostack, preserves_flags));
+                    core::arch::asm!(
+                        "/* {0} */",
+                        inout(ymm_reg) a,
+                        options(nomem, nostack, preserves_flags),
+                    );
                 }
                 *chain = _mm256_add_epi16(*chain, _mm256_maddubs_epi16(a, b));
             }

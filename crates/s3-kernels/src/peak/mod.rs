@@ -8,7 +8,7 @@ mod arch;
 
 use std::vec::Vec;
 
-use crate::arch::pages;
+use crate::packed::arch::pages;
 use crate::packed::lines::Line;
 
 /// Bytes of a line.

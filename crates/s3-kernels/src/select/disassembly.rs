@@ -6,10 +6,10 @@
 //! it finds
 //!
 //! * no vector multiplication, multiply-add or dot product at all;
-//! * in the kernels of plain Rust, no scalar multiplication inside an innermost loop. Outside of those,
-//!   the addresses of panels and rows may be products: a few for each call, panel or tile, not one for
-//!   each weight. In the kernels of an instruction set, weights and activations are in vectors, and
-//!   scalars are addresses; which loops those are computed in is up to the compiler.
+//! * in the kernels of plain Rust, no scalar multiplication inside an innermost loop. Outside of
+//!   those, the addresses of panels and rows may be products: a few for each call, panel or tile,
+//!   not one for each weight. In the kernels of an instruction set, weights and activations are in
+//!   vectors, and scalars are addresses; which loops those are computed in is up to the compiler.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -17,8 +17,9 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 use std::{format, println};
 
-use super::TABLE;
+use super::list::TABLE;
 use crate::Isa;
+use crate::micro::kernel::Kernel;
 
 /// One instruction: its address, its mnemonic, and its operands with objdump's comment.
 type Instruction = (u64, String, String);
@@ -160,7 +161,7 @@ fn kernels_without_multiplication_hold_no_multiply_instruction() {
             .map(|(start, _)| *start)
     };
     let loaded_at = load_address();
-    let instructions = |kernel: &super::Kernel| {
+    let instructions = |kernel: &Kernel| {
         let mut left = Vec::from([kernel.run as usize as u64 - loaded_at]);
         let mut seen = BTreeSet::new();
         while let Some(start) = left.pop().and_then(starts_at) {
@@ -201,8 +202,9 @@ fn kernels_without_multiplication_hold_no_multiply_instruction() {
 
 #[test]
 fn a_multiplication_is_seen_where_it_matters() {
-    let listing = "0000000000001000 <s3_kernels::f>:\n    1000:\timul rax,rdx\n    1004:\tvpaddw ymm0,ymm0,ymm1\n    \
-                   1008:\tjne 1004 <s3_kernels::f+0x4>\n    100a:\timul rax,rdx\n";
+    let listing = "0000000000001000 <s3_kernels::f>:\n    1000:\timul rax,rdx\n    1004:\t\
+                   vpaddw ymm0,ymm0,ymm1\n    1008:\tjne 1004 <s3_kernels::f+0x4>\n    100a:\t\
+                   imul rax,rdx\n";
     let found = functions(listing);
     assert!(offences(&found[&0x1000]).is_empty());
     let inside = listing.replace("vpaddw ymm0,ymm0,ymm1", "imul rcx,rdx");

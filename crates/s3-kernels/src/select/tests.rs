@@ -1,8 +1,10 @@
 //! Does the choice follow the rates?
 
-use super::{Kernel, TABLE, choose, find, usual};
+use super::choice::{choose, find};
+use super::list::{TABLE, usual};
 use crate::BitWidth::{self, B2, B3};
 use crate::isa::Isa;
+use crate::micro::kernel::Kernel;
 use crate::micro::rates::{Rates, Shape};
 
 /// Kernels of `isa` for a product, whether or not this CPU has it.

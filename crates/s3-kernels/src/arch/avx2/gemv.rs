@@ -156,11 +156,11 @@ fn ternary_steps(lines: &[[Line; 2]], x: &[[i8; STEP]]) -> ([[__m256i; 2]; 2], [
         let [[p00, p01], [p10, p11]] = &mut plain;
         let (plain_mask, fours_mask) = (_mm256_set1_epi8(0b11), _mm256_set1_epi8(0b1100));
         let ones = _mm256_set1_epi16(1);
-        // SAFETY: the loop takes `steps >= 1` steps. Each reads the 128 bytes of a step's lines, which
-        // begin at multiples of 64, and its 8 activations; both slices have as many steps. What it
-        // prefetches is nothing that a program sees, whatever the address. It reads
-        // and writes the four registers of `fours`, which are aligned to their size. All registers
-        // that it changes are named.
+        // SAFETY: the loop takes `steps >= 1` steps. Each reads the 128 bytes of a step's lines,
+        // which begin at multiples of 64, and its 8 activations; both slices have as many steps.
+        // What it prefetches is nothing that a program sees, whatever the address. It reads and
+        // writes the four registers of `fours`, which are aligned to their size. All registers that
+        // it changes are named.
         unsafe {
             core::arch::asm!(
                 "2:",

@@ -18,13 +18,13 @@ use core::arch::x86_64::{__m256i, _mm256_loadu_si256, _mm256_storeu_si256};
 
 pub(crate) use simd::Avx2;
 
-use super::x86::{depthwise, float_panel, tile, unpack};
+use super::x86::{depthwise, float_panel, madd, unpack};
 use crate::isa::Isa;
-use crate::micro::bytes::{DepthwiseKernel, TileKernel};
+use crate::micro::bytes::{DepthwiseKernel, Microkernel};
 use crate::micro::float::{FloatKernel, How, PanelKernel};
 
 /// Six windows by 16 outputs, products summed in i16 for as long as they fit.
-pub(crate) const MADD: TileKernel = TileKernel {
+pub(crate) const MADD: Microkernel = Microkernel {
     name: "avx2-u8s8-madd",
     isa: Isa::Avx2,
     available: || Isa::Avx2.is_available(),
@@ -35,7 +35,7 @@ pub(crate) const MADD: TileKernel = TileKernel {
         run: depthwise::depthwise::<Avx2>,
     },
     order: |_| (),
-    run: tile::multiply::<Avx2, 2>,
+    run: madd::multiply::<Avx2, 2>,
 };
 
 /// Four rows of f32 by 16 outputs.

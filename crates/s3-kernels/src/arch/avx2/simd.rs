@@ -32,23 +32,15 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn table(self, bytes: &[i8; 16]) -> __m256i {
-        // SAFETY: the CPU has AVX2 (`self`).
-        unsafe { repeated(bytes) }
+    unsafe fn read(self, from: *const __m256i) -> __m256i {
+        // SAFETY: the caller's, and the CPU has the instruction (`self`).
+        unsafe { _mm256_loadu_si256(from) }
     }
 
     #[inline(always)]
-    fn load(self, x: &[u8]) -> __m256i {
-        let x = x[..32].as_ptr();
-        // SAFETY: the CPU has AVX2 (`self`); `x` is 32 bytes.
-        unsafe { _mm256_loadu_si256(x.cast()) }
-    }
-
-    #[inline(always)]
-    fn store(self, v: __m256i, y: &mut [u8]) {
-        let y = y[..32].as_mut_ptr();
-        // SAFETY: the CPU has AVX2 (`self`); `y` is 32 bytes.
-        unsafe { _mm256_storeu_si256(y.cast(), v) }
+    unsafe fn write(self, v: __m256i, to: *mut __m256i) {
+        // SAFETY: as of `read`.
+        unsafe { _mm256_storeu_si256(to, v) }
     }
 
     #[inline(always)]
@@ -56,13 +48,6 @@ impl Simd for Avx2 {
         let x = padded(x);
         // SAFETY: the CPU has AVX2 (`self`); `x` is 32 bytes.
         unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
-    }
-
-    #[inline(always)]
-    fn store_i32(self, v: __m256i, y: &mut [i32]) {
-        let y = y[..LANES].as_mut_ptr();
-        // SAFETY: the CPU has AVX2 (`self`); `y` is 32 bytes.
-        unsafe { _mm256_storeu_si256(y.cast(), v) }
     }
 
     #[inline(always)]
@@ -79,18 +64,6 @@ impl Simd for Avx2 {
             Some(y) => *y = bytes,
             None => y.copy_from_slice(&bytes[..y.len()]),
         }
-    }
-
-    #[inline(always)]
-    fn blend(self, even: __m256i, odd: __m256i) -> __m256i {
-        // SAFETY: the CPU has the instruction (`self`).
-        unsafe { _mm256_blend_epi32::<0xaa>(even, odd) }
-    }
-
-    #[inline(always)]
-    fn deinterleave(self, words: [__m256i; 2]) -> [__m256i; 4] {
-        // SAFETY: the CPU has AVX2 (`self`).
-        unsafe { deinterleaved(words) }
     }
 
     #[inline(always)]
@@ -114,9 +87,9 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn relu_f32(self, v: __m256) -> __m256 {
+    fn deinterleave(self, words: [__m256i; 2]) -> [__m256i; 4] {
         // SAFETY: the CPU has AVX2 (`self`).
-        unsafe { relu(v) }
+        unsafe { deinterleaved(words) }
     }
 
     instructions! {
@@ -138,6 +111,7 @@ impl Simd for Avx2 {
         fn mul_pairs_i16(a: __m256i, b: __m256i) -> __m256i = _mm256_madd_epi16;
         fn add_i16(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi16;
         fn odd(v: __m256i) -> __m256i = _mm256_srli_epi64::<32>;
+        fn blend(even: __m256i, odd: __m256i) -> __m256i = _mm256_blend_epi32::<0xaa>;
         fn mul_even(a: __m256i, b: __m256i) -> __m256i = _mm256_mul_epi32;
         fn add_i64(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi64;
         fn shl_u64(v: __m256i, count: __m256i) -> __m256i = _mm256_sllv_epi64;
@@ -146,6 +120,7 @@ impl Simd for Avx2 {
         fn to_f32(v: __m256i) -> __m256 = _mm256_cvtepi32_ps;
         fn add_f32(a: __m256, b: __m256) -> __m256 = _mm256_add_ps;
         fn mul_f32(a: __m256, b: __m256) -> __m256 = _mm256_mul_ps;
+        fn max_f32(a: __m256, b: __m256) -> __m256 = _mm256_max_ps;
         fn mul_add_f32(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps;
     }
 }
@@ -179,22 +154,6 @@ fn saturated(v: __m256i, most: u8) -> [u8; LANES] {
     let bytes = _mm_packus_epi16(words, words);
     let bytes = _mm_min_epu8(bytes, _mm_set1_epi8(most.cast_signed()));
     _mm_cvtsi128_si64(bytes).to_ne_bytes()
-}
-
-/// The second operand of the instruction where the first is NaN or a zero: `v > 0 ? v : 0`.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn relu(v: __m256) -> __m256 {
-    _mm256_max_ps(v, _mm256_setzero_ps())
-}
-
-/// Sixteen bytes, in each part of sixteen.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn repeated(bytes: &[i8; 16]) -> __m256i {
-    // SAFETY: sixteen bytes.
-    let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
-    _mm256_broadcastsi128_si256(bytes)
 }
 
 /// [`Simd::deinterleave`].

@@ -22,7 +22,9 @@ use super::Avx512;
 use crate::arch::x86::simd::Simd;
 use crate::arch::x86::unpack::unpack;
 use crate::isa::Isa;
-use crate::micro::float::{CODED, FloatKernel, FloatLine, FloatRow, How, LineTile, TableKernel};
+use crate::micro::float::{
+    CODED, FloatKernel, FloatLine, FloatRow, How, TableKernel, TableOperands,
+};
 use crate::packed::lines::Line;
 
 pub(crate) const TABLE: FloatKernel = FloatKernel {
@@ -154,12 +156,12 @@ fn load_constant(lanes: &[i32; 16]) -> __m512i {
     unsafe { _mm512_loadu_si512(lanes.as_ptr().cast()) }
 }
 
-fn run(tile: &LineTile<'_>, out: &mut [FloatRow]) {
+fn run(operands: &TableOperands<'_>, out: &mut [FloatRow]) {
     assert!(Avx512::new().is_some());
-    let groups = tile.codes.len() / 4;
-    assert!(tile.codes.len() > 4 * groups);
-    assert!(tile.tables.len() >= groups * 4 * out.len() * 2);
-    let sized: unsafe fn(&LineTile<'_>, usize, &mut [FloatRow]) = match out.len() {
+    let groups = operands.codes.len() / 4;
+    assert!(operands.codes.len() > 4 * groups);
+    assert!(operands.tables.len() >= groups * 4 * out.len() * 2);
+    let sized: unsafe fn(&TableOperands<'_>, usize, &mut [FloatRow]) = match out.len() {
         0 => return,
         1 => sized::<1>,
         2 => sized::<2>,
@@ -167,9 +169,9 @@ fn run(tile: &LineTile<'_>, out: &mut [FloatRow]) {
         4 => sized::<4>,
         _ => panic!("a tile has at most four rows"),
     };
-    // SAFETY: the CPU has the features; there are tables for `R` rows and four triples of every group
-    // of codes, and one line behind the codes.
-    unsafe { sized(tile, groups, out) }
+    // SAFETY: the CPU has the features; there are tables for `R` rows and four triples of every
+    // group of codes, and one line behind the codes.
+    unsafe { sized(operands, groups, out) }
 }
 
 /// Registers of outputs of a panel.
@@ -181,7 +183,7 @@ const V: usize = 4;
 /// rows.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn sized<const R: usize>(tile: &LineTile<'_>, groups: usize, out: &mut [FloatRow]) {
+unsafe fn sized<const R: usize>(operands: &TableOperands<'_>, groups: usize, out: &mut [FloatRow]) {
     let mut sums: [[__m512; V]; R] = core::array::from_fn(|r| {
         core::array::from_fn(|v| {
             let from = out[r].0[16 * v..16 * v + 16].as_ptr();
@@ -189,12 +191,13 @@ unsafe fn sized<const R: usize>(tile: &LineTile<'_>, groups: usize, out: &mut [F
             unsafe { _mm512_load_ps(from) }
         })
     });
-    let mut tables = tile.tables.as_ptr();
-    let mut codes = tile.codes.as_ptr().cast::<u8>();
+    let mut tables = operands.tables.as_ptr();
+    let mut codes = operands.codes.as_ptr().cast::<u8>();
     for _ in 0..groups {
         for byte in 0..4 {
             let index: [__m512i; V] = core::array::from_fn(|v| {
-                // SAFETY: 64 bytes that begin at most three bytes inside a line that another follows.
+                // SAFETY: 64 bytes that begin at most three bytes inside a line that another
+                // follows.
                 unsafe { _mm512_loadu_si512(codes.wrapping_add(64 * v + byte).cast()) }
             });
             for sums in &mut sums {

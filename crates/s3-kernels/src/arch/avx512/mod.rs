@@ -2,7 +2,7 @@
 //!
 //! * [`fused`]: integer products whose weights are unpacked in registers, where the batch is small.
 //! * `table`: ternary products by look-up, without a multiplication.
-//! * [`tile`]: the microkernel with a dot product, for products and convolutions.
+//! * [`vnni`]: the microkernel with a dot product, for products and convolutions.
 //! * [`float_table`]: f32 activations, by look-up.
 //! * [`super::x86`]: what is written for AVX2 as well.
 
@@ -11,7 +11,7 @@ pub(crate) mod fused;
 mod simd;
 #[cfg(feature = "std")]
 pub(crate) mod table;
-pub(crate) mod tile;
+pub(crate) mod vnni;
 
 use core::arch::x86_64::*;
 
@@ -19,13 +19,13 @@ pub(crate) use simd::Avx512;
 
 use super::x86;
 use crate::isa::Isa;
-use crate::micro::bytes::{DepthwiseKernel, TileKernel};
+use crate::micro::bytes::{DepthwiseKernel, Microkernel};
 use crate::micro::float::{FloatKernel, How, PanelKernel};
 use crate::packed::code::BitWidth;
 use crate::packed::lines::Line;
 
 /// Six windows by up to 64 outputs, products summed in i16 for as long as they fit: without VNNI.
-pub(crate) const MADD: TileKernel = TileKernel {
+pub(crate) const MADD: Microkernel = Microkernel {
     name: "avx512-u8s8-madd",
     isa: Isa::Avx512,
     available: || Isa::Avx512.is_available(),
@@ -33,9 +33,9 @@ pub(crate) const MADD: TileKernel = TileKernel {
     depthwise: &DEPTHWISE,
     order: |_| (),
     run: |tile, out| match tile.columns.div_ceil(16) {
-        0 | 1 => x86::tile::multiply::<Avx512, 1>(tile, out),
-        2 => x86::tile::multiply::<Avx512, 2>(tile, out),
-        _ => x86::tile::multiply::<Avx512, 4>(tile, out),
+        0 | 1 => x86::madd::multiply::<Avx512, 1>(tile, out),
+        2 => x86::madd::multiply::<Avx512, 2>(tile, out),
+        _ => x86::madd::multiply::<Avx512, 4>(tile, out),
     },
 };
 

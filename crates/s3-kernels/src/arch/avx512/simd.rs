@@ -32,23 +32,15 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn table(self, bytes: &[i8; 16]) -> __m512i {
-        // SAFETY: the CPU has AVX-512 F (`self`).
-        unsafe { repeated(bytes) }
+    unsafe fn read(self, from: *const __m512i) -> __m512i {
+        // SAFETY: the caller's, and the CPU has the instruction (`self`).
+        unsafe { _mm512_loadu_si512(from) }
     }
 
     #[inline(always)]
-    fn load(self, x: &[u8]) -> __m512i {
-        let x = x[..64].as_ptr();
-        // SAFETY: the CPU has AVX-512 F (`self`); `x` is 64 bytes.
-        unsafe { _mm512_loadu_si512(x.cast()) }
-    }
-
-    #[inline(always)]
-    fn store(self, v: __m512i, y: &mut [u8]) {
-        let y = y[..64].as_mut_ptr();
-        // SAFETY: the CPU has AVX-512 F (`self`); `y` is 64 bytes.
-        unsafe { _mm512_storeu_si512(y.cast(), v) }
+    unsafe fn write(self, v: __m512i, to: *mut __m512i) {
+        // SAFETY: as of `read`.
+        unsafe { _mm512_storeu_si512(to, v) }
     }
 
     #[inline(always)]
@@ -56,13 +48,6 @@ impl Simd for Avx512 {
         let mask = first(x.len());
         // SAFETY: the CPU has AVX-512 F (`self`); the mask keeps lanes that lie in `x`.
         unsafe { _mm512_maskz_loadu_epi32(mask, x.as_ptr()) }
-    }
-
-    #[inline(always)]
-    fn store_i32(self, v: __m512i, y: &mut [i32]) {
-        let y = y[..LANES].as_mut_ptr();
-        // SAFETY: the CPU has AVX-512 F (`self`); `y` is 64 bytes.
-        unsafe { _mm512_storeu_si512(y.cast(), v) }
     }
 
     #[inline(always)]
@@ -75,18 +60,6 @@ impl Simd for Avx512 {
     fn store_u8(self, v: __m512i, most: u8, y: &mut [u8]) {
         // SAFETY: the CPU has AVX-512 BW and VL (`self`).
         unsafe { store_saturated(v, most, y) }
-    }
-
-    #[inline(always)]
-    fn blend(self, even: __m512i, odd: __m512i) -> __m512i {
-        // SAFETY: the CPU has the instruction (`self`).
-        unsafe { _mm512_mask_blend_epi32(0xaaaa, even, odd) }
-    }
-
-    #[inline(always)]
-    fn deinterleave(self, words: [__m512i; 2]) -> [__m512i; 4] {
-        // SAFETY: the CPU has AVX-512 F (`self`).
-        unsafe { deinterleaved(words) }
     }
 
     #[inline(always)]
@@ -104,9 +77,15 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn relu_f32(self, v: __m512) -> __m512 {
+    fn blend(self, even: __m512i, odd: __m512i) -> __m512i {
+        // SAFETY: the CPU has the instruction (`self`).
+        unsafe { _mm512_mask_blend_epi32(0xaaaa, even, odd) }
+    }
+
+    #[inline(always)]
+    fn deinterleave(self, words: [__m512i; 2]) -> [__m512i; 4] {
         // SAFETY: the CPU has AVX-512 F (`self`).
-        unsafe { relu(v) }
+        unsafe { deinterleaved(words) }
     }
 
     instructions! {
@@ -136,6 +115,7 @@ impl Simd for Avx512 {
         fn to_f32(v: __m512i) -> __m512 = _mm512_cvtepi32_ps;
         fn add_f32(a: __m512, b: __m512) -> __m512 = _mm512_add_ps;
         fn mul_f32(a: __m512, b: __m512) -> __m512 = _mm512_mul_ps;
+        fn max_f32(a: __m512, b: __m512) -> __m512 = _mm512_max_ps;
         fn mul_add_f32(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps;
     }
 }
@@ -176,22 +156,6 @@ fn store_saturated(v: __m512i, most: u8, y: &mut [u8]) {
         // SAFETY: the mask keeps bytes that lie in `y`.
         unsafe { _mm_mask_storeu_epi8(y.as_mut_ptr().cast(), first(y.len()), bytes) }
     }
-}
-
-/// The second operand of the instruction where the first is NaN or a zero: `v > 0 ? v : 0`.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn relu(v: __m512) -> __m512 {
-    _mm512_max_ps(v, _mm512_setzero_ps())
-}
-
-/// Sixteen bytes, in each part of sixteen.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn repeated(bytes: &[i8; 16]) -> __m512i {
-    // SAFETY: sixteen bytes.
-    let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
-    _mm512_broadcast_i32x4(bytes)
 }
 
 /// [`Simd::deinterleave`].

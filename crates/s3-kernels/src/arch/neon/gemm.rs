@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::decode::decode;
-use super::tile::{self, BLOCK, Sums};
+use super::microkernel::{self, BLOCK, Sums};
 use crate::micro::kernel::Job;
 use crate::micro::rates::{Shape, Work};
 use crate::packed::code::BitWidth;
@@ -34,27 +34,27 @@ pub(crate) fn work(shape: &Shape) -> Work {
 /// Serves every width and shape on any CPU of this target.
 pub(crate) fn widening(job: Job<'_>) {
     match job.w.bit_width() {
-        BitWidth::B2 => blocks::<2>(job, tile::widening::<2>),
-        BitWidth::B3 => blocks::<3>(job, tile::widening::<3>),
-        BitWidth::B4 => blocks::<4>(job, tile::widening::<4>),
+        BitWidth::B2 => blocks::<2>(job, microkernel::widening::<2>),
+        BitWidth::B3 => blocks::<3>(job, microkernel::widening::<3>),
+        BitWidth::B4 => blocks::<4>(job, microkernel::widening::<4>),
     }
 }
 
 /// Serves every width and shape where the CPU has the dot product.
 pub(crate) fn dot(job: Job<'_>) {
     match job.w.bit_width() {
-        BitWidth::B2 => blocks::<2>(job, tile::dot),
-        BitWidth::B3 => blocks::<3>(job, tile::dot),
-        BitWidth::B4 => blocks::<4>(job, tile::dot),
+        BitWidth::B2 => blocks::<2>(job, microkernel::dot),
+        BitWidth::B3 => blocks::<3>(job, microkernel::dot),
+        BitWidth::B4 => blocks::<4>(job, microkernel::dot),
     }
 }
 
 /// Serves every width and shape where the CPU has the dot product and the matrix product.
 pub(crate) fn matrix(job: Job<'_>) {
     match job.w.bit_width() {
-        BitWidth::B2 => blocks::<2>(job, tile::matrix),
-        BitWidth::B3 => blocks::<3>(job, tile::matrix),
-        BitWidth::B4 => blocks::<4>(job, tile::matrix),
+        BitWidth::B2 => blocks::<2>(job, microkernel::matrix),
+        BitWidth::B3 => blocks::<3>(job, microkernel::matrix),
+        BitWidth::B4 => blocks::<4>(job, microkernel::matrix),
     }
 }
 

@@ -15,7 +15,7 @@ use super::unpack;
 use crate::arch::{as_bytes, bytes_of};
 use crate::isa::Isa;
 use crate::micro::bytes::{
-    AccRow, DepthwiseKernel, MR, NR, Tile, TileKernel, panel_lines, position,
+    AccRow, DepthwiseKernel, MR, Microkernel, NR, Operands, panel_lines, position,
 };
 use crate::micro::kernel::Job;
 use crate::micro::rates::{Shape, Work};
@@ -26,7 +26,7 @@ use crate::packed::lines::{Line, PANEL, STEP};
 pub(super) type Quad = [Line; 4];
 
 /// The microkernel of convolutions and of products of u8 activations.
-pub(crate) const TILE: TileKernel = TileKernel {
+pub(crate) const MICROKERNEL: Microkernel = Microkernel {
     name: "scalar-u8s8-columns",
     isa: Isa::Scalar,
     available: || true,
@@ -103,31 +103,31 @@ fn order(panel: &mut [Line]) {
     }
 }
 
-fn run(tile: &Tile<'_>, out: &mut [AccRow]) {
-    tile.check(tile.window.total_quads() * 4, out);
-    match tile.windows.len() {
+fn run(operands: &Operands<'_>, out: &mut [AccRow]) {
+    operands.check(operands.taps.total_quads() * 4, out);
+    match operands.windows.len() {
         0 => (),
-        1 => windows::<1>(tile, out),
-        2 => windows::<2>(tile, out),
-        3 => windows::<3>(tile, out),
-        4 => windows::<4>(tile, out),
-        5 => windows::<5>(tile, out),
-        _ => windows::<MR>(tile, out),
+        1 => windows::<1>(operands, out),
+        2 => windows::<2>(operands, out),
+        3 => windows::<3>(operands, out),
+        4 => windows::<4>(operands, out),
+        5 => windows::<5>(operands, out),
+        _ => windows::<MR>(operands, out),
     }
 }
 
-fn windows<const R: usize>(tile: &Tile<'_>, out: &mut [AccRow]) {
-    let quads = tile.window.quads();
-    let narrow = products_in_i16(tile.width, 255) / 4;
+fn windows<const R: usize>(operands: &Operands<'_>, out: &mut [AccRow]) {
+    let quads = operands.taps.quads();
+    let narrow = products_in_i16(operands.width, 255) / 4;
     let value = Value {
-        flip: tile.flip,
+        flip: operands.flip,
         offset: 0,
     };
-    let mut panel = tile.panel.as_chunks().0;
-    out[..R].fill(*tile.init);
-    for &tap in tile.window.taps() {
+    let mut panel = operands.panel.as_chunks().0;
+    out[..R].fill(*operands.init);
+    for &tap in operands.taps.offsets() {
         let x: [&[[u8; 4]]; R] = core::array::from_fn(|r| {
-            let x = &tile.x[tile.windows[r] + tap..][..4 * quads];
+            let x = &operands.x[operands.windows[r] + tap..][..4 * quads];
             x.as_chunks().0
         });
         let held = if narrow == 0 { quads } else { narrow };
@@ -137,9 +137,9 @@ fn windows<const R: usize>(tile: &Tile<'_>, out: &mut [AccRow]) {
             let x = &x.map(|x| &x[first..end]);
             let rows = out.iter_mut().map(|row| &mut row.0[..]);
             if narrow == 0 {
-                add::<i32, R>(now, x, value, tile.columns, rows);
+                add::<i32, R>(now, x, value, operands.columns, rows);
             } else {
-                add::<i16, R>(now, x, value, tile.columns, rows);
+                add::<i16, R>(now, x, value, operands.columns, rows);
             }
             panel = rest;
         }
@@ -291,24 +291,24 @@ fn products<S: Lane, const R: usize, const N: usize>(
 /// Taps whose levels are held at a time.
 const TAPS: usize = 16;
 
-fn depthwise(tile: &Tile<'_>, out: &mut [AccRow]) {
-    let taps = tile.window.taps();
-    tile.check(panel_lines(taps.len()), out);
-    out[..tile.windows.len()].fill(*tile.init);
-    let held = products_in_i16(tile.width, 255).min(TAPS);
+fn depthwise(operands: &Operands<'_>, out: &mut [AccRow]) {
+    let taps = operands.taps.offsets();
+    operands.check(panel_lines(taps.len()), out);
+    out[..operands.windows.len()].fill(*operands.init);
+    let held = products_in_i16(operands.width, 255).min(TAPS);
     for (chunk, taps) in taps.chunks(held).enumerate() {
         let mut levels = [[0i16; NR]; TAPS];
         for (t, levels) in levels[..taps.len()].iter_mut().enumerate() {
             for (channel, level) in levels.iter_mut().enumerate() {
                 let (line, byte) = position(channel, chunk * held + t);
-                *level = tile.panel[line].0[byte].cast_signed().into();
+                *level = operands.panel[line].0[byte].cast_signed().into();
             }
         }
-        for (out, &start) in out.iter_mut().zip(tile.windows) {
+        for (out, &start) in out.iter_mut().zip(operands.windows) {
             let mut sums = [0i16; NR];
             for (&tap, levels) in taps.iter().zip(&levels) {
                 // 64 bytes from every tap on lie in `x`.
-                add_channels(&tile.x[start + tap..][..NR], levels, &mut sums);
+                add_channels(&operands.x[start + tap..][..NR], levels, &mut sums);
             }
             for (out, sum) in out.0.iter_mut().zip(sums) {
                 *out = out.wrapping_add(sum.into());

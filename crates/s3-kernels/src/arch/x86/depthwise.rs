@@ -2,27 +2,27 @@
 
 use super::simd::{Simd, Task, run};
 use crate::arch::products_in_i16;
-use crate::micro::bytes::{AccRow, NR, Tile, panel_lines};
+use crate::micro::bytes::{AccRow, NR, Operands, panel_lines};
 
 /// [`DepthwiseKernel::run`](crate::micro::bytes::DepthwiseKernel::run).
-pub(crate) fn depthwise<S: Simd>(tile: &Tile<'_>, out: &mut [AccRow]) {
-    assert!(tile.window.segment() == NR);
-    tile.check(panel_lines(tile.window.taps().len()), out);
-    run::<S>(Rows { tile, out });
+pub(crate) fn depthwise<S: Simd>(operands: &Operands<'_>, out: &mut [AccRow]) {
+    assert!(operands.taps.segment() == NR);
+    operands.check(panel_lines(operands.taps.offsets().len()), out);
+    run::<S>(Rows { operands, out });
 }
 
 struct Rows<'a> {
-    tile: &'a Tile<'a>,
+    operands: &'a Operands<'a>,
     out: &'a mut [AccRow],
 }
 
 impl Task for Rows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        for (out, &start) in self.out.iter_mut().zip(self.tile.windows) {
+        for (out, &start) in self.out.iter_mut().zip(self.operands.windows) {
             for first in (0..NR).step_by(S::BYTES) {
                 // SAFETY: `depthwise` has checked the tile, and its segments are `NR` bytes.
-                unsafe { row(simd, self.tile, start, first, out) }
+                unsafe { row(simd, self.operands, start, first, out) }
             }
         }
     }
@@ -35,18 +35,28 @@ impl Task for Rows<'_> {
 /// `NR` bytes of `x` begin at `start` plus each tap, and `first` is at most `NR` less the bytes of
 /// a register.
 #[inline(always)]
-unsafe fn row<S: Simd>(simd: S, tile: &Tile<'_>, start: usize, first: usize, out: &mut AccRow) {
+unsafe fn row<S: Simd>(
+    simd: S,
+    operands: &Operands<'_>,
+    start: usize,
+    first: usize,
+    out: &mut AccRow,
+) {
     let load = |tap: usize| {
         let from = start + first + tap;
         // SAFETY: the caller's.
-        simd.load(unsafe { tile.x.get_unchecked(from..from + S::BYTES) })
+        simd.load(unsafe { operands.x.get_unchecked(from..from + S::BYTES) })
     };
     let mut sums = [simd.splat(0); 4];
     for (b, sums) in sums.iter_mut().enumerate() {
-        *sums = simd.load_i32(&tile.init.0[first + S::LANES * b..][..S::LANES]);
+        *sums = simd.load_i32(&operands.init.0[first + S::LANES * b..][..S::LANES]);
     }
-    let mut lines = tile.panel.as_chunks::<2>().0.iter();
-    for taps in tile.window.taps().chunks(2 * products_in_i16(tile.width)) {
+    let mut lines = operands.panel.as_chunks::<2>().0.iter();
+    for taps in operands
+        .taps
+        .offsets()
+        .chunks(2 * products_in_i16(operands.width))
+    {
         let mut short = [simd.splat(0); 2];
         for (pair, lines) in taps.chunks(2).zip(&mut lines) {
             let x = load(pair[0]);

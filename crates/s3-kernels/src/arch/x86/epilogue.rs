@@ -121,7 +121,7 @@ impl Vectorized for Scale<'_> {
                     v = simd.add_f32(v, simd.load_f32(block.values(residual, r)));
                 }
                 if relu {
-                    v = simd.relu_f32(v);
+                    v = simd.max_f32(v, simd.splat_f32(0.0));
                 }
                 simd.store_f32(v, block.outputs(y, r));
             }

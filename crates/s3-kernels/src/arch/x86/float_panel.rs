@@ -4,7 +4,7 @@
 //! The products are exact, so a fused multiply-add rounds as the addition of the definition does.
 
 use super::simd::{Simd, Task, run};
-use crate::micro::float::{FloatRow, PanelTile};
+use crate::micro::float::{FloatRow, PanelOperands};
 use crate::packed::lines::Line;
 
 /// Registers of outputs that one pass over the rows fills.
@@ -34,24 +34,27 @@ pub(crate) fn widen<S: Simd>(lines: &[Line], panel: &mut [FloatRow]) {
 }
 
 /// [`PanelKernel::run`](crate::micro::float::PanelKernel::run), for up to `ROWS` rows.
-pub(crate) fn multiply<S: Simd, const ROWS: usize>(tile: &PanelTile<'_>, out: &mut [FloatRow]) {
-    match tile.rows.len() {
+pub(crate) fn multiply<S: Simd, const ROWS: usize>(
+    operands: &PanelOperands<'_>,
+    out: &mut [FloatRow],
+) {
+    match operands.rows.len() {
         0 => {}
-        1 => run::<S>(Rows::<1> { tile, out }),
-        2 => run::<S>(Rows::<2> { tile, out }),
-        3 => run::<S>(Rows::<3> { tile, out }),
-        4 => run::<S>(Rows::<4> { tile, out }),
-        5 if ROWS >= 5 => run::<S>(Rows::<5> { tile, out }),
-        6 if ROWS >= 6 => run::<S>(Rows::<6> { tile, out }),
-        7 if ROWS >= 7 => run::<S>(Rows::<7> { tile, out }),
-        8 if ROWS >= 8 => run::<S>(Rows::<8> { tile, out }),
+        1 => run::<S>(Rows::<1> { operands, out }),
+        2 => run::<S>(Rows::<2> { operands, out }),
+        3 => run::<S>(Rows::<3> { operands, out }),
+        4 => run::<S>(Rows::<4> { operands, out }),
+        5 if ROWS >= 5 => run::<S>(Rows::<5> { operands, out }),
+        6 if ROWS >= 6 => run::<S>(Rows::<6> { operands, out }),
+        7 if ROWS >= 7 => run::<S>(Rows::<7> { operands, out }),
+        8 if ROWS >= 8 => run::<S>(Rows::<8> { operands, out }),
         _ => panic!("a tile has at most {ROWS} rows"),
     }
 }
 
 /// A tile of `R` rows.
 struct Rows<'a, const R: usize> {
-    tile: &'a PanelTile<'a>,
+    operands: &'a PanelOperands<'a>,
     out: &'a mut [FloatRow],
 }
 
@@ -59,12 +62,15 @@ impl<const R: usize> Task for Rows<'_, R> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let mut rows = [&[][..]; R];
-        rows.copy_from_slice(self.tile.rows);
-        assert!(rows.iter().all(|row| row.len() == self.tile.panel.len()));
+        rows.copy_from_slice(self.operands.rows);
+        assert!(
+            rows.iter()
+                .all(|row| row.len() == self.operands.panel.len())
+        );
         let out = &mut self.out[..R];
-        for column in (0..self.tile.columns).step_by(S::LANES * V) {
+        for column in (0..self.operands.columns).step_by(S::LANES * V) {
             // SAFETY: the rows are as long as the panel.
-            unsafe { columns(simd, rows, self.tile.panel, column, out) }
+            unsafe { columns(simd, rows, self.operands.panel, column, out) }
         }
     }
 }

@@ -4,8 +4,8 @@ pub(crate) mod depthwise;
 pub(crate) mod epilogue;
 pub(crate) mod float_panel;
 pub(crate) mod loops;
+pub(crate) mod madd;
 #[cfg(feature = "model")]
 mod requant;
 pub(crate) mod simd;
-pub(crate) mod tile;
 pub(crate) mod unpack;

@@ -3,9 +3,8 @@
 use super::epilogue::{Block, Vectorized, half};
 use super::simd::Simd;
 use crate::epilogue::Place;
-use crate::epilogue::requant::{Requantize, TERMS};
+use crate::epilogue::requant::{FRACTION, Requantize, TERMS};
 use crate::micro::bytes::AccRow;
-use crate::model::FRACTION;
 
 impl Vectorized for Requantize<'_> {
     #[inline(always)]

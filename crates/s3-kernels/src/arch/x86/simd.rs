@@ -25,6 +25,10 @@ pub(crate) fn run<S: Simd>(task: impl Task) {
 }
 
 /// Registers and the operations that the kernels need.
+#[cfg_attr(
+    not(feature = "model"),
+    expect(dead_code, reason = "some are of requantization alone")
+)]
 pub(crate) trait Simd: Copy {
     /// A register of integers.
     type I: Copy;
@@ -53,20 +57,42 @@ pub(crate) trait Simd: Copy {
         self.splat(i32::from_ne_bytes([x; 4]))
     }
 
-    /// Sixteen bytes, in each part of sixteen.
-    fn table(self, bytes: &[i8; 16]) -> Self::I;
+    /// # Safety
+    ///
+    /// There are [`BYTES`](Self::BYTES) bytes, of whatever alignment.
+    unsafe fn read(self, from: *const Self::I) -> Self::I;
 
-    /// The first [`BYTES`](Self::BYTES) bytes of `x`.
-    fn load(self, x: &[u8]) -> Self::I;
+    /// # Safety
+    ///
+    /// As of [`read`](Self::read).
+    unsafe fn write(self, v: Self::I, to: *mut Self::I);
 
-    /// The first [`BYTES`](Self::BYTES) bytes of `y`.
-    fn store(self, v: Self::I, y: &mut [u8]);
+    /// The first bytes of `x`, of which there are as many as a register has.
+    #[inline(always)]
+    fn load(self, x: &[u8]) -> Self::I {
+        let from = x[..Self::BYTES].as_ptr();
+        // SAFETY: as many bytes of `x`.
+        unsafe { self.read(from.cast()) }
+    }
+
+    /// To the first bytes of `y`, of which there are as many as a register has.
+    #[inline(always)]
+    fn store(self, v: Self::I, y: &mut [u8]) {
+        let to = y[..Self::BYTES].as_mut_ptr();
+        // SAFETY: as many bytes of `y`.
+        unsafe { self.write(v, to.cast()) }
+    }
+
+    /// To the first lanes of `y`, of which there are as many as a register has.
+    #[inline(always)]
+    fn store_i32(self, v: Self::I, y: &mut [i32]) {
+        let to = y[..Self::LANES].as_mut_ptr();
+        // SAFETY: as many lanes of `y`.
+        unsafe { self.write(v, to.cast()) }
+    }
 
     /// Lane `i` from `x[i]`, 0 where `x` has ended.
     fn load_i32(self, x: &[i32]) -> Self::I;
-
-    /// The first lanes of `y`.
-    fn store_i32(self, v: Self::I, y: &mut [i32]);
 
     /// Lane `i` from `x[i]`, 0 where `x` has ended.
     fn load_u8(self, x: &[u8]) -> Self::I;
@@ -103,7 +129,8 @@ pub(crate) trait Simd: Copy {
     /// The same of the upper halves.
     fn interleave_high(self, a: Self::I, b: Self::I) -> Self::I;
 
-    /// Words, those of bytes that were interleaved low and high, as lanes in the order of the bytes.
+    /// Words, those of bytes that were interleaved low and high, as lanes in the order of the
+    /// bytes.
     fn deinterleave(self, words: [Self::I; 2]) -> [Self::I; 4];
 
     /// Words: `a[0] b[0] + a[1] b[1]` of each two bytes, unsigned ones by signed ones, saturated.
@@ -145,8 +172,8 @@ pub(crate) trait Simd: Copy {
     /// `a b + c`, rounded once.
     fn mul_add_f32(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
 
-    /// `v` where `v > 0`, else 0: for NaN as well.
-    fn relu_f32(self, v: Self::F) -> Self::F;
+    /// The larger one; `b` where `a` is NaN, or both are zeros.
+    fn max_f32(self, a: Self::F, b: Self::F) -> Self::F;
 }
 
 /// Methods of [`Simd`] that are one instruction each.

@@ -39,7 +39,10 @@ impl Lines<'_> {
         simd: S,
         codes: impl Fn(S, [S::I; BITS]) -> [S::I; 8],
     ) {
-        let table = simd.table(&levels(self.width));
+        let levels = levels(self.width).map(i8::cast_unsigned);
+        let mut table = [0; size_of::<Line>()];
+        table.as_chunks_mut().0.fill(levels);
+        let table = simd.load(&table);
         let (from, _) = self.from.as_chunks::<BITS>();
         for (from, to) in from.iter().zip(self.to.chunks_mut(2 * QUAD)) {
             for at in (0..size_of::<Line>()).step_by(S::BYTES) {

@@ -1,4 +1,5 @@
-//! The container: safetensors. Eight bytes of length, a JSON header, the tensors one after the other.
+//! The container: safetensors. Eight bytes of length, a JSON header, the tensors one after the
+//! other.
 
 use std::collections::{BTreeMap, btree_map};
 use std::format;
@@ -237,7 +238,8 @@ fn check_cover(entries: &BTreeMap<String, Entry>, length: usize) -> Result<(), E
     for ((first, last), name) in ranges {
         if first != end || last < first || last > length {
             return Err(Error::file(format_args!(
-                "tensor `{name}`: expected data from {end}, at most to {length}, got {first} to {last}"
+                "tensor `{name}`: expected data from {end}, at most to {length}, got {first} to \
+                 {last}"
             )));
         }
         end = last;

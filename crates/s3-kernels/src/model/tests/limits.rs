@@ -1,5 +1,5 @@
-//! Networks that are small as files and large as work: all are refused, by one limit on the numbers of an
-//! image and one on its operations.
+//! Networks that are small as files and large as work: all are refused, by one limit on the numbers
+//! of an image and one on its operations.
 
 use std::format;
 use std::string::ToString;

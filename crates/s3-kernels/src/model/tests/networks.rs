@@ -146,7 +146,8 @@ impl Maker {
         }
     }
 
-    /// The same with an activation; what stands for 0 is `zero` in integers, and 6 is 200 steps more.
+    /// The same with an activation; what stands for 0 is `zero` in integers, and 6 is 200 steps
+    /// more.
     fn active(&self, mut layer: Layer<Frozen>, act: Act, zero: u8) -> Layer<Frozen> {
         layer.act = act;
         if let Then::Requant(requant) = &mut layer.holds.then {
@@ -250,7 +251,8 @@ pub(super) fn network(activations: Activations, width: BitWidth, seed: u64) -> N
     }
 }
 
-/// A network of what [`network`] has not: values with a zero point, groups, kernels of two sides, ReLU6.
+/// A network of what [`network`] has not: values with a zero point, groups, kernels of two sides,
+/// ReLU6.
 pub(super) fn various(activations: Activations, width: BitWidth, seed: u64) -> Network {
     let mut maker = Maker {
         values: Values(seed * 2 + 1),

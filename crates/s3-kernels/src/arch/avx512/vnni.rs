@@ -13,13 +13,13 @@ use super::{Avx512, DEPTHWISE};
 use crate::arch::Once;
 use crate::arch::x86::unpack::unpack;
 use crate::isa::{Extension, Isa};
-use crate::micro::bytes::{AccRow, Tile, TileKernel};
+use crate::micro::bytes::{AccRow, Microkernel, Operands};
 use crate::packed::lines::Line;
 
 static CPU: Once = Once::new(has_vnni);
 
 /// One `vpdpbusd` for 64 products.
-pub(crate) const VNNI: TileKernel = TileKernel {
+pub(crate) const VNNI: Microkernel = Microkernel {
     name: "avx512-u8s8-vnni",
     isa: Isa::Avx512,
     available: has_vnni,
@@ -33,11 +33,11 @@ fn has_vnni() -> bool {
     Isa::Avx512.is_available() && Extension::Vnni.is_available()
 }
 
-fn run(tile: &Tile<'_>, out: &mut [AccRow]) {
+fn run(operands: &Operands<'_>, out: &mut [AccRow]) {
     assert!(CPU.holds());
-    tile.check(tile.window.total_quads() * 4, out);
-    let registers = tile.columns.div_ceil(16);
-    let multiply = match tile.windows.len() {
+    operands.check(operands.taps.total_quads() * 4, out);
+    let registers = operands.columns.div_ceil(16);
+    let multiply = match operands.windows.len() {
         0 => return,
         1 => of_windows::<1>(registers),
         2 => of_windows::<2>(registers),
@@ -47,11 +47,11 @@ fn run(tile: &Tile<'_>, out: &mut [AccRow]) {
         _ => of_windows::<6>(registers),
     };
     // SAFETY: the CPU has the features; the operands are checked and have the size.
-    unsafe { multiply(tile, out) }
+    unsafe { multiply(operands, out) }
 }
 
 /// The kernel for `R` windows and at least so many registers of outputs.
-fn of_windows<const R: usize>(registers: usize) -> unsafe fn(&Tile<'_>, &mut [AccRow]) {
+fn of_windows<const R: usize>(registers: usize) -> unsafe fn(&Operands<'_>, &mut [AccRow]) {
     match registers {
         0 | 1 => multiply::<R, 1>,
         2 => multiply::<R, 2>,
@@ -104,17 +104,17 @@ fn store_row<const V: usize>(sums: [__m512i; V], row: &mut AccRow) {
 
 /// # Safety
 ///
-/// The tile passed [`Tile::check`] and has at least `R` windows.
+/// The tile passed [`Operands::check`] and has at least `R` windows.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn multiply<const R: usize, const V: usize>(tile: &Tile<'_>, out: &mut [AccRow]) {
-    let quads = tile.window.quads();
-    let flip = _mm512_set1_epi8(tile.flip.cast_signed());
-    let mut sums = [load_row::<V>(tile.init); R];
-    let mut panel = tile.panel.as_ptr();
-    for &tap in tile.window.taps() {
+unsafe fn multiply<const R: usize, const V: usize>(operands: &Operands<'_>, out: &mut [AccRow]) {
+    let quads = operands.taps.quads();
+    let flip = _mm512_set1_epi8(operands.flip.cast_signed());
+    let mut sums = [load_row::<V>(operands.init); R];
+    let mut panel = operands.panel.as_ptr();
+    for &tap in operands.taps.offsets() {
         let x: [*const u8; R] =
-            core::array::from_fn(|r| tile.x.as_ptr().wrapping_add(tile.windows[r] + tap));
+            core::array::from_fn(|r| operands.x.as_ptr().wrapping_add(operands.windows[r] + tap));
         for q in 0..quads {
             // SAFETY: the panel has four lines for each quad of each tap.
             let w: [__m512i; V] = core::array::from_fn(|v| unsafe { load(panel.wrapping_add(v)) });

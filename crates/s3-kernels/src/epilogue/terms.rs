@@ -1,8 +1,8 @@
 //! A factor as a sum of shifts.
 
 /// The canonical signed digits of `factor` that are not zero, lowest first: the place of each, and
-/// whether it is negative. `factor = sum ±2^place`, no two places are neighbours, and no other sum of
-/// that kind has fewer terms.
+/// whether it is negative. `factor = sum ±2^place`, no two places are neighbours, and no other sum
+/// of that kind has fewer terms.
 ///
 /// ```
 /// use s3_kernels::model::terms;

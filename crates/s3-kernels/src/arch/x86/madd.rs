@@ -5,36 +5,36 @@
 
 use super::simd::{Simd, Task, run};
 use crate::arch::{bytes_of, products_in_i16};
-use crate::micro::bytes::{AccRow, Tile};
+use crate::micro::bytes::{AccRow, Operands};
 
-/// [`TileKernel::run`](crate::micro::bytes::TileKernel::run), `V` registers of outputs a pass over
-/// the windows.
-pub(crate) fn multiply<S: Simd, const V: usize>(tile: &Tile<'_>, out: &mut [AccRow]) {
-    match tile.windows.len() {
+/// [`Microkernel::run`](crate::micro::bytes::Microkernel::run), `V` registers of outputs a pass
+/// over the windows.
+pub(crate) fn multiply<S: Simd, const V: usize>(operands: &Operands<'_>, out: &mut [AccRow]) {
+    match operands.windows.len() {
         0 => {}
-        1 => run::<S>(Windows::<1, V> { tile, out }),
-        2 => run::<S>(Windows::<2, V> { tile, out }),
-        3 => run::<S>(Windows::<3, V> { tile, out }),
-        4 => run::<S>(Windows::<4, V> { tile, out }),
-        5 => run::<S>(Windows::<5, V> { tile, out }),
-        _ => run::<S>(Windows::<6, V> { tile, out }),
+        1 => run::<S>(Windows::<1, V> { operands, out }),
+        2 => run::<S>(Windows::<2, V> { operands, out }),
+        3 => run::<S>(Windows::<3, V> { operands, out }),
+        4 => run::<S>(Windows::<4, V> { operands, out }),
+        5 => run::<S>(Windows::<5, V> { operands, out }),
+        _ => run::<S>(Windows::<6, V> { operands, out }),
     }
 }
 
 /// A tile of `R` windows.
 struct Windows<'a, const R: usize, const V: usize> {
-    tile: &'a Tile<'a>,
+    operands: &'a Operands<'a>,
     out: &'a mut [AccRow],
 }
 
 impl<const R: usize, const V: usize> Task for Windows<'_, R, V> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        self.tile
-            .check(self.tile.window.total_quads() * 4, self.out);
-        for column in (0..self.tile.columns).step_by(S::LANES * V) {
+        self.operands
+            .check(self.operands.taps.total_quads() * 4, self.out);
+        for column in (0..self.operands.columns).step_by(S::LANES * V) {
             // SAFETY: the tile is checked, and `multiply` has counted its windows.
-            unsafe { columns::<S, R, V>(simd, self.tile, column, self.out) }
+            unsafe { columns::<S, R, V>(simd, self.operands, column, self.out) }
         }
     }
 }
@@ -43,28 +43,28 @@ impl<const R: usize, const V: usize> Task for Windows<'_, R, V> {
 ///
 /// # Safety
 ///
-/// The tile passed [`Tile::check`] and has at least `R` windows.
+/// The tile passed [`Operands::check`] and has at least `R` windows.
 #[inline(always)]
 unsafe fn columns<S: Simd, const R: usize, const V: usize>(
     simd: S,
-    tile: &Tile<'_>,
+    operands: &Operands<'_>,
     column: usize,
     out: &mut [AccRow],
 ) {
-    let (quads, step) = (tile.window.quads(), products_in_i16(tile.width));
+    let (quads, step) = (operands.taps.quads(), products_in_i16(operands.width));
     let ones = simd.splat(0x0001_0001);
-    let flip = simd.splat_u8(tile.flip);
+    let flip = simd.splat_u8(operands.flip);
     let columns = column..column + S::LANES * V;
     for row in &mut out[..R] {
-        row.0[columns.clone()].copy_from_slice(&tile.init.0[columns.clone()]);
+        row.0[columns.clone()].copy_from_slice(&operands.init.0[columns.clone()]);
     }
-    let mut panel = tile.panel.as_chunks::<4>().0.iter();
-    for &tap in tile.window.taps() {
+    let mut panel = operands.panel.as_chunks::<4>().0.iter();
+    for &tap in operands.taps.offsets() {
         let mut x = [&[][..]; R];
-        for (x, window) in x.iter_mut().zip(tile.windows) {
+        for (x, window) in x.iter_mut().zip(operands.windows) {
             let from = window + tap;
             // SAFETY: the window's reach, which ends no earlier than the last quad, lies in `x`.
-            *x = unsafe { tile.x.get_unchecked(from..from + 4 * quads) }
+            *x = unsafe { operands.x.get_unchecked(from..from + 4 * quads) }
                 .as_chunks::<4>()
                 .0;
         }
