@@ -3,11 +3,12 @@
 //!
 //! * [`PackedMatrix`] holds weights of 2, 3 or 4 bits, and [`gemm`] multiplies them with 8-bit
 //!   activations, exactly.
-//! * [`conv2d`] convolves 8-bit activations with them; [`gemm_fused`] and [`conv2d_fused`] store what
-//!   an [`Epilogue`] makes of the sums, requantized or as f32, in the same call.
+//! * [`conv2d`] convolves 8-bit activations with them; [`gemm_fused`] and [`conv2d_fused`] store
+//!   what an [`Epilogue`] makes of the sums, requantized or as f32, in the same call.
 //! * [`gemm_f32`] and [`conv2d_f32`] take f32 activations.
 //! * [`BitWidth`] is the alphabet `{0, ±1, ±2, .., ±2^t}` and the small code of each of its levels.
-//! * [`ConvShape`] describes a 2-D convolution, for the integer kernels and the training kernels alike.
+//! * [`ConvShape`] describes a 2-D convolution, for the integer kernels and the training kernels
+//!   alike.
 //! * [`Isa`] names the instruction set that a kernel runs on and picks it at run time.
 #![cfg_attr(
     feature = "train",
@@ -16,9 +17,10 @@
 //!
 //! # Features
 //!
-//! * `std` (default): `S3_KERNELS_ISA`, the choice of kernels by measured rates ([`Kernel::select`]), buffers
-//!   that outlive a call, large pages, and the table kernel's second form of the weights. Without it the crate is `no_std`, and knows of a CPU
-//!   only what the compiler was told (`-C target-cpu`).
+//! * `std` (default): `S3_KERNELS_ISA`, the choice of kernels by measured rates
+//!   ([`Kernel::select`]), buffers that outlive a call, large pages, and the table kernel's second
+//!   form of the weights. Without it the crate is `no_std`, and knows of a CPU only what the
+//!   compiler was told (`-C target-cpu`).
 //! * `rayon`: splits work across the threads of the current rayon pool.
 //! * `train`: the training kernels; implies `rayon`.
 //! * `model`: networks as graphs, architectures, packed networks, their file and their runtime.

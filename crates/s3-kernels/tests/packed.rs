@@ -33,7 +33,8 @@ proptest! {
         prop_assert_eq!(w.to_levels(), levels);
         let bytes = w.to_bytes();
         prop_assert_eq!(bytes.len(), w.packed_len());
-        prop_assert_eq!(bytes.len(), HEADER + (rows * cols * bit_width.bits() as usize).div_ceil(8));
+        let bits = rows * cols * bit_width.bits() as usize;
+        prop_assert_eq!(bytes.len(), HEADER + bits.div_ceil(8));
         prop_assert_eq!(PackedMatrix::from_bytes(&bytes), Ok(w));
     }
 
@@ -46,7 +47,8 @@ proptest! {
 
     #[test]
     fn a_flipped_bit_is_another_matrix_or_an_error(
-        bit_width in width(), rows in 1usize..9, cols in 1usize..9, seed: u64, at: prop::sample::Index,
+        bit_width in width(), rows in 1usize..9, cols in 1usize..9, seed: u64,
+        at: prop::sample::Index,
     ) {
         let levels = levels(bit_width, rows * cols, seed);
         let w = PackedMatrix::from_levels(&levels, rows, cols, bit_width).unwrap();
@@ -218,8 +220,10 @@ proptest! {
         rows in 0usize..9, cols in 0usize..9, length in 0usize..120,
         damage in prop::collection::vec((0usize..64, any::<u8>()), 0..4),
     ) {
-        let levels: Vec<i8> = bit_width.levels().iter().copied().cycle().take(rows * cols).collect();
-        let mut bytes = PackedMatrix::from_levels(&levels, rows, cols, bit_width).unwrap().to_bytes();
+        let all = bit_width.levels().iter().copied();
+        let levels: Vec<i8> = all.cycle().take(rows * cols).collect();
+        let w = PackedMatrix::from_levels(&levels, rows, cols, bit_width).unwrap();
+        let mut bytes = w.to_bytes();
         for (at, value) in damage {
             if let Some(byte) = bytes.get_mut(at) {
                 *byte ^= value;

@@ -14,6 +14,10 @@ use super::workspace::{Package, Workspace};
 const WITHOUT_METHOD_NAMES: [&str; 3] = ["s3-layers", "s3-train", "s3-metrics"];
 /// The crates whose files import each other in one direction.
 const WITHOUT_CIRCLES: [&str; 4] = ["s3-core", "s3-kernels", "s3-layers", "s3-quant"];
+/// The crates whose lines are within [`COLUMNS`], whoever formats them. The list grows.
+const WITHIN_COLUMNS: [&str; 1] = ["s3-kernels"];
+/// Columns of a line at most: those of rustfmt, which leaves comments, strings and macros alone.
+const COLUMNS: usize = 100;
 /// The list in which every method is one line, and the folders where the methods live.
 const REGISTRATION_LIST: &str = "crates/s3-quant/src/lib.rs";
 const METHOD_FOLDERS: [&str; 2] = ["crates/s3-quant/src", "crates/s3-core/src"];
@@ -79,6 +83,15 @@ fn check_file(member: &Package, source: &Source, names: &Names) -> Vec<String> {
     if !may_be_unsafe(member, &source.path) {
         for token in all.iter().filter(|token| token.is_word("unsafe")) {
             fail(token.line, "unsafe", "allowed only in arch/ of s3-kernels");
+        }
+    }
+    if WITHIN_COLUMNS.contains(&member.name.as_str()) {
+        for (line, text) in (1..).zip(source.text.lines()) {
+            let columns = text.chars().count();
+            if columns > COLUMNS {
+                let what = format!("{columns} columns, at most {COLUMNS}");
+                fail(line, "columns", &what);
+            }
         }
     }
     if !is_test_file(&source.path) {
@@ -305,6 +318,22 @@ mod tests {
         }
         assert!(failures_of("s3-kernels", "src/zoo/resnet.rs", branch).is_empty());
         assert!(failures_of("s3-train", "tests/learns.rs", branch).is_empty());
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_named_by_its_characters() {
+        let line = |columns: usize| format!("fn f() {{}}\n// {}\n", "σ".repeat(columns - 3));
+        assert!(failures_of("s3-kernels", "src/a.rs", &line(COLUMNS)).is_empty());
+        let long = ["crates/s3-kernels/src/a.rs:2: columns: 101 columns, at most 100"];
+        assert_eq!(
+            failures_of("s3-kernels", "src/a.rs", &line(COLUMNS + 1)),
+            long
+        );
+        assert_eq!(
+            failures_of("s3-kernels", "tests/a.rs", &line(COLUMNS + 1)).len(),
+            1
+        );
+        assert!(failures_of("s3-train", "src/a.rs", &line(COLUMNS + 1)).is_empty());
     }
 
     #[test]

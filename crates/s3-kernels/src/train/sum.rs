@@ -1,7 +1,8 @@
 //! Sums of whole values and the activation behind them, with their gradients.
 //!
 //! ```text
-//! y = act(Σ_i x_i)      g = dy where the activation passes it, else 0      dx_i = g      dbias[c] = Σ_r g[r,c]
+//! y = act(Σ_i x_i)      g = dy where the activation passes it, else 0
+//! dx_i = g              dbias[c] = Σ_r g[r,c]
 //! ```
 //!
 //! What `act` passes is told from `y`: see [`Act`]. A layer with a bias in place of a batch norm

@@ -17,7 +17,8 @@
 //! assert_eq!(b.graph("resnet20", image, 10)?.parameters()?, 272_474);
 //!
 //! let unknown = zoo::graph("resnet21", &Settings::new(), image, 10).unwrap_err();
-//! assert!(unknown.to_string().starts_with("unknown network `resnet21`, expected one of resnet8, "));
+//! let expected = "unknown network `resnet21`, expected one of resnet8, ";
+//! assert!(unknown.to_string().starts_with(expected));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

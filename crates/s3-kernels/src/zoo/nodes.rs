@@ -49,11 +49,12 @@ const IMAGE: &str = "image";
 /// A 5x5 convolution of stride 2, two depthwise layers, a sum, a concatenation, a pool, two linear
 /// layers.
 const EXAMPLE: &str = r#"{ "nodes": [
-    { "name": "conv1", "op": "conv", "channels": 8, "kernel": 5, "stride": 2, "norm": "bn1", "act": "relu",
-      "role": "first" },
+    { "name": "conv1", "op": "conv", "channels": 8, "kernel": 5, "stride": 2,
+      "norm": "bn1", "act": "relu", "role": "first" },
     { "name": "dw1", "op": "conv", "channels": 8, "kernel": 3, "groups": "depthwise", "norm": "bn2",
       "act": "relu6", "role": "depthwise" },
-    { "name": "dw2", "op": "conv", "channels": 8, "kernel": 3, "groups": 8, "norm": "bn3", "role": "depthwise" },
+    { "name": "dw2", "op": "conv", "channels": 8, "kernel": 3, "groups": 8,
+      "norm": "bn3", "role": "depthwise" },
     { "name": "sum", "op": "add", "inputs": ["dw2", "conv1"], "act": "relu" },
     { "name": "both", "op": "concat", "inputs": ["sum", "dw1"] },
     { "name": "pool", "op": "max_pool", "kernel": 2 },

@@ -237,7 +237,8 @@ impl Graph<Plan> {
                 let pixels = sizes[node.input()].pixels();
                 if layer.holds.is_linear && pixels > 1 {
                     let what = format!(
-                        "a linear layer reads one pixel, got {pixels}: flatten them or take their mean first"
+                        "a linear layer reads one pixel, got {pixels}: flatten them or take their \
+                         mean first"
                     );
                     return Err(refuse(&node.name, &what).into());
                 }
@@ -245,7 +246,8 @@ impl Graph<Plan> {
             if is_last && sizes[index + 1] != wanted {
                 let got = sizes[index + 1];
                 let what = format!(
-                    "the last node: expected one pixel of {classes} classes, got {} x {} pixels of {} channels",
+                    "the last node: expected one pixel of {classes} classes, got {} x {} pixels of \
+                     {} channels",
                     got.height, got.width, got.channels
                 );
                 return Err(refuse(&node.name, &what).into());

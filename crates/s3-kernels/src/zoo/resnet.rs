@@ -1,5 +1,5 @@
-//! He et al., "Deep Residual Learning for Image Recognition", 2015: the networks of depth 6n + 2 for small
-//! images, and those of ImageNet. Names are torch's (`layer2.0.downsample.0`, `fc`).
+//! He et al., "Deep Residual Learning for Image Recognition", 2015: the networks of depth 6n + 2
+//! for small images, and those of ImageNet. Names are torch's (`layer2.0.downsample.0`, `fc`).
 
 use std::borrow::ToOwned;
 use std::format;
@@ -21,8 +21,8 @@ pub struct ResNet {
     /// The shortcut between stages; by default A for the small networks, B for the large ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shortcut: Option<Shortcut>,
-    /// Channels of the first stage, which every later stage doubles; by default 16 for the small networks
-    /// and 64 for the large ones.
+    /// Channels of the first stage, which every later stage doubles; by default 16 for the small
+    /// networks and 64 for the large ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<usize>,
 }
@@ -37,8 +37,8 @@ pub enum Shortcut {
 }
 
 /// A network's name, the blocks of each of its stages, and whether a block is a bottleneck of three
-/// convolutions. Four stages are a network for large images, which go through a 7x7 convolution and a max
-/// pool.
+/// convolutions. Four stages are a network for large images, which go through a 7x7 convolution and
+/// a max pool.
 pub(super) type Form = (&'static str, &'static [usize], bool);
 
 const FORMS: &[Form] = &[
@@ -98,7 +98,8 @@ pub(super) fn width(stages: &[usize]) -> usize {
     if stages.len() == 4 { 64 } else { 16 }
 }
 
-/// The first convolution, with what `followed` puts behind it, and the pool of networks for large images.
+/// The first convolution, with what `followed` puts behind it, and the pool of networks for large
+/// images.
 pub(super) fn start(
     graph: &mut Graph<Plan>,
     stages: &[usize],

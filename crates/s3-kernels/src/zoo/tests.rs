@@ -355,10 +355,10 @@ fn a_graph_that_classifies_nothing_or_makes_a_value_in_vain_is_refused() {
 /// linear layers.
 fn listed() -> Value {
     serde_json::json!({ "nodes": [
-        { "name": "conv1", "op": "conv", "channels": 8, "kernel": 5, "stride": 2, "norm": "bn1", "act": "relu",
-          "role": "first" },
-        { "name": "dw1", "op": "conv", "channels": 8, "kernel": [3, 1], "groups": "depthwise", "norm": "bn2",
-          "act": "relu6", "role": "depthwise" },
+        { "name": "conv1", "op": "conv", "channels": 8, "kernel": 5, "stride": 2,
+          "norm": "bn1", "act": "relu", "role": "first" },
+        { "name": "dw1", "op": "conv", "channels": 8, "kernel": [3, 1], "groups": "depthwise",
+          "norm": "bn2", "act": "relu6", "role": "depthwise" },
         { "name": "dw2", "op": "conv", "channels": 8, "kernel": 3, "groups": 8, "norm": "bn3" },
         { "name": "sum", "op": "add", "inputs": ["dw2", "conv1"], "act": "relu" },
         { "name": "both", "op": "concat", "inputs": ["sum", "dw1"] },

@@ -33,8 +33,8 @@ impl<'a, T> Walk<'a, T> {
         assert!(i < self.count, "a place behind the last");
         // SAFETY: `i * step` is at most `(count - 1) * step`, where `new` found elements of `x`.
         let first = unsafe { self.x.as_ptr().add(i * self.step) };
-        // SAFETY: `new` found `LANES` elements from `(count - 1) * step` on, so there are as many from
-        // `first` on, borrowed for `'a`.
+        // SAFETY: `new` found `LANES` elements from `(count - 1) * step` on, so there are as many
+        // from `first` on, borrowed for `'a`.
         unsafe { &*first.cast() }
     }
 }

@@ -152,16 +152,16 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn load_first(self, x: &[f32], lanes: usize) -> Self::F {
         let x = x[..lanes].as_ptr();
-        // SAFETY: the CPU has AVX-512 F (`self`); `x` begins a slice of `lanes` floats, and the mask
-        // selects no lane from `lanes` on.
+        // SAFETY: the CPU has AVX-512 F (`self`); `x` begins a slice of `lanes` floats, and the
+        // mask selects no lane from `lanes` on.
         unsafe { _mm512_maskz_loadu_ps(first_bits(lanes), x) }
     }
 
     #[inline(always)]
     fn store_first(self, x: Self::F, y: &mut [f32], lanes: usize) {
         let y = y[..lanes].as_mut_ptr();
-        // SAFETY: the CPU has AVX-512 F (`self`); `y` begins a slice of `lanes` floats, and the mask
-        // selects no lane from `lanes` on.
+        // SAFETY: the CPU has AVX-512 F (`self`); `y` begins a slice of `lanes` floats, and the
+        // mask selects no lane from `lanes` on.
         unsafe { _mm512_mask_storeu_ps(y, first_bits(lanes), x) }
     }
 
@@ -295,8 +295,8 @@ impl Simd for Avx512Pairs {
 /// Asks for the line of `x[0]`, into the second-level cache.
 #[inline(always)]
 fn prefetch<T>(x: &[T]) {
-    // SAFETY: every x86-64 CPU has the instruction, and it accesses no memory that the program sees,
-    // whatever the address.
+    // SAFETY: every x86-64 CPU has the instruction, and it accesses no memory that the program
+    // sees, whatever the address.
     unsafe { _mm_prefetch::<_MM_HINT_T1>(x.as_ptr().cast()) }
 }
 

@@ -55,7 +55,9 @@ use crate::train::simd::Operand;
 ///
 /// // Two pixels of two channels, each channel with a kernel of its own: 1 wide, and 3 wide.
 /// let two = ConvShape { width: 2, in_channels: 2, out_channels: 2, groups: 2, ..shape };
-/// let w = [0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0];
+/// let mut w = [0.0; 18];
+/// w[4] = 2.0;
+/// w[12..15].fill(1.0);
 /// let mut y = [0.0; 4];
 /// train::conv2d_forward(&two, &[1.0, 10.0, 2.0, 20.0], &w, &mut y)?;
 /// assert_eq!(y, [2.0, 30.0, 4.0, 30.0]);
@@ -151,7 +153,7 @@ pub fn conv2d_backward_input_add<T: Element>(
 /// train::conv2d_backward_weight(&shape, &[1.0, 2.0, 3.0], &[10.0, 20.0, 30.0], &mut dw)?;
 /// assert_eq!(dw, [140.0]);
 ///
-/// let depthwise = ConvShape { in_channels: 3, out_channels: 3, groups: 3, ..ConvShape::default() };
+/// let depthwise = ConvShape { in_channels: 3, out_channels: 3, groups: 3, ..Default::default() };
 /// let mut dw = [0.0; 3];
 /// train::conv2d_backward_weight(&depthwise, &[1.0, 2.0, 3.0], &[10.0, 20.0, 30.0], &mut dw)?;
 /// assert_eq!(dw, [10.0, 40.0, 90.0]);

@@ -19,9 +19,9 @@ pub(super) fn permitted() -> bool {
         return false;
     }
     let answer: i64;
-    // SAFETY: system call 158 reads its two arguments and touches no memory of this process. Where it
-    // grants the registers, signal frames grow by them; where a thread's signal stack is too small
-    // for that, or the kernel does not know the call, it answers with an error.
+    // SAFETY: system call 158 reads its two arguments and touches no memory of this process. Where
+    // it grants the registers, signal frames grow by them; where a thread's signal stack is too
+    // small for that, or the kernel does not know the call, it answers with an error.
     unsafe {
         asm!(
             "syscall",
@@ -61,7 +61,8 @@ pub(super) fn configure(registers: &mut Registers, shape: Shape) {
     palette.row_bytes[..8].fill(64);
     palette.row_bytes[4..6].fill(4 * u16::from(depth));
     palette.rows[..8].copy_from_slice(&[first, first, second, second, first, second, depth, depth]);
-    // SAFETY: `Registers` proves AMX; the palette is valid: `Sum::new` checked 1 to 16 rows and pairs.
+    // SAFETY: `Registers` proves AMX; the palette is valid: `Sum::new` checked 1 to 16 rows and
+    // pairs.
     unsafe {
         asm!(
             "ldtilecfg [{}]",

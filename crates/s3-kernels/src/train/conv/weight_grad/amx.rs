@@ -6,8 +6,8 @@
 //! column, shifted by it, and zero where they meet padding:
 //!
 //! ```text
-//! X[c][i]      = (x[2i], x[2i+1])                 over all rows that a tap reads, zero outside the image
-//! G[s][i]      = (dy[2i - s], dy[2i + 1 - s])     s: the tap's column less the padding
+//! X[c][i]      = (x[2i], x[2i+1])               over all rows that a tap reads, zero outside
+//! G[s][i]      = (dy[2i - s], dy[2i + 1 - s])   s: the tap's column less the padding
 //! dw[kh][s][c] = Σ_i X[c][i + kh·pairs of a row] · G[s][i]
 //! ```
 //!

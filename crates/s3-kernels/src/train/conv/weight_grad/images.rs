@@ -300,7 +300,10 @@ impl<S: Simd, T: Stored> Tiles for PairTiles<'_, S, T> {
 
 /// A function that calls the tile of a width known at run time.
 macro_rules! by_width {
-    ($name:ident, $tile:ident, $input:ident, $v:literal lane blocks, $k:literal taps, [$($c:literal)*]) => {
+    (
+        $name:ident, $tile:ident, $input:ident, $v:literal lane blocks, $k:literal taps,
+        [$($c:literal)*]
+    ) => {
         #[inline(always)]
         fn $name<S: Simd, T>(
             simd: S,
@@ -318,12 +321,18 @@ macro_rules! by_width {
     };
 }
 
-by_width!(single, weights, WeightInput, 1 lane blocks, 1 taps, [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]);
+by_width!(
+    single, weights, WeightInput, 1 lane blocks, 1 taps,
+    [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]
+);
 by_width!(pair, weights, WeightInput, 2 lane blocks, 1 taps, [1 2 3 4 5 6 7 8]);
 by_width!(single_of_three, weights, WeightInput, 1 lane blocks, 3 taps, [1 2 3 4 5 6 7 8]);
 by_width!(pair_of_three, weights, WeightInput, 2 lane blocks, 3 taps, [1 2 3 4]);
 
-by_width!(pixels_1x1, weight_pairs, PairInput, 1 lane blocks, 1 taps, [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]);
+by_width!(
+    pixels_1x1, weight_pairs, PairInput, 1 lane blocks, 1 taps,
+    [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]
+);
 by_width!(pixels_1x2, weight_pairs, PairInput, 1 lane blocks, 2 taps, [1 2 3 4 5 6 7 8]);
 by_width!(pixels_1x3, weight_pairs, PairInput, 1 lane blocks, 3 taps, [1 2 3 4 5 6 7 8]);
 by_width!(pixels_2x1, weight_pairs, PairInput, 2 lane blocks, 1 taps, [1 2 3 4 5 6 7 8]);
