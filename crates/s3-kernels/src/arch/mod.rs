@@ -47,10 +47,10 @@ impl Once {
     }
 }
 
-/// How many sums of two products of a u8 and a level fit i16 together: `n 2 255 2^t <= 32767`.
-#[cfg(target_arch = "x86_64")]
-pub(crate) const fn products_in_i16(width: crate::BitWidth) -> usize {
-    (i16::MAX as usize) / ((2 * 255) << width.t())
+/// How many products of a level with an activation of at most `most` fit i16 when added:
+/// `n most 2^t <= 32767`.
+pub(crate) const fn products_in_i16(width: crate::BitWidth, most: usize) -> usize {
+    i16::MAX as usize / (most << width.t())
 }
 
 /// The bytes of signed activations.

@@ -12,7 +12,7 @@
 //! are summed in i16, twice as many lanes, for as long as the sums fit.
 
 use super::unpack;
-use crate::arch::{as_bytes, bytes_of};
+use crate::arch::{as_bytes, bytes_of, products_in_i16};
 use crate::isa::Isa;
 use crate::micro::bytes::{
     AccRow, DepthwiseKernel, MR, Microkernel, NR, Operands, panel_lines, position,
@@ -87,11 +87,6 @@ impl Lane for i32 {
         };
         self.wrapping_add(pair(0)).wrapping_add(pair(2))
     }
-}
-
-/// Products with an activation of at most `most` whose sum fits i16.
-pub(super) const fn products_in_i16(width: BitWidth, most: usize) -> usize {
-    i16::MAX as usize / (most << width.t())
 }
 
 /// From the order of [`crate::packed::unpack`] to columns: each quad becomes a [`Quad`].

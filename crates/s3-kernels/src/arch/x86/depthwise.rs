@@ -52,11 +52,8 @@ unsafe fn row<S: Simd>(
         *sums = simd.load_i32(&operands.init.0[first + S::LANES * b..][..S::LANES]);
     }
     let mut lines = operands.panel.as_chunks::<2>().0.iter();
-    for taps in operands
-        .taps
-        .offsets()
-        .chunks(2 * products_in_i16(operands.width))
-    {
+    let most = products_in_i16(operands.width, 255) / 2 * 2;
+    for taps in operands.taps.offsets().chunks(most) {
         let mut short = [simd.splat(0); 2];
         for (pair, lines) in taps.chunks(2).zip(&mut lines) {
             let x = load(pair[0]);

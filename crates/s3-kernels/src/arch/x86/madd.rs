@@ -51,7 +51,10 @@ unsafe fn columns<S: Simd, const R: usize, const V: usize>(
     column: usize,
     out: &mut [AccRow],
 ) {
-    let (quads, step) = (operands.taps.quads(), products_in_i16(operands.width));
+    let (quads, step) = (
+        operands.taps.quads(),
+        products_in_i16(operands.width, 255) / 2,
+    );
     let ones = simd.splat(0x0001_0001);
     let flip = simd.splat_u8(operands.flip);
     let columns = column..column + S::LANES * V;
