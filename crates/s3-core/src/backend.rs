@@ -1,9 +1,9 @@
 //! Which of its two forms an op runs in.
 //!
-//! Every op of this project exists **fused**, over kernels with their own gradients, which is what the
-//! CPU runs, and **composed** from candle's ops, which is what every other device runs. With
-//! `S3_OPS=composed` in the environment the CPU runs the second form as well: all that a GPU computes,
-//! candle's kernels for it aside, can then be checked on a machine without one.
+//! Every op of this project exists **fused**, over kernels with their own gradients, which is what
+//! the CPU runs, and **composed** from candle's ops, which is what every other device runs. With
+//! `S3_OPS=composed` in the environment the CPU runs the second form as well: all that a GPU
+//! computes, candle's kernels for it aside, can then be checked on a machine without one.
 
 use candle_core::{Device, Result, bail};
 use std::sync::OnceLock;

@@ -49,8 +49,8 @@ impl std::ops::Deref for Host<'_> {
     }
 }
 
-/// The values of `t` where a [`Host`] can read them: on the CPU, contiguous, without a graph. A tensor
-/// that is all that already is not copied.
+/// The values of `t` where a [`Host`] can read them: on the CPU, contiguous, without a graph. A
+/// tensor that is all that already is not copied.
 ///
 /// # Errors
 /// Those of the transfer.

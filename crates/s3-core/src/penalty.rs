@@ -46,7 +46,8 @@ fn composed(sparse: &Tensor) -> Result<Tensor> {
 
 /// Section 4.2: `L(w) = Loss(w) + alpha · R_sparse(w)` summed over all layers that have a penalty.
 ///
-/// The remaining term, `lambda · R(w)`, is the optimizer's weight decay: its gradient is `lambda · w`.
+/// The remaining term, `lambda · R(w)`, is the optimizer's weight decay: its gradient is
+/// `lambda · w`.
 ///
 /// # Errors
 /// Tensors that are not scalars.

@@ -64,8 +64,8 @@ pub struct Needs {
 
 /// Second moments of the inputs of a layer's filters, over `patches` positions of some images.
 ///
-/// A patch holds what one filter is multiplied with, in the order of its weights. `X` has a column a
-/// patch as the pre-trained network produces it, `X̃` the same with the layers before this one
+/// A patch holds what one filter is multiplied with, in the order of its weights. `X` has a column
+/// a patch as the pre-trained network produces it, `X̃` the same with the layers before this one
 /// quantized.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InputMoments {
@@ -207,8 +207,8 @@ pub trait Quantizer: Send + Sync {
     fn weight(&self) -> Result<Tensor>;
 
     /// The weight that a training pass multiplies with, where it is another one than
-    /// [`weight`](Self::weight): a draw, or a weight whose filters are not all discrete yet. Pure as
-    /// `weight`; what it draws from was drawn in [`advance`](Self::advance).
+    /// [`weight`](Self::weight): a draw, or a weight whose filters are not all discrete yet. Pure
+    /// as `weight`; what it draws from was drawn in [`advance`](Self::advance).
     ///
     /// # Errors
     /// Those of candle.
@@ -242,8 +242,8 @@ pub trait Quantizer: Send + Sync {
     }
 
     /// The input that the layer multiplies with, where [`needs`](Self::needs) says that it is
-    /// quantized: exact levels, the method's gradient. The value depends on `x` and the buffers alone;
-    /// a training pass may note what [`advance`](Self::advance) learns from.
+    /// quantized: exact levels, the method's gradient. The value depends on `x` and the buffers
+    /// alone; a training pass may note what [`advance`](Self::advance) learns from.
     ///
     /// # Errors
     /// Those of candle.
@@ -252,8 +252,8 @@ pub trait Quantizer: Send + Sync {
     }
 
     /// Moves the latents of a pre-trained start to what the layer's inputs ask for, where
-    /// [`needs`](Self::needs) says so. Called once, after [`start_from`](Self::start_from) and before
-    /// the first step, front to end.
+    /// [`needs`](Self::needs) says so. Called once, after [`start_from`](Self::start_from) and
+    /// before the first step, front to end.
     ///
     /// # Errors
     /// Moments of another number of inputs, and those of candle.

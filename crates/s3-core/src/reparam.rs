@@ -4,7 +4,8 @@
 //! `m` the sparsity gate, `h_j` the shift gates and `P = 2^{S_t}`:
 //!
 //! ```text
-//! dW/dw_sign   = c_s · m · P                   c_s: the sign slope, 1 (the authors' code) or 2 (literal eq. 9)
+//! dW/dw_sign   = c_s · m · P                   c_s: the sign slope, 1 (the authors' code)
+//!                                              or 2 (literal eq. 9)
 //! dW/dw_sparse = s · P
 //! dW/dw_j      = s · m · ln2 · P · dS_t/dw_j   dS_t/dw_j = (Π_{i>j} h_i) · (S_{j-1} + 1)
 //! ```
@@ -92,8 +93,8 @@ pub fn ternary_weight(sign: &Tensor, sparse: &Tensor) -> Result<Tensor> {
     shift_weight(sign, sparse, &[])
 }
 
-/// Eq. 8: the exponent `S_t` of the gates `shifts = [w_1, .., w_t]`, an integer in `0..=t`, with the
-/// gradient `dS_t/dw_j = (Π_{i>j} h_i)(S_{j-1} + 1)`.
+/// Eq. 8: the exponent `S_t` of the gates `shifts = [w_1, .., w_t]`, an integer in `0..=t`, with
+/// the gradient `dS_t/dw_j = (Π_{i>j} h_i)(S_{j-1} + 1)`.
 ///
 /// `S_t` is the length of the run of open gates counted down from `w_t`.
 ///

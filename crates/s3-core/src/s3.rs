@@ -4,7 +4,8 @@
 //! [method]
 //! name = "s3"
 //! bits = 3                  # 2, 3 or 4: t = 0, 2, 6
-//! init = "low_variance"     # how the latents start; "authors" is the authors' code, "dense" the paper's text
+//! init = "low_variance"     # how the latents start; "authors" is the authors' code,
+//!                           # "dense" the paper's text
 //! gradient = "analytic"     # or "finite_difference", "square_root"
 //! sign_slope = 1.0          # 2.0 is the literal derivative of eq. 9
 //! ```
@@ -17,8 +18,8 @@ use candle_core::{Result, Tensor, Var, bail};
 use s3_kernels::BitWidth;
 use serde::{Deserialize, Serialize};
 
-/// How latents start; the paper's text and its authors' code disagree, and a third way trains better where
-/// it was measured (docs/results/init-cifar10.md).
+/// How latents start; the paper's text and its authors' code disagree, and a third way trains
+/// better where it was measured (docs/results/init-cifar10.md).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
@@ -88,8 +89,8 @@ fn one() -> f32 {
 }
 
 impl S3 {
-    /// S3 at `bits` as the recipes of this project train it: [`Start::LowVariance`], and the authors'
-    /// choices everywhere else.
+    /// S3 at `bits` as the recipes of this project train it: [`Start::LowVariance`], and the
+    /// authors' choices everywhere else.
     ///
     /// ```
     /// use s3_core::s3::{S3, Start};

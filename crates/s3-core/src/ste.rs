@@ -100,7 +100,8 @@ mod tests {
             let dev = Device::Cpu;
             let p = Var::new(p.as_slice(), &dev).unwrap();
             let dt = Tensor::new(d.as_slice(), &dev).unwrap();
-            let w = ste(&Tensor::new(q.as_slice(), &dev).unwrap(), &[(&dt, p.as_tensor())]).unwrap();
+            let discrete = Tensor::new(q.as_slice(), &dev).unwrap();
+            let w = ste(&discrete, &[(&dt, p.as_tensor())]).unwrap();
             prop_assert_eq!(w.to_vec1::<f32>().unwrap(), q);
             let g = w.sum_all().unwrap().backward().unwrap();
             prop_assert_eq!(g.get(&p).unwrap().to_vec1::<f32>().unwrap(), d);

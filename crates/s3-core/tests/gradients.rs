@@ -347,7 +347,8 @@ proptest! {
         let t = latents.len() - 2;
         for (&a, &b) in w.iter().zip(&c) {
             prop_assert_eq!(a.to_bits(), b.to_bits());
-            prop_assert!(a == 0.0 || (a.abs().log2().fract() == 0.0 && a.abs() <= (1u32 << t) as f32));
+            let largest = (1u32 << t) as f32;
+            prop_assert!(a == 0.0 || (a.abs().log2().fract() == 0.0 && a.abs() <= largest));
         }
         prop_assert_eq!(gw, gc); // as numbers: a zero may differ in its sign
     }

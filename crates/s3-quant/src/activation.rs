@@ -1,13 +1,14 @@
 //! Quantized inputs: the half-wave Gaussian quantizer of HWGQ and the learned basis of LQ-Net.
 //!
-//! Both take what a ReLU gives, x >= 0, to few levels and pass the gradient through up to the largest:
+//! Both take what a ReLU gives, x >= 0, to few levels and pass the gradient through up to the
+//! largest:
 //!
 //! ```text
 //! Q(x) = 0 for x <= 0, else the nearest level;    dQ/dx = 1 for 0 < x <= the largest level, else 0
 //! ```
 //!
-//! The originals put them in the place of the ReLU, behind a batch norm; here they stand before each quantized
-//! product, and shortcuts stay in full precision.
+//! The originals put them in the place of the ReLU, behind a batch norm; here they stand before
+//! each quantized product, and shortcuts stay in full precision.
 
 use crate::filters::{like, values};
 use candle_core::{Result, Tensor};

@@ -1,5 +1,5 @@
-//! Additive powers of two (Li, Dong and Wang, "APoT", ICLR 2020), weights alone: sums of powers of two
-//! of a normalised weight, with a trained clip.
+//! Additive powers of two (Li, Dong and Wang, "APoT", ICLR 2020), weights alone: sums of powers of
+//! two of a normalised weight, with a trained clip.
 //!
 //! ```text
 //! ŵ = (W - mean)/std of the layer, both held fixed (unbiased std);   x = ŵ/α

@@ -1,6 +1,6 @@
-//! BWHN (Hu, Wang and Cheng, "From Hashing to CNNs: Training Binary Weight Networks via Hashing", AAAI
-//! 2018): the signs of a pre-trained network are found by a discrete regression of each layer's
-//! outputs, then fine-tuned with a trained scale a filter.
+//! BWHN (Hu, Wang and Cheng, "From Hashing to CNNs: Training Binary Weight Networks via Hashing",
+//! AAAI 2018): the signs of a pre-trained network are found by a discrete regression of each
+//! layer's outputs, then fine-tuned with a trained scale a filter.
 //!
 //! ```text
 //! min over b in {±1}^n, α:  ‖Xᵀ w - X̃ᵀ b α‖²,   G = X̃ X̃ᵀ,  C = X̃ Xᵀ w
@@ -9,10 +9,10 @@
 //! ```
 //!
 //! No public code exists; the specification follows the paper's algebra. [`hash_filter`] solves the
-//! regression. A run that starts from a pre-trained network gets G and C from its training images, front to
-//! end, X̃ behind the layers that are binary already; one that starts at random has `G = I`, for which
-//! the solution is `sign(W)`, `mean|W|`. Where a sign differs from the pre-trained weight's, the latent
-//! is that weight turned round: fine-tuning can turn it back.
+//! regression. A run that starts from a pre-trained network gets G and C from its training images,
+//! front to end, X̃ behind the layers that are binary already; one that starts at random has
+//! `G = I`, for which the solution is `sign(W)`, `mean|W|`. Where a sign differs from the
+//! pre-trained weight's, the latent is that weight turned round: fine-tuning can turn it back.
 
 use crate::filters::{filter_len, like, mean_abs, sign, values, weight_latent};
 use candle_core::{Result, Tensor, Var};

@@ -6,12 +6,12 @@
 //! dL/dW_j = α · 1[|W_j| <= 1] · g_j + sign(W_j)/n · Σ_k g_k sign(W_k)     n weights a filter
 //! ```
 //!
-//! The second line is the product rule; the paper's own formula, `g_j (1/n + α 1[|W_j| < 1])`, drops
-//! the sum over the filter. Before each step the latents are centred over the input channels and
-//! clamped to [-1, 1], as the authors' code does; its factor `1 - 1/c_in` of the gradient comes
-//! with the centring. The weight centres and clamps once more, for the latents of the last update; on
-//! latents that advance has just centred this moves rounding errors, and more only where the clamp
-//! acted. Its factors `n` and 1e9 only change what weight decay means and are left out.
+//! The second line is the product rule; the paper's own formula, `g_j (1/n + α 1[|W_j| < 1])`,
+//! drops the sum over the filter. Before each step the latents are centred over the input channels
+//! and clamped to [-1, 1], as the authors' code does; its factor `1 - 1/c_in` of the gradient comes
+//! with the centring. The weight centres and clamps once more, for the latents of the last update;
+//! on latents that advance has just centred this moves rounding errors, and more only where the
+//! clamp acted. Its factors `n` and 1e9 only change what weight decay means and are left out.
 
 use crate::filters::{binary_codes, filter_len, like, sign, values, weight_latent};
 use candle_core::{Result, Tensor, Var};

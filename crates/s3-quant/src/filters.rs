@@ -1,5 +1,5 @@
-//! What several methods ask of a weight: its values, the mean of |W| over a layer or a filter, signs
-//! and thresholds. Sums run in f64 in index order, so that they do not depend on threads.
+//! What several methods ask of a weight: its values, the mean of |W| over a layer or a filter,
+//! signs and thresholds. Sums run in f64 in index order, so that they do not depend on threads.
 
 use candle_core::{Result, Tensor, Var};
 use s3_core::{Codes, Init, LayerSpec, ParamKind, Params, Scale};

@@ -5,9 +5,10 @@
 //! α_i = mean|W_i|,   Ŵ_i = α_i · sign(W_i),   sign(0) = +1,   dL/dW = g
 //! ```
 //!
-//! No centring, no clipping, no gradient of α. The paper's row is the one with full-precision activations;
-//! `activation_bits = 2` adds the half-wave Gaussian quantizer before each quantized product. Its step is
-//! the optimum for a normal variable of variance 1, which batch norms with a trained gain only start from.
+//! No centring, no clipping, no gradient of α. The paper's row is the one with full-precision
+//! activations; `activation_bits = 2` adds the half-wave Gaussian quantizer before each quantized
+//! product. Its step is the optimum for a normal variable of variance 1, which batch norms with a
+//! trained gain only start from.
 
 use crate::activation::{half_wave, to_levels};
 use crate::filters::{binary_codes, filter_len, like, values, weight_latent};

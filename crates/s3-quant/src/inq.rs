@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! s = max|W| of the layer at its first freezing,  n1 = floor(log2(4s/3)),  n2 = n1 + 1 - 2^{b-1}/2
-//! levels {0, ±2^{n2}, .., ±2^{n1}}:  0 where |w| < 2^{n2}/2, else ±2^p where 1.5·2^{p-1} <= |w| < 1.5·2^p
+//! levels {0, ±2^{n2}, .., ±2^{n1}}:  0 where |w| < 2^{n2}/2,
+//!     else ±2^p where 1.5·2^{p-1} <= |w| < 1.5·2^p
 //! ```
 //!
 //! One of the b bits is charged to zero, so that 3 bits have 5 levels. Weights above `1.5·2^{n1}`
@@ -116,7 +117,8 @@ impl Incremental {
             return Ok((stage[0] as usize, stage[1] as i32));
         }
         let largest = values(&self.w)?.iter().fold(0f32, |m, x| m.max(x.abs()));
-        // floor(log2(4s/3)) is the exponent nearest to s; the clamp keeps every level a normal number.
+        // floor(log2(4s/3)) is the exponent nearest to s; the clamp keeps every level a normal
+        // number.
         Ok((0, nearest_exponent(largest).unwrap_or(0).clamp(-100, 100)))
     }
 

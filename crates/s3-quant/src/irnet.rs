@@ -1,5 +1,5 @@
-//! IR-Net (Qin et al., "Forward and Backward Information Retention", CVPR 2020), weights alone: signs
-//! of balanced, standardised filters, and a shift for each filter.
+//! IR-Net (Qin et al., "Forward and Backward Information Retention", CVPR 2020), weights alone:
+//! signs of balanced, standardised filters, and a shift for each filter.
 //!
 //! ```text
 //! ŵ = (W - mean)/std   per filter, unbiased std

@@ -1,8 +1,8 @@
 //! Every training method of this project behind one registration list.
 //!
-//! A method is one file with a serde struct that implements [`MethodConfig`](s3_core::MethodConfig), and one line in
-//! [`METHODS`]: the configuration files, the command line, the loop, the tables and the contract
-//! tests then know it.
+//! A method is one file with a serde struct that implements
+//! [`MethodConfig`](s3_core::MethodConfig), and one line in [`METHODS`]: the configuration files,
+//! the command line, the loop, the tables and the contract tests then know it.
 //!
 //! ```
 //! let table = toml::toml! { name = "s3"  bits = 3 };

@@ -1,20 +1,20 @@
-//! LQ-Net (Zhang et al., "LQ-Nets", ECCV 2018): a learned basis for each filter and, as an option, for the
-//! inputs of each layer.
+//! LQ-Net (Zhang et al., "LQ-Nets", ECCV 2018): a learned basis for each filter and, as an option,
+//! for the inputs of each layer.
 //!
 //! ```text
 //! levels of filter i: { Σ_j c_j v_ij : c in {±1}^K },  each weight takes the nearest
 //! v_new = (B Bᵀ + ε I)⁻¹ (B w + ε v),  ε = 1e-4,     v <- 0.9 v + 0.1 v_new     once a step
 //! ```
 //!
-//! `B` holds the codes of the current basis. The basis is no parameter: it moves in `advance` and is
-//! saved with the latents. It may cross or change sign while it moves, so that the levels are
+//! `B` holds the codes of the current basis. The basis is no parameter: it moves in `advance` and
+//! is saved with the latents. It may cross or change sign while it moves, so that the levels are
 //! sorted anew each time. The gradient goes to W unchanged, without clipping.
 //!
 //! The weight is K sign planes, each with a factor a filter; there is no exact zero.
 //!
 //! With `activation_bits` the inputs take levels of codes {0, 1}, whose basis starts at
-//! `2·0.6745/(2^K - 1)·2^j` and is fitted to the inputs of each training step in the same way. A training
-//! pass notes its fit in a buffer, and the next `advance` moves the basis.
+//! `2·0.6745/(2^K - 1)·2^j` and is fitted to the inputs of each training step in the same way. A
+//! training pass notes its fit in a buffer, and the next `advance` moves the basis.
 
 use crate::activation::to_levels;
 use crate::entry::bits_among;

@@ -4,16 +4,18 @@
 //! ```text
 //! p0 = sigmoid(c), q = sigmoid(a):   P(0) = p0,  P(+1) = q (1 - p0),  P(-1) = (1 - q)(1 - p0)
 //! μ = P(+1) - P(-1),   σ² = P(+1) + P(-1) - μ²
-//! training:  y = x * μ + ε √(x² * σ² + 1e-3),  ε ~ N(0, 1) for each output;   frozen: the likeliest value
+//! training:  y = x * μ + ε √(x² * σ² + 1e-3),  ε ~ N(0, 1) for each output
+//! frozen:    the likeliest value
 //! ```
 //!
-//! The output is drawn instead of the weight (local reparametrization), by a second product in the layer;
-//! gradients go to c and a through μ and σ². The original evaluates seven samples on the test images and
-//! keeps the best; here the likeliest value is frozen, and no sample is chosen on any image.
+//! The output is drawn instead of the weight (local reparametrization), by a second product in the
+//! layer; gradients go to c and a through μ and σ². The original evaluates seven samples on the
+//! test images and keeps the best; here the likeliest value is frozen, and no sample is chosen on
+//! any image.
 //!
-//! Batch norms that have seen draws alone do not fit the frozen weight. In the last `settle_share` of
-//! the run, which the original does not have, training passes multiply with the likeliest values, and
-//! their gradient goes to μ.
+//! Batch norms that have seen draws alone do not fit the frozen weight. In the last `settle_share`
+//! of the run, which the original does not have, training passes multiply with the likeliest
+//! values, and their gradient goes to μ.
 //!
 //! Logits start from a float weight: `W' = clip(W/std W, -1, 1)`, `p0 = 0.95 - 0.9|W'|`,
 //! `q = clip((1 + W'/(1 - p0))/2, 0.05, 0.95)`.
@@ -196,7 +198,8 @@ mod tests {
         let variance = values(&q.training_variance()?.expect("draws"))?[0];
         assert!((mean - 0.25).abs() < 1e-6, "{mean}");
         assert!((variance - 0.4375).abs() < 1e-6, "{variance}");
-        // Draws of the weight itself agree: four standard errors of a mean and a variance of n draws.
+        // Draws of the weight itself agree: four standard errors of a mean and a variance of n
+        // draws.
         let n = 40_000;
         let uniform = Init::Uniform {
             low: 0.0,

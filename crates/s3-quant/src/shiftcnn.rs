@@ -1,5 +1,5 @@
-//! ShiftCNN (Gudovskiy and Rigazio, 2017): after training, each weight becomes a sum of two powers of
-//! two.
+//! ShiftCNN (Gudovskiy and Rigazio, 2017): after training, each weight becomes a sum of two powers
+//! of two.
 //!
 //! ```text
 //! r = W / max|W|;   for n = 0, 1:  q_n = sign(r) · 2^k,  1.5·2^{k-1} <= |r| < 1.5·2^k,

@@ -2,7 +2,8 @@
 //! Quantization", BMVC 2017): at each step a part of the filters is ternary, the others are float.
 //!
 //! ```text
-//! Δ = 0.7 · mean|W - mean W| of the layer;   T_i = sign(W_i)·1[|W_i| > Δ],  α_i = mean|W_i| over |W_i| > Δ
+//! Δ = 0.7 · mean|W - mean W| of the layer
+//! T_i = sign(W_i)·1[|W_i| > Δ],  α_i = mean|W_i| over |W_i| > Δ
 //! e_i = ‖W_i - α_i T_i‖₁ / ‖W_i‖₁;   floor((1 - r)·c_out) filters stay float, drawn without
 //! replacement with probability ∝ e_i
 //! ```

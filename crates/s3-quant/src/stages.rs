@@ -2,8 +2,8 @@
 
 use s3_core::Progress;
 
-/// Checks that `shares`, the setting called `key`, grow from above 0 and end at 1, where they may stay for
-/// several stages.
+/// Checks that `shares`, the setting called `key`, grow from above 0 and end at 1, where they may
+/// stay for several stages.
 pub(crate) fn check(key: &str, shares: &[f64]) -> Result<(), String> {
     let growing = shares
         .windows(2)
@@ -17,7 +17,8 @@ pub(crate) fn check(key: &str, shares: &[f64]) -> Result<(), String> {
     ))
 }
 
-/// Stages begun of `stages` of equal length, the first beginning after the share `delay` of the run.
+/// Stages begun of `stages` of equal length, the first beginning after the share `delay` of the
+/// run.
 pub(crate) fn begun(p: &Progress, stages: usize, delay: f64) -> usize {
     let (step, steps) = (p.step as f64, p.steps as f64);
     let wait = (delay * steps).ceil();

@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn filters_have_thresholds_and_scales_of_their_own() -> Result<()> {
-        // Filter 0: mean 1, Δ = 0.75; filter 1: mean 0.125, Δ = 0.09375. The layer's mean is 0.5625.
+        // Filter 0: mean 1, Δ = 0.75; filter 1: mean 0.125, Δ = 0.09375. The layer's mean is
+        // 0.5625.
         let w = Var::new(&[[1.75f32, -0.25], [0.125, -0.125]], &Device::Cpu)?;
         let by_filter = ternary(&w, 0.75, Granularity::Filter).weight()?;
         assert_eq!(by_filter.to_vec2::<f32>()?, [[1.75, 0.0], [0.125, -0.125]]);

@@ -1,5 +1,5 @@
-//! A method that no one published, in one file: signs with a scale a filter that is rounded to a power of
-//! two. One line in `main.rs` puts it under the contract.
+//! A method that no one published, in one file: signs with a scale a filter that is rounded to a
+//! power of two. One line in `main.rs` puts it under the contract.
 
 use candle_core::{Result, Tensor, Var};
 use s3_core::{

@@ -1,5 +1,5 @@
-//! The part of the contract that takes steps: on sixteen points of six classes, a linear layer whose
-//! outputs are normalised over the batch, as the networks of this project have it.
+//! The part of the contract that takes steps: on sixteen points of six classes, a linear layer
+//! whose outputs are normalised over the batch, as the networks of this project have it.
 
 use crate::{Case, bits, cases, progress, values};
 use candle_core::{D, Device, Result, Tensor};
