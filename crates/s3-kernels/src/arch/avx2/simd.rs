@@ -94,6 +94,7 @@ impl Simd for Avx2 {
 
     instructions! {
         fn splat(x: i32) -> __m256i = _mm256_set1_epi32;
+        fn splat_i8(x: i8) -> __m256i = _mm256_set1_epi8;
         fn and(a: __m256i, b: __m256i) -> __m256i = _mm256_and_si256;
         fn or(a: __m256i, b: __m256i) -> __m256i = _mm256_or_si256;
         fn xor(a: __m256i, b: __m256i) -> __m256i = _mm256_xor_si256;

@@ -90,6 +90,7 @@ impl Simd for Avx512 {
 
     instructions! {
         fn splat(x: i32) -> __m512i = _mm512_set1_epi32;
+        fn splat_i8(x: i8) -> __m512i = _mm512_set1_epi8;
         fn and(a: __m512i, b: __m512i) -> __m512i = _mm512_and_si512;
         fn or(a: __m512i, b: __m512i) -> __m512i = _mm512_or_si512;
         fn xor(a: __m512i, b: __m512i) -> __m512i = _mm512_xor_si512;

@@ -52,10 +52,7 @@ pub(crate) trait Simd: Copy {
     fn splat(self, x: i32) -> Self::I;
 
     /// `x` in every byte.
-    #[inline(always)]
-    fn splat_u8(self, x: u8) -> Self::I {
-        self.splat(i32::from_ne_bytes([x; 4]))
-    }
+    fn splat_i8(self, x: i8) -> Self::I;
 
     /// # Safety
     ///

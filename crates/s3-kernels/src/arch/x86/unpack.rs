@@ -74,7 +74,7 @@ fn store<S: Simd>(simd: S, table: S::I, codes: [S::I; 8], to: &mut [Line], at: u
 
 #[inline(always)]
 fn codes2<S: Simd>(simd: S, [a, b]: [S::I; 2]) -> [S::I; 8] {
-    let field = |v, shift| simd.and(simd.shr_i32(v, simd.splat(shift)), simd.splat_u8(3));
+    let field = |v, shift| simd.and(simd.shr_i32(v, simd.splat(shift)), simd.splat_i8(3));
     [
         field(a, 0),
         field(a, 2),
@@ -90,7 +90,7 @@ fn codes2<S: Simd>(simd: S, [a, b]: [S::I; 2]) -> [S::I; 8] {
 /// Pairs of 3-bit codes; the last pairs are in the top bits of all three lines.
 #[inline(always)]
 fn codes3<S: Simd>(simd: S, [a, b, c]: [S::I; 3]) -> [S::I; 8] {
-    let field = |v, shift, mask| simd.and(simd.shr_i32(v, simd.splat(shift)), simd.splat_u8(mask));
+    let field = |v, shift, mask| simd.and(simd.shr_i32(v, simd.splat(shift)), simd.splat_i8(mask));
     let d = simd.or(field(b, 4, 0x0c), field(c, 2, 0x30));
     let d = simd.or(field(a, 6, 0x03), d);
     [
@@ -107,7 +107,7 @@ fn codes3<S: Simd>(simd: S, [a, b, c]: [S::I; 3]) -> [S::I; 8] {
 
 #[inline(always)]
 fn codes4<S: Simd>(simd: S, [a, b, c, d]: [S::I; 4]) -> [S::I; 8] {
-    let field = |v, shift| simd.and(simd.shr_i32(v, simd.splat(shift)), simd.splat_u8(15));
+    let field = |v, shift| simd.and(simd.shr_i32(v, simd.splat(shift)), simd.splat_i8(15));
     [
         field(a, 0),
         field(a, 4),
