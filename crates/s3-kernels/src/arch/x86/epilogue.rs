@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use super::simd::{Simd, Task, run};
 use crate::epilogue::{Epilogue, Place, Scale, ShiftRequant};
-use crate::micro::bytes::AccRow;
+use crate::micro::bytes::{AccRow, NR};
 
 /// An epilogue that stores from registers.
 pub(crate) trait Vectorized: Epilogue {
@@ -34,6 +34,9 @@ pub(crate) fn store<S: Simd, E: Vectorized>(
     }
     run::<S>(Store(epilogue, tile, place, y));
 }
+
+/// Registers of a tile's row, at most: those of eight lanes.
+const BLOCKS: usize = NR / 8;
 
 /// A register's columns of a tile, and where they lie.
 #[derive(Clone, Copy)]
@@ -87,19 +90,24 @@ impl Block {
 impl Vectorized for ShiftRequant<'_> {
     #[inline(always)]
     fn store_on<S: Simd>(&self, simd: S, tile: &[AccRow], place: &Place, y: &mut [u8]) {
-        let count = simd.splat(self.residual.map_or(0, |r| r.shift.into()));
-        let residual = self.residual.map(|r| r.values);
-        for block in Block::all::<S>(*place) {
-            let shift = simd.load_u8(&self.shift[block.channels()]);
-            let bias = simd.load_i32(&self.bias[block.channels()]);
-            let bias = simd.add_i32(bias, half(simd, shift));
-            for (r, row) in tile.iter().enumerate() {
+        let zero = simd.splat(0);
+        let residual = self
+            .residual
+            .map(|r| (r.values, simd.splat(r.shift.into())));
+        let mut numbers = [(zero, zero); BLOCKS];
+        for (block, (bias, shift)) in Block::all::<S>(*place).zip(&mut numbers) {
+            *shift = simd.load_u8(&self.shift[block.channels()]);
+            let biases = simd.load_i32(&self.bias[block.channels()]);
+            *bias = simd.add_i32(biases, half(simd, *shift));
+        }
+        for (r, row) in tile.iter().enumerate() {
+            for (block, &(bias, shift)) in Block::all::<S>(*place).zip(&numbers) {
                 let mut v = simd.add_i32(block.sums(simd, row), bias);
-                if let Some(residual) = residual {
-                    let values = simd.load_u8(block.values(residual, r));
+                if let Some((values, count)) = residual {
+                    let values = simd.load_u8(block.values(values, r));
                     v = simd.add_i32(v, simd.shl_i32(values, count));
                 }
-                let v = simd.max_i32(simd.shr_i32(v, shift), simd.splat(0));
+                let v = simd.max_i32(simd.shr_i32(v, shift), zero);
                 simd.store_u8(v, u8::MAX, block.outputs(y, r));
             }
         }
