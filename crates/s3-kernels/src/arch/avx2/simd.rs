@@ -15,7 +15,6 @@ const LANES: usize = 8;
 impl Simd for Avx2 {
     type I = __m256i;
     type F = __m256;
-    const LANES: usize = LANES;
 
     fn new() -> Option<Avx2> {
         static CPU: Once = Once::new(|| Isa::Avx2.is_available());

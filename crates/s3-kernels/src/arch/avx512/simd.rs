@@ -15,7 +15,6 @@ const LANES: usize = 16;
 impl Simd for Avx512 {
     type I = __m512i;
     type F = __m512;
-    const LANES: usize = LANES;
 
     fn new() -> Option<Avx512> {
         static CPU: Once = Once::new(|| Isa::Avx512.is_available());

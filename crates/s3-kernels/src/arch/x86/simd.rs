@@ -36,11 +36,11 @@ pub(crate) trait Simd: Copy {
     /// A register of f32.
     type F: Copy;
 
-    /// Lanes of 32 bits.
-    const LANES: usize;
-
     /// Bytes of a register.
-    const BYTES: usize = 4 * Self::LANES;
+    const BYTES: usize = size_of::<Self::I>();
+
+    /// Its lanes of 32 bits.
+    const LANES: usize = Self::BYTES / 4;
 
     /// The proof, where it holds.
     fn new() -> Option<Self>;
