@@ -51,11 +51,15 @@ unsafe fn row<S: Simd>(
     for (b, sums) in sums.iter_mut().enumerate() {
         *sums = simd.load_i32(&operands.init.0[first + S::LANES * b..][..S::LANES]);
     }
-    let mut lines = operands.panel.as_chunks::<2>().0.iter();
+    let mut panel = operands.panel.as_chunks::<2>().0;
     let most = products_in_i16(operands.width, 255) / 2 * 2;
     for taps in operands.taps.offsets().chunks(most) {
+        let (lines, after) = panel.split_at(taps.len().div_ceil(2));
+        panel = after;
         let mut short = [simd.splat(0); 2];
-        for (pair, lines) in taps.chunks(2).zip(&mut lines) {
+        for (i, pair) in taps.chunks(2).enumerate() {
+            // SAFETY: there are as many as pairs, the last of which may be one tap.
+            let lines = unsafe { lines.get_unchecked(i) };
             let x = load(pair[0]);
             // The levels of a tap that does not exist are 0.
             let next = pair.get(1).map_or(x, |&tap| load(tap));

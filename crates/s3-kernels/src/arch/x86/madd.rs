@@ -60,19 +60,23 @@ unsafe fn columns<S: Simd, const R: usize, const V: usize>(
         row.0[columns.clone()].copy_from_slice(&operands.init.0[columns.clone()]);
     }
     let bytes = 4 * columns.start..4 * columns.end;
-    let mut panel = operands.panel.as_chunks::<4>().0.iter();
+    let mut panel = operands.panel.as_chunks::<4>().0;
     for &tap in operands.taps.offsets() {
+        let (lines, after) = panel.split_at(quads);
+        panel = after;
         let x = windows.map(|window| {
             let from = window + tap;
             // SAFETY: the window's reach, which ends no earlier than the last quad, lies in `x`.
             let x = unsafe { operands.x.get_unchecked(from..from + 4 * quads) };
             x.as_chunks::<4>().0
         });
-        for first in (0..quads).step_by(step) {
+        let mut q = 0;
+        while q < quads {
+            let end = quads.min(q + step);
             let mut short = [[simd.splat(0); V]; R];
-            for (q, lines) in (first..quads.min(first + step)).zip(&mut panel) {
+            while q < end {
                 let mut w = [simd.splat(0); V];
-                let registers = bytes_of(lines)[bytes.clone()].chunks_exact(S::BYTES);
+                let registers = bytes_of(&lines[q])[bytes.clone()].chunks_exact(S::BYTES);
                 for (w, register) in w.iter_mut().zip(registers) {
                     *w = simd.load(register);
                 }
@@ -84,6 +88,7 @@ unsafe fn columns<S: Simd, const R: usize, const V: usize>(
                         *short = simd.add_i16(*short, simd.mul_pairs_u8(x, w));
                     }
                 }
+                q += 1;
             }
             for (row, short) in out.iter_mut().zip(short) {
                 let registers = row.0[columns.clone()].chunks_exact_mut(S::LANES);
