@@ -47,7 +47,7 @@ impl Net {
     /// # Errors
     /// Those of the method, with the layer's name; nodes that do not fit together, or that have no
     /// training form; a `dtype` other than F32 and BF16; BF16 with a method whose layers do more
-    /// than multiply, or with a network that no kernel trains.
+    /// than multiply, or with a network that is the layer of the scores alone.
     pub fn new(
         plan: &Graph<Plan>,
         dtype: DType,
@@ -77,10 +77,10 @@ impl Net {
                     layer.spec.name
                 )
             }
-            if let (0, Some(first)) = (net.front.len(), net.plan.nodes.first()) {
+            if let (0, Some(last)) = (net.front.len(), net.plan.nodes.last()) {
                 bail!(
-                    "dtype: expected \"f32\": layer {} has no kernels of bf16",
-                    first.name
+                    "dtype: expected \"f32\": nothing before layer {} trains in bf16",
+                    last.name
                 )
             }
         }
@@ -175,6 +175,13 @@ impl Net {
         let mut values: Vec<Option<Tensor>> = vec![None; self.sizes.len()];
         values[first] = Some(x);
         for (index, node) in self.graph.nodes.iter().enumerate().skip(first) {
+            if index + 1 == self.graph.nodes.len() {
+                // Scores are f32, and so is what the last node reads.
+                for read in node.reads() {
+                    let x = values[read].take().map(|x| x.to_dtype(DType::F32));
+                    values[read] = x.transpose()?;
+                }
+            }
             let y = value::of(node, &values, (mode, self.draw), trace)?;
             values[index + 1] = Some(y);
             // What is not read again need not be held: in evaluation that is most of the memory.

@@ -8,6 +8,8 @@ use s3_layers::{Mode, Net};
 
 const CLASSES: usize = 5;
 const IMAGES: usize = 3;
+/// More than a row of a linear layer's kernels, and no number of rows.
+const MANY_IMAGES: usize = 45;
 const NO_FRONT: &str = "there is no front";
 
 fn start() -> Graph<Plan> {
@@ -27,6 +29,26 @@ fn conv(name: &str, channels: usize, kernel: usize) -> Layer<Plan> {
 
 fn add(graph: &mut Graph<Plan>, name: &str, input: usize, layer: Layer<Plan>) -> usize {
     graph.layer(name, input, layer)
+}
+
+fn linear_layers(act: Act) -> Graph<Plan> {
+    let linear = |channels, norm: &str| Layer {
+        act,
+        ..Layer::linear(channels).norm_or_bias(Some(norm.into()))
+    };
+    let mut g = start();
+    let flat = g.push("flat", &[0], Op::Flatten);
+    let a = add(&mut g, "a", flat, linear(20, "bn"));
+    let b = Layer {
+        act,
+        ..Layer::linear(20).adding(a)
+    };
+    let b = add(&mut g, "b", a, b);
+    let c = add(&mut g, "c", b, linear(7, "bn2"));
+    let both = g.push("both", &[c, a], Op::Concat);
+    let drop = g.push("drop", &[both], Op::Dropout(0.25));
+    add(&mut g, "fc", drop, Layer::linear(CLASSES));
+    g
 }
 
 /// Each with what it is there for.
@@ -76,10 +98,14 @@ fn networks() -> Vec<(&'static str, Graph<Plan>)> {
     add(&mut g, "fc2", fc, Layer::linear(CLASSES));
     all.push(("every kind of node has a value that others read too", g));
 
+    all.push((
+        "linear layers with a norm, a bias, a sum and other readers",
+        linear_layers(Act::Relu),
+    ));
+
     let mut g = start();
     let flat = g.push("flat", &[0], Op::Flatten);
-    let fc = add(&mut g, "fc1", flat, Layer::linear(6).norm("bn").relu());
-    add(&mut g, "fc2", fc, Layer::linear(CLASSES));
+    add(&mut g, "fc", flat, Layer::linear(CLASSES));
     all.push((NO_FRONT, g));
 
     let mut g = start();
@@ -146,27 +172,31 @@ fn networks() -> Vec<(&'static str, Graph<Plan>)> {
     all
 }
 
-fn images() -> Result<Tensor> {
+fn images(count: usize) -> Result<Tensor> {
     let Size {
         height,
         width,
         channels,
     } = start().image;
     let pixel = |i: usize| ((i * 7919 % 1009) as f32) / 504.0 - 1.0;
-    let pixels = (0..IMAGES * height * width * channels).map(pixel).collect();
-    Tensor::from_vec(pixels, (IMAGES, height, width, channels), &Device::Cpu)
+    let pixels = (0..count * height * width * channels).map(pixel).collect();
+    Tensor::from_vec(pixels, (count, height, width, channels), &Device::Cpu)
 }
 
-/// Scores, gradients and buffers of one training step.
-fn step(plan: &Graph<Plan>, dtype: DType, fused: bool) -> Result<Vec<(String, Tensor)>> {
+/// Scores, gradients and buffers of one training step on the images `x`.
+fn step(
+    plan: &Graph<Plan>,
+    x: &Tensor,
+    dtype: DType,
+    fused: bool,
+) -> Result<Vec<(String, Tensor)>> {
     let params = Params::new(2, &Device::Cpu);
     let net = Net::new(plan, dtype, &S3::new(3), &params)?;
-    let x = images()?;
     let scores = match fused {
-        true => net.forward(&x, Mode::Train)?,
-        false => net.forward_traced(&x, Mode::Train, &mut |_, _, _| Ok(()))?,
+        true => net.forward(x, Mode::Train)?,
+        false => net.forward_traced(x, Mode::Train, &mut |_, _, _| Ok(()))?,
     };
-    let weights = Tensor::arange(0f32, (IMAGES * CLASSES) as f32, &Device::Cpu)?;
+    let weights = Tensor::arange(0f32, scores.elem_count() as f32, &Device::Cpu)?;
     let loss = scores.flatten_all()?.mul(&weights.sin()?)?.sum_all()?;
     let gradients = loss.backward()?;
     let mut all = vec![("scores".to_string(), scores.detach())];
@@ -183,11 +213,14 @@ fn step(plan: &Graph<Plan>, dtype: DType, fused: bool) -> Result<Vec<(String, Te
 fn the_fused_step_equals_the_layers_one_by_one_whatever_the_wiring() -> Result<()> {
     // The same kernels; gradients of one value are added in another order.
     const TOLERANCE: f64 = 1e-4;
-    for (what, plan) in networks() {
+    let many = ("linear layers of many images", linear_layers(Act::Relu6));
+    let counts = std::iter::repeat(IMAGES).zip(networks());
+    for (count, (what, plan)) in counts.chain([(MANY_IMAGES, many)]) {
         let plan = plan.classifying(CLASSES).expect(what);
+        let x = images(count)?;
         let (fused, plain) = (
-            step(&plan, DType::F32, true)?,
-            step(&plan, DType::F32, false)?,
+            step(&plan, &x, DType::F32, true)?,
+            step(&plan, &x, DType::F32, false)?,
         );
         let gradients = fused
             .iter()
@@ -210,11 +243,11 @@ fn the_fused_step_equals_the_layers_one_by_one_whatever_the_wiring() -> Result<(
 #[test]
 fn networks_with_a_front_train_in_bf16_and_others_say_that_they_do_not() -> Result<()> {
     for (what, plan) in networks() {
-        let trained = step(&plan, DType::BF16, true);
+        let trained = step(&plan, &images(IMAGES)?, DType::BF16, true);
         if what == NO_FRONT {
             let message = trained.expect_err(what).to_string();
             assert!(
-                message.contains("layer flat") && message.contains("f32"),
+                message.contains("layer fc") && message.contains("f32"),
                 "{message}"
             );
         } else {
@@ -225,18 +258,46 @@ fn networks_with_a_front_train_in_bf16_and_others_say_that_they_do_not() -> Resu
     Ok(())
 }
 
+/// A result is rounded by half of its last place, 2^-9 of it, and there are eight results between
+/// the image and the scores, and as many gradients on the way back: together 2^-5 at most, of the
+/// numbers that are summed. Sums that cancel, as a mean does, have up to four times that share of
+/// what is left; a wrong term gives one as large as the sum. No activation: where rounding turns a
+/// sign, a number is wrong as a whole.
+#[test]
+fn linear_layers_in_bf16_are_rounded_ones_in_f32() -> Result<()> {
+    const SHARE: f64 = 4.0 * 16.0 / 512.0;
+    let (plan, x) = (linear_layers(Act::None), images(MANY_IMAGES)?);
+    let rounded = step(&plan, &x, DType::BF16, true)?;
+    let norm = |x: &Tensor| -> Result<f64> {
+        Ok(f64::from(x.sqr()?.sum_all()?.to_scalar::<f32>()?).sqrt())
+    };
+    let mut differ = false;
+    for ((name, a), (_, b)) in rounded.into_iter().zip(step(&plan, &x, DType::F32, true)?) {
+        // What it adds, the norm behind it takes out: its gradient is rounding alone.
+        if name == "gradient of b.bias" {
+            continue;
+        }
+        let (apart, size) = (norm(&(&a - &b)?)?, norm(&b)?);
+        differ |= apart > 0.0;
+        let is_near = apart <= SHARE * size;
+        assert!(is_near, "{name}: {apart} apart, {size} in all");
+    }
+    assert!(differ, "nothing was rounded");
+    Ok(())
+}
+
 #[test]
 fn evaluation_is_layer_by_layer_and_moves_nothing() -> Result<()> {
     for (what, plan) in networks() {
         let params = Params::new(2, &Device::Cpu);
         let net = Net::new(&plan, DType::F32, &S3::new(3), &params)?;
         let mut names = Vec::new();
-        let scores = net.forward_traced(&images()?, Mode::Eval, &mut |name, _, _| {
+        let scores = net.forward_traced(&images(IMAGES)?, Mode::Eval, &mut |name, _, _| {
             names.push(name.to_string());
             Ok(())
         })?;
         assert_eq!(scores.dims(), [IMAGES, CLASSES], "{what}");
-        let again = net.forward(&images()?, Mode::Eval)?;
+        let again = net.forward(&images(IMAGES)?, Mode::Eval)?;
         assert_eq!(scores.to_vec2::<f32>()?, again.to_vec2::<f32>()?, "{what}");
         for layer in net.layers() {
             assert!(

@@ -191,14 +191,6 @@ impl Row {
         }
     }
 
-    /// The same, trained in f32 whatever is asked for.
-    pub(super) const fn in_f32(self) -> Self {
-        Self {
-            only_f32: true,
-            ..self
-        }
-    }
-
     /// The experiment's name in a record.
     pub(super) fn experiment(&self) -> String {
         match self.recipe.contains('/') {

@@ -21,7 +21,7 @@ pub(crate) type Share = Range<usize>;
 impl Front {
     /// The front of `plan`, whose values have these `sizes`; it may be empty.
     pub(crate) fn of(plan: &Graph<Plan>, sizes: &[Size]) -> Self {
-        let mut count = plan.nodes.iter().take_while(|n| has_kernels(&n.op)).count();
+        let mut count = served(plan);
         // What lies behind reads no value but the last.
         let crosses = |count: usize| {
             let mut behind = plan.nodes[count..].iter().flat_map(Node::reads);
@@ -113,15 +113,19 @@ fn spent<L>(graph: &Graph<L>) -> Vec<Vec<usize>> {
     spent
 }
 
-/// Whether a node has training kernels here: all but a linear layer, whose product is candle's, a
-/// kernel already, and a layer with both a batch norm and a bias.
-fn has_kernels(op: &Op<Plan>) -> bool {
-    match op {
+/// How many of the first nodes have training kernels here: all but a layer with both a batch norm
+/// and a bias, and the linear layer that makes the scores. Those are f32, and so is what it reads:
+/// its product is candle's.
+fn served(plan: &Graph<Plan>) -> usize {
+    let nodes = plan.nodes.iter().enumerate();
+    let is_served = |(index, node): &(usize, &Node<Plan>)| match &node.op {
         Op::Layer(layer) => {
-            let plan = &layer.holds;
-            let has_both = plan.bias && plan.norm.is_some();
-            !(plan.is_linear || has_both)
+            let holds = &layer.holds;
+            let makes_scores = holds.is_linear && index + 1 == plan.nodes.len();
+            let has_both = holds.bias && holds.norm.is_some();
+            !(makes_scores || has_both)
         }
         _ => true,
-    }
+    };
+    nodes.take_while(is_served).count()
 }

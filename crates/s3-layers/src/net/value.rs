@@ -87,7 +87,7 @@ fn layer_of(
     let is_linear = weight.spec.shape.len() == 2;
     let x = &in_layer(name, if is_linear { rows(x) } else { image(x) })?;
     let mut y = weight.apply(x, mode, |x, w| match (is_linear, layer.groups) {
-        (true, _) => x.matmul(&w.t()?),
+        (true, _) => x.to_dtype(w.dtype())?.matmul(&w.t()?)?.to_dtype(x.dtype()),
         (false, 1) => ops::conv2d(x, w, layer.stride, layer.padding),
         (false, _) => ops::depthwise_conv2d(x, w, layer.stride, layer.padding),
     })?;
@@ -96,6 +96,7 @@ fn layer_of(
             Mode::Train => bias.as_tensor().clone(),
             Mode::Eval => bias.as_detached_tensor(),
         };
+        let bias = bias.to_dtype(y.dtype())?;
         y = in_layer(name, y.broadcast_add(&bias))?;
     }
     trace(name, x, &y)?;
