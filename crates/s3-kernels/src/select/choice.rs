@@ -20,9 +20,9 @@ impl Kernel {
     /// more than `isa` and what this CPU has, or the one that `S3_KERNELS_KERNEL` names, where it
     /// serves the weights. Whichever it is, the results are the same.
     ///
-    /// With `std` the first call for a width may time a few small products, some hundred
-    /// microseconds in all, once a process; where one kernel is by far the fastest on any CPU, as
-    /// for a vector, it times none. Without `std` the choice is that of one CPU, an AMD Zen 4.
+    /// With `std` the first call for a width may time a few products, one or two milliseconds in
+    /// all, once a process; where one kernel is by far the fastest on any CPU, as for a vector, it
+    /// times none. Without `std` the choice is that of one CPU, an AMD Zen 4.
     ///
     /// # Panics
     ///
