@@ -2,8 +2,8 @@
 //!
 //! `out[r][n] = init[n] + sum of (x[windows[r] + t + k] ^ flip) panel[t, k, n]`
 //!
-//! over taps `t` and `k < 4 quads`, in i32, exact: sums wrap, and packing has shown that the final ones do not. The convolution and
-//! the matrix product of u8 activations are loops around it.
+//! over taps `t` and `k < 4 quads`, in i32, exact: sums wrap, and packing has shown that the final
+//! ones do not. The convolution and the matrix product of u8 activations are loops around it.
 
 use alloc::vec::Vec;
 

@@ -85,8 +85,8 @@ impl Network {
         let least = version(&network);
         match given < least {
             true => Err(Error::file(format_args!(
-                "metadata `s3.format_version`: expected {least}, which has what the network is, got \
-                 {given}"
+                "metadata `s3.format_version`: expected {least}, which has what the network is, \
+                 got {given}"
             ))),
             false => Ok(network),
         }
