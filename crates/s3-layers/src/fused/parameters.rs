@@ -16,6 +16,9 @@ pub(crate) struct Parameters {
     gradients: Vec<Arc<Gradient>>,
 }
 
+/// A gradient for each parameter.
+pub(crate) type ParameterGradients = Vec<Vec<f32>>;
+
 /// The gradient of a parameter, between the backward pass of the step and that of its token.
 type Gradient = Mutex<Option<Vec<f32>>>;
 
@@ -44,7 +47,7 @@ impl Parameters {
     }
 
     /// Leaves the gradient of each with its token, and gives that of the tokens themselves.
-    pub(crate) fn put_gradients(&self, all: Vec<Vec<f32>>) -> Result<Tensor> {
+    pub(crate) fn put_gradients(&self, all: ParameterGradients) -> Result<Tensor> {
         for (place, gradient) in self.gradients.iter().zip(all) {
             *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(gradient);
         }

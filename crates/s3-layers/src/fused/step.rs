@@ -6,7 +6,7 @@ use super::front::Front;
 use super::gradients::Gradients;
 use super::node::{self, Made, Visit};
 use super::norm::Moments;
-use super::parameters::Parameters;
+use super::parameters::{ParameterGradients, Parameters};
 use super::scratch::{Buffer, Scratch};
 use super::{Activation, Buffers};
 use crate::ops::Draw;
@@ -134,13 +134,13 @@ impl<T: Activation> Step<T> {
         (images, wants_dx): (&[f32], bool),
         mut kept: Kept<T>,
         dy: &[f32],
-    ) -> Result<(Option<Vec<f32>>, Vec<Vec<f32>>)> {
+    ) -> Result<(Option<Vec<f32>>, ParameterGradients)> {
         let front = &*self.front;
         let hosts = self.parameters.hosts()?;
         let parameters: Vec<&[f32]> = hosts.iter().map(|host| &**host).collect();
         let batch = images.len() / front.graph.image.len().max(1);
         let zeros = |parameter: &&[f32]| vec![0f32; parameter.len()];
-        let mut d_parameters: Vec<Vec<f32>> = parameters.iter().map(zeros).collect();
+        let mut d_parameters: ParameterGradients = parameters.iter().map(zeros).collect();
         let x = T::images(images, &mut kept.images, &self.scratch);
         let mut gradients = Gradients::new(front.sizes.len(), wants_dx, &self.scratch);
         let (end, is_pooled) = front.end();
