@@ -149,8 +149,8 @@ pub(crate) fn fastest<'k, K>(
     Some(best.0)
 }
 
-/// What is measured, for each kernel and width. Products dominate the first two, so many that what is
-/// read again comes from the second level of cache, as in a large product; two, because where a
+/// What is measured, for each kernel and width. Products dominate the first two, so many that what
+/// is read again comes from the second level of cache, as in a large product; two, because where a
 /// buffer happens to lie changes a rate by some percent. The layout of activations has a share in
 /// the third (of as many columns as crowd the sets of a cache), weights in the last.
 #[cfg(any(feature = "std", test))]
