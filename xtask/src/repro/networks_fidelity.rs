@@ -1,4 +1,4 @@
-//! The rows of [`networks`], cut short, and what every file that they become answers: that files and programs
+//! The rows of [`super::networks`], cut short, and what every file that they become answers: that files and programs
 //! agree needs no accuracy.
 
 use serde_json::Value;
