@@ -306,7 +306,7 @@ fn pictures_that_can_be_read_are_answered_and_the_others_named() {
             lines[0].contains("missing.png") && lines[1].contains("text.png"),
             "{errors}"
         );
-        assert_eq!(lines[2], "error: 2 of 3 images could not be read");
+        assert_eq!(lines[2], "error: 2 of 3 images have no answer");
     }
     assert!(refusal(bench.s3(&["infer"]).arg(&file).arg("text.png")).contains("text.png"));
 }
