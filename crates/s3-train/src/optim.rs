@@ -8,6 +8,8 @@
 //! RAdam  as Adam with the rectified step of Liu et al., 2020 (no adaptation while ρ_t <= 5)
 //! ```
 //!
+//! `lr` is the schedule's rate times the parameter's factor (`lr_factors`), 1 where none is given.
+//!
 //! On the CPU one pass updates a state tensor and one pass the parameter, in place; elsewhere
 //! the same updates are composed from candle's ops.
 
@@ -19,6 +21,7 @@ use rayon::prelude::*;
 use s3_core::params::Param;
 use s3_core::{ParamKind, backend, host};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Prefix of the optimizer's state in a checkpoint.
 pub const PREFIX: &str = "optimizer/";
@@ -72,6 +75,10 @@ pub struct OptimizerConfig {
     /// no parameters and never decay.
     #[serde(default)]
     pub no_decay: Vec<DecayGroup>,
+    /// What the learning rate of a layer, or of one of its parameters, is multiplied by: torch's path
+    /// (`fc`, `fc.bias`) and a number > 0. The longest path that fits decides.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lr_factors: BTreeMap<String, f64>,
 }
 
 fn betas() -> [f64; 2] {
@@ -109,7 +116,45 @@ impl OptimizerConfig {
         if self.nesterov && self.momentum == 0.0 {
             return Err("nesterov: needs a momentum > 0".into());
         }
+        for (path, &factor) in &self.lr_factors {
+            if !(factor.is_finite() && factor > 0.0) {
+                return Err(format!(
+                    "lr_factors.{path}: expected a number > 0, got {factor}"
+                ));
+            }
+        }
         Ok(())
+    }
+
+    /// Checks that every path of `lr_factors` is one of the parameters called `names`, or a folder of them.
+    ///
+    /// # Errors
+    /// One line that names the path and what there is.
+    fn check_paths(&self, names: &[&str]) -> Result<()> {
+        let is_known = |path: &&String| names.iter().any(|name| is_below(name, path));
+        let Some(path) = self.lr_factors.keys().find(|path| !is_known(path)) else {
+            return Ok(());
+        };
+        let first = |name: &&str| name.split('.').next().unwrap_or(name).to_owned();
+        let known: Vec<_> = names
+            .iter()
+            .map(first)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        candle_core::bail!(
+            "optimizer.lr_factors: no parameter is called {path} or lies below it; there are {}",
+            known.join(", ")
+        )
+    }
+
+    fn factor_of(&self, name: &str) -> f64 {
+        let fits = self
+            .lr_factors
+            .iter()
+            .filter(|(path, _)| is_below(name, path));
+        fits.max_by_key(|(path, _)| path.len())
+            .map_or(1.0, |(_, &factor)| factor)
     }
 
     fn decay_of(&self, kind: ParamKind) -> f64 {
@@ -136,10 +181,18 @@ impl OptimizerConfig {
     }
 }
 
+/// Whether a parameter is the one at `path` or lies below it.
+fn is_below(name: &str, path: &str) -> bool {
+    let rest = name.strip_prefix(path);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 struct Slot {
     name: String,
     var: Var,
     decay: f32,
+    /// What the learning rate is multiplied by.
+    factor: f64,
     /// One tensor for each of [`OptimizerConfig::slots`].
     state: Vec<Var>,
 }
@@ -158,8 +211,10 @@ impl Optimizer {
     /// An optimizer of `params`, in their order, with zero state.
     ///
     /// # Errors
-    /// An allocation that fails.
+    /// A path of `lr_factors` that no parameter has; an allocation that fails.
     pub fn new(config: &OptimizerConfig, params: Vec<(String, Param)>) -> Result<Self> {
+        let names: Vec<_> = params.iter().map(|(name, _)| name.as_str()).collect();
+        config.check_paths(&names)?;
         let is_fused = params
             .iter()
             .all(|(_, p)| backend::is_fused(p.var.device()));
@@ -173,6 +228,7 @@ impl Optimizer {
                     .map(|_| zeros())
                     .collect::<Result<_>>()?;
                 Ok(Slot {
+                    factor: config.factor_of(&name),
                     name,
                     decay: config.decay_of(p.kind) as f32,
                     var: p.var,
@@ -225,6 +281,7 @@ impl Optimizer {
             };
             let grad = grad.contiguous()?;
             let (p, decay) = (slot.var.as_tensor(), slot.decay);
+            let lr = lr * slot.factor;
             match self.config.name {
                 Rule::Sgd => self.sgd(slot, p, &grad, lr as f32, decay, first)?,
                 Rule::Adam | Rule::Radam => self.adam(slot, p, &grad, lr, decay)?,
@@ -408,6 +465,7 @@ mod tests {
             eps: eps(),
             weight_decay: 0.01,
             no_decay: Vec::new(),
+            lr_factors: BTreeMap::new(),
         }
     }
 
@@ -532,6 +590,59 @@ mod tests {
             let grads = zero.backward()?;
             Optimizer::new(&config, params)?.step(0.1, &grads)?;
             assert_eq!(p.to_vec1::<f32>()? != before, moves, "{kind:?}");
+        }
+        Ok(())
+    }
+
+    /// Twice the rate by its factor is twice the rate by the schedule, for each rule.
+    #[test]
+    fn a_factor_multiplies_the_rate_of_what_lies_below_its_path() -> Result<()> {
+        let of = |name: &str, factors: &[(&str, f64)], lr: f64, rule: Rule| -> Result<Vec<f32>> {
+            let var = Var::new(&[0.5f32, -1.0, 2.0], &Device::Cpu)?;
+            let factors = factors.iter().map(|&(path, factor)| (path.into(), factor));
+            let config = OptimizerConfig {
+                lr_factors: factors.collect(),
+                ..config(rule)
+            };
+            let kind = ParamKind::Latent;
+            let params = vec![(
+                name.into(),
+                Param {
+                    var: var.clone(),
+                    kind,
+                },
+            )];
+            let loss = var.sqr()?.sum_all()?;
+            Optimizer::new(&config, params)?.step(lr, &loss.backward()?)?;
+            var.to_vec1()
+        };
+        for rule in [Rule::Sgd, Rule::Adam, Rule::Radam] {
+            let (once, twice) = (
+                of("fc.bias", &[], 0.1, rule)?,
+                of("fc.bias", &[], 0.2, rule)?,
+            );
+            assert_eq!(of("fc.bias", &[("fc", 2.0)], 0.1, rule)?, twice, "{rule:?}");
+            let both = [("fc", 8.0), ("fc.bias", 2.0)];
+            assert_eq!(
+                of("fc.bias", &both, 0.1, rule)?,
+                twice,
+                "the longest path decides"
+            );
+            assert_ne!(once, twice);
+        }
+        let error = of("fc10.bias", &[("fc", 2.0)], 0.1, Rule::Sgd).expect_err("no fc");
+        assert_eq!(
+            error.to_string(),
+            "optimizer.lr_factors: no parameter is called fc or lies below it; there are fc10"
+        );
+        for factor in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let mut config = config(Rule::Sgd);
+            config.lr_factors.insert("fc".into(), factor);
+            let error = config.validate().expect_err("no factor");
+            assert!(
+                error.starts_with("lr_factors.fc: expected a number > 0, got "),
+                "{error}"
+            );
         }
         Ok(())
     }
