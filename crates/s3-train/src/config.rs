@@ -2,12 +2,12 @@
 
 use crate::data::imagenet::SIZES;
 use crate::data::{DataConfig, DataName};
-use crate::device;
 use crate::files::read_regular;
 use crate::keys;
-use crate::optim::OptimizerConfig;
-use crate::schedule::Schedule;
-use crate::summary::image_of;
+use crate::run::device;
+use crate::run::optim::OptimizerConfig;
+use crate::run::schedule::Schedule;
+use crate::run::summary::image_of;
 use anyhow::{Context, Result, bail};
 use candle_core::DType;
 use s3_core::Role;
@@ -62,7 +62,7 @@ pub struct Config {
     /// The mass that label smoothing spreads over all classes.
     #[serde(default)]
     pub label_smoothing: f64,
-    /// Where the tensors live: `cpu`, or the GPU `cuda:N` ([`crate::device`]).
+    /// Where the tensors live: `cpu`, or the GPU `cuda:N` ([`crate::run::device`]).
     #[serde(default = "cpu")]
     pub device: String,
     /// What activations and their gradients are stored in while training: `f32`, or `bf16` (mixed
@@ -74,7 +74,7 @@ pub struct Config {
     #[serde(default)]
     pub validation_images: usize,
     /// A safetensors file that parameters start from: torchvision's names, or a checkpoint of this
-    /// project ([`pretrained`](crate::pretrained)).
+    /// project ([`pretrained`](crate::run::pretrained)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<PathBuf>,
     /// The SHA-256 of that file, which a run fills in: the file, wherever it lies, and not its path is part of

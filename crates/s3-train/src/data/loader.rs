@@ -25,10 +25,10 @@ use std::thread::{self, JoinHandle};
 use super::augment::{AugmentConfig, Normalizer};
 use super::batch::{Batch, Plan, no_thread};
 use super::error::DataError;
+use super::parts::Parts;
 use super::random::{below, keyed_rng};
 use super::shards::TOGETHER;
 use super::{Dataset, Images};
-use crate::ranks::Parts;
 
 /// How a [`Loader`] cuts a data set into batches.
 #[derive(Debug, Clone, PartialEq, Eq)]

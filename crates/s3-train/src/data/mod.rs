@@ -46,6 +46,7 @@ mod matlab;
 pub mod mnist;
 mod npy;
 mod npz;
+mod parts;
 pub mod pictures;
 mod random;
 mod read;
@@ -68,6 +69,7 @@ pub use dataset::{Dataset, Image, Images, fingerprint};
 pub use error::{DataError, Problem};
 pub use imagenet::Broken;
 pub use loader::{Loader, LoaderConfig, epoch_order, steps_per_epoch};
+pub use parts::Parts;
 
 /// The data sets that a config can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 use super::html::Html;
 use super::pictures::picture;
 use crate::data::{Dataset, Image};
-use crate::eval;
+use crate::run::eval;
 use crate::trained::Trained;
 use anyhow::{Context, Result};
 use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};

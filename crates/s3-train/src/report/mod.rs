@@ -8,16 +8,19 @@
 //! said where it would stand.
 
 mod answers;
+pub mod finished;
+pub mod groups;
 mod html;
+pub mod logs;
 pub(crate) mod pictures;
 
 pub(crate) use answers::Bitmap;
 pub use answers::{Answers, answers};
 
 use crate::config::Config;
-use crate::groups::{self, Groups};
 use crate::run::RunFolder;
 use anyhow::Result;
+use groups::Groups;
 use html::Html;
 use pictures::picture;
 use s3_metrics::cost::ModelCost;

@@ -1,8 +1,8 @@
 //! The pictures of a page, each in both themes, from the records of runs.
 
 use super::Run;
-use crate::dynamics::by_layer;
-use crate::groups::Groups;
+use super::groups::Groups;
+use crate::run::dynamics::by_layer;
 use s3_metrics::density::Density;
 use s3_metrics::plot::{
     Axis, Curve, Labels, Picture, PlotError, Runs, Style, Theme, densities, layer_curves,

@@ -13,10 +13,9 @@
 pub mod collective;
 #[cfg(feature = "mpi")]
 mod mpi;
-mod parts;
 mod threads;
 
-pub use parts::Parts;
+pub use crate::data::Parts;
 pub use threads::Threads;
 
 use anyhow::{Result, bail};

@@ -1,7 +1,7 @@
 //! Snapshots of the weights and the latents behind them: what section 5.2 of the paper measures, per
 //! layer.
 
-use crate::checkpoint::Tensors;
+use super::checkpoint::Tensors;
 use anyhow::Result;
 use candle_core::backprop::GradStore;
 use s3_core::host::{Host, on_cpu};

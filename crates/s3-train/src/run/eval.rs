@@ -1,8 +1,8 @@
 //! Accuracy and loss of a network on a data set.
 
+use super::loss::cross_entropy;
+use super::ranks::{Ranks, collective};
 use crate::data::{Batch, Dataset, Loader, LoaderConfig, steps_per_epoch};
-use crate::loss::cross_entropy;
-use crate::ranks::{Ranks, collective};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use s3_layers::{Mode, Net};

@@ -1,7 +1,7 @@
 //! One step's gradients and buffers, from the micro-batches of all ranks.
 
-use crate::ranks::collective::{TreeSum, gather, gather_accuracies, sum};
-use crate::ranks::{Parts, Ranks};
+use super::ranks::collective::{TreeSum, gather, gather_accuracies, sum};
+use super::ranks::{Parts, Ranks};
 use anyhow::Result;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};

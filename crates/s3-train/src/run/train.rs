@@ -1,18 +1,18 @@
 //! The training loop.
 
-use crate::checkpoint::Tensors;
+use super::checkpoint::Tensors;
+use super::device;
+use super::dynamics;
+use super::eval::{evaluate_together, tensors};
+use super::folder::{self, RunFolder, Sitting};
+use super::loss::cross_entropy;
+use super::observe::{Event, Observer};
+use super::optim::PREFIX as OPTIMIZER;
+use super::ranks::Ranks;
+use super::session::Session;
+use super::together::Together;
 use crate::config::Config;
 use crate::data::{self, DataName, Dataset, Loader, Splits, arrays};
-use crate::device;
-use crate::dynamics;
-use crate::eval::{evaluate_together, tensors};
-use crate::loss::cross_entropy;
-use crate::observe::{Event, Observer};
-use crate::optim::PREFIX as OPTIMIZER;
-use crate::ranks::Ranks;
-use crate::run::{self, RunFolder, Sitting};
-use crate::session::Session;
-use crate::together::Together;
 use anyhow::{Context, Result, bail};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
@@ -41,7 +41,7 @@ pub struct Places<'a> {
     pub checkpoint_every: Duration,
     /// Set to end the run after the step under way, with a checkpoint.
     pub stop: &'a AtomicBool,
-    /// The processes that share the run's steps ([`crate::ranks::start`]); [`crate::ranks::Alone`].
+    /// The processes that share the run's steps ([`super::ranks::start`]); [`super::ranks::Alone`].
     pub ranks: Arc<dyn Ranks>,
     /// The command line, for the manifest.
     pub command: Vec<String>,
@@ -90,7 +90,7 @@ pub fn check(
     ranks: &Arc<dyn Ranks>,
     observer: &mut dyn Observer,
 ) -> Result<PathBuf> {
-    let config = &run::pinned(config, out)?;
+    let config = &folder::pinned(config, out)?;
     let device = device::open(&config.device)?;
     let splits = load(config, data_dir)?;
     tell(observer, &splits.found());
@@ -115,7 +115,7 @@ fn train_here(
     places: &Places<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    let config = &run::pinned(config, &places.out)?;
+    let config = &folder::pinned(config, &places.out)?;
     let device = device::open(&config.device)?;
     let splits = load(config, places.data_dir.as_deref())?;
     tell(observer, &splits.found());

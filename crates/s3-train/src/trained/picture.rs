@@ -9,11 +9,11 @@
 //! A file that NumPy has written holds one image as the network takes it, bytes or floats
 //! ([`arrays::image`]); a network of floats takes no other.
 
+use super::data_of;
 use crate::data::augment::{Normalizer, Number, Placement};
 use crate::data::decode::{self, decode};
 use crate::data::view::{self, side_of, squeezed};
 use crate::data::{DataName, Images, arrays};
-use crate::trained::data_of;
 use anyhow::{Context, Result, bail};
 use image::{Pixel, Rgb};
 use s3_layers::model::{Fit, Network, Numbers, Size};

@@ -1,19 +1,19 @@
 //! A run's state: the network, its optimizer and where training stands; how it starts, is saved and
 //! is taken up again.
 
-use crate::batches::Batches;
-use crate::checkpoint::{self, Header, Position, Tensors, VERSION};
+use super::batches::Batches;
+use super::checkpoint::{self, Header, Position, Tensors, VERSION};
+use super::dynamics;
+use super::folder::{RunFolder, data_record};
+use super::network::{Description, FILE};
+use super::optim::{Optimizer, PREFIX as OPTIMIZER};
+use super::pretrained::{self, Source, Started};
+use super::ranks::{Parts, Ranks, collective};
+use super::summary::model_cost;
+use super::train::{Outcome, build, load_params, set};
 use crate::config::Config;
 use crate::data::{Broken, Dataset, LoaderConfig, Splits, steps_per_epoch};
-use crate::dynamics;
 use crate::lock::Lock;
-use crate::network::{Description, FILE};
-use crate::optim::{Optimizer, PREFIX as OPTIMIZER};
-use crate::pretrained::{self, Source, Started};
-use crate::ranks::{Parts, Ranks, collective};
-use crate::run::{RunFolder, data_record};
-use crate::summary::model_cost;
-use crate::train::{Outcome, build, load_params, set};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use s3_core::Params;

@@ -13,7 +13,7 @@
 //! digits, in lower-case hexadecimal. It is checked wherever a checkpoint is read. Files of version 1 have
 //! none and are read with a warning ([`Header::warning`]).
 
-use crate::dynamics::Gradients;
+use super::dynamics::Gradients;
 use crate::files::{read_regular, write_atomically};
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};

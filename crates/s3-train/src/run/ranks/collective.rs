@@ -131,8 +131,8 @@ impl TreeSum {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Alone, Threads};
     use super::*;
-    use crate::ranks::{Alone, Threads};
 
     /// What every rank of `size` computes.
     fn on_ranks<T: Send>(size: usize, f: impl Fn(&dyn Ranks) -> Result<T> + Sync) -> Vec<T> {

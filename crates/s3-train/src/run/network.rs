@@ -23,10 +23,10 @@
 //! name still reads this one. Runs of older versions have none. Members that are not named here are left to later
 //! versions of the program; a reader ignores them.
 
+use super::folder::RunFolder;
 use crate::config::MAX_WEIGHTS;
 use crate::data::view::side_of;
 use crate::data::{Dataset, Images};
-use crate::run::RunFolder;
 use anyhow::{Context, Result, bail, ensure};
 pub use s3_layers::model::Fit;
 use s3_layers::model::{Graph, Numbers, Size};

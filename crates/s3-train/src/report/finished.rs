@@ -33,8 +33,8 @@
 //! | `latents[].zero_gradient` | the share of entries whose gradient is exactly 0 in the last step before it |
 
 use crate::config::Config;
-use crate::dynamics::by_layer;
 use crate::run::RunFolder;
+use crate::run::dynamics::by_layer;
 use anyhow::{Context, Result};
 use s3_metrics::cost::ModelCost;
 use s3_metrics::record::{DynamicsRecord, EpochRecord, LatentRecord, TimingRecord, read_jsonl};

@@ -21,8 +21,8 @@
 //! | `dynamics/wsvr`, `dynamics/wsvr_latent`, `dynamics/wlvr` | image | all layers over the epochs, at the last one |
 //! | `answers/..` | image | confusion matrix, first filters, misclassified images, at the last epoch; where given |
 
-use crate::report::pictures::{MEASURES, measure};
-use crate::report::{Answers, Bitmap};
+use super::pictures::{MEASURES, measure};
+use super::{Answers, Bitmap};
 use crate::run::RunFolder;
 use anyhow::{Context, Result};
 use s3_metrics::plot::Style;

@@ -6,7 +6,7 @@ use std::ops::Range;
 /// A rank's micro-batches: `count` of the step's `of`, from number `first`.
 ///
 /// ```
-/// use s3_train::ranks::Parts;
+/// use s3_train::data::Parts;
 /// let parts = Parts { of: 4, first: 2, count: 2 };
 /// assert_eq!((parts.images(128, 0), parts.images(128, 1)), (64..96, 96..128));
 /// assert_eq!(parts.images(81, 1), 60..81); // the last, short batch of an epoch

@@ -4,13 +4,13 @@
 //! `dynamics.jsonl`, `timing.jsonl`, `last.safetensors`, `best.safetensors` (with a validation
 //! split only), `summary.json`, `report.html`, `lock`.
 
+use super::pretrained;
 use crate::config::Config;
 use crate::data::{DataName, Dataset, fingerprint};
 use crate::files::{is_unfinished, open_regular, read_regular, write_atomically};
 use crate::given::{CONFIG, Given, is_run};
 use crate::keys;
 use crate::lock::Lock;
-use crate::pretrained;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use s3_core::backend::is_fused;

@@ -1,8 +1,8 @@
 //! Packed networks beside data sets: calibration, evaluation, and what each layer weighs.
 
 use crate::data::{Dataset, Loader, LoaderConfig};
-use crate::eval::{Answers, answers};
-use crate::network::{check_images, class_difference};
+use crate::run::eval::{Answers, answers};
+use crate::run::network::{check_images, class_difference};
 use anyhow::{Context, Result, bail};
 use s3_layers::model::{
     self, Activations, Frozen, Layer, Model, Network, Node, Op, Size, Then, Weight,

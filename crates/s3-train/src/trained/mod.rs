@@ -1,14 +1,16 @@
 //! A trained network, taken from its run's folder, and the data at hand beside what it was trained on.
 
-use crate::checkpoint;
+pub mod packed;
+pub mod picture;
+
 use crate::config::Config;
 use crate::data::{self, DataName, Splits};
-use crate::device;
 use crate::given::Given;
-use crate::network::{self, Description, check_images, take_labels};
-use crate::run::{RunFolder, data_record};
-use crate::session::hold_out;
-use crate::train::{build, load_params};
+use crate::run::checkpoint;
+use crate::run::device;
+use crate::run::network::{self, Description, check_images, take_labels};
+use crate::run::train::{build, load_params};
+use crate::run::{RunFolder, data_record, hold_out};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use s3_layers::Net;

@@ -22,15 +22,15 @@
 //! A method that asks for it then sees what its layers' inputs are on a few training images, without
 //! labels ([`calibrate`]).
 
-use crate::checkpoint;
+use super::checkpoint;
+use super::dynamics;
+use super::eval::tensors;
+use super::folder::hex;
+use super::optim;
 use crate::config::Config;
 use crate::data::{Dataset, Loader, LoaderConfig};
-use crate::dynamics;
-use crate::eval::tensors;
 use crate::files::read_regular;
 use crate::given::Given;
-use crate::optim;
-use crate::run::hex;
 use anyhow::{Context, Result, bail};
 use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};

@@ -1,0 +1,31 @@
+//! Training runs: the loop, what it holds, and the folder that it writes.
+//!
+//! ```text
+//! config, data --> Session: network, optimizer, position --step, epoch--> lines, checkpoints
+//!                     ^ checkpoint, or init_from                          in the run's folder
+//! ```
+//!
+//! [`train::train`] runs an experiment from its start or from its last checkpoint ([`checkpoint`]),
+//! alone or with other processes ([`ranks`]), and tells an [`observe::Observer`].
+
+mod batches;
+pub mod checkpoint;
+pub mod device;
+pub mod dynamics;
+pub mod eval;
+mod folder;
+pub mod loss;
+pub mod network;
+pub mod observe;
+pub mod optim;
+pub mod pretrained;
+pub mod ranks;
+pub mod schedule;
+mod session;
+pub mod summary;
+mod together;
+pub mod train;
+
+pub(crate) use folder::data_record;
+pub use folder::{RunFolder, Sitting, check_output, pinned};
+pub(crate) use session::hold_out;
