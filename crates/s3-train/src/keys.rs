@@ -1,6 +1,5 @@
 //! Which keys does a configuration have? docs/CONFIG.md is the list, for its readers and for the program.
 
-use crate::config::Config;
 use anyhow::Result;
 use std::fmt::Write as _;
 use toml::{Table, Value};
@@ -69,16 +68,16 @@ pub fn meant_by(flag: &str) -> Vec<&'static str> {
 /// The first lines of [`left_out`].
 pub(crate) const COMMENTS: &str = "\n# Left out (docs/CONFIG.md):\n";
 
-/// Comments that name the keys which the resolved configuration leaves out, and what is there instead.
-pub(crate) fn left_out(config: &Config) -> Result<String> {
-    let table = Table::try_from(config)?;
-    let method = config.method.get("name").and_then(Value::as_str);
+/// Comments that name the keys which a resolved configuration leaves out, and what is there instead.
+pub(crate) fn left_out(config: &Table) -> Result<String> {
+    let method = config.get("method").and_then(|method| method.get("name"));
+    let method = method.and_then(Value::as_str);
     let mut text = String::from(COMMENTS);
     for key in all() {
         let is_another = key
             .methods
             .is_some_and(|of| !method.is_some_and(|name| of.contains(&name)));
-        if !is_another && !holds(&table, key.name) {
+        if !is_another && !holds(config, key.name) {
             writeln!(text, "# {}: {}", key.name, key.default)?;
         }
     }
@@ -98,6 +97,7 @@ fn holds(table: &Table, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use s3_layers::zoo::ARCHITECTURES;
     use std::collections::BTreeSet;
 
@@ -199,8 +199,9 @@ mod tests {
             };
             let table = format!("method={{ name = {:?}{bits} }}", method.name);
             let config = Config::parse(TEXT, &[table], "x")?;
-            let resolved = Value::Table(Table::try_from(&config)?);
-            let left_out = left_out(&config)?;
+            let resolved = Table::try_from(&config)?;
+            let left_out = left_out(&resolved)?;
+            let resolved = Value::Table(resolved);
             for key in all() {
                 let mut parts = key.name.split('.');
                 let value = parts.try_fold(&resolved, |at, part| at.get(part));

@@ -191,7 +191,7 @@ impl RunFolder {
             bail!("{name}: the folder holds files of something else (no config.toml in it)")
         }
         std::fs::create_dir_all(&self.root).with_context(|| format!("creating {name}"))?;
-        let whole = text + &keys::left_out(config)?;
+        let whole = text + &keys::left_out(&toml::Table::try_from(config)?)?;
         write_atomically(&self.config(), whole.as_bytes())?;
         Ok((self.lock()?, false))
     }
