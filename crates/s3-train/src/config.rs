@@ -2,6 +2,7 @@
 
 use crate::data::imagenet::SIZES;
 use crate::data::{DataConfig, DataName};
+use crate::digest::sha256;
 use crate::files::read_regular;
 use crate::keys;
 use crate::run::device;
@@ -15,7 +16,6 @@ use s3_layers::model::{Graph, Size};
 use s3_layers::zoo::{self, Plan, Settings};
 use s3_quant::ByRole;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::iter;
 use std::num::IntErrorKind::{NegOverflow, PosOverflow};
 use std::path::{Path, PathBuf};
@@ -394,11 +394,12 @@ impl Config {
         if self.init_sha256.is_some() {
             unseeded.init_from = None;
         }
-        let hash = Sha256::digest(unseeded.to_toml()?.as_bytes());
-        let hex: String = hash.iter().take(4).map(|b| format!("{b:02x}")).collect();
+        let hash = sha256(unseeded.to_toml()?.as_bytes());
         Ok(PathBuf::from(format!(
-            "{}-{hex}-s{}",
-            self.experiment, self.seed
+            "{}-{}-s{}",
+            self.experiment,
+            &hash[..8],
+            self.seed
         )))
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod config;
 pub mod data;
+mod digest;
 pub mod files;
 pub mod given;
 pub mod keys;

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::error::DataError;
 use super::pictures::Pictures;
 use super::view::View;
+use crate::digest::hex;
 
 /// Where the images of a split are.
 #[derive(Debug, Clone, PartialEq)]
@@ -280,10 +281,6 @@ pub fn fingerprint(dataset: &Dataset) -> String {
         hash.update(label.to_le_bytes());
     }
     hex(&hash.finalize())
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Channels whose sums are held at once: features are channels, and there may be millions of them.

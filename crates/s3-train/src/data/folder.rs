@@ -24,10 +24,10 @@ use std::time::UNIX_EPOCH;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::dataset::hex;
 use super::error::{DataError, Problem};
 use super::random::{below, keyed_rng};
 use super::truth;
+use crate::digest::hex;
 
 /// torchvision's `IMG_EXTENSIONS`.
 const ENDINGS: [&str; 9] = [

@@ -294,16 +294,15 @@ fn length(x: f32, y: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use sha2::{Digest, Sha256};
-
-    use super::super::dataset::{channel_statistics, hex};
+    use super::super::dataset::channel_statistics;
     use super::super::epoch_order;
     use super::*;
+    use crate::digest::sha256;
 
     #[test]
     fn the_first_pictures_are_the_same_bytes_on_every_machine() {
         let (train, test) = generate(Some(100), Some(100));
-        let hash = |dataset: &Dataset| hex(&Sha256::digest(dataset.images.bytes()));
+        let hash = |dataset: &Dataset| sha256(dataset.images.bytes());
         let expected = "87a67367e476ee611bf0354a34d6fade01a2ed830b579341797d8ef0c0fd24aa";
         assert_eq!(hash(&train), expected);
         let expected = "e18edbe17533472a366ad5edc1793365bcd28af7c00e2ad5a277d0a7865ae9af";

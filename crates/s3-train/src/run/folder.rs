@@ -7,6 +7,7 @@
 use super::pretrained;
 use crate::config::Config;
 use crate::data::{DataName, Dataset, fingerprint};
+use crate::digest::sha256;
 use crate::files::{is_unfinished, open_regular, read_regular, write_atomically};
 use crate::given::{CONFIG, Given, is_run};
 use crate::keys;
@@ -15,7 +16,6 @@ use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use s3_core::backend::is_fused;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -267,7 +267,7 @@ pub fn pinned(config: &Config, out: &Path) -> Result<Config> {
     let manifest = RunFolder::of(&config, out)?.read_json("manifest.json");
     let older = manifest.ok().map(|m| m["init_from_sha256"].clone());
     let found = pretrained::read_file(file);
-    match (found.map(|bytes| hex(&bytes)), older) {
+    match (found.map(|bytes| sha256(&bytes)), older) {
         (Ok(found), Some(older)) if older == json!(found) => {}
         (Err(_), Some(_)) => {}
         (found, _) => config.init_sha256 = Some(found?),
@@ -322,7 +322,7 @@ impl Sitting {
             "program": format!("s3 {}", env!("CARGO_PKG_VERSION")),
             "git_revision": git(&["rev-parse", "HEAD"]),
             "git_dirty": git(&["status", "--porcelain", "--untracked-files=no"]).map(|s| !s.is_empty()),
-            "lock_sha256": std::fs::read(here.join("../../Cargo.lock")).ok().map(|b| hex(&b)),
+            "lock_sha256": std::fs::read(here.join("../../Cargo.lock")).ok().map(|b| sha256(&b)),
             "cpu": cpu_name(),
             "isa": s3_layers::ops::instruction_set(config.activations()?)?,
             "ranks": ranks,
@@ -397,14 +397,6 @@ fn is_elsewhere(found: &str, config: &Config, text: &str) -> bool {
         found.to_toml()
     });
     moved.is_ok_and(|moved| moved == text)
-}
-
-/// The SHA-256 of `bytes`, in hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect()
 }
 
 fn cpu_name() -> String {

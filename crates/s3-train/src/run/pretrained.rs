@@ -25,10 +25,10 @@
 use super::checkpoint;
 use super::dynamics;
 use super::eval::tensors;
-use super::folder::hex;
 use super::optim;
 use crate::config::Config;
 use crate::data::{Dataset, Loader, LoaderConfig};
+use crate::digest::sha256;
 use crate::files::read_regular;
 use crate::given::Given;
 use anyhow::{Context, Result, bail};
@@ -382,7 +382,7 @@ fn read(
 ) -> Result<BTreeMap<String, Tensor>> {
     let name = source.path.display();
     let bytes = read_file(source.path)?;
-    started.sha256 = hex(&bytes);
+    started.sha256 = sha256(&bytes);
     if let Some(expected) = source.sha256
         && expected != started.sha256
     {
