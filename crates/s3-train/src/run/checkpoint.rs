@@ -13,12 +13,12 @@
 //! digits, in lower-case hexadecimal. It is checked wherever a checkpoint is read. Files of version 1 have
 //! none and are read with a warning ([`Header::warning`]).
 
-use super::dynamics::Gradients;
 use crate::files::{read_regular, write_atomically};
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
 use s3_core::host::{Host, on_cpu};
 use s3_metrics::accuracy::Accuracy;
+use s3_metrics::gradient::GradientRecord;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -79,6 +79,9 @@ fn is_zero(n: &u64) -> bool {
 
 /// Named tensors in the order of their names.
 pub type Tensors = BTreeMap<String, Tensor>;
+
+/// The gradients of latents at one step, by the latent's name.
+pub type Gradients = BTreeMap<String, GradientRecord>;
 
 /// Writes a checkpoint; the one that stood at `path` stays until the new one is whole.
 ///

@@ -1,6 +1,8 @@
 //! Snapshots of the weights and the latents behind them: what section 5.2 of the paper measures, per
 //! layer.
 
+pub use super::checkpoint::Gradients;
+
 use super::checkpoint::Tensors;
 use anyhow::Result;
 use candle_core::backprop::GradStore;
@@ -11,13 +13,9 @@ use s3_layers::{Mode, Net};
 use s3_metrics::dynamics::{self, LOW_VALUE_THRESHOLD};
 use s3_metrics::gradient::GradientRecord;
 use s3_metrics::record::{DynamicsRecord, LatentRecord};
-use std::collections::BTreeMap;
 
 /// Prefix of the snapshot's tensors in a checkpoint.
 pub const PREFIX: &str = "snapshot/";
-
-/// The gradients of latents at one step, by the latent's name.
-pub type Gradients = BTreeMap<String, GradientRecord>;
 
 /// The gradients of every latent.
 ///
