@@ -18,6 +18,7 @@ pub mod loss;
 pub mod network;
 pub mod observe;
 pub mod optim;
+pub(crate) mod parameters;
 pub mod pretrained;
 pub mod ranks;
 pub mod schedule;

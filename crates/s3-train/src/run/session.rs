@@ -7,10 +7,10 @@ use super::dynamics;
 use super::folder::{RunFolder, data_record};
 use super::network::{Description, FILE};
 use super::optim::{Optimizer, PREFIX as OPTIMIZER};
+use super::parameters::{build, load_params, set};
 use super::pretrained::{self, Source, Started};
 use super::ranks::{Parts, Ranks, collective};
 use super::summary::model_cost;
-use super::train::{Outcome, build, load_params, set};
 use crate::config::Config;
 use crate::data::{Broken, Dataset, LoaderConfig, Splits, steps_per_epoch};
 use crate::lock::Lock;
@@ -24,9 +24,28 @@ use s3_metrics::record::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// All epochs are done.
+    Finished {
+        /// The run's folder.
+        folder: PathBuf,
+        /// The last epoch's record.
+        last: EpochRecord,
+    },
+    /// Stopped on request; `--resume` goes on.
+    Stopped {
+        /// The run's folder.
+        folder: PathBuf,
+        /// Steps done.
+        step: u64,
+    },
+}
 
 pub(crate) struct Session<'a> {
     pub(crate) config: &'a Config,

@@ -1,26 +1,25 @@
 //! The training loop.
 
-use super::checkpoint::Tensors;
+pub use super::parameters::{build, load_params};
+pub use super::session::Outcome;
+
 use super::device;
 use super::dynamics;
 use super::eval::{evaluate_together, tensors};
 use super::folder::{self, RunFolder, Sitting};
 use super::loss::cross_entropy;
 use super::observe::{Event, Observer};
-use super::optim::PREFIX as OPTIMIZER;
 use super::ranks::Ranks;
 use super::session::Session;
 use super::together::Together;
 use crate::config::Config;
 use crate::data::{self, DataName, Dataset, Loader, Splits, arrays};
 use anyhow::{Context, Result, bail};
+use candle_core::Tensor;
 use candle_core::backprop::GradStore;
-use candle_core::{Device, Tensor};
+use s3_core::Progress;
 use s3_core::penalty::objective;
-use s3_core::{Params, Progress};
-use s3_layers::model::Graph;
-use s3_layers::zoo::Plan;
-use s3_layers::{Mode, Net};
+use s3_layers::Mode;
 use s3_metrics::accuracy::Accuracy;
 use s3_metrics::record::{EpochRecord, TimingRecord, append_jsonl};
 use std::path::{Path, PathBuf};
@@ -45,25 +44,6 @@ pub struct Places<'a> {
     pub ranks: Arc<dyn Ranks>,
     /// The command line, for the manifest.
     pub command: Vec<String>,
-}
-
-/// How a run ended.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    /// All epochs are done.
-    Finished {
-        /// The run's folder.
-        folder: PathBuf,
-        /// The last epoch's record.
-        last: EpochRecord,
-    },
-    /// Stopped on request; `--resume` goes on.
-    Stopped {
-        /// The run's folder.
-        folder: PathBuf,
-        /// Steps done.
-        step: u64,
-    },
 }
 
 /// Trains the experiment `config`, from its start or from its last checkpoint.
@@ -149,58 +129,6 @@ fn train_here(
         _ => {}
     }
     outcome
-}
-
-/// The network `plan` with the methods of `config` and freshly drawn parameters.
-///
-/// # Errors
-/// A bad configuration.
-pub fn build(config: &Config, plan: &Graph<Plan>, device: &Device) -> Result<(Net, Params)> {
-    let params = Params::new(config.seed, device);
-    let net = Net::new(plan, config.activations()?, &config.method()?, &params)?;
-    Ok((net, params))
-}
-
-/// Loads a checkpoint's parameters and buffers into `params`.
-///
-/// # Errors
-/// A tensor that is missing, has another shape or belongs to no layer; the message names file and
-/// tensor.
-pub fn load_params(params: &Params, tensors: &Tensors, path: &Path) -> Result<()> {
-    let params = params.all();
-    let other = |name: &str| name.starts_with(OPTIMIZER) || name.starts_with(dynamics::PREFIX);
-    if let Some(name) = tensors
-        .keys()
-        .find(|n| !params.contains_key(*n) && !other(n))
-    {
-        bail!(
-            "{}: tensor {name} is none of this network's",
-            path.display()
-        )
-    }
-    for (name, p) in params {
-        set(&p.var, tensors, &name, path)?;
-    }
-    Ok(())
-}
-
-pub(crate) fn set(
-    var: &candle_core::Var,
-    tensors: &Tensors,
-    name: &str,
-    path: &Path,
-) -> Result<()> {
-    let Some(t) = tensors.get(name) else {
-        bail!("{}: no tensor {name}", path.display())
-    };
-    if t.dims() != var.dims() {
-        let (got, want) = (t.dims(), var.dims());
-        bail!(
-            "{}: tensor {name} has shape {got:?}, expected {want:?}",
-            path.display()
-        )
-    }
-    Ok(var.set(&t.to_device(var.device())?)?)
 }
 
 fn tell(observer: &mut dyn Observer, notes: &[String]) {

@@ -9,7 +9,7 @@ use crate::given::Given;
 use crate::run::checkpoint;
 use crate::run::device;
 use crate::run::network::{self, Description, check_images, take_labels};
-use crate::run::train::{build, load_params};
+use crate::run::parameters::{build, load_params};
 use crate::run::{RunFolder, data_record, hold_out};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
