@@ -23,6 +23,7 @@ pub mod pretrained;
 pub mod ranks;
 pub mod schedule;
 mod session;
+mod step;
 pub mod summary;
 mod together;
 pub mod train;

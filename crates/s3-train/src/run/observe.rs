@@ -71,3 +71,17 @@ impl<F: FnMut(Event<'_>) + Send> Observer for F {
         self(event);
     }
 }
+
+/// Tells lines before the first step.
+pub(super) fn tell(observer: &mut dyn Observer, notes: &[String]) {
+    for text in notes {
+        observer.event(Event::Note { text });
+    }
+}
+
+/// Tells pictures that were left out, where there are such.
+pub(super) fn skipped(observer: &mut dyn Observer, pictures: &[String]) {
+    if !pictures.is_empty() {
+        observer.event(Event::Skipped { pictures });
+    }
+}
