@@ -21,13 +21,16 @@ pub mod optim;
 pub(crate) mod parameters;
 pub mod pretrained;
 pub mod ranks;
+mod resume;
 pub mod schedule;
 mod session;
+mod sitting;
 mod step;
 pub mod summary;
 mod together;
 pub mod train;
 
 pub(crate) use folder::data_record;
-pub use folder::{RunFolder, Sitting, check_output, pinned};
+pub use folder::{RunFolder, check_output, pinned};
 pub(crate) use session::hold_out;
+pub use sitting::Sitting;
