@@ -25,12 +25,12 @@ use std::path::{Path, PathBuf};
 
 use s3_layers::model::{Numbers, Size};
 
+use super::config::{DataConfig, DataName};
 use super::dataset::{Dataset, Images, channel_statistics, float_statistics};
 use super::error::{DataError, Problem};
 use super::npy::{Array, Header, MAGIC, MAX_TEXT};
 use super::npz::Npz;
 use super::read::Failure;
-use super::{DataConfig, DataName};
 use crate::files::{open_regular, read_regular};
 
 /// Labels are `u16`.

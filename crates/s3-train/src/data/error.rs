@@ -103,6 +103,11 @@ impl DataError {
         }
     }
 
+    /// What is wrong with a folder of pictures, or with what says its classes.
+    pub(super) fn folder(path: &Path, text: impl Into<String>) -> Self {
+        Self::malformed(path, Problem::Folder(text.into()))
+    }
+
     /// Why a picture's file could not be read: what is no file to read is a broken picture.
     pub(super) fn picture(path: &Path, cause: std::io::Error) -> Self {
         match cause.kind() {

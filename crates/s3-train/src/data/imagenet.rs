@@ -13,12 +13,10 @@
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use serde::{Deserialize, Serialize};
-
+use super::config::{DataConfig, DataName};
 use super::dataset::{Dataset, Images};
 use super::error::DataError;
 use super::folder::{self, Folder, Listing};
@@ -26,8 +24,8 @@ use super::pictures::Pictures;
 use super::sharding;
 use super::shards::{Shards, Split};
 use super::view::side_of;
-use super::{DataConfig, DataName};
 
+pub use super::config::Broken;
 pub use super::sharding::Made;
 
 /// Per channel, what every published ImageNet network subtracts from value / 255.
@@ -38,29 +36,6 @@ pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
 pub const SIZE: usize = 224;
 /// Rows and columns that a network may see of a picture.
 pub const SIZES: RangeInclusive<usize> = 1..=1024;
-
-/// What happens when a picture cannot be decoded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Broken {
-    /// The run stops, naming the file.
-    #[default]
-    Stop,
-    /// The picture is counted and left out of its batch.
-    Skip,
-}
-
-impl FromStr for Broken {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "stop" => Ok(Self::Stop),
-            "skip" => Ok(Self::Skip),
-            _ => Err(format!("expected stop or skip, got {text}")),
-        }
-    }
-}
 
 /// Lists the pictures of the folder that `config` names; opens its shards if `config` says so.
 ///
