@@ -7,7 +7,7 @@ use std::thread;
 
 use super::augment::{Normalizer, Placement};
 use super::error::DataError;
-use super::loader::LoaderConfig;
+use super::order::LoaderConfig;
 use super::view::View;
 use super::{Dataset, Image, Images};
 

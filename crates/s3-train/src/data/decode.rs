@@ -38,29 +38,15 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageResult, Limits};
 
+pub use super::decoded::{MAX_PIXELS, MAX_SIDE, MEMORY, Picture};
+
+use super::decoded::{check_memory, check_size};
 use super::error::Problem;
 use super::jpeg;
 use crate::files::read_regular;
 
-/// No side of a picture may be longer.
-pub const MAX_SIDE: usize = 1 << 14;
-/// No picture may have more pixels: 402 MB of RGB.
-pub const MAX_PIXELS: usize = 1 << 27;
-/// No file may be longer, and none may take more bytes while it is decoded.
-pub const MEMORY: usize = 1 << 29;
 /// No more of a PNG's profile and texts is kept.
 pub const METADATA: usize = 1 << 24;
-
-/// A decoded picture.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
-    /// Columns, at least 1.
-    pub width: usize,
-    /// Rows, at least 1.
-    pub height: usize,
-    /// `[height, width, 3]`.
-    pub rgb: Vec<u8>,
-}
 
 /// The bytes of a picture file, of at most [`MEMORY`].
 ///
@@ -172,28 +158,6 @@ fn rgb(picture: DynamicImage) -> Picture {
         height: rgb.height() as usize,
         rgb: rgb.into_raw(),
     }
-}
-
-pub(super) fn check_size(width: usize, height: usize) -> Result<(), Problem> {
-    if width == 0 || height == 0 {
-        return Err(Problem::picture("a picture without a pixel"));
-    }
-    if width.max(height) > MAX_SIDE || width * height > MAX_PIXELS {
-        return Err(Problem::picture(format!(
-            "{width}x{height} pixels: at most {MAX_SIDE} a side and {MAX_PIXELS} in all are read"
-        )));
-    }
-    Ok(())
-}
-
-/// Whether decoding may take `bytes`.
-pub(super) fn check_memory(width: usize, height: usize, bytes: usize) -> Result<(), Problem> {
-    if bytes > MEMORY {
-        return Err(Problem::picture(format!(
-            "{width}x{height} pixels of this kind take {bytes} bytes to decode, at most {MEMORY} are given"
-        )));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

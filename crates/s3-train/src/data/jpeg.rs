@@ -15,7 +15,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::decode::{Picture, check_memory, check_size};
+use super::decoded::{Picture, check_memory, check_size};
 use super::error::Problem;
 
 /// No file may have more scans, of which each passes over all of the picture; usual files have 1 to 12.

@@ -38,6 +38,7 @@ pub mod cifar;
 mod config;
 mod dataset;
 pub mod decode;
+mod decoded;
 mod error;
 mod folder;
 pub mod imagenet;
@@ -47,6 +48,7 @@ mod matlab;
 pub mod mnist;
 mod npy;
 mod npz;
+mod order;
 mod parts;
 pub mod pictures;
 mod random;
@@ -65,7 +67,8 @@ pub use batch::Batch;
 pub use config::{Broken, DataConfig, DataName};
 pub use dataset::{Dataset, Image, Images, fingerprint};
 pub use error::{DataError, Problem};
-pub use loader::{Loader, LoaderConfig, epoch_order, steps_per_epoch};
+pub use loader::Loader;
+pub use order::{LoaderConfig, epoch_order, steps_per_epoch};
 pub use parts::Parts;
 
 /// A data set's training and test images, shared with the loaders' threads.

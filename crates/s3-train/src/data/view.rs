@@ -22,7 +22,7 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
-use super::decode::Picture;
+use super::decoded::Picture;
 use super::error::Problem;
 use super::random::{below, keyed_rng};
 
