@@ -1,4 +1,4 @@
-//! The files of an image folder: which pictures there are, of which class, in which order.
+//! An image folder: which pictures are there, and of which class?
 //!
 //! ```text
 //! ROOT/train/<class>/*.JPEG        one folder a class, ILSVRC2012's are WordNet ids (wnid)
@@ -7,105 +7,18 @@
 //!
 //! or, as ILSVRC2012 and Tiny ImageNet are published, `ROOT/val/*.JPEG` or `ROOT/val/images/*.JPEG` with the
 //! classes in a file ([`truth`]). A class has all pictures below its folder, in subfolders too, as in
-//! torchvision's `ImageFolder`; links are followed, in no circle. Files with the endings that torchvision takes
-//! for pictures count ([`ENDINGS`]), in any case; others and hidden ones do not, and a line says so. Pictures
-//! beside class folders are an error, as they are where files were being moved. Classes are numbered in the
-//! order of their names.
-//!
-//! The order of a split is a fixed shuffle of its sorted paths: a prefix (`train_limit`), a suffix
-//! (`validation_images`) and a shard are then fair samples of all classes.
+//! torchvision's `ImageFolder`. Pictures beside class folders are an error, as they are where files were
+//! being moved. Classes are numbered in the order of their names.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
-use super::error::{DataError, Problem};
-use super::random::{below, keyed_rng};
+use super::error::DataError;
+use super::listing::{ENDINGS, LeftOut, Listing, file, listing};
 use super::truth;
-use crate::digest::hex;
-
-/// torchvision's `IMG_EXTENSIONS`.
-const ENDINGS: [&str; 9] = [
-    "jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp",
-];
-
-/// Folders of which is told what was left out.
-const TOLD: usize = 5;
-
-/// How many files, or folders, were left out: of a folder below the split's, and for a reason.
-type LeftOut = BTreeMap<(String, String), usize>;
-
-/// A picture file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct File {
-    /// Its path below the split's folder, with `/`.
-    pub(super) path: String,
-    /// Its class.
-    pub(super) label: u16,
-    /// Its bytes.
-    size: u64,
-    /// When it was last written, in nanoseconds since 1970; 0 where the file system does not say.
-    pub(super) modified: u64,
-}
-
-/// The files of a split, in its order.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Listing {
-    /// The split's folder.
-    pub(super) root: PathBuf,
-    pub(super) files: Vec<File>,
-    left_out: LeftOut,
-}
-
-impl Listing {
-    /// Where file `index` is.
-    pub(super) fn path(&self, index: usize) -> PathBuf {
-        self.root.join(&self.files[index].path)
-    }
-
-    /// Names and sizes of the files in `range`.
-    pub(super) fn identify(&self, range: std::ops::Range<usize>, hash: &mut Sha256) {
-        for file in &self.files[range] {
-            hash.update(file.path.as_bytes());
-            hash.update([0]);
-            hash.update(file.size.to_le_bytes());
-        }
-    }
-
-    /// What was left out and why, by folder; `None` if nothing was.
-    pub(super) fn left_out(&self) -> Option<String> {
-        let mut folders: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for ((folder, reason), count) in &self.left_out {
-            let of_folder = folders.entry(folder).or_default();
-            of_folder.push(format!("{count} {reason}"));
-        }
-        let sum: usize = self.left_out.values().sum();
-        let told = folders.iter().take(TOLD).map(|(folder, reasons)| {
-            let folder = if folder.is_empty() { "." } else { folder };
-            format!("{} in {}", reasons.join(", "), folder.escape_debug())
-        });
-        let mut told: Vec<String> = told.collect();
-        if folders.len() > TOLD {
-            told.push(format!("and {} more folders", folders.len() - TOLD));
-        }
-        (sum > 0).then(|| format!("{sum} left out: {}", told.join("; ")))
-    }
-
-    /// SHA-256 of the order, and of name, size and class of every file.
-    pub(super) fn stamp(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        self.identify(0..self.files.len(), &mut hash);
-        for file in &self.files {
-            hash.update(file.label.to_le_bytes());
-        }
-        hash.finalize().into()
-    }
-}
+use super::walk::{Entries, all_below, entries};
 
 /// The names of the classes, and the two splits.
 #[derive(Debug, PartialEq, Eq)]
@@ -133,7 +46,10 @@ pub(super) fn scan(root: &Path) -> Result<Folder, DataError> {
     let (classes, beside) = class_folders(&train, entries(&train)?)?;
     if classes.is_empty() || u16::try_from(classes.len() - 1).is_err() {
         let count = classes.len();
-        return Err(problem(&train, format!("{count} class folders in it")));
+        return Err(DataError::folder(
+            &train,
+            format!("{count} class folders in it"),
+        ));
     }
     let found = entries(&val)?;
     let is_class = |name: &String| classes.binary_search(name).is_ok();
@@ -175,13 +91,13 @@ fn class_folders(split: &Path, found: Entries) -> Result<(Vec<String>, LeftOut),
     let is_bad = |name: &&String| name.contains(char::is_control);
     if let Some(class) = found.folders.iter().find(is_bad) {
         let text = format!("control characters in the name of the class folder {class:?}");
-        return Err(problem(split, text));
+        return Err(DataError::folder(split, text));
     }
     match found.pictures.first() {
         Some(first) if !found.folders.is_empty() => {
             let count = found.pictures.len();
             let text = format!("{count} pictures beside the class folders, the first is {first}");
-            Err(problem(split, text))
+            Err(DataError::folder(split, text))
         }
         _ => {
             let reasons = found.left_out.into_iter();
@@ -206,7 +122,7 @@ fn same_classes(
         (None, Ordering::Equal) => return Ok(()),
     };
     let text = format!("no folder of class {class}, which {} has", with.display());
-    Err(problem(without, text))
+    Err(DataError::folder(without, text))
 }
 
 fn of_classes(
@@ -230,7 +146,7 @@ fn of_classes(
                 "no picture in this class: {there}; .{} are read",
                 ENDINGS.join(", .")
             );
-            return Err(problem(&root.join(class), text));
+            return Err(DataError::folder(&root.join(class), text));
         }
         let files = found.pictures.into_iter();
         let files = files.map(|name| file(&root, name, label as u16));
@@ -245,164 +161,10 @@ fn of_classes(
     Ok(listing(root, files, left_out))
 }
 
-/// The pictures below a folder, and what else there is.
-#[derive(Default)]
-struct Below {
-    pictures: Vec<String>,
-    left_out: LeftOut,
-}
-
-/// What is below folder `within` of `root`, with paths from `root` on: its files by name, then its folders'.
-fn all_below(root: &Path, within: &str) -> Result<Below, DataError> {
-    let mut found = Below::default();
-    walk(root, within, &mut Vec::new(), &mut found)?;
-    Ok(found)
-}
-
-fn walk(
-    root: &Path,
-    within: &str,
-    above: &mut Vec<PathBuf>,
-    found: &mut Below,
-) -> Result<(), DataError> {
-    let folder = root.join(within);
-    let here = fs::canonicalize(&folder).map_err(|source| DataError::io(&folder, source))?;
-    if above.iter().any(|above| above.starts_with(&here)) {
-        let link = (within.to_owned(), "link in a circle".to_owned());
-        found.left_out.insert(link, 1);
-        return Ok(());
-    }
-    let path = |name: &String| match within {
-        "" => name.clone(),
-        _ => format!("{within}/{name}"),
-    };
-    let Entries {
-        folders,
-        pictures,
-        left_out,
-    } = entries(&folder)?;
-    found.pictures.extend(pictures.iter().map(path));
-    let left_out = left_out.into_iter();
-    found
-        .left_out
-        .extend(left_out.map(|(reason, n)| ((within.to_owned(), reason), n)));
-    above.push(here);
-    for folder in &folders {
-        walk(root, &path(folder), above, found)?;
-    }
-    above.pop();
-    Ok(())
-}
-
-/// The files in the split's order; they come in that of their paths.
-fn listing(root: PathBuf, mut files: Vec<File>, left_out: LeftOut) -> Listing {
-    let mut rng = keyed_rng(*b"listing.", 0, 0, 0);
-    for last in (1..files.len()).rev() {
-        files.swap(last, below(&mut rng, last + 1));
-    }
-    Listing {
-        root,
-        files,
-        left_out,
-    }
-}
-
-fn file(root: &Path, path: String, label: u16) -> Result<File, DataError> {
-    let whole = root.join(&path);
-    let about = fs::metadata(&whole).map_err(|source| DataError::io(&whole, source))?;
-    let modified = about.modified().ok();
-    let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    Ok(File {
-        path,
-        label,
-        size: about.len(),
-        modified: since.map_or(0, |since| since.as_nanos() as u64),
-    })
-}
-
-/// What is in a folder, sorted.
-struct Entries {
-    folders: Vec<String>,
-    pictures: Vec<String>,
-    /// For which reasons others are left out, how many each.
-    left_out: BTreeMap<String, usize>,
-}
-
-fn entries(folder: &Path) -> Result<Entries, DataError> {
-    let io = |source| DataError::io(folder, source);
-    let (mut folders, mut pictures) = (Vec::new(), Vec::new());
-    let mut left_out = BTreeMap::new();
-    for entry in fs::read_dir(folder).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        let (name, path) = (entry.file_name(), entry.path());
-        let readable = name.to_string_lossy();
-        // Before anything is asked of it: a hidden link may lead nowhere.
-        if readable.starts_with('.') {
-            *left_out.entry("hidden".to_owned()).or_default() += 1;
-            continue;
-        }
-        let mut kind = entry.file_type().map_err(io)?;
-        if kind.is_symlink() {
-            match fs::metadata(&path) {
-                Ok(about) => kind = about.file_type(),
-                Err(_) if stem(&readable).is_none() => {
-                    *left_out
-                        .entry("links that lead nowhere".to_owned())
-                        .or_default() += 1;
-                    continue;
-                }
-                Err(source) => return Err(DataError::io(&path, source)),
-            }
-        }
-        let list = if kind.is_dir() {
-            &mut folders
-        } else if stem(&readable).is_none() {
-            if !truth::is_of(&readable) {
-                let ending = readable
-                    .rsplit_once('.')
-                    .map(|(_, e)| format!(".{}", e.escape_debug()));
-                let reason = ending.unwrap_or("without an ending".to_owned());
-                *left_out.entry(reason).or_default() += 1;
-            }
-            continue;
-        } else if kind.is_file() {
-            &mut pictures
-        } else {
-            let text = "a named pipe, a socket or a device, no regular file";
-            return Err(problem(&path, text));
-        };
-        let text = || problem(&path, "a name that is not UTF-8");
-        list.push(name.to_str().ok_or_else(text)?.to_owned());
-    }
-    folders.sort_unstable();
-    pictures.sort_unstable();
-    Ok(Entries {
-        folders,
-        pictures,
-        left_out,
-    })
-}
-
-/// The name of a picture without its ending; `None` of what is no picture.
-pub(super) fn stem(name: &str) -> Option<&str> {
-    let (stem, ending) = name.rsplit_once('.')?;
-    let is_picture = ENDINGS.iter().any(|e| ending.eq_ignore_ascii_case(e));
-    is_picture.then_some(stem)
-}
-
-pub(super) fn problem(path: &Path, text: impl Into<String>) -> DataError {
-    DataError::malformed(path, Problem::Folder(text.into()))
-}
-
-/// A listing's stamp as a manifest has it.
-pub(super) fn stamp_text(stamp: &[u8; 32]) -> String {
-    hex(stamp)
-}
-
 /// What the tests of picture files share.
 #[cfg(test)]
 pub(super) mod testing {
-    use super::*;
+    use std::fs;
 
     /// A folder with the named files, each with the bytes that `content` gives.
     pub(in super::super) fn folder_of(
@@ -439,6 +201,9 @@ pub(super) mod testing {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::time::UNIX_EPOCH;
+
     use super::testing::folder_of;
     use super::*;
 

@@ -43,6 +43,7 @@ mod error;
 mod folder;
 pub mod imagenet;
 mod jpeg;
+mod listing;
 pub mod loader;
 mod matlab;
 pub mod mnist;
@@ -58,6 +59,7 @@ mod sharding;
 mod shards;
 mod truth;
 pub mod view;
+mod walk;
 
 use std::path::Path;
 use std::sync::Arc;

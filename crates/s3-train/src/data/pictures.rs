@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::decode::{self, Picture, decode};
 use super::error::DataError;
-use super::folder::Listing;
+use super::listing::Listing;
 use super::shards::{KEPT, Shards};
 use super::view::{View, Window, centre, side_of, through};
 

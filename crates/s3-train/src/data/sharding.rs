@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::decode::{self, Picture, decode};
 use super::error::{DataError, Problem};
-use super::folder::Listing;
+use super::listing::Listing;
 use super::shards::{
     BROKEN, CHECKSUM, Digest16, ENTRY, FILE, HEADER, Plan, QUALITY, RAW, Split, UNREADABLE, digest,
     header, read,

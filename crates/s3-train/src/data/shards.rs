@@ -48,7 +48,7 @@ use sha2::{Digest, Sha256};
 
 use super::decode::{self, Picture, decode};
 use super::error::{DataError, Problem};
-use super::folder::{Listing, stamp_text};
+use super::listing::{Listing, stamp_text};
 use crate::files::{open_regular, read_regular};
 
 const MAGIC: &[u8; 8] = b"S3SHARD2";

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::error::DataError;
-use super::folder::{problem, stem};
+use super::listing::stem;
 use super::matlab;
 use crate::files::read_regular;
 
@@ -106,8 +106,9 @@ fn named(
 ) -> Result<Vec<u16>, DataError> {
     let text = read(path)?;
     let lines: Vec<&str> = text.lines().collect();
-    let wrong =
-        |at: usize, what: &str| problem(path, format!("line {}: `{}` {what}", at + 1, lines[at]));
+    let wrong = |at: usize, what: &str| {
+        DataError::folder(path, format!("line {}: `{}` {what}", at + 1, lines[at]))
+    };
     const NOTHING: &str = "names no picture and class of train";
     // By the name without its ending: the number, name and class of each line.
     let mut found: HashMap<&str, Vec<(usize, &str, &str)>> = HashMap::new();
@@ -144,7 +145,8 @@ fn named(
                 _ => {}
             }
         }
-        let (_, label) = known.ok_or_else(|| problem(path, format!("no line for {picture}")))?;
+        let (_, label) =
+            known.ok_or_else(|| DataError::folder(path, format!("no line for {picture}")))?;
         Ok(label as u16)
     };
     pictures.iter().map(label).collect()
@@ -160,14 +162,14 @@ fn numbered(path: &Path, pictures: &[String], classes: &[String]) -> Result<Vec<
         .collect();
     if lines.len() != pictures.len() {
         let (lines, pictures) = (lines.len(), pictures.len());
-        return Err(problem(
+        return Err(DataError::folder(
             path,
             format!("{lines} lines for {pictures} pictures in val"),
         ));
     }
     let meta = path.with_file_name(META);
     let bytes = read_regular(&meta, MAX_BYTES).map_err(|source| DataError::io(&meta, source))?;
-    let synsets = matlab::synsets(&bytes).map_err(|text| problem(&meta, text))?;
+    let synsets = matlab::synsets(&bytes).map_err(|text| DataError::folder(&meta, text))?;
     let label = |(at, line): (usize, &&str)| {
         let wnid = line
             .parse()
@@ -175,7 +177,7 @@ fn numbered(path: &Path, pictures: &[String], classes: &[String]) -> Result<Vec<
             .and_then(|number: u32| synsets.get(&number));
         let label = wnid.and_then(|wnid| classes.binary_search(wnid).ok());
         let wrong = || {
-            problem(
+            DataError::folder(
                 path,
                 format!("line {}: `{line}` is no class of train", at + 1),
             )
@@ -187,7 +189,7 @@ fn numbered(path: &Path, pictures: &[String], classes: &[String]) -> Result<Vec<
 
 fn read(path: &Path) -> Result<String, DataError> {
     let bytes = read_regular(path, MAX_BYTES).map_err(|source| DataError::io(path, source))?;
-    String::from_utf8(bytes).map_err(|_| problem(path, "no text in UTF-8"))
+    String::from_utf8(bytes).map_err(|_| DataError::folder(path, "no text in UTF-8"))
 }
 
 #[cfg(test)]
