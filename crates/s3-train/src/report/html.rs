@@ -1,6 +1,5 @@
 //! The frame of a page: headings, tables, figures, folded texts.
 
-use super::Drawn;
 use super::pictures::InBoth;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -27,6 +26,17 @@ pub(super) fn escape(text: &str) -> String {
 /// `data:` of bytes of a type.
 pub(super) fn data_uri(kind: &str, bytes: &[u8]) -> String {
     format!("data:{kind};base64,{}", STANDARD.encode(bytes))
+}
+
+/// A picture of a page.
+#[derive(Debug)]
+pub struct Drawn {
+    /// Of several runs, the one that it is of; else empty.
+    pub section: String,
+    /// What stands below it.
+    pub caption: String,
+    /// On light and on dark.
+    pub pictures: [Picture; 2],
 }
 
 /// A page under way.

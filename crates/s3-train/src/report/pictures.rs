@@ -1,7 +1,7 @@
 //! The pictures of a page, each in both themes, from the records of runs.
 
-use super::Run;
 use super::groups::Groups;
+use super::run::Run;
 use crate::run::dynamics::by_layer;
 use s3_metrics::density::Density;
 use s3_metrics::plot::{
