@@ -38,6 +38,13 @@ pub(crate) fn note_line(text: Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{}", visible(&text.to_string()));
 }
 
+/// Lines beside a verb's answer.
+pub(crate) fn note(lines: impl IntoIterator<Item = String>) {
+    for text in lines {
+        note!("note: {}", line(&text));
+    }
+}
+
 /// Whether a line of standard output could not be written, as on a full disk.
 pub(crate) fn has_lost_lines() -> bool {
     LOST.load(Ordering::Relaxed)

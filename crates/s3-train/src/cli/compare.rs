@@ -1,7 +1,7 @@
 //! Finished runs side by side.
 
-use super::{check_output, note};
-use crate::terminal::one_line;
+use super::output::check_output;
+use crate::terminal::{note, one_line};
 use anyhow::{Context, Result};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};

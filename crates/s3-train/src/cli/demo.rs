@@ -1,7 +1,9 @@
 //! FP32 and 3-bit S3 side by side on generated images, and the packed file that S3 ends as.
 
-use super::{Folders, compare, conclude, places};
-use crate::cli::progress::Progress;
+use super::compare;
+use super::folders::Folders;
+use super::progress::Progress;
+use super::train::{conclude, places};
 use crate::terminal;
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};

@@ -1,7 +1,9 @@
 //! A run's network, or a packed one, on a test set.
 
-use super::{Labels, data_dir, data_dir_of, note, packed_file, to_evaluate};
-use crate::terminal;
+use super::folders::{data_dir, data_dir_of};
+use super::labels::{Labels, to_evaluate};
+use super::packed_file;
+use crate::terminal::{self, note};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use s3_train::data::{self, Broken, DataConfig, DataName};

@@ -1,7 +1,6 @@
 //! Which file does the name of an experiment mean?
 
-use super::list;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use s3_train::given::Given;
 use std::path::{Path, PathBuf};
 
@@ -30,10 +29,25 @@ pub(super) fn find(given: &Path) -> Result<PathBuf> {
         other => bail!("{shown}: {}, no experiment's file", other.words()),
     }
     let mut files = Vec::new();
-    if list::find(Path::new(FOLDER), &mut files).is_err() {
+    if collect(Path::new(FOLDER), &mut files).is_err() {
         bail!("{shown}: no such file, and no folder {FOLDER} here to find an experiment's name in")
     }
     choose(given, files)
+}
+
+/// The files of experiments below a folder, in no order.
+pub(super) fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|e| e == "toml") {
+            files.push(path);
+        }
+    }
+    Ok(())
 }
 
 fn choose(given: &Path, mut files: Vec<PathBuf>) -> Result<PathBuf> {

@@ -1,7 +1,8 @@
 //! A run's network as one packed file.
 
-use super::{check_output, find_data_dir, note};
-use crate::terminal;
+use super::folders::find_data_dir;
+use super::output::check_output;
+use crate::terminal::{self, note};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};

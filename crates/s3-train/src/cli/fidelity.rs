@@ -1,10 +1,13 @@
 //! What freezing and 8-bit activations cost: a run's network beside every file it can become.
 
+use super::compare;
 use super::compiled::Compiler;
 use super::export::CalibrationArg;
+use super::folders::data_dir_of;
 use super::foreign::{self, Questions, Reply};
-use super::{Labels, check_output, compare, data_dir_of, note, to_evaluate};
-use crate::terminal::{self, one_line};
+use super::labels::{Labels, to_evaluate};
+use super::output::check_output;
+use crate::terminal::{self, note, one_line};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};

@@ -1,7 +1,7 @@
 //! Classifies image files, or arrays, with a packed network.
 
-use super::{note, packed_file};
-use crate::terminal::{self, one_line};
+use super::packed_file;
+use crate::terminal::{self, note, one_line};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use s3_layers::model::Model;

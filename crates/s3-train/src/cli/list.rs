@@ -1,7 +1,7 @@
 //! What there is to train.
 
-use super::experiment::FOLDER;
-use super::note;
+use super::experiment::{FOLDER, collect};
+use crate::terminal::note;
 use anyhow::{Context, Result};
 use clap::Args;
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &ListArgs) -> Result<()> {
         return Ok(());
     }
     let mut files = Vec::new();
-    find(folder, &mut files)?;
+    collect(folder, &mut files)?;
     files.sort();
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN).set_header([
@@ -154,20 +154,6 @@ fn is_within(record: &Value, own: &Value) -> bool {
         }),
         _ => record == own,
     }
-}
-
-pub(super) fn find(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let entries =
-        std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
-    for entry in entries {
-        let path = entry?.path();
-        if path.is_dir() {
-            find(&path, files)?;
-        } else if path.extension().is_some_and(|e| e == "toml") {
-            files.push(path);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The lines of run folders as CSV, or for TensorBoard.
 
-use super::{Labels, data_dir_of, note};
-use crate::terminal;
+use super::folders::data_dir_of;
+use super::labels::Labels;
+use crate::terminal::{self, note};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use s3_train::config::Config;

@@ -1,8 +1,10 @@
 //! One HTML page of a run, or of several beside each other.
 
+use super::folders::data_dir_of;
+use super::labels::Labels;
+use super::output::check_output;
 use super::plot::{files_of, write_files};
-use super::{Labels, check_output, data_dir_of, note};
-use crate::terminal::{self, one_line};
+use crate::terminal::{self, note, one_line};
 use anyhow::{Result, ensure};
 use clap::Args;
 use s3_metrics::plot::Picture;

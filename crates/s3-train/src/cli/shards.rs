@@ -1,6 +1,7 @@
 //! The shards of an experiment's pictures: few large files that an epoch reads instead of many small ones.
 
-use super::{data_dir, experiment};
+use super::experiment;
+use super::folders::data_dir;
 use crate::terminal;
 use anyhow::{Context, Result};
 use clap::Args;

@@ -1,6 +1,8 @@
 //! What the network of an experiment, or of a run, is made of and costs.
 
-use super::{data_dir, experiment, note};
+use super::experiment;
+use super::folders::data_dir;
+use crate::terminal::note;
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use clap::Args;
