@@ -367,13 +367,6 @@ pub struct CountedLayer {
     pub compression: f64,
 }
 
-impl ModelCost {
-    /// The summary as a text table, a row a layer and one for the total; no colour.
-    pub fn table(&self) -> String {
-        table::render(self)
-    }
-}
-
 /// Counts every layer of a network and their sum.
 pub fn summarize(layers: &[LayerCost]) -> ModelCost {
     let layers: Vec<CountedLayer> = layers

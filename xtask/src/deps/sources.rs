@@ -13,7 +13,14 @@ use super::workspace::{Package, Workspace};
 /// The crates that must not know a method by name.
 const WITHOUT_METHOD_NAMES: [&str; 3] = ["s3-layers", "s3-train", "s3-metrics"];
 /// The crates whose files import each other in one direction.
-const WITHOUT_CIRCLES: [&str; 5] = ["s3-core", "s3-kernels", "s3-layers", "s3-quant", "s3-train"];
+const WITHOUT_CIRCLES: [&str; 6] = [
+    "s3-core",
+    "s3-kernels",
+    "s3-layers",
+    "s3-metrics",
+    "s3-quant",
+    "s3-train",
+];
 /// The crates whose lines are within [`COLUMNS`], whoever formats them. The list grows.
 const WITHIN_COLUMNS: [&str; 3] = ["s3-core", "s3-kernels", "s3-quant"];
 /// Columns of a line at most: those of rustfmt, which leaves comments, strings and macros alone.

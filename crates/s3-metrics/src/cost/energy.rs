@@ -49,7 +49,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Counts, KernelOp, LayerCost, LayerKind, ModelCost, table};
+use super::{Counts, KernelOp, LayerCost, LayerKind, ModelCost};
 
 const FLOAT_MULTIPLY: f64 = 3.7;
 const FLOAT_ADD: f64 = 0.9;
@@ -175,13 +175,6 @@ pub struct EnergyReport {
     pub model: EnergyModel,
     /// `float32`, `int8`, `shift`, in this order.
     pub versions: Vec<Version>,
-}
-
-impl EnergyReport {
-    /// The report as a text table, a row a version; no colour.
-    pub fn table(&self) -> String {
-        table::render_energy(self)
-    }
 }
 
 impl ModelCost {

@@ -1,4 +1,4 @@
-//! The model summary as text.
+//! The cost of a network, and its energy, as text.
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
@@ -21,47 +21,50 @@ const HEADER: [&str; 12] = [
     "bytes",
 ];
 
-pub(super) fn render(cost: &ModelCost) -> String {
-    let mut table = Table::new();
-    table.load_style(UTF8_BORDERS_ONLY).set_header(HEADER);
-    for counted in &cost.layers {
-        let layer = &counted.layer;
-        let [height, width] = layer.output_size;
+impl ModelCost {
+    /// The summary as a text table, a row a layer and one for the total; no colour.
+    pub fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(UTF8_BORDERS_ONLY).set_header(HEADER);
+        for counted in &self.layers {
+            let layer = &counted.layer;
+            let [height, width] = layer.output_size;
+            let mut row = vec![
+                layer.name.clone(),
+                layer
+                    .weight_shape
+                    .iter()
+                    .map(u64::to_string)
+                    .collect::<Vec<_>>()
+                    .join("x"),
+                format!("{height}x{width}"),
+                operation(layer.kind, layer.operation).to_owned(),
+                layer.bits.map_or("32".to_owned(), |bits| bits.to_string()),
+            ];
+            row.extend(numbers(&counted.counts));
+            table.add_row(row);
+        }
         let mut row = vec![
-            layer.name.clone(),
-            layer
-                .weight_shape
-                .iter()
-                .map(u64::to_string)
-                .collect::<Vec<_>>()
-                .join("x"),
-            format!("{height}x{width}"),
-            operation(layer.kind, layer.operation).to_owned(),
-            layer.bits.map_or("32".to_owned(), |bits| bits.to_string()),
+            "total".to_owned(),
+            String::new(),
+            String::new(),
+            String::new(),
         ];
-        row.extend(numbers(&counted.counts));
+        row.push(String::new());
+        row.extend(numbers(&self.total));
         table.add_row(row);
+        for column in table.column_iter_mut().skip(4) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let float_bytes = grouped(self.total.float_bytes);
+        let sparsity = self.sparsity.map_or(String::new(), |share| {
+            format!(", {:.1} % of the quantized weights zero", 100.0 * share)
+        });
+        format!(
+            "{table}\n{float_bytes} bytes as 32-bit floats, {:.2} times less here{sparsity}",
+            self.compression
+        )
     }
-    let mut row = vec![
-        "total".to_owned(),
-        String::new(),
-        String::new(),
-        String::new(),
-    ];
-    row.push(String::new());
-    row.extend(numbers(&cost.total));
-    table.add_row(row);
-    for column in table.column_iter_mut().skip(4) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    let float_bytes = grouped(cost.total.float_bytes);
-    let sparsity = cost.sparsity.map_or(String::new(), |share| {
-        format!(", {:.1} % of the quantized weights zero", 100.0 * share)
-    });
-    format!(
-        "{table}\n{float_bytes} bytes as 32-bit floats, {:.2} times less here{sparsity}",
-        cost.compression
-    )
 }
 
 const ENERGY_HEADER: [&str; 10] = [
@@ -77,35 +80,38 @@ const ENERGY_HEADER: [&str; 10] = [
     "total (µJ)",
 ];
 
-pub(super) fn render_energy(report: &EnergyReport) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(UTF8_BORDERS_ONLY)
-        .set_header(ENERGY_HEADER);
-    for version in &report.versions {
-        let (counts, traffic, energy) = (&version.counts, &version.traffic, &version.energy);
-        let mut row = vec![version.name.clone()];
-        row.extend([counts.multiplications, counts.additions, counts.shifts].map(grouped));
-        row.extend([traffic.weights, traffic.inputs + traffic.outputs].map(grouped));
-        let energies = [
-            energy.operations_pj,
-            energy.weights_pj,
-            energy.activations_pj,
-            energy.total_pj(),
-        ];
-        row.extend(energies.map(|pj| format!("{:.4}", pj / 1e6)));
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    format!(
-        "{table}\nenergy: a model, not a measurement (45 nm; Horowitz 2014, the shift You et al. 2020), weights in {}, \
+impl EnergyReport {
+    /// The report as a text table, a row a version; no colour.
+    pub fn table(&self) -> String {
+        let mut table = Table::new();
+        table
+            .load_style(UTF8_BORDERS_ONLY)
+            .set_header(ENERGY_HEADER);
+        for version in &self.versions {
+            let (counts, traffic, energy) = (&version.counts, &version.traffic, &version.energy);
+            let mut row = vec![version.name.clone()];
+            row.extend([counts.multiplications, counts.additions, counts.shifts].map(grouped));
+            row.extend([traffic.weights, traffic.inputs + traffic.outputs].map(grouped));
+            let energies = [
+                energy.operations_pj,
+                energy.weights_pj,
+                energy.activations_pj,
+                energy.total_pj(),
+            ];
+            row.extend(energies.map(|pj| format!("{:.4}", pj / 1e6)));
+            table.add_row(row);
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        format!(
+            "{table}\nenergy: a model, not a measurement (45 nm; Horowitz 2014, the shift You et al. 2020), weights in {}, \
          activations in {}; shift: the network as it is, with activations of {} bits",
-        memory(report.model.weights),
-        memory(report.model.activations),
-        report.model.shift_activation_bits,
-    )
+            memory(self.model.weights),
+            memory(self.model.activations),
+            self.model.shift_activation_bits,
+        )
+    }
 }
 
 fn memory(memory: Memory) -> &'static str {
