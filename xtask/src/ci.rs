@@ -6,12 +6,15 @@
 
 mod classify;
 mod foreign;
+mod outcome;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+
+use outcome::{Outcome, done};
 
 use crate::cargo::cargo;
 use crate::tools::program;
@@ -41,11 +44,6 @@ enum Work {
     },
     /// A function of this package, and what a person would type to run it alone.
     Own(fn() -> Result<Outcome>, String),
-}
-
-enum Outcome {
-    Passed,
-    Skipped(&'static str),
 }
 
 /// Runs the steps; fails with the first that fails.
@@ -163,17 +161,6 @@ impl Step {
         );
         done(&mut command, &self.command_line())
     }
-}
-
-/// Runs `command`; a failure is an error that names it by `line`.
-fn done(command: &mut Command, line: &str) -> Result<Outcome> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run {line}"))?;
-    if !status.success() {
-        bail!("failed ({status}): {line}");
-    }
-    Ok(Outcome::Passed)
 }
 
 fn arrows() -> Result<Outcome> {

@@ -11,6 +11,7 @@
 //! against damage, and against a mirror that serves something else by mistake.
 
 mod download;
+mod fetch;
 mod hash;
 mod sets;
 mod verify;
@@ -48,7 +49,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Fetch { set, dir, mirror } => {
-            sets::fetch(*set, &folder(dir), mirror.as_deref())?;
+            fetch::fetch(*set, &folder(dir), mirror.as_deref())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Verify { dir } => {

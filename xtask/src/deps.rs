@@ -8,7 +8,7 @@
 //! | `forbid-unsafe` | every crate root but that of `s3-kernels` has `#![forbid(unsafe_code)]` |
 //! | `unsafe` | `unsafe` is written only in `s3-kernels`, in `arch/` folders |
 //! | `method-name` | no method's name is a string in layers, train or metrics, tests aside |
-//! | `circle` | the files of a crate import each other in one direction (metrics and xtask aside) |
+//! | `circle` | the files of a crate import each other in one direction |
 //! | `map` | every source file is on one line of the code map, and every line names files |
 //! | `columns` | no line is longer than 100 columns, in the crates that are clean |
 //! | `network-name` | no network's name is a string in a crate, its architecture's file and tests aside |

@@ -22,9 +22,14 @@ mod init;
 mod interval;
 mod networks;
 mod networks_fidelity;
+mod options;
 mod page;
+mod pages;
 mod plan;
+mod plans;
+mod record;
 mod records;
+mod run;
 mod sample;
 mod seeds;
 mod stage;
@@ -42,7 +47,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
-use plan::{Options, Plan};
+use options::Options;
+use plans::PLANS;
 use trainer::Trainer;
 use work::train_all;
 
@@ -162,21 +168,6 @@ pub(crate) fn smoke(s3: PathBuf) -> Result<()> {
     })?;
     headline::check(&s3)
 }
-
-/// Every page, in the order of the paper; what the project adds comes last.
-const PLANS: &[&Plan] = &[
-    &table1a::PLAN,
-    &table1::PLAN,
-    &fig2::PLAN,
-    &fig4::PLAN,
-    &fig5::PLAN,
-    &table3::PLAN,
-    &table4::PLAN,
-    &table5::PLAN,
-    &init::PLAN,
-    &networks::PLAN,
-    &networks_fidelity::PLAN,
-];
 
 #[cfg(test)]
 mod tests {

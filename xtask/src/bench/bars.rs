@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::kernels::Measured;
+use super::measured::Measured;
 use super::page::summary;
 
 /// m, n, k.

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::kernels::Measured;
+use super::measured::Measured;
 use super::page::{cpu, revision, today};
 
 /// The kernels of one product, by turns in one run.

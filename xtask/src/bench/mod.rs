@@ -15,6 +15,7 @@ mod ddp;
 mod host;
 mod kernels;
 mod loader;
+mod measured;
 pub(crate) mod page;
 mod report;
 mod shapes;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::bars;
-use super::kernels::Measured;
+use super::measured::Measured;
 use super::page::{provenance, summary};
 
 /// The page: the machine's limits, the bars, every median.

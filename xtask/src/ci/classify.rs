@@ -11,7 +11,7 @@ use flate2::{Compression, Crc, write::ZlibEncoder};
 use serde_json::Value;
 
 use super::foreign::answer;
-use super::{Outcome, done};
+use super::outcome::{Outcome, done};
 use crate::s3;
 
 const EXPERIMENT: &str = r#"

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Outcome, done};
+use super::outcome::{Outcome, done};
 use crate::cargo::root;
 use crate::tools::{Toolchain, program};
 

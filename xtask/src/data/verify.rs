@@ -168,7 +168,7 @@ fn strange_label(path: &Path) -> Result<Option<(u64, u8)>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sets::unpack_cifar10;
+    use super::super::fetch::unpack_cifar10;
     use super::*;
     use flate2::{Compression, write::GzEncoder};
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::interval::{MARGIN, verdict};
 use super::page::Runs;
-use super::records::folder;
+use super::record::folder;
 use super::sample::spread;
 use super::trainer::{Trainer, write as write_file};
 use super::{fig4, table1a, table4};

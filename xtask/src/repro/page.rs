@@ -7,9 +7,12 @@ use serde_json::{Value, json};
 
 use super::interval::MARGIN;
 use super::plan::{Plan, Row};
-use super::records::{is_result, total_epochs};
+use super::record::{is_result, total_epochs};
+
 use super::sample::{Difference, Sample, mean};
 use crate::bench::page::date_of;
+
+pub(super) use super::plan::Page;
 
 /// How the differences of a page are to be read.
 const DIFFERENCES: &str = "\
@@ -18,12 +21,6 @@ t, 95 % of the mean of the pairs, and the word behind it follows from the interv
 outside; *equal within 1 point* where all of it is less than a point from 0, a margin set when most rows had a single seed; else *no
 difference seen*; and *no claim* of a single pair.
 ";
-
-/// A page in Markdown, and the pictures that it shows as `s3 plot` reads them.
-pub(super) struct Page {
-    pub(super) text: String,
-    pub(super) pictures: Vec<Value>,
-}
 
 impl Page {
     /// A page with its introduction.

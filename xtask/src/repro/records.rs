@@ -10,25 +10,9 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::plan::{Plan, Row};
+use super::plans::PLANS;
+use super::record::{folder, is_result, total_epochs};
 use super::seeds;
-use crate::cargo::root;
-
-/// Whether a record is of a run that finished.
-pub(super) fn is_result(record: &Value) -> bool {
-    record.get("error").is_none()
-}
-
-/// The epochs of a run together with those of the run that it starts from, where a row counts these.
-pub(super) fn total_epochs(record: &Value) -> Option<u64> {
-    record["total_epochs"]
-        .as_u64()
-        .or_else(|| record["epochs"].as_u64())
-}
-
-/// The folder of pages and records.
-pub(super) fn folder(aside: Option<&Path>) -> PathBuf {
-    aside.map_or_else(|| root().join("docs/results"), Path::to_path_buf)
-}
 
 impl Plan {
     pub(super) fn records_path(&self, aside: Option<&Path>) -> PathBuf {
@@ -56,7 +40,7 @@ impl Plan {
     pub(super) fn records(&self, aside: Option<&Path>) -> Result<Vec<Value>> {
         let mut records = self.own_records(aside)?;
         if aside.is_none() {
-            for other in super::PLANS.iter().filter(|p| p.name != self.name) {
+            for other in PLANS.iter().filter(|p| p.name != self.name) {
                 let theirs = other.own_records(None)?;
                 self.take_over(&mut records, other, &theirs);
             }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-use super::records::{is_result, total_epochs};
+use super::record::{is_result, total_epochs};
 
 /// A run's name without its seed.
 fn unseeded(run: &Value) -> Option<&str> {

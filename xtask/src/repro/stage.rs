@@ -16,7 +16,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use super::plan::{How, Job, Plan};
+use super::options::How;
+use super::plan::{Job, Plan};
 use super::trainer::{Trainer, listen};
 use super::work::{Work, say_plan, train_all};
 use super::{fig2, fig4, fig5, table1a, table3, table4, table5};

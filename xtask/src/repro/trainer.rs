@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::plan::{How, Job, Row};
+use super::options::How;
+use super::plan::{Job, Row};
 use crate::cargo::root;
 use crate::s3::build;
 

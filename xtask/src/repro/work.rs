@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use super::options::How;
 use super::page::numbers;
-use super::plan::{How, Job, Plan};
-use super::records::is_result;
+use super::plan::{Job, Plan};
+use super::plans::PLANS;
+use super::record::is_result;
 use super::seeds;
 use super::trainer::{End, Trainer, is_finished, stopped, write};
 
@@ -93,7 +95,7 @@ struct Pace {
 impl Pace {
     fn of_records() -> Result<Self> {
         let (mut rates, mut machines) = (BTreeMap::<String, Vec<f64>>::new(), Vec::new());
-        for plan in super::PLANS {
+        for plan in PLANS {
             for record in plan.own_records(None)? {
                 let Some(images) = record["data"]["train_images"].as_f64() else {
                     continue;
@@ -210,7 +212,7 @@ pub(super) fn write_pages(plan: &Plan, s3: &Trainer<'_>) -> Result<()> {
     if s3.how.smoke {
         return Ok(());
     }
-    for other in super::PLANS.iter().filter(|p| p.name != plan.name) {
+    for other in PLANS.iter().filter(|p| p.name != plan.name) {
         if !other.records(None)?.is_empty() && other.check().is_err() {
             other.write_page(s3)?;
         }

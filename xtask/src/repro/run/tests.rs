@@ -1,3 +1,4 @@
+use super::super::plan::{Job, Page, Row, Start};
 use super::*;
 use clap::Parser;
 use serde_json::json;
