@@ -23,8 +23,8 @@ use toml::{Table, Value};
 
 /// A configuration's file has at most these bytes.
 const MAX_BYTES: u64 = 1 << 20;
-/// Weights that a network may have: ten times those of the literature's. A larger one is refused before
-/// anything of it is allocated.
+/// Weights that a network may have: ten times those of the literature's. A larger one is refused
+/// before anything of it is allocated.
 pub const MAX_WEIGHTS: u128 = 1 << 28;
 /// Bytes that a folder's name may have.
 const LONGEST_NAME: usize = 255;
@@ -45,12 +45,13 @@ pub struct Config {
     pub epochs: usize,
     /// Images a step.
     pub batch_size: usize,
-    /// Parts of a batch, as equal as can be, that are computed one after the other, or by several processes; each has
-    /// batch statistics of its own. A power of two. 4 parts give the same bytes on 1, 2 and 4 processes.
+    /// Parts of a batch, as equal as can be, that are computed one after the other, or by several
+    /// processes; each has batch statistics of its own. A power of two. 4 parts give the same bytes
+    /// on 1, 2 and 4 processes.
     #[serde(default = "one_part", skip_serializing_if = "is_one_part")]
     pub micro_batches: usize,
-    /// Over what batch norms take their statistics in training: `local`, the micro-batch, or `synced`, the
-    /// whole batch on all processes (which then share it without `micro_batches`).
+    /// Over what batch norms take their statistics in training: `local`, the micro-batch, or
+    /// `synced`, the whole batch on all processes (which then share it without `micro_batches`).
     #[serde(default = "local", skip_serializing_if = "is_local")]
     pub batch_norm: String,
     /// Images an evaluation step; changes no result.
@@ -66,7 +67,8 @@ pub struct Config {
     #[serde(default = "cpu")]
     pub device: String,
     /// What activations and their gradients are stored in while training: `f32`, or `bf16` (mixed
-    /// precision: latents, sums, batch statistics and the optimizer stay f32). Evaluation is in f32.
+    /// precision: latents, sums, batch statistics and the optimizer stay f32). Evaluation is in
+    /// f32.
     #[serde(default = "f32_name")]
     pub dtype: String,
     /// The last images of the training set that are held out, and on which the best checkpoint is
@@ -77,12 +79,12 @@ pub struct Config {
     /// project ([`pretrained`](crate::run::pretrained)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<PathBuf>,
-    /// The SHA-256 of that file, which a run fills in: the file, wherever it lies, and not its path is part of
-    /// the run's name. Another file is refused.
+    /// The SHA-256 of that file, which a run fills in: the file, wherever it lies, and not its path
+    /// is part of the run's name. Another file is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_sha256: Option<String>,
-    /// How the classifier starts where there is `init_from`: from the `file`, as all else, or `fresh`, as in a run
-    /// from scratch, which other classes need.
+    /// How the classifier starts where there is `init_from`: from the `file`, as all else, or
+    /// `fresh`, as in a run from scratch, which other classes need.
     #[serde(default = "file", skip_serializing_if = "is_file")]
     pub init_head: String,
     /// A snapshot of the weights (WSVR, WLVR, level counts) is taken every so many epochs.
@@ -334,8 +336,9 @@ impl Config {
     /// What the network for `image` and `classes` is built from.
     ///
     /// # Errors
-    /// One line that names the key or the node: an unknown name, a setting that the network has not, a node
-    /// that does not fit on this image, a network of more than [`MAX_WEIGHTS`] or [`MAX_PRODUCTS`].
+    /// One line that names the key or the node: an unknown name, a setting that the network has
+    /// not, a node that does not fit on this image, a network of more than [`MAX_WEIGHTS`] or
+    /// [`MAX_PRODUCTS`].
     pub fn plan(&self, image: Size, classes: usize) -> Result<Graph<Plan>> {
         let settings = self.model.as_json()?;
         let plan = zoo::graph(&self.model.name, &settings, image, classes);
@@ -350,7 +353,8 @@ impl Config {
         let products = plan.multiplications()?;
         if products > MAX_PRODUCTS {
             bail!(
-                "{}: the network takes {products} products for an image of {}x{}, at most {MAX_PRODUCTS} are trained",
+                "{}: the network takes {products} products for an image of {}x{}, at most \
+                 {MAX_PRODUCTS} are trained",
                 self.model.key(),
                 image.height,
                 image.width
@@ -380,8 +384,8 @@ impl Config {
     }
 
     /// The run's folder name, `<experiment>-<8 hex of the resolved configuration>-s<seed>`; the
-    /// hash leaves out the seed, so that the seeds of one experiment share it, the device, and where a file
-    /// lies whose `init_sha256` is known.
+    /// hash leaves out the seed, so that the seeds of one experiment share it, the device, and
+    /// where a file lies whose `init_sha256` is known.
     ///
     /// # Errors
     /// As [`to_toml`](Self::to_toml).
@@ -474,7 +478,8 @@ fn other_keys(method: &Table, overrides: &[String]) -> String {
                 false => String::new(),
             };
             format!(
-                "; --set method.name keeps the other keys of [method], --set 'method={{ name = \"{name}\"{bits} }}' replaces the table"
+                "; --set method.name keeps the other keys of [method], --set 'method={{ name \
+                 = \"{name}\"{bits} }}' replaces the table"
             )
         }
         _ => String::new(),

@@ -1,4 +1,5 @@
-//! Files that appear whole or not at all, and files that are read: regular ones, no more of them than asked for.
+//! Files that appear whole or not at all, and files that are read: regular ones, no more of them
+//! than asked for.
 
 use anyhow::{Context, Result};
 use std::fs::File;
@@ -15,10 +16,12 @@ pub fn is_unfinished(name: &std::ffi::OsStr) -> bool {
     name.starts_with('.') && name.ends_with(TEMPORARY)
 }
 
-/// Opens a regular file to read it. A named pipe would wait for whoever writes it, a device never ends.
+/// Opens a regular file to read it. A named pipe would wait for whoever writes it, a device never
+/// ends.
 ///
 /// # Errors
-/// Those of the file system; a folder, a named pipe, a socket or a device, also where a link leads to one.
+/// Those of the file system; a folder, a named pipe, a socket or a device, also where a link leads
+/// to one.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -80,9 +83,9 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     write_together(&[(path, bytes)])
 }
 
-/// The same for files that belong together: all are written and synced before the first is renamed, so
-/// that a full disk, a missing folder or a folder of a file's name leaves what stood there before. What
-/// is left to the file system is a rename that fails after another one did not.
+/// The same for files that belong together: all are written and synced before the first is renamed,
+/// so that a full disk, a missing folder or a folder of a file's name leaves what stood there
+/// before. What is left to the file system is a rename that fails after another one did not.
 ///
 /// # Errors
 /// Those of the file system, naming the file; the temporary files are removed.
@@ -100,8 +103,8 @@ pub fn write_together(files: &[(&Path, &[u8])]) -> Result<()> {
     Ok(())
 }
 
-/// What a rename may replace: `path`, or the regular file that a link there leads to. A device or a pipe would
-/// be gone by it, for everybody.
+/// What a rename may replace: `path`, or the regular file that a link there leads to. A device or a
+/// pipe would be gone by it, for everybody.
 fn replaced(path: &Path) -> io::Result<PathBuf> {
     match std::fs::symlink_metadata(path) {
         Ok(about) if about.is_symlink() => {

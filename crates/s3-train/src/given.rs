@@ -1,4 +1,5 @@
-//! What stands at a path that was given, so that a command that wants something else can say what it got.
+//! What stands at a path that was given, so that a command that wants something else can say what
+//! it got.
 
 use crate::files::open_regular;
 use std::io::Read;

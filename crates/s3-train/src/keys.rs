@@ -1,4 +1,5 @@
-//! Which keys does a configuration have? docs/CONFIG.md is the list, for its readers and for the program.
+//! Which keys does a configuration have? docs/CONFIG.md is the list, for its readers and for the
+//! program.
 
 use anyhow::Result;
 use std::fmt::Write as _;
@@ -68,7 +69,8 @@ pub fn meant_by(flag: &str) -> Vec<&'static str> {
 /// The first lines of [`left_out`].
 pub(crate) const COMMENTS: &str = "\n# Left out (docs/CONFIG.md):\n";
 
-/// Comments that name the keys which a resolved configuration leaves out, and what is there instead.
+/// Comments that name the keys which a resolved configuration leaves out, and what is there
+/// instead.
 pub(crate) fn left_out(config: &Table) -> Result<String> {
     let method = config.get("method").and_then(|method| method.get("name"));
     let method = method.and_then(Value::as_str);
@@ -112,8 +114,8 @@ mod tests {
         alpha = { schedule = "constant", start = 0.1 }
     "#;
 
-    /// The keys that serde knows in a table: what it says of one that it does not know. Of `[model]`, those of
-    /// every architecture.
+    /// The keys that serde knows in a table: what it says of one that it does not know. Of
+    /// `[model]`, those of every architecture.
     fn known(table: &str, method: &str) -> BTreeSet<String> {
         let networks = match table {
             "model" => ARCHITECTURES.iter().map(|entry| entry.names[0]).collect(),

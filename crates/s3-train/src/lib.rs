@@ -1,10 +1,10 @@
 //! Training low-bit shift networks: data sets, optimizers, schedules, the loop and exact
 //! checkpoints; and the `s3` command on top of them.
 //!
-//! An experiment is a TOML file ([`config`]). [`train::train`] runs it on a data set ([`data`]) into a
-//! run folder ([`run`]) and can go on from the folder's last checkpoint ([`checkpoint`]) such that the
-//! finished files are the bytes of a run that was never interrupted. Finished runs are read as networks
-//! ([`trained`]) and shown as pages and tables ([`report`]).
+//! An experiment is a TOML file ([`config`]). [`train::train`] runs it on a data set ([`data`])
+//! into a run folder ([`run`]) and can go on from the folder's last checkpoint ([`checkpoint`])
+//! such that the finished files are the bytes of a run that was never interrupted. Finished runs
+//! are read as networks ([`trained`]) and shown as pages and tables ([`report`]).
 #![forbid(unsafe_code)]
 
 pub mod config;

@@ -6,8 +6,8 @@ use std::fs::{File, Metadata, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The file `lock` of a folder. While this lives, no other process has the folder's lock; the system drops
-/// it with the process, however that ends.
+/// The file `lock` of a folder. While this lives, no other process has the folder's lock; the
+/// system drops it with the process, however that ends.
 #[derive(Debug)]
 pub struct Lock {
     folder: PathBuf,
@@ -18,8 +18,8 @@ impl Lock {
     /// Takes the lock of `folder` and removes the unfinished files that a kill left there.
     ///
     /// # Errors
-    /// `busy`, behind the folder's name, if another process has it; a `lock` that is a link or no file; those
-    /// of the file system, naming the file.
+    /// `busy`, behind the folder's name, if another process has it; a `lock` that is a link or no
+    /// file; those of the file system, naming the file.
     pub fn take(folder: &Path, busy: &str) -> Result<Self> {
         let path = folder.join("lock");
         own_file(&path)?;
@@ -56,8 +56,8 @@ impl Lock {
         &self.folder
     }
 
-    /// Sees that the folder's lock is still this one: where it is not, another process may have taken its own.
-    /// Asked before each file that is written there.
+    /// Sees that the folder's lock is still this one: where it is not, another process may have
+    /// taken its own. Asked before each file that is written there.
     ///
     /// # Errors
     /// One line that names the file.
@@ -67,7 +67,8 @@ impl Lock {
         let held = self.file.metadata().ok();
         if !here.zip(held).is_some_and(|(a, b)| is_same_file(&a, &b)) {
             bail!(
-                "{}: removed or replaced while this process held it; stopped, as another may write here now",
+                "{}: removed or replaced while this process held it; stopped, as another may write \
+                 here now",
                 path.display()
             )
         }
@@ -75,8 +76,8 @@ impl Lock {
     }
 }
 
-/// How long a lock is waited for. A process that was killed between fork and exec of a child leaves its open
-/// files to the child, which is about to close them.
+/// How long a lock is waited for. A process that was killed between fork and exec of a child leaves
+/// its open files to the child, which is about to close them.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 fn lock_within(file: &File, patience: Duration) -> Result<(), TryLockError> {
@@ -102,7 +103,8 @@ fn is_same_file(a: &Metadata, b: &Metadata) -> bool {
     a.is_file() && b.is_file()
 }
 
-/// Refuses to open what is there and no file of its folder: through a link, another file would be changed.
+/// Refuses to open what is there and no file of its folder: through a link, another file would be
+/// changed.
 ///
 /// # Errors
 /// One line that names `path`.

@@ -1,7 +1,9 @@
-//! What the command says to its user: the one place that writes to standard output and standard error.
+//! What the command says to its user: the one place that writes to standard output and standard
+//! error.
 //!
-//! A reader that went away, or a full disk behind a redirection, ends no training. Names come from files and
-//! folders of anyone: their control characters are shown and not obeyed, in the form that JSON has for them.
+//! A reader that went away, or a full disk behind a redirection, ends no training. Names come from
+//! files and folders of anyone: their control characters are shown and not obeyed, in the form that
+//! JSON has for them.
 
 use std::fmt::{Arguments, Write as _};
 use std::io::{ErrorKind, Write};
@@ -50,7 +52,8 @@ pub(crate) fn has_lost_lines() -> bool {
     LOST.load(Ordering::Relaxed)
 }
 
-/// `text` with every character but the line feed that a terminal would obey as `\u001b` and the like.
+/// `text` with every character but the line feed that a terminal would obey as `\u001b` and the
+/// like.
 fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

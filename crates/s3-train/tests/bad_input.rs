@@ -506,7 +506,8 @@ fn a_run_without_its_lines_is_refused() {
 #[test]
 fn batches_crops_and_networks_that_cannot_be_are_refused_before_the_first_step() {
     let bench = Bench::new();
-    // The last feature map of a ResNet-18 for 32 pixels is 1x1, and 160 images leave one of 53 over.
+    // The last feature map of a ResNet-18 for 32 pixels is 1x1, and 160 images leave one of 53
+    // over.
     let one_left = ["model={name=\"resnet18\", width=2}", "batch_size=53"];
     let cases: [(&[&str], &[&str]); 6] = [
         (

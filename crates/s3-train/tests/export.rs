@@ -91,7 +91,8 @@ fn every_method_freezes_to_what_it_trained() {
                 let error = (a - b).abs() / most;
                 assert!(error <= FLOAT_ERROR, "{} {bits}: {error}", entry.name);
             }
-            // Planes are added in 8 bits; s3-layers' own tests bound the error of a network that learned nothing.
+            // Planes are added in 8 bits; s3-layers' own tests bound the error of a network that
+            // learned nothing.
             let mut observed = Observed::new(&network);
             observed.run(&model, &image, 1).expect("observes");
             let bound = ERROR_A_NODE * network.graph.nodes.len() as f32;

@@ -1,8 +1,8 @@
 //! Composed ops, and a GPU that runs them, train as the fused kernels of the CPU do.
 //!
-//! `S3_OPS=composed` runs on the CPU what a GPU runs, candle's kernels for it aside; the GPU itself takes
-//! its turn where this test is built with the feature `cuda` and `cuda:0` is there, and a line says so
-//! where it does not.
+//! `S3_OPS=composed` runs on the CPU what a GPU runs, candle's kernels for it aside; the GPU itself
+//! takes its turn where this test is built with the feature `cuda` and `cuda:0` is there, and a
+//! line says so where it does not.
 
 mod common;
 
@@ -99,10 +99,10 @@ fn largest_distance(a: &Path, b: &Path) -> (f64, String) {
     worst
 }
 
-/// Rounding in another order moves sums by 1e-6 of themselves and more; where a value then crosses the zero
-/// of a ReLU, its gradient appears or vanishes whole. So few steps at small learning rates, and bounds far
-/// above what was seen on the CPU (losses 2e-6, tensors 4e-3; in bf16 1e-5 and 7e-2) and far below what a
-/// wrong gradient gives.
+/// Rounding in another order moves sums by 1e-6 of themselves and more; where a value then crosses
+/// the zero of a ReLU, its gradient appears or vanishes whole. So few steps at small learning
+/// rates, and bounds far above what was seen on the CPU (losses 2e-6, tensors 4e-3; in bf16 1e-5
+/// and 7e-2) and far below what a wrong gradient gives.
 const LOSSES: f64 = 1e-4;
 const TENSORS: f64 = 0.05;
 const BF16_LOSSES: f64 = 1e-3;

@@ -32,7 +32,10 @@ fn pets() -> Bench {
         .replace("epochs = 3", "epochs = 2")
         .replace("batch_size = 32", "batch_size = 7")
         .replace("experiment = \"tiny\"", "experiment = \"pets\"");
-    let data = r#"data = { name = "imagenet", folder = "pets", size = 16, augment = { resized_crop = true, flip = true } }"#;
+    let data = concat!(
+        r#"data = { name = "imagenet", folder = "pets", size = 16, "#,
+        r#"augment = { resized_crop = true, flip = true } }"#,
+    );
     let is_data = |line: &&str| line.trim().starts_with("data =");
     let line = text.lines().find(is_data).expect("data");
     std::fs::write(bench.path("tiny.toml"), text.replace(line, data)).expect("tiny.toml");
@@ -220,7 +223,8 @@ fn a_full_disk_leaves_the_shards_that_are_whole() {
     for name in ["val-00000.shard", "val.json"] {
         std::fs::remove_file(folder.join(name)).expect(name);
     }
-    // 9 pictures of val are 18 x 24 and more, without loss: 12 KB and more. Blocks of 512 or 1024 bytes.
+    // 9 pictures of val are 18 x 24 and more, without loss: 12 KB and more. Blocks of 512 or 1024
+    // bytes.
     let message = refusal(&mut shards("4"));
     let expected =
         "error: writing data/pets.shards-18/val-00000.shard (what stood there is unchanged): ";

@@ -70,12 +70,12 @@ fn rows(table: &str) -> Vec<Row> {
     table.lines().filter_map(row).collect()
 }
 
-/// One epoch over 10,000 digits: seeds 1 to 5 gave between 95.99 % and 96.42 % (standard deviation 0.17
-/// points), so the bound leaves room for another order of sums and none for a wrong gradient.
+/// One epoch over 10,000 digits: seeds 1 to 5 gave between 95.99 % and 96.42 % (standard deviation
+/// 0.17 points), so the bound leaves room for another order of sums and none for a wrong gradient.
 const DIGITS: f64 = 0.94;
 
-/// Points that 8-bit activations may cost: of the same five runs and six settings each, the worst lost
-/// 0.10, where at most 60 images changed their class.
+/// Points that 8-bit activations may cost: of the same five runs and six settings each, the worst
+/// lost 0.10, where at most 60 images changed their class.
 const MOST_LOST: f64 = 0.3;
 
 /// One training for both: it takes most of the time.
@@ -113,8 +113,8 @@ fn a_3_bit_resnet8_learns_digits_and_every_file_of_it_answers_alike() {
     for row in &rows {
         assert_eq!(row.images, 10_000, "{row:?}");
         if exact(&row.network) {
-            // Sums in another order move a score by 4e-7 of the largest; none of these images is as near
-            // to another class.
+            // Sums in another order move a score by 4e-7 of the largest; none of these images is as
+            // near to another class.
             assert_eq!(row.other_answers, 0, "{row:?}");
         } else {
             assert!(row.against_trained > -MOST_LOST, "{row:?}");

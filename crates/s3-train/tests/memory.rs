@@ -1,5 +1,5 @@
-//! What a file may ask for is bounded: the peak of this process's memory while small files are read that
-//! unpack to gigabytes. One test, as a process has one peak.
+//! What a file may ask for is bounded: the peak of this process's memory while small files are read
+//! that unpack to gigabytes. One test, as a process has one peak.
 
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
@@ -10,8 +10,8 @@ use s3_train::data::{self, DataConfig, DataName};
 use std::io::Write;
 use std::path::Path;
 
-/// What reading one of these files may take, in MiB. A profile is unpacked into 16 MiB at most, an archive's
-/// name not at all; what is left is buffers and what the allocator keeps.
+/// What reading one of these files may take, in MiB. A profile is unpacked into 16 MiB at most, an
+/// archive's name not at all; what is left is buffers and what the allocator keeps.
 const ALLOWED: u64 = 96;
 
 /// What each of these files unpacks to, in MiB: far more.

@@ -1,5 +1,5 @@
-//! What a user can take for something else: an output that is a run's own file, a file in place of another, a
-//! number that measures nothing.
+//! What a user can take for something else: an output that is a run's own file, a file in place of
+//! another, a number that measures nothing.
 
 mod common;
 

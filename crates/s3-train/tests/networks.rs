@@ -1,4 +1,5 @@
-//! The networks of docs/results/networks-fidelity.md beside each other: whatever asks one of them gets one answer.
+//! The networks of docs/results/networks-fidelity.md beside each other: whatever asks one of them
+//! gets one answer.
 
 mod common;
 

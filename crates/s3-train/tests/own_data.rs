@@ -1,4 +1,5 @@
-//! What a run and its files keep of the data that they were trained on, and what is said of other data.
+//! What a run and its files keep of the data that they were trained on, and what is said of other
+//! data.
 
 mod common;
 
@@ -8,8 +9,8 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// `DATA/pets` with 6 + 4 pictures a class, each class of its own colour, and `tiny.toml`, which trains on
-/// them.
+/// `DATA/pets` with 6 + 4 pictures a class, each class of its own colour, and `tiny.toml`, which
+/// trains on them.
 fn pets() -> Bench {
     let bench = Bench::new();
     for (class, colour) in [("cat", [220, 40, 40]), ("dog", [40, 40, 220])] {
@@ -622,8 +623,9 @@ fn the_ending_of_a_file_chooses_its_format_and_a_contradiction_is_refused() {
     assert!(line.contains("the ending .tflite"), "{line}");
 }
 
-/// A run of one epoch on the folder of `data`, which is written by `write` and then by it once more, with
-/// another number in images that it does not train on: `--resume` says so, and what it says.
+/// A run of one epoch on the folder of `data`, which is written by `write` and then by it once
+/// more, with another number in images that it does not train on: `--resume` says so, and what it
+/// says.
 fn resumed_on(data: &str, write: impl Fn(&Bench, u8)) -> String {
     let bench = Bench::new();
     let is_data = |line: &&str| line.trim().starts_with("data =");

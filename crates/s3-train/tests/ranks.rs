@@ -1,5 +1,5 @@
-//! A run that several ranks share ends in the bytes of the run of one process, or near them where batch
-//! norms take their statistics over all ranks.
+//! A run that several ranks share ends in the bytes of the run of one process, or near them where
+//! batch norms take their statistics over all ranks.
 
 mod common;
 
@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Trains on `ranks`, a thread with a pool of its own each; rank 1 is told to stop after `steps`. Returns
-/// each rank's outcome.
+/// Trains on `ranks`, a thread with a pool of its own each; rank 1 is told to stop after `steps`.
+/// Returns each rank's outcome.
 fn run(
     ranks: Vec<Arc<dyn Ranks>>,
     config: &Config,
@@ -83,8 +83,8 @@ fn finished(outcomes: Vec<anyhow::Result<Outcome>>) -> PathBuf {
     folder
 }
 
-/// S3; drawn outputs, which must not repeat in each micro-batch; a basis that inputs move; masks and
-/// stages; batches whose last one cannot be cut evenly.
+/// S3; drawn outputs, which must not repeat in each micro-batch; a basis that inputs move; masks
+/// and stages; batches whose last one cannot be cut evenly.
 #[test]
 fn one_two_and_four_ranks_give_the_same_bytes() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -127,8 +127,9 @@ fn a_run_stops_on_two_ranks_and_goes_on_with_four_and_one() {
     assert_same_results(&whole, &moved, "resumed on other numbers of ranks");
 }
 
-/// Float weights; discrete ones jump, and with them what a rounding does. Sums in another order: each step's loss is off by some f32 roundings of numbers near 1, which ten steps
-/// of SGD make larger, but not as large as a wrong statistic would (local ones: above 1e-2 here).
+/// Float weights; discrete ones jump, and with them what a rounding does. Sums in another order:
+/// each step's loss is off by some f32 roundings of numbers near 1, which ten steps of SGD make
+/// larger, but not as large as a wrong statistic would (local ones: above 1e-2 here).
 const SYNCED: f64 = 1e-3;
 
 #[test]
@@ -202,7 +203,8 @@ fn what_ranks_cannot_share_is_refused_before_work_starts() {
     assert!(refused("batch_norm=all").contains("batch_norm: expected \"local\" or \"synced\""));
 }
 
-/// A rank that is lost ends the others with an error (tests/mpi.rs kills one in mid-run and resumes).
+/// A rank that is lost ends the others with an error (tests/mpi.rs kills one in mid-run and
+/// resumes).
 #[test]
 fn a_rank_that_is_gone_is_an_error_on_the_others() {
     let dir = tempfile::tempdir().expect("a temporary folder");

@@ -6,7 +6,8 @@ use common::{Bench, refusal, succeed};
 use std::path::Path;
 use std::process::Command;
 
-/// Runs of `tiny.toml`: S3 with two seeds, TWN, another learning rate, and other data of the same last name.
+/// Runs of `tiny.toml`: S3 with two seeds, TWN, another learning rate, and other data of the same
+/// last name.
 fn runs(bench: &Bench) -> Vec<String> {
     let twn = r#"method={name="twn"}"#;
     let other = "experiment=\"other/tiny\"";
@@ -62,7 +63,8 @@ fn only_seeds_of_one_configuration_are_averaged_and_names_that_collide_are_told_
     let is_first = |n: &String| n.starts_with("01-") && n.ends_with("-epoch.svg");
     let first = names.into_iter().find(is_first).expect("the first picture");
     let curves = std::fs::read_to_string(bench.path("drawn").join(first)).expect("a picture");
-    // Where a legend has no room for what differs it has the hash, which the table of the page explains.
+    // Where a legend has no room for what differs it has the hash, which the table of the page
+    // explains.
     let hashed = |run: &str| {
         let name = Path::new(run)
             .file_name()

@@ -1,5 +1,5 @@
-//! What the program says reaches its user or is lost, but breaks nothing: names that are no UTF-8, control
-//! characters, full disks, files that have no end.
+//! What the program says reaches its user or is lost, but breaks nothing: names that are no UTF-8,
+//! control characters, full disks, files that have no end.
 
 mod common;
 

@@ -13,7 +13,7 @@ use super::workspace::{Package, Workspace};
 /// The crates that must not know a method by name.
 const WITHOUT_METHOD_NAMES: [&str; 3] = ["s3-layers", "s3-train", "s3-metrics"];
 /// The crates whose lines are within [`COLUMNS`], whoever formats them. The list grows.
-const WITHIN_COLUMNS: [&str; 3] = ["s3-core", "s3-kernels", "s3-quant"];
+const WITHIN_COLUMNS: [&str; 4] = ["s3-core", "s3-kernels", "s3-quant", "s3-train"];
 /// Columns of a line at most: those of rustfmt, which leaves comments, strings and macros alone.
 const COLUMNS: usize = 100;
 /// The list in which every method is one line, and the folders where the methods live.
@@ -84,7 +84,7 @@ fn check_file(member: &Package, source: &Source, names: &Names) -> Vec<String> {
     if WITHIN_COLUMNS.contains(&member.name.as_str()) {
         for (line, text) in (1..).zip(source.text.lines()) {
             let columns = text.chars().count();
-            if columns > COLUMNS {
+            if columns > COLUMNS && !is_row(text) {
                 let what = format!("{columns} columns, at most {COLUMNS}");
                 fail(line, "columns", &what);
             }
@@ -109,6 +109,12 @@ fn check_file(member: &Package, source: &Source, names: &Names) -> Vec<String> {
         }
     }
     failures
+}
+
+/// Whether a line is a row of a table in a comment, which Markdown cannot break.
+fn is_row(line: &str) -> bool {
+    let comment = line.trim_start().strip_prefix("//");
+    comment.is_some_and(|text| text.trim_start_matches(['/', '!']).starts_with(" |"))
 }
 
 /// Whether the file has `#![forbid(unsafe_code)]`, alone or among other lints.
@@ -329,7 +335,8 @@ mod tests {
             failures_of("s3-kernels", "tests/a.rs", &line(COLUMNS + 1)).len(),
             1
         );
-        assert!(failures_of("s3-train", "src/a.rs", &line(COLUMNS + 1)).is_empty());
+        let row = format!("fn f() {{}}\n//! | {} |\n", "σ".repeat(COLUMNS));
+        assert!(failures_of("s3-kernels", "src/a.rs", &row).is_empty());
     }
 
     #[test]

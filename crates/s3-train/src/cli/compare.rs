@@ -68,8 +68,8 @@ pub(crate) fn run(args: &CompareArgs) -> Result<()> {
     Ok(())
 }
 
-/// What `read` has of each of `runs`; those that it has nothing of are named, and one at least must have
-/// something.
+/// What `read` has of each of `runs`; those that it has nothing of are named, and one at least must
+/// have something.
 fn of_each<T>(runs: &[PathBuf], read: impl Fn(&Path) -> Result<T>) -> Result<Vec<(PathBuf, T)>> {
     let (mut found, mut refused) = (Vec::new(), Vec::new());
     for run in runs {
@@ -136,7 +136,8 @@ pub(crate) fn table(runs: &[PathBuf]) -> Result<Table> {
     Ok(table)
 }
 
-/// How each run, called by `name`, came about, from its manifest, with its accuracy after each epoch.
+/// How each run, called by `name`, came about, from its manifest, with its accuracy after each
+/// epoch.
 pub(crate) fn origins(runs: &[PathBuf], name: impl Fn(&Groups, usize) -> String) -> Result<String> {
     use std::fmt::Write as _;
     let mut page = String::new();
@@ -148,7 +149,8 @@ pub(crate) fn origins(runs: &[PathBuf], name: impl Fn(&Groups, usize) -> String)
         let word = |v: &Value| v.as_str().unwrap_or("?").to_string();
         writeln!(
             page,
-            "- `{name}`: n = 1, seed {}, {} of {} training and {} test images, {}, {} threads, revision {}, began {} (unix seconds){}.",
+            "- `{name}`: n = 1, seed {}, {} of {} training and {} test images, {}, {} threads, \
+             revision {}, began {} (unix seconds){}.",
             summary["seed"],
             manifest["data"]["name"].as_str().unwrap_or_default(),
             manifest["data"]["train_images"],

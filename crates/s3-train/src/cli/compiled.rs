@@ -1,4 +1,5 @@
-//! What an exported C file answers: compiled with `tools/run_c.c` around it, and run on stored images.
+//! What an exported C file answers: compiled with `tools/run_c.c` around it, and run on stored
+//! images.
 
 use anyhow::{Context, Result, bail};
 use s3_layers::export;

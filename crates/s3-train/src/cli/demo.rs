@@ -59,8 +59,8 @@ pub(crate) fn run(folders: &Folders) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Exports the last run, reads the file again, and shows what each network answers, weighs and takes.
-/// Returns the file.
+/// Exports the last run, reads the file again, and shows what each network answers, weighs and
+/// takes. Returns the file.
 fn served(runs: &[PathBuf]) -> Result<PathBuf> {
     let mut table = Table::new();
     table

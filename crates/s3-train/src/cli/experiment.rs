@@ -10,12 +10,12 @@ pub(super) const FOLDER: &str = "xtask/experiments";
 /// Names that are less alike than this are not suggested.
 const ALIKE: f64 = 0.7;
 
-/// `given` where it is there; else the experiment of this name, with or without its folder and its ending:
-/// `cifar10/resnet20-s3-3bit`, `resnet20-s3-3bit.toml`.
+/// `given` where it is there; else the experiment of this name, with or without its folder and its
+/// ending: `cifar10/resnet20-s3-3bit`, `resnet20-s3-3bit.toml`.
 ///
 /// # Errors
-/// Several have this name, or none: the nearest is named. A run's folder, a checkpoint or a packed network is
-/// no experiment.
+/// Several have this name, or none: the nearest is named. A run's folder, a checkpoint or a packed
+/// network is no experiment.
 pub(super) fn find(given: &Path) -> Result<PathBuf> {
     let shown = given.display();
     match Given::at(given) {

@@ -51,7 +51,8 @@ pub(crate) enum ActivationsArg {
     F32,
     /// 8 bits.
     U8,
-    /// 8 bits whose steps are powers of two: shifts and additions between the first and the last layer.
+    /// 8 bits whose steps are powers of two: shifts and additions between the first and the last
+    /// layer.
     U8Shift,
 }
 
@@ -100,7 +101,8 @@ enum Format {
     S3,
     /// ONNX with dequantize nodes before its convolutions, in f32: .onnx.
     Onnx,
-    /// ONNX with QONNX's quantizers, in f32: .qonnx.onnx or .qonnx, and .onnx where it is asked for.
+    /// ONNX with QONNX's quantizers, in f32: .qonnx.onnx or .qonnx, and .onnx where it is asked
+    /// for.
     Qonnx,
     /// C99, 8 bits: FILE ends in .c, and a header is written beside it.
     C,
@@ -133,7 +135,8 @@ impl Format {
         match (args.format, Self::of(&args.output)) {
             (None, Ok(named)) => Ok(named.unwrap_or(Self::S3)),
             (None, Err(e)) => bail!(
-                "--output {shown}: {e}, expected .safetensors, .onnx, .qonnx.onnx or .c, or --format"
+                "--output {shown}: {e}, expected .safetensors, .onnx, .qonnx.onnx or .c, or \
+                 --format"
             ),
             // QONNX files are ONNX files, and are called so.
             (Some(Self::Qonnx), Ok(Some(Self::Onnx))) => Ok(Self::Qonnx),
@@ -240,7 +243,8 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     say!("{}", size_table(&network));
     let whole = f32_bytes(&network);
     say!(
-        "{}: {} bytes, {:.2} times smaller than the {whole} bytes of f32 weights, scales and biases",
+        "{}: {} bytes, {:.2} times smaller than the {whole} bytes of f32 weights, scales and \
+         biases",
         terminal::path(&args.output),
         bytes.len(),
         whole as f64 / bytes.len() as f64

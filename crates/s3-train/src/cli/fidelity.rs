@@ -33,14 +33,15 @@ pub(crate) struct FidelityArgs {
     /// Evaluates on the first N test images [default: all].
     #[arg(long, value_name = "N")]
     images: Option<NonZeroUsize>,
-    /// How the ranges of 8-bit values are chosen; several times for several ways [default: each way].
+    /// How the ranges of 8-bit values are chosen; several times for several ways [default: each
+    /// way].
     #[arg(long, value_enum)]
     calibration: Vec<CalibrationArg>,
     /// Training images that ranges are observed on.
     #[arg(long, default_value_t = 1000)]
     calibration_images: usize,
-    /// Also runs exported ONNX files in onnxruntime and QONNX files in qonnx's executor; a Python with
-    /// numpy, onnx, onnxruntime and, for QONNX, qonnx.
+    /// Also runs exported ONNX files in onnxruntime and QONNX files in qonnx's executor; a Python
+    /// with numpy, onnx, onnxruntime and, for QONNX, qonnx.
     #[arg(long)]
     python: Option<PathBuf>,
     /// Also compiles and runs the C file of each 8-bit network; a C compiler, such as cc.
@@ -141,7 +142,8 @@ struct Answered {
     other_answers: usize,
     images: usize,
     bytes: usize,
-    /// Of an ONNX file: the largest difference of a score from the packed runtime's, over the largest score.
+    /// Of an ONNX file: the largest difference of a score from the packed runtime's, over the
+    /// largest score.
     score_error: Option<f64>,
     /// Of a C file: scores that are other bits than the packed runtime's, and how many there are.
     other_scores: Option<[usize; 2]>,
@@ -215,8 +217,8 @@ fn is_any(runs: &[Measured], is: impl Fn(&Answered) -> bool) -> bool {
     runs.iter().flat_map(|run| &run.networks).any(is)
 }
 
-/// The seed of the run in `folder`, which is called `name`, and what its networks answer; `cc` is the
-/// version of the C compiler.
+/// The seed of the run in `folder`, which is called `name`, and what its networks answer; `cc` is
+/// the version of the C compiler.
 fn measure(
     name: &str,
     folder: &Path,
@@ -324,22 +326,24 @@ fn page(table: &Table, args: &FidelityArgs, runs: &[Measured]) -> String {
     }
     if is_any(runs, |a| a.score_error.is_some()) {
         options += " --python PYTHON";
-        foreign += " ONNX and QONNX files passed onnx's full checker and were run on the same images by the \
-                    program named; \"within\" is the largest difference of a score from the packed runtime's \
-                    with f32 activations, over the largest score.";
+        foreign += " ONNX and QONNX files passed onnx's full checker and were run on the same \
+                    images by the program named; \"within\" is the largest difference of a score \
+                    from the packed runtime's with f32 activations, over the largest score.";
     }
     if is_any(runs, |a| a.other_scores.is_some()) {
         options += " --cc CC";
-        foreign += " C files (\"c\") were compiled by the program named and run on the same images; their \
-                    scores that \"differ\" are other bits than the packed runtime's of the same 8-bit network.";
+        foreign += " C files (\"c\") were compiled by the program named and run on the same \
+                    images; their scores that \"differ\" are other bits than the packed runtime's \
+                    of the same 8-bit network.";
     }
     format!(
         "# From trained to packed\n\n\
-         Written by `cargo xtask fidelity RUN...{options} --markdown FILE`. Each run's network is frozen, written \
-         as a packed file, read again and evaluated on {images}; \"other top-1 answers\" \
-         counts the images whose class is another one than the trained network's. 8-bit ranges were \
-         observed on the first {} training images, without labels. The bytes of \"trained\" are its \
-         weights, scales and biases as f32; the others are whole files.{foreign}\n\n{table}\n\n",
+         Written by `cargo xtask fidelity RUN...{options} --markdown FILE`. Each run's network is \
+         frozen, written as a packed file, read again and evaluated on {images}; \"other top-1 \
+         answers\" counts the images whose class is another one than the trained network's. 8-bit \
+         ranges were observed on the first {} training images, without labels. The bytes \
+         of \"trained\" are its weights, scales and biases as f32; the others are whole \
+         files.{foreign}\n\n{table}\n\n",
         args.calibration_images
     )
 }

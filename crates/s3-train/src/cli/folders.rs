@@ -16,7 +16,8 @@ pub(super) struct Folders {
     pub(super) out: PathBuf,
 }
 
-/// The flag; else the folder that the run `run` was trained on; else as [`data_dir`], which is said.
+/// The flag; else the folder that the run `run` was trained on; else as [`data_dir`], which is
+/// said.
 pub(super) fn data_dir_of(run: &Path, flag: Option<&PathBuf>) -> PathBuf {
     let (folder, gone) = find_data_dir(run, flag);
     note(gone);
@@ -33,7 +34,8 @@ pub(super) fn find_data_dir(run: &Path, flag: Option<&PathBuf>) -> (PathBuf, Opt
         Some(gone) => {
             let other = data_dir(None);
             let text = format!(
-                "{}: the data folder {} of this run is gone, {} stands in (--data-dir names another)",
+                "{}: the data folder {} of this run is gone, {} stands in (--data-dir names \
+                 another)",
                 run.display(),
                 gone.display(),
                 other.display()

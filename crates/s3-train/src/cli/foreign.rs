@@ -1,6 +1,7 @@
 //! What other people's programs answer: an exported file in onnxruntime or in qonnx's executor.
 //!
-//! Python reads `tools/check_onnx.py` from its standard input, so that the binary needs no repository.
+//! Python reads `tools/check_onnx.py` from its standard input, so that the binary needs no
+//! repository.
 
 use anyhow::{Context, Result, bail};
 use s3_layers::model::Model;

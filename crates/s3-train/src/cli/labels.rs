@@ -10,7 +10,8 @@ use std::path::Path;
 /// Which labels a network is evaluated on.
 #[derive(Args)]
 pub(super) struct Labels {
-    /// Evaluates on data whose class names are others than the network's: its class i is their class i.
+    /// Evaluates on data whose class names are others than the network's: its class i is their
+    /// class i.
     #[arg(long)]
     pub(super) other_classes: bool,
 }

@@ -93,7 +93,8 @@ pub(crate) fn run(args: &ListArgs) -> Result<()> {
     Ok(())
 }
 
-/// The records of finished runs: the lines of the `.jsonl` files of a folder, which need not be there.
+/// The records of finished runs: the lines of the `.jsonl` files of a folder, which need not be
+/// there.
 fn records(folder: &Path) -> Result<Vec<Value>> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Ok(Vec::new());
@@ -113,8 +114,8 @@ fn records(folder: &Path) -> Result<Vec<Value>> {
     Ok(records)
 }
 
-/// The mean over the seeds of the longest runs of an experiment as its file has it, or `-`. Budget, seed and
-/// type of the activations may be others; of two types the one with more seeds counts.
+/// The mean over the seeds of the longest runs of an experiment as its file has it, or `-`. Budget,
+/// seed and type of the activations may be others; of two types the one with more seeds counts.
 fn reached(config: &Config, records: &[Value]) -> String {
     let own = json!({
         "experiment": config.experiment,
@@ -162,10 +163,15 @@ mod tests {
 
     #[test]
     fn where_an_experiment_stands_is_the_mean_of_its_longest_runs() {
-        let text = "epochs = 3\nbatch_size = 8\ndata.name = 'shapes'\nmodel.name = 'resnet8'\nmethod.name = 'twn'\n\
+        let text = "epochs = 3\nbatch_size = 8\ndata.name = 'shapes'\n\
+                    model.name = 'resnet8'\nmethod.name = 'twn'\n\
                     optimizer.name = 'sgd'\nlr = { schedule = 'constant', start = 0.1 }";
         let config = Config::parse(text, &[], "e").expect("a configuration");
-        let run = |epochs: u64, seed: u64, top1: f64| json!({"experiment": "e", "epochs": epochs, "seed": seed, "test_top1": [0.1, top1]});
+        let run = |epochs: u64, seed: u64, top1: f64| {
+            json!({
+                "experiment": "e", "epochs": epochs, "seed": seed, "test_top1": [0.1, top1],
+            })
+        };
         let mut records = vec![
             run(10, 1, 0.5),
             run(150, 1, 0.9),

@@ -22,8 +22,8 @@ pub(crate) struct LogsArgs {
     format: Format,
     #[command(flatten)]
     of: OfAnswers,
-    /// Folder of the files, made where there is none; of several runs each gets a folder of its name below it
-    /// [default: csv or tensorboard in the run's folder].
+    /// Folder of the files, made where there is none; of several runs each gets a folder of its
+    /// name below it [default: csv or tensorboard in the run's folder].
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
 }

@@ -69,7 +69,8 @@ enum Verb {
     Plot(plot::PlotArgs),
     /// Store an experiment's pictures in few large files, each of which is read whole.
     Shards(shards::ShardsArgs),
-    /// Show the layers of an experiment's or a run's network: parameters, operations, bytes; and its energy by a model.
+    /// Show the layers of an experiment's or a run's network: parameters, operations, bytes; and
+    /// its energy by a model.
     Summary(summary::SummaryArgs),
     /// List the methods and the experiments.
     List(list::ListArgs),
@@ -84,7 +85,8 @@ pub(crate) fn run() -> Result<ExitCode> {
     threads::choose(cli.threads)?;
     // A wrong `S3_KERNELS_ISA` or `S3_KERNELS_AMX` is said before anything begins.
     s3_layers::ops::instruction_set(DType::F32)?;
-    // A training goes on and is done when its lines are lost; for the others they are what was asked for.
+    // A training goes on and is done when its lines are lost; for the others they are what was
+    // asked for.
     let code = match cli.verb {
         Verb::Demo(folders) => {
             stop_on_ctrl_c()?;
@@ -112,8 +114,8 @@ pub(crate) fn run() -> Result<ExitCode> {
     Ok(code)
 }
 
-/// Help and version go to standard output; what is wrong with the arguments goes to standard error, with a
-/// word where an unknown flag is a key of the configuration.
+/// Help and version go to standard output; what is wrong with the arguments goes to standard error,
+/// with a word where an unknown flag is a key of the configuration.
 fn explain(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         // A reader that went away wants no more of it.

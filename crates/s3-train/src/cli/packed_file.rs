@@ -10,8 +10,8 @@ use std::path::Path;
 /// Reads the packed network in `path` for the command `verb`.
 ///
 /// # Errors
-/// One line that names the file; of a run's folder and of a checkpoint it says what makes a packed network
-/// of them.
+/// One line that names the file; of a run's folder and of a checkpoint it says what makes a packed
+/// network of them.
 pub(super) fn load(path: &Path, verb: &str) -> Result<Model> {
     packed::load(path).map_err(|e| {
         let shown = terminal::path(path);
@@ -36,7 +36,8 @@ pub(super) fn load(path: &Path, verb: &str) -> Result<Model> {
                 anyhow!("{shown}: a checkpoint, no packed network; {hint}")
             }
             Given::Experiment => anyhow!(
-                "{shown}: an experiment's file, no packed network; `s3 train {shown}` trains it, {}",
+                "{shown}: an experiment's file, no packed network; `s3 train {shown}` trains it, \
+                 {}",
                 export(Path::new("RUN"))
             ),
             _ => e,

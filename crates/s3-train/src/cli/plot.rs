@@ -1,7 +1,8 @@
 //! Pictures that a JSON file describes: names and numbers in, SVG and PNG files out.
 //!
-//! The file is a list of pictures. Each has a `file` (its name without an ending), a `kind`, and the fields
-//! of its kind; `title` and `size` (width and height in pixels) may be left out everywhere:
+//! The file is a list of pictures. Each has a `file` (its name without an ending), a `kind`, and
+//! the fields of its kind; `title` and `size` (width and height in pixels) may be left out
+//! everywhere:
 //!
 //! | kind | fields |
 //! | --- | --- |
@@ -13,9 +14,10 @@
 //! | `level_occupancy` | `levels`: `[[epoch, [[level, count], ..]], ..]` |
 //! | `stacked_bars` | `x`, `y`, `parts`: `["name", ..]`, `bars`: `[{"name", "parts": [size, ..]}, ..]` |
 //!
-//! `x` and `y` are axes, `{"label", "scale"}` and, where the data should not choose them, `"ends": [low, high]`
-//! in the unit of the data; the scale is `plain`, `whole` (ticks at whole numbers), `percent` (of shares of 1) or, for
-//! the x axis of `labelled_points` alone, `log`. The x axis may have `"marks": [x, ..]`, dashed lines. What the pictures show is said in [`s3_metrics::plot`].
+//! `x` and `y` are axes, `{"label", "scale"}` and, where the data should not choose them, `"ends":
+//! [low, high]` in the unit of the data; the scale is `plain`, `whole` (ticks at whole numbers),
+//! `percent` (of shares of 1) or, for the x axis of `labelled_points` alone, `log`. The x axis may
+//! have `"marks": [x, ..]`, dashed lines. What the pictures show is said in [`s3_metrics::plot`].
 
 use crate::terminal;
 use anyhow::{Context, Result, bail, ensure};
@@ -43,7 +45,8 @@ pub(crate) struct PlotArgs {
     /// Folder of the pictures, made where there is none: FILE.svg on light, FILE-dark.svg on dark.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Also as PNG, with SCALE pixels for each unit of the SVG, 0.25 to 16 [default: 2; 4 is for print].
+    /// Also as PNG, with SCALE pixels for each unit of the SVG, 0.25 to 16 [default: 2; 4 is for
+    /// print].
     #[arg(
         long,
         value_name = "SCALE",
@@ -54,8 +57,8 @@ pub(crate) struct PlotArgs {
     png: Option<f32>,
 }
 
-/// The files of a picture by their names: NAME.svg on light and NAME-dark.svg on dark, with a PNG beside each
-/// where a scale is given.
+/// The files of a picture by their names: NAME.svg on light and NAME-dark.svg on dark, with a PNG
+/// beside each where a scale is given.
 pub(super) fn files_of(
     name: &str,
     pictures: &[Picture; 2],
@@ -382,11 +385,17 @@ mod tests {
         let kinds = [
             (
                 "layer_curves",
-                format!(r#"{AXES}, "curves": [{{"name": "conv1", "points": [[10, 0.25], [20, 0.125]]}}]"#),
+                format!(
+                    r#"{AXES},
+                    "curves": [{{"name": "conv1", "points": [[10, 0.25], [20, 0.125]]}}]"#
+                ),
             ),
             (
                 "seed_bands",
-                format!(r#"{AXES}, "title": "two seeds", "runs": [{{"name": "a", "seeds": [[[1, 0.3], [2, 0.4]], [[1, 0.2]]]}}]"#),
+                format!(
+                    r#"{AXES}, "title": "two seeds",
+                    "runs": [{{"name": "a", "seeds": [[[1, 0.3], [2, 0.4]], [[1, 0.2]]]}}]"#
+                ),
             ),
             (
                 "densities",
@@ -394,24 +403,31 @@ mod tests {
             ),
             (
                 "labelled_points",
-                r#""x": {"label": "KiB", "scale": "log"}, "y": {"label": "top-1", "scale": "percent"}, "size": [480, 320],
-                   "points": [{"name": "a", "group": "3 bits", "x": 10, "y": 0.5}, {"name": "b", "group": "4 bits", "x": 90, "y": 0.9}]"#
+                r#""x": {"label": "KiB", "scale": "log"},
+                   "y": {"label": "top-1", "scale": "percent"}, "size": [480, 320],
+                   "points": [{"name": "a", "group": "3 bits", "x": 10, "y": 0.5},
+                              {"name": "b", "group": "4 bits", "x": 90, "y": 0.9}]"#
                     .to_string(),
             ),
             (
                 "value_rows",
                 r#""x": {"label": "top-1", "scale": "percent", "marks": [0.8], "ends": [0.7, 0.9]},
-                   "rows": [{"name": "fp32", "group": "multiply", "value": 0.81, "ends": null}, {"name": "twn", "group": "flip", "value": 0.8, "ends": [0.79, 0.81]}]"#
+                   "rows": [{"name": "fp32", "group": "multiply", "value": 0.81, "ends": null},
+                   {"name": "twn", "group": "flip", "value": 0.8, "ends": [0.79, 0.81]}]"#
                     .to_string(),
             ),
             (
                 "level_occupancy",
-                r#""levels": [[0, [[-1.0, 1], [1.0, 1]]], [10, [[-1.0, 1], [0.0, 2], [1.0, 1]]]]"#.to_string(),
+                r#""levels": [[0, [[-1.0, 1], [1.0, 1]]],
+                              [10, [[-1.0, 1], [0.0, 2], [1.0, 1]]]]"#
+                    .to_string(),
             ),
             (
                 "stacked_bars",
-                r#""x": {"label": "version", "scale": "plain"}, "y": {"label": "energy (µJ)", "scale": "plain", "ends": [0, 3]},
-                   "parts": ["operations", "memory"], "bars": [{"name": "int8", "parts": [1, 0.5]}]"#
+                r#""x": {"label": "version", "scale": "plain"},
+                   "y": {"label": "energy (µJ)", "scale": "plain", "ends": [0, 3]},
+                   "parts": ["operations", "memory"],
+                   "bars": [{"name": "int8", "parts": [1, 0.5]}]"#
                     .to_string(),
             ),
         ];
@@ -442,7 +458,8 @@ mod tests {
     #[test]
     fn a_bad_spec_names_the_file_the_picture_and_the_field() {
         let good = format!(
-            r#"{{"file": "good", "kind": "layer_curves", {AXES}, "curves": [{{"name": "c", "points": [[1, 2]]}}]}}"#
+            r#"{{"file": "good", "kind": "layer_curves", {AXES}, "curves": [{{"name": "c",
+                "points": [[1, 2]]}}]}}"#
         );
         for (bad, reason) in [
             (r#"{"file": "p"}"#, "picture p: kind: missing"),
@@ -465,7 +482,8 @@ mod tests {
                 "picture p: colour: unknown field",
             ),
             (
-                r#"{"file": "p", "kind": "layer_curves", AXES, "curves": [{"name": "c", "points": [[1, 2], [3, "4"]]}]}"#,
+                r#"{"file": "p", "kind": "layer_curves", AXES, "curves": [{"name": "c",
+                    "points": [[1, 2], [3, "4"]]}]}"#,
                 "picture p: curves[0].points[1][1]: invalid type",
             ),
             (
@@ -473,12 +491,16 @@ mod tests {
                 "picture p: x.scale: log is for the x axis of labelled_points alone",
             ),
             (
-                r#"{"file": "p", "kind": "layer_curves", "x": {"label": "x", "scale": "whole"}, "y": {"label": "y", "scale": "plain", "marks": [1]}}"#,
+                r#"{"file": "p", "kind": "layer_curves", "x": {"label": "x", "scale": "whole"},
+                    "y": {"label": "y", "scale": "plain", "marks": [1]}}"#,
                 "picture p: y.marks: marks are for the x axis alone",
             ),
             (
-                r#"{"file": "p", "kind": "layer_curves", "x": {"label": "x", "scale": "plain", "ends": [2, 1]}, "y": {"label": "y", "scale": "plain"}, "curves": [{"name": "c", "points": [[1, 2]]}]}"#,
-                "picture p: ends of the axis x, number 1: expected a number above the lower end, got 1",
+                r#"{"file": "p", "kind": "layer_curves", "x": {"label": "x", "scale": "plain",
+                    "ends": [2, 1]}, "y": {"label": "y", "scale": "plain"},
+                    "curves": [{"name": "c", "points": [[1, 2]]}]}"#,
+                "picture p: ends of the axis x, number 1: expected a number above the lower end, \
+                 got 1",
             ),
             (
                 r#"{"file": "p", "kind": "layer_curves", "x": {"scale": "plain"}}"#,

@@ -148,7 +148,8 @@ impl Observer for Progress {
                     .sparsity
                     .map_or(String::new(), |s| format!(", zeros {:.1} %", 100.0 * s));
                 self.say(&format!(
-                    "epoch {:>3}/{}: lr {:.4}, train loss {:.4} top-1 {:.2} %, test loss {:.4} top-1 {:.2} %{sparsity}{rate}{waited}{skipped}",
+                    "epoch {:>3}/{}: lr {:.4}, train loss {:.4} top-1 {:.2} %, test loss {:.4} \
+                     top-1 {:.2} %{sparsity}{rate}{waited}{skipped}",
                     r.epoch,
                     self.epochs,
                     r.lr,
@@ -162,7 +163,8 @@ impl Observer for Progress {
     }
 }
 
-/// Images a second as a line's words; none where an epoch, resumed behind its last step, trained none.
+/// Images a second as a line's words; none where an epoch, resumed behind its last step, trained
+/// none.
 fn speed(rate: f64) -> String {
     match rate {
         0.0 => String::new(),

@@ -25,10 +25,12 @@ pub(crate) struct ReportArgs {
     /// The page [default: report.html in the run's folder]; needed for several runs.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Also writes every drawn picture of the page into this folder, on light and on dark, as SVG and as PNG.
+    /// Also writes every drawn picture of the page into this folder, on light and on dark, as SVG
+    /// and as PNG.
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
-    /// Leaves out the confusion matrix, misclassified images and filters, which need checkpoint and data.
+    /// Leaves out the confusion matrix, misclassified images and filters, which need checkpoint and
+    /// data.
     #[arg(long)]
     no_answers: bool,
     #[command(flatten)]

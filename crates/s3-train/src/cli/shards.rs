@@ -1,4 +1,5 @@
-//! The shards of an experiment's pictures: few large files that an epoch reads instead of many small ones.
+//! The shards of an experiment's pictures: few large files that an epoch reads instead of many
+//! small ones.
 
 use super::experiment;
 use super::folders::data_dir;

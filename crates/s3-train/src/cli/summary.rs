@@ -122,7 +122,8 @@ fn does(node: &Node<Plan>) -> String {
     }
 }
 
-/// As the run itself has counted: with its weights when it is finished, else with those of its start.
+/// As the run itself has counted: with its weights when it is finished, else with those of its
+/// start.
 fn of_run(args: &SummaryArgs) -> Result<(Option<Graph<Plan>>, ModelCost)> {
     let folder = RunFolder::open(&args.experiment)?;
     ensure!(
@@ -151,7 +152,8 @@ fn of_experiment(args: &SummaryArgs) -> Result<(Option<Graph<Plan>>, ModelCost)>
                 let name = config.data.folder.as_deref().unwrap_or("imagenet");
                 let train = folder.join(name).join("train");
                 note([format!(
-                    "{classes} classes are a guess, ImageNet's: there is no {} to count them in (--data-dir)",
+                    "{classes} classes are a guess, ImageNet's: there is no {} to count them in \
+                     (--data-dir)",
                     train.display()
                 )]);
             }

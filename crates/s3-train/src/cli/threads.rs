@@ -10,9 +10,9 @@ const VARIABLE: &str = "RAYON_NUM_THREADS";
 /// Threads a core, at most: more of them wait for each other longer than they work.
 const A_CORE: u64 = 4;
 
-/// Gives rayon and candle the threads that were `asked` for, else those that the environment names, within
-/// what this machine has cores for. candle reads its number from the environment only, which a running program cannot
-/// change safely, so the program starts itself again with it set.
+/// Gives rayon and candle the threads that were `asked` for, else those that the environment names,
+/// within what this machine has cores for. candle reads its number from the environment only, which
+/// a running program cannot change safely, so the program starts itself again with it set.
 pub(super) fn choose(asked: Option<u64>) -> Result<()> {
     let found = std::env::var(VARIABLE).ok();
     let named = found.as_deref().and_then(|text| text.parse().ok());

@@ -33,8 +33,8 @@ pub(crate) struct TrainArgs {
     /// Goes on with this run where its last checkpoint stands.
     #[arg(long)]
     resume: bool,
-    /// Checks the configuration, its pre-trained file and its data, prints the run's folder and trains
-    /// nothing.
+    /// Checks the configuration, its pre-trained file and its data, prints the run's folder and
+    /// trains nothing.
     #[arg(long)]
     dry_run: bool,
     /// Seconds between checkpoints within an epoch; changes no result.

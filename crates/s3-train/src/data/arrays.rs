@@ -7,8 +7,8 @@
 //! ```
 //!
 //! `x` holds the images, uint8, of which 255 counts as 1 as in pictures, or float32 or float64,
-//! which count as they are. Its sides are `[n, height, width, channels]`, or `[n, height, width]` of
-//! one channel, or `[n, features]`, images of one pixel with so many channels. `y` holds their
+//! which count as they are. Its sides are `[n, height, width, channels]`, or `[n, height, width]`
+//! of one channel, or `[n, features]`, images of one pixel with so many channels. `y` holds their
 //! classes, `[n]` integers of any type, from 0.
 //!
 //! Features are channels, so that each has its own mean and deviation; an `mlp` takes them. What
@@ -246,7 +246,8 @@ impl<'a> Files<'a> {
         read(&mut file, length).map_err(|failure| failure.at(&path))
     }
 
-    /// The size of each image, by the headers of `x` and `y` alone: what is refused here is not read.
+    /// The size of each image, by the headers of `x` and `y` alone: what is refused here is not
+    /// read.
     fn size(&mut self) -> Result<Size, DataError> {
         let x = self.read("x", Header::read)?.shape;
         let size = self.at("x", size_of_all(&x))?;
@@ -359,8 +360,8 @@ fn size_of(sides: &[usize]) -> Option<Size> {
     })
 }
 
-/// Numbers that an image may have: each is a channel with sums of its own where images are vectors, and
-/// no packed network holds as many.
+/// Numbers that an image may have: each is a channel with sums of its own where images are vectors,
+/// and no packed network holds as many.
 const MAX_NUMBERS: usize = 1 << 24;
 
 /// The size of each image of an array whose first side counts them.

@@ -308,7 +308,8 @@ mod tests {
         ) {
             let dataset = noise(3, height, width, channels);
             for index in 0..3 {
-                let placement = Placement::draw(AugmentConfig { pad, flip, ..AugmentConfig::OFF }, seed, epoch, index);
+                let augment = AugmentConfig { pad, flip, ..AugmentConfig::OFF };
+                let placement = Placement::draw(augment, seed, epoch, index);
                 let expected = reference(&dataset, index, pad, placement);
                 prop_assert_eq!(placed(&dataset, index, placement), expected);
             }

@@ -1,5 +1,5 @@
-//! One batch: its images made, on worker threads where they are picture files, in the order that the
-//! epoch has.
+//! One batch: its images made, on worker threads where they are picture files, in the order that
+//! the epoch has.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -79,8 +79,9 @@ const CLASS_NAMES: [&str; 10] = [
 /// `data_dir` itself if the files are there, or else from `data_dir/cifar-10-binary.tar.gz`,
 /// which is read without unpacking it to disk.
 ///
-/// Of an archive only plain files count, by the names in their own headers: long names and other extensions,
-/// which a header may announce with any length, are passed over. It may unpack to [`UNPACKED`] bytes.
+/// Of an archive only plain files count, by the names in their own headers: long names and other
+/// extensions, which a header may announce with any length, are passed over. It may unpack to
+/// [`UNPACKED`] bytes.
 ///
 /// # Errors
 ///
@@ -94,25 +95,22 @@ fn load_files(data_dir: &Path, records: usize) -> Result<(Dataset, Dataset), Dat
     let folders = [data_dir.join(FOLDER), data_dir.to_owned()];
     let holds_files = |folder: &&PathBuf| FILES.iter().any(|file| folder.join(file).is_file());
     let archive = data_dir.join(ARCHIVE);
-    let batches = if let Some(folder) = folders.iter().find(holds_files) {
-        from_folder(folder, records)?
-    } else if archive.is_file() {
-        from_archive(&archive, records)?
-    } else {
-        let other = PYTHON.map(|name| data_dir.join(name));
-        let other = other.iter().find(|path| path.exists());
-        return Err(other.map_or_else(
-            || DataError::missing("cifar10", format!("{} and no {ARCHIVE}", FILES[0]), &folders),
-            |path| {
-                let way_out = way_out("cifar10");
-                let text = format!(
-                    "CIFAR-10's Python version, the binary one is read ({FOLDER} or {ARCHIVE}): {way_out}"
-                );
-                DataError::malformed(path, Problem::Folder(text))
-            },
-        ));
+    if let Some(folder) = folders.iter().find(holds_files) {
+        return Ok(splits(from_folder(folder, records)?));
+    }
+    if archive.is_file() {
+        return Ok(splits(from_archive(&archive, records)?));
+    }
+    let other = PYTHON.map(|name| data_dir.join(name));
+    let Some(path) = other.iter().find(|path| path.exists()) else {
+        let files = format!("{} and no {ARCHIVE}", FILES[0]);
+        return Err(DataError::missing("cifar10", files, &folders));
     };
-    Ok(splits(batches))
+    let text = format!(
+        "CIFAR-10's Python version, the binary one is read ({FOLDER} or {ARCHIVE}): {}",
+        way_out("cifar10")
+    );
+    Err(DataError::malformed(path, Problem::Folder(text)))
 }
 
 fn from_folder(folder: &Path, records: usize) -> Result<[Batch; 6], DataError> {

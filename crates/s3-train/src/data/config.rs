@@ -69,7 +69,8 @@ impl FromStr for DataName {
 /// ```
 /// use s3_train::data::{AugmentConfig, DataConfig, DataName};
 ///
-/// let config: DataConfig = toml::from_str("name = 'cifar10'\naugment = { pad = 4, flip = true }")?;
+/// let text = "name = 'cifar10'\naugment = { pad = 4, flip = true }";
+/// let config: DataConfig = toml::from_str(text)?;
 /// assert_eq!(config.name, DataName::Cifar10);
 /// assert_eq!(config.train_limit, None);
 /// assert_eq!(config.augment, AugmentConfig { pad: 4, flip: true, ..AugmentConfig::OFF });
@@ -102,8 +103,9 @@ pub struct DataConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<usize>,
     /// Of `imagenet`: read the shards that `s3 shards` has made, instead of the picture files.
-    /// Training then sees pictures that were shrunk and compressed again, in another order. The files stay
-    /// needed: they are listed at each start, for the labels and to see whether the shards are stale.
+    /// Training then sees pictures that were shrunk and compressed again, in another order. The
+    /// files stay needed: they are listed at each start, for the labels and to see whether the
+    /// shards are stale.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shards: bool,
     /// Of `imagenet`: whether a picture that cannot be decoded stops the run (`stop`, the default)

@@ -210,8 +210,8 @@ impl Dataset {
         )
     }
 
-    /// Of pictures in files, a line that says how many there are, of how many classes, and what was left out of
-    /// the folder and why; `None` of images in memory.
+    /// Of pictures in files, a line that says how many there are, of how many classes, and what was
+    /// left out of the folder and why; `None` of images in memory.
     #[must_use]
     pub fn found(&self) -> Option<String> {
         let Images::Pictures(pictures) = &self.images else {

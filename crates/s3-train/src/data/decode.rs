@@ -1,17 +1,19 @@
 //! From the bytes of a picture file to RGB: JPEG, PNG, WebP, TIFF, BMP, and PPM and PGM.
 //!
-//! What the bytes are is read from their start and not from the file's name: one `.JPEG` of ImageNet
-//! is a PNG. Baseline and progressive JPEG; grey becomes three equal channels, CMYK and YCCK (inverted,
-//! as Adobe's programs write them) become RGB, an alpha channel is dropped, 16 bits become 8 (of grey too,
-//! where Pillow's `convert` cuts off what is above 255). Of several pictures in a file the first counts.
+//! What the bytes are is read from their start and not from the file's name: one `.JPEG` of
+//! ImageNet is a PNG. Baseline and progressive JPEG; grey becomes three equal channels, CMYK and
+//! YCCK (inverted, as Adobe's programs write them) become RGB, an alpha channel is dropped, 16 bits
+//! become 8 (of grey too, where Pillow's `convert` cuts off what is above 255). Of several pictures
+//! in a file the first counts.
 //!
 //! A picture comes as its rows are stored. EXIF's orientation is not looked at, as torchvision's
-//! `ImageFolder` does not: Pillow's `convert("RGB")` turns nothing. A network that is to see pictures upright
-//! needs files that are; turning some would make another data set than the one that others train on.
+//! `ImageFolder` does not: Pillow's `convert("RGB")` turns nothing. A network that is to see
+//! pictures upright needs files that are; turning some would make another data set than the one
+//! that others train on.
 //!
-//! No file takes more than [`MEMORY`] while it is decoded, whatever its headers promise: what a picture
-//! needs is computed and compared before it is asked for; a colour profile that unpacks to more than
-//! [`METADATA`] is left out. The code tables of a lossless WebP come on top.
+//! No file takes more than [`MEMORY`] while it is decoded, whatever its headers promise: what a
+//! picture needs is computed and compared before it is asked for; a colour profile that unpacks to
+//! more than [`METADATA`] is left out. The code tables of a lossless WebP come on top.
 //!
 //! A JPEG without its end marker is an error, as it is in Pillow, and so is one whose headers are
 //! damaged; damage inside of the compressed data that still decodes is not seen.
@@ -52,7 +54,8 @@ pub const METADATA: usize = 1 << 24;
 ///
 /// # Errors
 ///
-/// Those of the file system; [`InvalidData`](io::ErrorKind::InvalidData) for what is no regular file or longer.
+/// Those of the file system; [`InvalidData`](io::ErrorKind::InvalidData) for what is no regular
+/// file or longer.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     read_regular(path, MEMORY as u64)
 }
@@ -61,8 +64,8 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 ///
-/// [`Problem::Picture`]: empty, another format, truncated, damaged, of no pixel, larger than [`MAX_SIDE`]
-/// and [`MAX_PIXELS`], or in need of more than [`MEMORY`]; a decoder that panics.
+/// [`Problem::Picture`]: empty, another format, truncated, damaged, of no pixel, larger than
+/// [`MAX_SIDE`] and [`MAX_PIXELS`], or in need of more than [`MEMORY`]; a decoder that panics.
 pub fn decode(bytes: &[u8]) -> Result<Picture, Problem> {
     caught(|| decode_or_panic(bytes))
 }

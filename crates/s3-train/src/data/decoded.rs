@@ -37,7 +37,8 @@ pub(super) fn check_size(width: usize, height: usize) -> Result<(), Problem> {
 pub(super) fn check_memory(width: usize, height: usize, bytes: usize) -> Result<(), Problem> {
     if bytes > MEMORY {
         return Err(Problem::picture(format!(
-            "{width}x{height} pixels of this kind take {bytes} bytes to decode, at most {MEMORY} are given"
+            "{width}x{height} pixels of this kind take {bytes} bytes to decode, at most {MEMORY} \
+             are given"
         )));
     }
     Ok(())

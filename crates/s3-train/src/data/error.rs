@@ -38,8 +38,8 @@ pub enum DataError {
     Io {
         /// The file.
         path: PathBuf,
-        /// The cause, which may quote bytes of the file: control characters are escaped. The message says it,
-        /// so that it is no `source`, which a chain would say again.
+        /// The cause, which may quote bytes of the file: control characters are escaped. The
+        /// message says it, so that it is no `source`, which a chain would say again.
         cause: std::io::Error,
     },
     /// The bytes are not those of the format.
@@ -360,8 +360,8 @@ mod tests {
         };
         assert_eq!(
             message("mnist"),
-            "data set `mnist`: no x[.gz] in ROOT/none or ROOT; ROOT is empty; `cargo xtask data fetch mnist` \
-             fetches it, --data-dir or S3_DATA_DIR names another folder"
+            "data set `mnist`: no x[.gz] in ROOT/none or ROOT; ROOT is empty; `cargo xtask data \
+             fetch mnist` fetches it, --data-dir or S3_DATA_DIR names another folder"
         );
         for i in 0..9 {
             std::fs::write(root.join(format!("f{i}\u{1b}")), b"").unwrap();

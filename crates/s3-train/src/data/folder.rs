@@ -5,10 +5,10 @@
 //! ROOT/val/<class>/*.JPEG          the same classes
 //! ```
 //!
-//! or, as ILSVRC2012 and Tiny ImageNet are published, `ROOT/val/*.JPEG` or `ROOT/val/images/*.JPEG` with the
-//! classes in a file ([`truth`]). A class has all pictures below its folder, in subfolders too, as in
-//! torchvision's `ImageFolder`. Pictures beside class folders are an error, as they are where files were
-//! being moved. Classes are numbered in the order of their names.
+//! or, as ILSVRC2012 and Tiny ImageNet are published, `ROOT/val/*.JPEG` or `ROOT/val/images/*.JPEG`
+//! with the classes in a file ([`truth`]). A class has all pictures below its folder, in subfolders
+//! too, as in torchvision's `ImageFolder`. Pictures beside class folders are an error, as they are
+//! where files were being moved. Classes are numbered in the order of their names.
 
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
@@ -33,8 +33,8 @@ pub(super) struct Folder {
 /// # Errors
 ///
 /// No folder `train` or `val`; no class, or more than 65536; a class without pictures; classes that
-/// differ between the splits; pictures beside class folders; a flat `val` whose classes are not known; a
-/// name that is not UTF-8.
+/// differ between the splits; pictures beside class folders; a flat `val` whose classes are not
+/// known; a name that is not UTF-8.
 pub(super) fn scan(root: &Path) -> Result<Folder, DataError> {
     for split in ["train", "val"] {
         if !root.join(split).is_dir() {
@@ -85,7 +85,8 @@ pub(super) fn classes(root: &Path) -> Result<Vec<String>, DataError> {
     Ok(class_folders(&train, entries(&train)?)?.0)
 }
 
-/// The class folders of a split, beside which there must be no picture, and what else is beside them.
+/// The class folders of a split, beside which there must be no picture, and what else is beside
+/// them.
 fn class_folders(split: &Path, found: Entries) -> Result<(Vec<String>, LeftOut), DataError> {
     // No file of a network may have one in the name of a class.
     let is_bad = |name: &&String| name.contains(char::is_control);
@@ -251,9 +252,9 @@ mod tests {
         let (a, b) = ("train/a/1.jpg", "train/b/1.jpg");
         let missing = |split: &str, there: &str| {
             format!(
-                "data set `imagenet`: no folder `{split}` of pictures in ROOT; ROOT holds {there}; --data-dir or \
-                 S3_DATA_DIR names another folder, data.folder (of a packed network: --folder) the \
-                 one in it"
+                "data set `imagenet`: no folder `{split}` of pictures in ROOT; ROOT holds {there}; \
+                 --data-dir or S3_DATA_DIR names another folder, data.folder (of a packed network: \
+                 --folder) the one in it"
             )
         };
         assert_eq!(refusal(&[a, "test/1.jpg"]), missing("val", "test, train"));
@@ -296,13 +297,13 @@ mod tests {
             ),
             (
                 vec![a, "val/a/1.txt"],
-                "ROOT/val/a: no picture in this class: 1 .txt in it; .jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, \
-                 .tiff, .webp are read",
+                "ROOT/val/a: no picture in this class: 1 .txt in it; .jpg, .jpeg, .png, .ppm, \
+                 .bmp, .pgm, .tif, .tiff, .webp are read",
             ),
             (
                 vec![a, "train/b/x.gif", "val/a/1.jpg", "val/b/1.jpg"],
-                "ROOT/train/b: no picture in this class: 1 .gif in it; .jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, \
-                 .tiff, .webp are read",
+                "ROOT/train/b: no picture in this class: 1 .gif in it; .jpg, .jpeg, .png, .ppm, \
+                 .bmp, .pgm, .tif, .tiff, .webp are read",
             ),
         ] {
             assert_eq!(refusal(&names), expected);
@@ -374,7 +375,8 @@ mod tests {
         let found = scan(folder.path()).unwrap();
         assert_eq!(
             found.train.left_out().unwrap(),
-            "6 left out: 1 without an ending in .; 1 .GIF, 1 .gif, 1 hidden in cat; 1 .gif, 1 .y\\u{1b} in cat/more"
+            "6 left out: 1 without an ending in .; 1 .GIF, 1 .gif, 1 hidden in cat; 1 .gif, 1 \
+             .y\\u{1b} in cat/more"
         );
         assert_eq!(found.val.left_out(), None);
         for i in 0..8 {

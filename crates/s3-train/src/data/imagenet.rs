@@ -5,11 +5,11 @@
 //! DATA_DIR/imagenet.shards-256/{train,val}-00000.shard ..     with `shards = true`
 //! ```
 //!
-//! With shards the folder stays needed: it is listed at each start, for the labels, the order, and to see
-//! whether the shards are stale.
+//! With shards the folder stays needed: it is listed at each start, for the labels, the order, and
+//! to see whether the shards are stale.
 //!
-//! A network sees 224x224 pixels, or `size`; mean and deviation are those that ImageNet's networks are
-//! trained with, whatever the folder.
+//! A network sees 224x224 pixels, or `size`; mean and deviation are those that ImageNet's networks
+//! are trained with, whatever the folder.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,8 @@ pub const SIZES: RangeInclusive<usize> = 1..=1024;
 /// # Errors
 ///
 /// No folder; class folders that are missing, empty or differ between the splits; shards that are
-/// missing, stale or incomplete, of which the start and the length are looked at. No picture is read.
+/// missing, stale or incomplete, of which the start and the length are looked at. No picture is
+/// read.
 pub(super) fn load(config: &DataConfig, data_dir: &Path) -> Result<(Dataset, Dataset), DataError> {
     let place = Place::of(config, data_dir)?;
     let Folder {
@@ -80,8 +81,8 @@ pub(super) fn load(config: &DataConfig, data_dir: &Path) -> Result<(Dataset, Dat
     Ok((split(Split::Train, train)?, split(Split::Val, val)?))
 }
 
-/// The class names of the folder that `config` names, in the order of the labels; `None` where it has no
-/// folder `train`. No picture is looked at.
+/// The class names of the folder that `config` names, in the order of the labels; `None` where it
+/// has no folder `train`. No picture is looked at.
 ///
 /// # Errors
 ///
@@ -103,16 +104,16 @@ pub struct ShardJob<'a> {
     pub folder: &'a Path,
 }
 
-/// Makes the shards of both splits of the folder that `config` names, whatever `config.shards` says, on
-/// all threads of the pool. Shards that are whole and up to date stay.
+/// Makes the shards of both splits of the folder that `config` names, whatever `config.shards`
+/// says, on all threads of the pool. Shards that are whole and up to date stay.
 ///
-/// `begin` is told of each split and returns who is told of each picture; `stop` ends it between two
-/// shards.
+/// `begin` is told of each split and returns who is told of each picture; `stop` ends it between
+/// two shards.
 ///
 /// # Errors
 ///
-/// As [`load`](super::load) has them of the folder; a broken picture, unless `config` skips them; another
-/// process that makes the same shards; those of the file system.
+/// As [`load`](super::load) has them of the folder; a broken picture, unless `config` skips them;
+/// another process that makes the same shards; those of the file system.
 ///
 /// ```
 /// use s3_train::data::imagenet::{Made, make_shards};

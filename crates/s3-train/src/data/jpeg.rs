@@ -1,13 +1,13 @@
 //! JPEG: what a file's headers promise, and which decoder reads it.
 //!
-//! zune-jpeg is fast, and wrong without a word about some layouts: colours finer than luma, sequential
-//! files whose components come in several scans, markers that contradict each other about the colours. Such
-//! files are rare; jpeg-decoder reads them. Test `every_layout_decodes_to_what_pillow_makes_of_it` holds
-//! both to Pillow's pixels.
+//! zune-jpeg is fast, and wrong without a word about some layouts: colours finer than luma,
+//! sequential files whose components come in several scans, markers that contradict each other
+//! about the colours. Such files are rare; jpeg-decoder reads them. Test
+//! `every_layout_decodes_to_what_pillow_makes_of_it` holds both to Pillow's pixels.
 //!
-//! Refused by name: arithmetic coding, lossless and hierarchical files, two components and more than four,
-//! components sampled 1, 2 and 4 times in several scans.
-//! Colours are told as libjpeg does it: JFIF's marker before Adobe's, and that before the components' names.
+//! Refused by name: arithmetic coding, lossless and hierarchical files, two components and more
+//! than four, components sampled 1, 2 and 4 times in several scans. Colours are told as libjpeg
+//! does it: JFIF's marker before Adobe's, and that before the components' names.
 
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
 use zune_jpeg::JpegDecoder;
@@ -18,7 +18,8 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 use super::decoded::{Picture, check_memory, check_size};
 use super::error::Problem;
 
-/// No file may have more scans, of which each passes over all of the picture; usual files have 1 to 12.
+/// No file may have more scans, of which each passes over all of the picture; usual files have 1 to
+/// 12.
 const MAX_SCANS: usize = 500;
 
 const CUT: &str = "truncated: a JPEG without its end marker";
@@ -32,8 +33,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Picture, Problem> {
             CUT
         }));
     };
-    // Behind the picture's own start of scan: a thumbnail's end lies before it, inside of a segment; inside
-    // of compressed data 0xff 0xd9 cannot occur.
+    // Behind the picture's own start of scan: a thumbnail's end lies before it, inside of a
+    // segment; inside of compressed data 0xff 0xd9 cannot occur.
     let mut pairs = bytes[headers.scan..].windows(2);
     if pairs.rfind(|pair| pair == &[0xff, 0xd9]).is_none() {
         return Err(Problem::picture(CUT));
@@ -187,7 +188,8 @@ impl Headers {
         if !matches!(self.frame, 0xc0..=0xc2) {
             let number = self.frame - 0xc0;
             let text = format!(
-                "a JPEG with frame SOF{number}: baseline and progressive ones with Huffman codes are read"
+                "a JPEG with frame SOF{number}: baseline and progressive ones with Huffman codes \
+                 are read"
             );
             return Err(Problem::picture(text));
         }
@@ -220,10 +222,12 @@ impl Headers {
             .in_scan
             .iter()
             .eq(self.components.iter().map(|c| &c.id));
-        // Of a component between the finest and the coarsest both miscount the blocks of a scan of its own.
+        // Of a component between the finest and the coarsest both miscount the blocks of a scan of
+        // its own.
         let is_plain = of_all(&|n, most| n == 1 || n == most);
         if !is_plain && (self.is_progressive() || !in_one) {
-            let text = "a JPEG in several scans with components sampled 1, 2 and 4 times: interleaved ones are read";
+            let text = "a JPEG in several scans with components sampled 1, 2 and 4 times: \
+                        interleaved ones are read";
             return Err(Problem::picture(text));
         }
         let same_colours = match (colours, self.adobe) {
@@ -232,7 +236,8 @@ impl Headers {
             (ColorTransform::YCCK, adobe) => adobe == Some(2),
             _ => true,
         };
-        // A progressive picture is put together before it is decoded, a sequential one scan by scan.
+        // A progressive picture is put together before it is decoded, a sequential one scan by
+        // scan.
         let in_order = self.is_progressive() || in_one;
         Ok(luma == most && is_plain && of_all(&|n, _| n != 3) && same_colours && in_order)
     }
@@ -298,8 +303,8 @@ mod tests {
         bytes
     }
 
-    /// Mean and largest difference to Pillow, in units of a byte: other roundings, and other weights where
-    /// colours are upsampled. A misplaced block or a wrong colour is 10 and more.
+    /// Mean and largest difference to Pillow, in units of a byte: other roundings, and other
+    /// weights where colours are upsampled. A misplaced block or a wrong colour is 10 and more.
     const TOLERANCE: (f64, u8) = (0.5, 5);
 
     #[test]

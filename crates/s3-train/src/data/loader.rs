@@ -6,8 +6,8 @@
 //! each image: Placement::draw(seed, epoch, sample) -> crop, flip, normalise
 //! ```
 //!
-//! Pictures in files are read and decoded on `workers` threads, of which each takes the next picture of
-//! the batch; images in memory need one.
+//! Pictures in files are read and decoded on `workers` threads, of which each takes the next
+//! picture of the batch; images in memory need one.
 //!
 //! Step `s` is a function of (config, epoch, s) alone. A run that resumes in the middle of an
 //! epoch therefore starts the loader at its step and sees what the uninterrupted run saw.
@@ -29,7 +29,8 @@ use super::{Dataset, Images};
 
 pub use super::order::{LoaderConfig, epoch_order, steps_per_epoch};
 
-/// Iterator over the batches of one epoch: one a step, or the step's micro-batches one after the other.
+/// Iterator over the batches of one epoch: one a step, or the step's micro-batches one after the
+/// other.
 #[derive(Debug)]
 pub struct Loader {
     /// Batches that are still to come.

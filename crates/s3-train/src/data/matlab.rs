@@ -1,11 +1,11 @@
 //! The one MATLAB file of ILSVRC2012's development kit, `meta.mat`: which number is which class.
 //!
-//! A level 5 MAT-file is a header of 128 bytes and elements: 4 bytes kind, 4 bytes length, the bytes,
-//! padded to 8 (or, up to 4 bytes, kind and length in two bytes each and the bytes behind them).
-//! Kind 15 is a zlib stream of one element, kind 14 an array that is a list of elements. The array
-//! `synsets` is a struct whose elements hold their fields one after the other: a number
-//! (`ILSVRC2012_ID`), then a text (`WNID`), then others. Read front to back, the number before a WNID
-//! is therefore its own; nothing else of the format is looked at.
+//! A level 5 MAT-file is a header of 128 bytes and elements: 4 bytes kind, 4 bytes length, the
+//! bytes, padded to 8 (or, up to 4 bytes, kind and length in two bytes each and the bytes behind
+//! them). Kind 15 is a zlib stream of one element, kind 14 an array that is a list of elements. The
+//! array `synsets` is a struct whose elements hold their fields one after the other: a number
+//! (`ILSVRC2012_ID`), then a text (`WNID`), then others. Read front to back, the number before a
+//! WNID is therefore its own; nothing else of the format is looked at.
 
 use std::collections::HashMap;
 use std::io::Read;

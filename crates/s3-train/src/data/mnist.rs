@@ -245,8 +245,9 @@ mod tests {
         let message = load(folder.path()).unwrap_err().to_string();
         let root = folder.path().display();
         let expected = format!(
-            "data set `mnist`: no t10k-images-idx3-ubyte[.gz] in {root}/mnist or {root}; {root}/mnist holds \
-             train-labels-idx1-ubyte.gz; `cargo xtask data fetch mnist` fetches it, "
+            "data set `mnist`: no t10k-images-idx3-ubyte[.gz] in {root}/mnist or {root}; \
+             {root}/mnist holds train-labels-idx1-ubyte.gz; `cargo xtask data fetch mnist` fetches \
+             it, "
         );
         assert!(message.starts_with(&expected), "{message}");
     }

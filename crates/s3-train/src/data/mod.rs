@@ -6,9 +6,10 @@
 //! ```
 //!
 //! A [`Dataset`] keeps the numbers of its files, or where the files are, and nothing derived from
-//! them except the channel statistics; decoding, augmentation and normalisation happen while a [`Loader`] makes a batch. Every
-//! random decision is a function of (seed, epoch, sample index), so that a batch does not depend
-//! on the batches before it, on threads, or on where a resumed run started.
+//! them except the channel statistics; decoding, augmentation and normalisation happen while a
+//! [`Loader`] makes a batch. Every random decision is a function of (seed, epoch, sample index), so
+//! that a batch does not depend on the batches before it, on threads, or on where a resumed run
+//! started.
 //!
 //! | name | source | images |
 //! | --- | --- | --- |
@@ -21,7 +22,11 @@
 //! ```
 //! use s3_train::data::{self, DataConfig, DataName, Loader, LoaderConfig};
 //!
-//! let config = DataConfig { train_limit: Some(100), test_limit: Some(10), ..DataConfig::of(DataName::Shapes) };
+//! let config = DataConfig {
+//!     train_limit: Some(100),
+//!     test_limit: Some(10),
+//!     ..DataConfig::of(DataName::Shapes)
+//! };
 //! let splits = data::load(&config, None)?;
 //! assert_eq!((splits.train.len(), splits.test.len()), (100, 10));
 //!
@@ -83,7 +88,8 @@ pub struct Splits {
 }
 
 impl Splits {
-    /// What was found of pictures in files, and what was left out: a line a split ([`Dataset::found`]).
+    /// What was found of pictures in files, and what was left out: a line a split
+    /// ([`Dataset::found`]).
     #[must_use]
     pub fn found(&self) -> Vec<String> {
         [&self.train, &self.test]

@@ -1,7 +1,7 @@
 //! Which images does each batch of an epoch have?
 //!
-//! Those of a shuffle of all. Pictures in shards have an order that reads four shards at a time, each
-//! whole: the shards are shuffled, and then all pictures of four shards among each other.
+//! Those of a shuffle of all. Pictures in shards have an order that reads four shards at a time,
+//! each whole: the shards are shuffled, and then all pictures of four shards among each other.
 
 use std::ops::Range;
 

@@ -40,7 +40,8 @@ impl Parts {
         let count = of / size;
         if count * size != of {
             bail!(
-                "micro_batches: {size} ranks cannot share {of} micro-batches (--set micro_batches={size}, or batch_norm=synced)"
+                "micro_batches: {size} ranks cannot share {of} micro-batches (--set \
+                 micro_batches={size}, or batch_norm=synced)"
             )
         }
         let first = rank * count;

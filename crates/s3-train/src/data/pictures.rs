@@ -1,8 +1,8 @@
 //! Pictures that do not fit into memory: read, decoded and cut whenever one is asked for.
 //!
-//! They come from the files of a folder or from its shards (`shards.rs`); both decode and cut by the same
-//! code. Asking is a function of its arguments and needs no lock, so any number of
-//! threads may ask.
+//! They come from the files of a folder or from its shards (`shards.rs`); both decode and cut by
+//! the same code. Asking is a function of its arguments and needs no lock, so any number of threads
+//! may ask.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -156,7 +156,8 @@ impl Pictures {
         self.blocks().map_or(0, |blocks| blocks.len())
     }
 
-    /// Whether all of these shards stay in memory once they are read: a second epoch then reads no file.
+    /// Whether all of these shards stay in memory once they are read: a second epoch then reads no
+    /// file.
     #[must_use]
     pub fn stay_in_memory(&self) -> bool {
         (1..=KEPT).contains(&self.shards())

@@ -4,9 +4,9 @@
 //! on a background of random colour with a mild texture; then noise on every value. The shape is
 //! lighter than its background in three pictures of four and darker in the fourth, so that the
 //! mean picture of a class says little: a linear model stays near chance (10 %), while a small
-//! convolutional network learns the classes from a few thousand pictures. The networks were measured in PyTorch
-//! with SGD, momentum 0.9, a one-cycle learning rate up to 0.1 and no augmentation; the linear
-//! models are those of the tests below:
+//! convolutional network learns the classes from a few thousand pictures. The networks were
+//! measured in PyTorch with SGD, momentum 0.9, a one-cycle learning rate up to 0.1 and no
+//! augmentation; the linear models are those of the tests below:
 //!
 //! | model | pictures seen | test accuracy |
 //! | --- | --- | --- |

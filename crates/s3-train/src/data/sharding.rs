@@ -1,4 +1,5 @@
-//! Making shards (`shards.rs`): on all threads, one shard after the other, each whole or not at all.
+//! Making shards (`shards.rs`): on all threads, one shard after the other, each whole or not at
+//! all.
 
 use std::fs;
 use std::path::Path;
@@ -47,9 +48,8 @@ pub(super) fn claim(folder: &Path) -> Result<Lock> {
 ///
 /// # Errors
 ///
-/// The first broken picture of a shard unless `skip_broken`; a lock that is gone; those of the file system,
-/// naming the file.
-/// The shards that are whole stay.
+/// The first broken picture of a shard unless `skip_broken`; a lock that is gone; those of the file
+/// system, naming the file. The shards that are whole stay.
 pub(super) fn make(
     lock: &Lock,
     split: Split,
@@ -76,7 +76,8 @@ pub(super) fn make(
             }
             (hash, record)
         });
-        // Collected with their errors first: of several the first of the shard is told, not the fastest.
+        // Collected with their errors first: of several the first of the shard is told, not the
+        // fastest.
         let made: Vec<(Digest16, Result<Vec<u8>, DataError>)> = made.collect();
         let in_place_of = |e: DataError| match e {
             DataError::Malformed { path, problem } if skip_broken && problem.is_of_picture() => {
@@ -121,8 +122,8 @@ fn remove_surplus(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Whether shard `number` is there, whole, and of the files' contents; if only their times are others, those
-/// are written down, and the next start need not compare.
+/// Whether shard `number` is there, whole, and of the files' contents; if only their times are
+/// others, those are written down, and the next start need not compare.
 fn is_kept(plan: &Plan, number: usize) -> Result<bool> {
     let Ok(shard) = read(plan, number) else {
         return Ok(false);

@@ -1,24 +1,27 @@
-//! A split's pictures in few large files, so that an epoch opens few files and reads each of them whole.
+//! A split's pictures in few large files, so that an epoch opens few files and reads each of them
+//! whole.
 //!
-//! Training takes the shards in random order, [`TOGETHER`] at a time, and mixes the pictures of those;
-//! evaluation takes one after the other.
+//! Training takes the shards in random order, [`TOGETHER`] at a time, and mixes the pictures of
+//! those; evaluation takes one after the other.
 //!
-//! A picture of the training split is stored with its short side shrunk to what evaluation resizes to
-//! (256 for 224), as JPEG of quality 92 without chroma subsampling, or as its file's own bytes where
-//! that side is not larger. One of `val` is stored as evaluation resizes it, without loss: a network sees
-//! the same bytes of it with shards and without.
+//! A picture of the training split is stored with its short side shrunk to what evaluation resizes
+//! to (256 for 224), as JPEG of quality 92 without chroma subsampling, or as its file's own bytes
+//! where that side is not larger. One of `val` is stored as evaluation resizes it, without loss: a
+//! network sees the same bytes of it with shards and without.
 //!
-//! The picture files stay needed: labels and order come from listing them, and so does the stamp that
-//! tells stale shards from those that are up to date.
+//! The picture files stay needed: labels and order come from listing them, and so does the stamp
+//! that tells stale shards from those that are up to date.
 //!
-//! Shards are stale if names, sizes, classes or contents of the files are others; when the files were written
-//! does not matter by itself, so that a copied folder is as good as the first. A file whose time is the one in
-//! the shard's table counts as unchanged. Of the others the contents are compared with the hashes in the table:
-//! all by `s3 shards`, which then writes the new times down, and [`COMPARED`] of each split when a run starts,
-//! evenly over it. A start after `cp -r` reads no more than that; a few edited files are all compared.
+//! Shards are stale if names, sizes, classes or contents of the files are others; when the files
+//! were written does not matter by itself, so that a copied folder is as good as the first. A file
+//! whose time is the one in the shard's table counts as unchanged. Of the others the contents are
+//! compared with the hashes in the table: all by `s3 shards`, which then writes the new times down,
+//! and [`COMPARED`] of each split when a run starts, evenly over it. A start after `cp -r` reads no
+//! more than that; a few edited files are all compared.
 //!
 //! ```text
-//! FOLDER.shards-<side>/<split>-00000.shard ..   2048 pictures each (val: 256), in the split's order
+//! FOLDER.shards-<side>/<split>-00000.shard ..   2048 pictures each (val: 256), in the split's
+//!                                               order
 //! FOLDER.shards-<side>/<split>.json             written last: what the shards were made from
 //! FOLDER.shards-<side>/lock                     empty, held by the process that makes them
 //!
@@ -27,17 +30,18 @@
 //!   32 bytes  stamp: SHA-256 of the files' names, sizes and classes, and of this format
 //!   8 bytes   number of the first picture
 //!   4 bytes   number of pictures, n
-//!   n x 32    of each picture: where its record ends, from the start of the file (8); when its file was
-//!             last written, in nanoseconds since 1970 (8); the first half of its file's SHA-256 (16)
+//!   n x 32    of each picture: where its record ends, from the start of the file (8); when its
+//!             file was last written, in nanoseconds since 1970 (8); the first half of its file's
+//!             SHA-256 (16)
 //!   records   1 byte kind, then  0: what is wrong with the picture (UTF-8)
 //!                                1: width and height (4 bytes each), RGB
 //!                                2: the file of a picture
 //!   4 bytes   CRC-32 of everything before
 //! ```
 //!
-//! A shard appears whole or not at all, and one that is whole and up to date is not written again: a
-//! full disk or a kill loses the shard under way. Opening looks at the start and the length of every shard;
-//! reading loads one whole and checks its checksum once. A few are kept.
+//! A shard appears whole or not at all, and one that is whole and up to date is not written again:
+//! a full disk or a kill loses the shard under way. Opening looks at the start and the length of
+//! every shard; reading loads one whole and checks its checksum once. A few are kept.
 
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -155,7 +159,8 @@ impl Plan {
         self.listing.files.len().div_ceil(self.each)
     }
 
-    /// The pictures of shard `number` whose files have other times than in its table, with the hashes there.
+    /// The pictures of shard `number` whose files have other times than in its table, with the
+    /// hashes there.
     pub(super) fn moved(&self, number: usize, start: &[u8]) -> Vec<(usize, Digest16)> {
         let table = start[HEADER..].as_chunks::<ENTRY>().0.iter();
         let of_file = |(index, entry): (usize, &[u8; ENTRY])| {
@@ -237,7 +242,8 @@ impl Shards {
         if text != wanted.as_bytes() {
             let root = plan.listing.root.display();
             let text = format!(
-                "the shards are stale, {root} holds other files now: `s3 shards EXPERIMENT` makes them again"
+                "the shards are stale, {root} holds other files now: `s3 shards EXPERIMENT` makes \
+                 them again"
             );
             return Err(wrong(&manifest, text));
         }
@@ -251,7 +257,8 @@ impl Shards {
         if let Some(index) = plan.changed(&compared)? {
             let path = plan.listing.path(index);
             let text = format!(
-                "the shards are stale, {} is another picture now: `s3 shards EXPERIMENT` makes them again",
+                "the shards are stale, {} is another picture now: `s3 shards EXPERIMENT` makes \
+                 them again",
                 path.display()
             );
             return Err(wrong(&manifest, text));

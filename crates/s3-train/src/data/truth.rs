@@ -1,8 +1,8 @@
 //! The classes of a flat `val`, as ILSVRC2012 is published: all pictures in one folder, and a file
 //! that says which is what.
 //!
-//! The first of these files that is found in the data set's folder or in `val` is read; pictures are known
-//! by their names, whatever the folder below `val`:
+//! The first of these files that is found in the data set's folder or in `val` is read; pictures
+//! are known by their names, whatever the folder below `val`:
 //!
 //! | file | a line |
 //! | --- | --- |
@@ -52,8 +52,8 @@ pub(super) fn is_there(root: &Path, val: &Path) -> bool {
 ///
 /// # Errors
 ///
-/// No such file, one that cannot be read, a picture without a line, one whose line names no class, lines
-/// that contradict each other.
+/// No such file, one that cannot be read, a picture without a line, one whose line names no class,
+/// lines that contradict each other.
 pub(super) fn labels(
     root: &Path,
     val: &Path,
@@ -96,8 +96,8 @@ pub(super) fn labels(
     numbered(&path, pictures, classes)
 }
 
-/// Lines that `split` takes apart into a picture's name, with or without its ending, and its class. What
-/// they say of pictures that are not there does not matter.
+/// Lines that `split` takes apart into a picture's name, with or without its ending, and its class.
+/// What they say of pictures that are not there does not matter.
 fn named(
     path: &Path,
     pictures: &[String],
@@ -299,7 +299,8 @@ mod tests {
             (
                 "val/other.csv",
                 "",
-                "no class folders and no LOC_val_solution.csv, val_annotations.txt, val.txt or ILSVRC2012",
+                "no class folders and no LOC_val_solution.csv, val_annotations.txt, val.txt or \
+                 ILSVRC2012",
             ),
         ] {
             let message = labels_of(file, text).unwrap_err();

@@ -1,9 +1,9 @@
 //! From a picture of any size to the square that a network sees, as torchvision does it.
 //!
-//! Evaluation: the short side becomes `side`, `Resize(side)`, and the middle `size` by `size` are cut
-//! out, `CenterCrop(size)`. Training: `RandomResizedCrop(size)`, a window of 8 to 100 % of the area
-//! whose width is 3/4 to 4/3 of its height, resized. Resizing is linear over the area that a pixel
-//! covers (`antialias`), in the fixed-point arithmetic of Pillow.
+//! Evaluation: the short side becomes `side`, `Resize(side)`, and the middle `size` by `size` are
+//! cut out, `CenterCrop(size)`. Training: `RandomResizedCrop(size)`, a window of 8 to 100 % of the
+//! area whose width is 3/4 to 4/3 of its height, resized. Resizing is linear over the area that a
+//! pixel covers (`antialias`), in the fixed-point arithmetic of Pillow.
 //!
 //! ```
 //! use s3_train::data::view::{Window, resized};
@@ -307,7 +307,8 @@ mod tests {
                 prop_assert!(w.width >= 1 && w.left + w.width <= width);
                 prop_assert!(w.height >= 1 && w.top + w.height <= height);
                 // Sides are rounded, each by half a pixel at most.
-                let (least, most) = (|side: usize| side as f64 - 0.5, |side: usize| side as f64 + 0.5);
+                let (least, most) = (|side: usize| side as f64 - 0.5,
+                    |side: usize| side as f64 + 0.5);
                 prop_assert!(most(w.width) / least(w.height) >= ASPECT.0 - 1e-9, "{:?}", w);
                 prop_assert!(least(w.width) / most(w.height) <= ASPECT.1 + 1e-9, "{:?}", w);
                 // The middle, which is taken where no window fits, may be smaller: all of one side.
@@ -331,8 +332,8 @@ mod tests {
             below_half += usize::from(area < 0.54);
             left += w.left as f64 / (side - w.width).max(1) as f64;
         }
-        // Windows of more than 3/4 of the area fit the less often the larger they are, and are drawn
-        // again: 0.59 of those that fit are below the middle of the range (deviation 0.008).
+        // Windows of more than 3/4 of the area fit the less often the larger they are, and are
+        // drawn again: 0.59 of those that fit are below the middle of the range (deviation 0.008).
         assert!(
             (n * 56 / 100..n * 62 / 100).contains(&below_half),
             "{below_half}"

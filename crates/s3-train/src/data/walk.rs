@@ -1,8 +1,8 @@
 //! What is in a folder, and below it: pictures, folders, and what is left out.
 //!
 //! Files with the endings that torchvision takes for pictures count
-//! ([`ENDINGS`](super::listing::ENDINGS)), in any case; others and hidden ones do not, and a line says so.
-//! Links are followed, in no circle.
+//! ([`ENDINGS`](super::listing::ENDINGS)), in any case; others and hidden ones do not, and a line
+//! says so. Links are followed, in no circle.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -87,7 +87,8 @@ pub(super) struct Below {
     pub(super) left_out: LeftOut,
 }
 
-/// What is below folder `within` of `root`, with paths from `root` on: its files by name, then its folders'.
+/// What is below folder `within` of `root`, with paths from `root` on: its files by name, then its
+/// folders'.
 pub(super) fn all_below(root: &Path, within: &str) -> Result<Below, DataError> {
     let mut found = Below::default();
     walk(root, within, &mut Vec::new(), &mut found)?;

@@ -1,5 +1,5 @@
-//! What a trained network answers on its test set: the confusion matrix, the images it takes for another
-//! class, and the filters that see them.
+//! What a trained network answers on its test set: the confusion matrix, the images it takes for
+//! another class, and the filters that see them.
 
 use super::html::Html;
 use super::pictures::picture;
@@ -54,7 +54,8 @@ pub struct Answers {
 /// [`Trained::to_evaluate`].
 ///
 /// # Errors
-/// As [`Trained::open`] and [`Trained::to_evaluate`]: no checkpoint, no data, labels of other classes.
+/// As [`Trained::open`] and [`Trained::to_evaluate`]: no checkpoint, no data, labels of other
+/// classes.
 pub fn answers(folder: &Path, data_dir: Option<&Path>, other_classes: bool) -> Result<Answers> {
     let trained = Trained::open(folder, "last", data_dir)?;
     let at_hand = trained.to_evaluate(data_dir, other_classes)?;
@@ -81,7 +82,8 @@ pub fn answers(folder: &Path, data_dir: Option<&Path>, other_classes: bool) -> R
     }
     let drawing = match (kind(test), test.images.numbers()) {
         (None, _) => Some(format!(
-            "Images that are taken for another class are not drawn: a picture has 1 or 3 channels, these have {}.",
+            "Images that are taken for another class are not drawn: a picture has 1 or 3 channels, \
+             these have {}.",
             test.channels
         )),
         (Some(_), Numbers::Floats) => Some(

@@ -16,8 +16,8 @@
 //! | `terms` | of the quantized weights: terms that are not 0, over all planes ([`s3_metrics::cost`]); that it is there says that the operations are counted by them |
 //! | `cpu`, `threads`, `isa`, `git_revision`, `git_dirty`, `began_unix` | of the first sitting |
 //!
-//! A number that is absent or not finite is `null`. [`layers`] has the weight dynamics, a list in the order of
-//! the layers; an array has one entry a snapshot, `null` where that has none:
+//! A number that is absent or not finite is `null`. [`layers`] has the weight dynamics, a list in
+//! the order of the layers; an array has one entry a snapshot, `null` where that has none:
 //!
 //! | key | what |
 //! | --- | --- |
@@ -154,8 +154,8 @@ fn layer(snapshots: &[&DynamicsRecord]) -> Value {
     })
 }
 
-/// `cifar10/resnet20-fp32-<hash>-s1` of the checkpoint `runs/cifar10/resnet20-fp32-<hash>-s1/last.safetensors`;
-/// of another file its name.
+/// `cifar10/resnet20-fp32-<hash>-s1` of the checkpoint
+/// `runs/cifar10/resnet20-fp32-<hash>-s1/last.safetensors`; of another file its name.
 fn run_of(checkpoint: &Path) -> String {
     let file = checkpoint
         .file_name()

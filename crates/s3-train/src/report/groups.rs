@@ -1,8 +1,8 @@
 //! Which runs are seeds of one configuration, and what tells configurations of one name apart.
 //!
-//! Runs are of one group where their resolved configurations differ in nothing but the seed and the device, and
-//! their images are the same. A run that starts from another run's weights (`init_from`) counts that run
-//! without its seed, as each seed starts from its own.
+//! Runs are of one group where their resolved configurations differ in nothing but the seed and the
+//! device, and their images are the same. A run that starts from another run's weights
+//! (`init_from`) counts that run without its seed, as each seed starts from its own.
 
 use crate::config::Config;
 use crate::run::RunFolder;
@@ -48,8 +48,9 @@ impl Groups {
     ///
     /// let run = |seed: u64, lr: f64| {
     ///     let text = format!(
-    ///         "experiment = 'a/net'\nseed = {seed}\nepochs = 3\nbatch_size = 8\ndata.name = 'shapes'\nmodel.name = \
-    ///          'resnet8'\nmethod = {{ name = 'twn' }}\noptimizer.name = 'sgd'\nlr.start = {lr}\nlr.schedule = 'constant'"
+    ///         "experiment = 'a/net'\nseed = {seed}\nepochs = 3\nbatch_size = 8\n\
+    ///          data.name = 'shapes'\nmodel.name = 'resnet8'\nmethod = {{ name = 'twn' }}\n\
+    ///          optimizer.name = 'sgd'\nlr.start = {lr}\nlr.schedule = 'constant'"
     ///     );
     ///     (Config::parse(&text, &[], "").unwrap(), serde_json::Value::Null)
     /// };
@@ -114,8 +115,9 @@ impl Groups {
         self.of[run]
     }
 
-    /// A name that no other group has, of a length for a picture's legend: the experiment's last part and, where
-    /// others share that, what tells them apart or, where that is long, the hash that the run's name has.
+    /// A name that no other group has, of a length for a picture's legend: the experiment's last
+    /// part and, where others share that, what tells them apart or, where that is long, the hash
+    /// that the run's name has.
     ///
     /// # Panics
     /// If there is no such run.
@@ -130,7 +132,8 @@ impl Groups {
         group.run.clone()
     }
 
-    /// The same with the experiment's whole name, and what tells it apart only where others share that.
+    /// The same with the experiment's whole name, and what tells it apart only where others share
+    /// that.
     ///
     /// # Panics
     /// If there is no such run.
@@ -147,8 +150,9 @@ impl Groups {
         }
     }
 
-    /// The network, the data and the method in words of their own, whatever the experiment is called, and what
-    /// tells apart those that share them: `vgg_small (width=64) on mnist, s3, 3 bits`.
+    /// The network, the data and the method in words of their own, whatever the experiment is
+    /// called, and what tells apart those that share them: `vgg_small (width=64) on mnist, s3, 3
+    /// bits`.
     ///
     /// # Panics
     /// If there is no such run.
@@ -169,8 +173,9 @@ impl Groups {
             .count()
     }
 
-    /// The settings in which run `run` is another than runs of the same experiment: `key=value`, by commas. Method
-    /// and data set themselves, and with another method its settings, are left to [`method`] and [`data`].
+    /// The settings in which run `run` is another than runs of the same experiment: `key=value`, by
+    /// commas. Method and data set themselves, and with another method its settings, are left to
+    /// [`method`] and [`data`].
     ///
     /// # Panics
     /// If there is no such run.
@@ -212,7 +217,8 @@ fn called(name: &str, told: &str) -> String {
     }
 }
 
-/// What tells groups apart that share this `name`, and no more: the method, the data, then single keys.
+/// What tells groups apart that share this `name`, and no more: the method, the data, then single
+/// keys.
 fn tell_apart(groups: &[Group], name: impl Fn(&Group) -> String) -> Vec<String> {
     let mut told = vec![String::new(); groups.len()];
     let names: BTreeSet<String> = groups.iter().map(&name).collect();
@@ -248,8 +254,8 @@ fn tell_apart(groups: &[Group], name: impl Fn(&Group) -> String) -> Vec<String> 
     told
 }
 
-/// `resnet56 (shortcut=A) on cifar10, s3, 3 bits`: the network with its settings, but for a list of tables, as
-/// of nodes; the data and the method.
+/// `resnet56 (shortcut=A) on cifar10, s3, 3 bits`: the network with its settings, but for a list of
+/// tables, as of nodes; the data and the method.
 fn words(config: &Config) -> String {
     let lists_tables = |value: &Value| {
         let items = value.as_array();
@@ -322,8 +328,8 @@ fn flatten(path: String, value: &Value, keys: &mut Keys) {
     }
 }
 
-/// What a run starts from: the checkpoint in its run's folder without the seed, `net-0123abcd/best.safetensors`,
-/// else the file by its hash, where that is known.
+/// What a run starts from: the checkpoint in its run's folder without the seed,
+/// `net-0123abcd/best.safetensors`, else the file by its hash, where that is known.
 fn start_of(file: &Path, hash: Option<String>) -> String {
     let folder = file.parent().unwrap_or(Path::new(""));
     let run = unseeded(folder);
@@ -354,9 +360,9 @@ mod tests {
     use serde_json::json;
 
     fn run(settings: &[&str]) -> (Config, Json) {
-        let text = "experiment = 'mnist/net'\nepochs = 3\nbatch_size = 8\n[data]\nname = 'shapes'\n[model]\nname = \
-                    'resnet8'\n[method]\nname = 's3'\nbits = 3\n[optimizer]\nname = 'sgd'\n[lr]\nschedule = \
-                    'constant'\nstart = 0.1\n";
+        let text = "experiment = 'mnist/net'\nepochs = 3\nbatch_size = 8\n[data]\nname = \
+                    'shapes'\n[model]\nname = 'resnet8'\n[method]\nname = 's3'\nbits = \
+                    3\n[optimizer]\nname = 'sgd'\n[lr]\nschedule = 'constant'\nstart = 0.1\n";
         let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
         let config = Config::parse(text, &settings, "").expect("a configuration");
         (config, Json::Null)
@@ -479,7 +485,8 @@ mod tests {
         ];
         let groups = Groups::of(&runs);
         assert_eq!([0, 1, 2, 3].map(|i| groups.group(i)), [0, 0, 1, 2]);
-        // Each seed's checkpoint is another file; a file that is of no run is known by what is in it.
+        // Each seed's checkpoint is another file; a file that is of no run is known by what is in
+        // it.
         let hashed = |seed: u64, start: &str, hash: &str| {
             let settings = [
                 ("seed", seed.to_string()),

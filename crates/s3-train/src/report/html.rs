@@ -86,7 +86,8 @@ impl Figures<'_> {
         let (caption, uri) = (escape(caption), data_uri("image/png", png));
         let _ = writeln!(
             self.text,
-            "<figure class=\"bitmap\"><img alt=\"{caption}\" src=\"{uri}\"><figcaption>{caption}</figcaption></figure>"
+            "<figure class=\"bitmap\"><img alt=\"{caption}\" \
+             src=\"{uri}\"><figcaption>{caption}</figcaption></figure>"
         );
     }
 }
@@ -98,7 +99,8 @@ impl Html {
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
              <link rel=\"icon\" href=\"data:,\">\
-             <title>{title}</title>\n<style>\n{STYLE}</style></head><body><main>\n<h1>{title}</h1>\n"
+             <title>{title}</title>\n<style>\n{STYLE}</style></head><body><main>\n\
+             <h1>{title}</h1>\n"
         );
         Self {
             text: head,

@@ -6,11 +6,11 @@
 //! | `dynamics.csv` | snapshot and layer | those of [`DynamicsRecord`]; `levels` is `level:count` by spaces |
 //! | `latents.csv` | snapshot, layer and latent | flips, gradient and density; `counts` of the bins by spaces |
 //!
-//! Floats are the shortest text that reads back as the same bits, `NaN`, `inf` or `-inf`; what is absent is
-//! empty. Columns are only ever added.
+//! Floats are the shortest text that reads back as the same bits, `NaN`, `inf` or `-inf`; what is
+//! absent is empty. Columns are only ever added.
 //!
-//! [`Logs::tensorboard`] is one event file; its steps are epochs and its clock is that of the folder: when the
-//! run began and the seconds of its epochs. The same folder gives the same bytes.
+//! [`Logs::tensorboard`] is one event file; its steps are epochs and its clock is that of the
+//! folder: when the run began and the seconds of its epochs. The same folder gives the same bytes.
 //!
 //! | tag | kind | what |
 //! | --- | --- | --- |
@@ -43,8 +43,8 @@ impl Logs {
     /// Reads the run in `folder`, finished or under way.
     ///
     /// # Errors
-    /// No run's folder, or one of its `.jsonl` files or its manifest is missing or damaged; the message names
-    /// it.
+    /// No run's folder, or one of its `.jsonl` files or its manifest is missing or damaged; the
+    /// message names it.
     pub fn read(folder: &Path) -> Result<Self> {
         let run = RunFolder::open(folder)?;
         let began = run.read_json("manifest.json")?;
@@ -117,7 +117,8 @@ impl Logs {
             (
                 "epochs.csv",
                 table(
-                    "epoch,step,lr,alpha,train_loss,train_penalty,train_top1,test_loss,test_top1,test_top5,sparsity",
+                    "epoch,step,lr,alpha,train_loss,train_penalty,train_top1,\
+                     test_loss,test_top1,test_top5,sparsity",
                     epochs,
                 ),
             ),
@@ -131,7 +132,8 @@ impl Logs {
             (
                 "latents.csv",
                 table(
-                    "epoch,layer,latent,flips,gradient_norm,gradient_zero_share,gradient_not_finite,\
+                    "epoch,layer,latent,flips,\
+                     gradient_norm,gradient_zero_share,gradient_not_finite,\
                      scale,low,high,outside,not_finite,counts",
                     latents,
                 ),
@@ -139,8 +141,8 @@ impl Logs {
         ]
     }
 
-    /// The events as `(file name, bytes)`, with the pictures of `answers` where there are some. A latent without
-    /// a finite value has no histogram, and what cannot be drawn no image.
+    /// The events as `(file name, bytes)`, with the pictures of `answers` where there are some. A
+    /// latent without a finite value has no histogram, and what cannot be drawn no image.
     ///
     /// # Errors
     /// None that records can meet.

@@ -6,8 +6,9 @@
 //!      `--logs--> CSV, TensorBoard
 //! ```
 //!
-//! A page has curves, weight dynamics, layers, answers and settings. What a folder does not hold, because
-//! the run is under way, was stopped or is older than a measure, is said where it would stand.
+//! A page has curves, weight dynamics, layers, answers and settings. What a folder does not hold,
+//! because the run is under way, was stopped or is older than a measure, is said where it would
+//! stand.
 
 mod answers;
 pub mod finished;

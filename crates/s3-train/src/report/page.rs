@@ -18,8 +18,8 @@ pub struct Page {
     pub pictures: Vec<Drawn>,
 }
 
-/// The page of one run, or of several beside each other; `answers` belong to the runs by their order and
-/// may be absent.
+/// The page of one run, or of several beside each other; `answers` belong to the runs by their
+/// order and may be absent.
 pub fn page(runs: &[Run], answers: &[Option<Answers>]) -> Page {
     let title = match runs {
         [one] => one.name.clone(),
@@ -115,9 +115,9 @@ fn one(html: &mut Html, run: &Run, answers: Option<&Answers>, among_others: bool
     });
     html.subheading("Weight dynamics");
     html.paragraph(
-        "One curve a layer, from the front of the network (faint) to its end. WSVR: the share of weights whose \
-         sign is the opposite one of the snapshot before. WLVR: the share of zeros of a discrete layer, of \
-         weights below 0.03 of the largest in a continuous one.",
+        "One curve a layer, from the front of the network (faint) to its end. WSVR: the share of \
+         weights whose sign is the opposite one of the snapshot before. WLVR: the share of zeros \
+         of a discrete layer, of weights below 0.03 of the largest in a continuous one.",
     );
     html.figures(|f| {
         for (measure, caption) in pictures::MEASURES {
@@ -236,8 +236,8 @@ fn layers(html: &mut Html, cost: &ModelCost) {
     );
     html.figures(|f| {
         f.push(
-            "Energy of one inference of one image, a model and not a measurement; shift is this network as it is, with \
-             activations of 8 bits",
+            "Energy of one inference of one image, a model and not a measurement; shift is this \
+             network as it is, with activations of 8 bits",
             picture(|style| {
                 stacked_bars(
                     &bars,

@@ -136,15 +136,16 @@ fn latent<'a>(record: &'a DynamicsRecord, name: &str) -> Option<&'a LatentRecord
 /// Each level with its number of weights.
 type Occupancy = Vec<(f32, u64)>;
 
-/// The levels of a layer at each snapshot, and what they are called: where its scale moves, so that no two
-/// snapshots have the same ones, by their rank on each side of 0.
+/// The levels of a layer at each snapshot, and what they are called: where its scale moves, so that
+/// no two snapshots have the same ones, by their rank on each side of 0.
 fn levels(snapshots: &[&DynamicsRecord]) -> (Vec<(u32, Occupancy)>, &'static str) {
     let all: BTreeSet<u32> = snapshots
         .iter()
         .flat_map(|r| r.levels.iter().map(|(level, _)| level.to_bits()))
         .collect();
     let most = snapshots.iter().map(|r| r.levels.len()).max();
-    // Levels that stay are at most twice those of the snapshot with the most: some may be empty at times.
+    // Levels that stay are at most twice those of the snapshot with the most: some may be empty at
+    // times.
     let stay = all.len() <= 2 * most.unwrap_or(0);
     let of = |r: &&DynamicsRecord| {
         if stay {

@@ -26,8 +26,8 @@ pub struct Run {
 /// Reads the run in `folder`, finished or not.
 ///
 /// # Errors
-/// No run's folder, or a `config.toml` that is none. Any other file may be missing or damaged: the page
-/// says so.
+/// No run's folder, or a `config.toml` that is none. Any other file may be missing or damaged: the
+/// page says so.
 pub fn read(folder: &Path) -> Result<Run> {
     let run = RunFolder::open(folder)?;
     let config = Config::load(&run.config(), &[])?;

@@ -76,7 +76,8 @@ impl Batches {
                 parts => format!(", in {parts} parts,"),
             };
             return Err(format!(
-                "batch_size: a batch of {least} of the {} training images{cut} leaves a batch norm one value of each channel, which has no variance",
+                "batch_size: a batch of {least} of the {} training images{cut} leaves a batch norm \
+                 one value of each channel, which has no variance",
                 self.images
             ));
         }
@@ -107,7 +108,9 @@ mod tests {
         let message = refusal(ONE, 32);
         assert_eq!(
             message,
-            "batch_size: a batch of 1 of the 33 training images leaves a batch norm one value of each channel, which has no variance; drop_last = true leaves it out, batch_size = 31 leaves none such"
+            "batch_size: a batch of 1 of the 33 training images leaves a batch norm one value of \
+             each channel, which has no variance; drop_last = true leaves it out, batch_size = 31 \
+             leaves none such"
         );
         let alone = refusal(ONE, 1);
         assert!(

@@ -6,12 +6,12 @@
 //! | `optimizer/momentum.<parameter>` | optimizer state |
 //! | `snapshot/<layer>`, `snapshot/<latent>` | weights and latents of the last dynamics snapshot |
 //!
-//! The metadata holds one key, `s3.checkpoint`, a JSON object: [`Header`], and before it `crc32`; with a
-//! second key the file's bytes would depend on a hash map's order.
+//! The metadata holds one key, `s3.checkpoint`, a JSON object: [`Header`], and before it `crc32`;
+//! with a second key the file's bytes would depend on a hash map's order.
 //!
-//! `crc32` is the CRC-32 of the whole file, header and data, with `00000000` in the place of its own eight
-//! digits, in lower-case hexadecimal. It is checked wherever a checkpoint is read. Files of version 1 have
-//! none and are read with a warning ([`Header::warning`]).
+//! `crc32` is the CRC-32 of the whole file, header and data, with `00000000` in the place of its
+//! own eight digits, in lower-case hexadecimal. It is checked wherever a checkpoint is read. Files
+//! of version 1 have none and are read with a warning ([`Header::warning`]).
 
 use crate::files::{read_regular, write_atomically};
 use anyhow::{Context, Result, bail};
@@ -25,7 +25,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::Path;
 
-/// The version of this layout. Version 1, which has no checksum, is read too; another one is refused.
+/// The version of this layout. Version 1, which has no checksum, is read too; another one is
+/// refused.
 pub const VERSION: u32 = 2;
 const KEY: &str = "s3.checkpoint";
 /// What stands before the checksum's digits: JSON in a string of JSON.
@@ -150,7 +151,8 @@ fn checksum(file: &[u8], digits: &Range<usize>) -> String {
     format!("{:08x}", hash.finalize())
 }
 
-/// The header's text and version where `file` is a checkpoint of this project; `None` where it is another's.
+/// The header's text and version where `file` is a checkpoint of this project; `None` where it is
+/// another's.
 ///
 /// # Errors
 /// A header without version, another version, or a checksum that is not the file's.
@@ -196,8 +198,8 @@ pub fn load(path: &Path) -> Result<(Header, Tensors)> {
 /// Reads a checkpoint from a file's bytes.
 ///
 /// # Errors
-/// Truncated or no safetensors file, no checkpoint of this project, another version, a checksum that is not
-/// that of the bytes, or a tensor that is not f32.
+/// Truncated or no safetensors file, no checkpoint of this project, another version, a checksum
+/// that is not that of the bytes, or a tensor that is not f32.
 pub fn from_bytes(bytes: &[u8]) -> Result<(Header, Tensors)> {
     let malformed = |e| anyhow::anyhow!("truncated, or no safetensors file ({e})");
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(malformed)?;

@@ -1,7 +1,8 @@
 //! Where tensors live: `cpu`, or the NVIDIA GPU `cuda:N`.
 //!
-//! A device is no part of what an experiment is, as the number of threads is none: a run's name does not
-//! hold it, and `--resume` goes on with a run elsewhere. Its results do differ in the last bits.
+//! A device is no part of what an experiment is, as the number of threads is none: a run's name
+//! does not hold it, and `--resume` goes on with a run elsewhere. Its results do differ in the last
+//! bits.
 
 use anyhow::{Result, anyhow, bail};
 use candle_core::Device;
@@ -37,12 +38,12 @@ fn gpu(name: &str) -> Result<Option<usize>> {
     }
 }
 
-/// The device called `name`. A GPU belongs to the thread that opens it: candle gives each thread a stream
-/// of its own, and nothing waits between them.
+/// The device called `name`. A GPU belongs to the thread that opens it: candle gives each thread a
+/// stream of its own, and nothing waits between them.
 ///
 /// # Errors
-/// One line: the name means none, this program was built without the feature `cuda`, or the driver has
-/// no such GPU; an `S3_OPS` that means nothing.
+/// One line: the name means none, this program was built without the feature `cuda`, or the driver
+/// has no such GPU; an `S3_OPS` that means nothing.
 pub fn open(name: &str) -> Result<Device> {
     backend::check()?;
     let Some(number) = gpu(name)? else {
@@ -60,8 +61,8 @@ pub fn open(name: &str) -> Result<Device> {
     })
 }
 
-/// The device called `name` or, where this program or machine does not have it, the CPU: what a run was
-/// trained on says nothing of who reads it.
+/// The device called `name` or, where this program or machine does not have it, the CPU: what a run
+/// was trained on says nothing of who reads it.
 ///
 /// # Errors
 /// The name means no device.

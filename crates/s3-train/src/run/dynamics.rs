@@ -1,5 +1,5 @@
-//! Snapshots of the weights and the latents behind them: what section 5.2 of the paper measures, per
-//! layer.
+//! Snapshots of the weights and the latents behind them: what section 5.2 of the paper measures,
+//! per layer.
 
 pub use super::checkpoint::Gradients;
 

@@ -45,12 +45,12 @@ impl Answers {
     }
 }
 
-/// What `scores` answers on every image of `data`: it is given a batch of images, `[n, h, w, c]` and
-/// normalised, with `n`, and returns `[n, classes]`.
+/// What `scores` answers on every image of `data`: it is given a batch of images, `[n, h, w, c]`
+/// and normalised, with `n`, and returns `[n, classes]`.
 ///
 /// # Errors
-/// Those of the loader and of `scores`; no picture that can be decoded, or scores whose loss is no number:
-/// there is nothing to say of either.
+/// Those of the loader and of `scores`; no picture that can be decoded, or scores whose loss is no
+/// number: there is nothing to say of either.
 pub fn answers(
     data: &Arc<Dataset>,
     batch_size: usize,
@@ -74,12 +74,14 @@ pub fn answers(
     };
     ensure!(
         loss.is_finite(),
-        "{name}: the loss is {loss}: scores of the network are not finite, as after a training that diverged"
+        "{name}: the loss is {loss}: scores of the network are not finite, as after a training \
+         that diverged"
     );
     Ok(all)
 }
 
-/// What these scores, `[images, classes]`, front to end, answer on the images of `data` that can be read.
+/// What these scores, `[images, classes]`, front to end, answer on the images of `data` that can be
+/// read.
 ///
 /// # Errors
 /// As [`answers`]; fewer scores than images.
@@ -166,9 +168,9 @@ fn scores(
     Ok(logits.flatten_all()?.to_vec1::<f32>()?)
 }
 
-/// Accuracy and loss of `net` on `data`, whose batches the ranks share. The batches are added up in their
-/// order, whatever the number of ranks. After each of this rank's, `see` is given a line for each picture
-/// that was left out, the batches done, and how many there are.
+/// Accuracy and loss of `net` on `data`, whose batches the ranks share. The batches are added up in
+/// their order, whatever the number of ranks. After each of this rank's, `see` is given a line for
+/// each picture that was left out, the batches done, and how many there are.
 ///
 /// # Errors
 /// As [`evaluate`], and those of the ranks.

@@ -176,7 +176,8 @@ impl RunFolder {
             }
             if !resume {
                 bail!(
-                    "{name}: this run exists already; --resume goes on with it, --out DIR or --set seed=N starts another"
+                    "{name}: this run exists already; --resume goes on with it, --out DIR or --set \
+                     seed=N starts another"
                 )
             }
             return Ok((self.lock()?, self.has_checkpoint()?));
@@ -193,8 +194,8 @@ impl RunFolder {
         Ok((self.lock()?, false))
     }
 
-    /// Whether there is a checkpoint to go on from. What stands in its place, or a link that leads nowhere, is no
-    /// reason to begin again.
+    /// Whether there is a checkpoint to go on from. What stands in its place, or a link that leads
+    /// nowhere, is no reason to begin again.
     fn has_checkpoint(&self) -> Result<bool> {
         let last = self.last();
         if last.symlink_metadata().is_err() {
@@ -208,7 +209,8 @@ impl RunFolder {
         Lock::take(&self.root, "another process trains this run")
     }
 
-    /// The folder of the data sets that the run's last sitting read, where `manifest.json` says one.
+    /// The folder of the data sets that the run's last sitting read, where `manifest.json` says
+    /// one.
     pub fn data_dir(&self) -> Option<PathBuf> {
         let manifest = self.read_json("manifest.json").ok()?;
         let sittings = manifest["sittings"].as_array()?.iter().rev();
@@ -251,8 +253,8 @@ pub(crate) fn data_record(train: &Dataset, test: &Dataset) -> Value {
 
 /// `config` with the SHA-256 of its `init_from` file, by which its run is named.
 ///
-/// A run of an older version is named by the file's path. One that is in `out` goes on under that name, where
-/// its manifest says that it started from the file as it is, or the file is gone.
+/// A run of an older version is named by the file's path. One that is in `out` goes on under that
+/// name, where its manifest says that it started from the file as it is, or the file is gone.
 ///
 /// # Errors
 /// The file cannot be read; the message names it.
@@ -296,7 +298,8 @@ fn without_comments(text: &str) -> String {
     settings.to_string()
 }
 
-/// Whether the run that was `found` is this one on another device, or with its file to start from elsewhere.
+/// Whether the run that was `found` is this one on another device, or with its file to start from
+/// elsewhere.
 fn is_elsewhere(found: &str, config: &Config, text: &str) -> bool {
     let here = format!("device={}", config.device);
     let moved = Config::parse(found, &[here], "").and_then(|mut found| {

@@ -1,7 +1,7 @@
 //! What a run's network sees and what its answers are called: `network.json` of a run's folder.
 //!
-//! It is written when a run starts and never changes. Every later command reads class names, mean, deviation
-//! and image size there, and not from what lies in the data's folder by then.
+//! It is written when a run starts and never changes. Every later command reads class names, mean,
+//! deviation and image size there, and not from what lies in the data's folder by then.
 //!
 //! ```json
 //! {
@@ -19,9 +19,9 @@
 //! `input` has `"numbers": "floats"` where images are no bytes but numbers that count as they are
 //! ([`Numbers`]).
 //!
-//! `graph` is what was trained ([`Graph`] of [`Plan`]s): a later program that builds another network of the same
-//! name still reads this one. Runs of older versions have none. Members that are not named here are left to later
-//! versions of the program; a reader ignores them.
+//! `graph` is what was trained ([`Graph`] of [`Plan`]s): a later program that builds another
+//! network of the same name still reads this one. Runs of older versions have none. Members that
+//! are not named here are left to later versions of the program; a reader ignores them.
 
 use super::folder::RunFolder;
 use crate::config::MAX_WEIGHTS;
@@ -115,8 +115,8 @@ impl Description {
     /// Reads that of a run; `None` where a run of an older version has none.
     ///
     /// # Errors
-    /// It cannot be read, is no such file, has another version, or its numbers do not fit each other; the
-    /// message names the file and the member.
+    /// It cannot be read, is no such file, has another version, or its numbers do not fit each
+    /// other; the message names the file and the member.
     pub fn read(folder: &RunFolder) -> Result<Option<Self>> {
         let path = folder.file(FILE);
         if !path.exists() {
@@ -355,8 +355,9 @@ pub(crate) fn check_images(
     Ok(())
 }
 
-/// Makes labels of `data` mean what the answers of a network with `classes` mean: their names are the same,
-/// or there are as many and `other_classes` says that number i of the one is number i of the other.
+/// Makes labels of `data` mean what the answers of a network with `classes` mean: their names are
+/// the same, or there are as many and `other_classes` says that number i of the one is number i of
+/// the other.
 ///
 /// # Errors
 /// Names that disagree, with the first of them.

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! g ← grad + weight_decay · p                     (kinds in `no_decay` excepted)
-//! SGD    v ← g at first, then momentum · v + g;   p ← p - lr · v      (nesterov: lr · (g + momentum · v))
+//! SGD    v ← g at first, then momentum · v + g;   p ← p - lr · v
+//!                                      (nesterov: p ← p - lr · (g + momentum · v))
 //! Adam   m ← β1 m + (1-β1) g;  u ← β2 u + (1-β2) g²;  p ← p - lr · m̂ / (√û + eps)
 //! RAdam  as Adam with the rectified step of Liu et al., 2020 (no adaptation while ρ_t <= 5)
 //! ```

@@ -1,26 +1,26 @@
 //! Starting from weights that another training has found.
 //!
 //! `init_from = "FILE"` names a safetensors file with torchvision's names, or a checkpoint of this
-//! project. A tensor of the file belongs to the parameter of its name: full-precision weights, latents,
-//! batch norms and their statistics, the classifier. What torch puts into the names of a wrapped module
-//! (`module.`, `_orig_mod.`, anywhere) is left out, and f16 and bf16 are read as the f32 that they are. A
-//! checkpoint's checksum is verified. All that does not fit is said at once, and what was taken, left and
-//! missing is told ([`Started`]).
+//! project. A tensor of the file belongs to the parameter of its name: full-precision weights,
+//! latents, batch norms and their statistics, the classifier. What torch puts into the names of a
+//! wrapped module (`module.`, `_orig_mod.`, anywhere) is left out, and f16 and bf16 are read as the
+//! f32 that they are. A checkpoint's checksum is verified. All that does not fit is said at once,
+//! and what was taken, left and missing is told ([`Started`]).
 //!
-//! With `init_head = "fresh"` the classifier starts as in a run from scratch, whatever the file has there:
-//! fine-tuning to other classes.
+//! With `init_head = "fresh"` the classifier starts as in a run from scratch, whatever the file has
+//! there: fine-tuning to other classes.
 //!
 //! Where the file holds a layer's weight itself (`layer1.0.conv1.weight`) and nothing below it, the
 //! quantizer sets its latents from it
-//! ([`Quantizer::start_from`](s3_core::Quantizer::start_from)): the weight where that is the latent,
-//! logits or signs and shifts where the method has a map. What else it keeps for a layer (scales, masks:
-//! `layer1.0.conv1.weight.*`) follows from the weight or starts as in a run from scratch, unless the
-//! file has it. A method without a map starts only from a checkpoint that has its latents: there is
-//! none from a weight to S3's sign, sparsity and shifts that does not choose their magnitudes, and none
-//! is published.
+//! ([`Quantizer::start_from`](s3_core::Quantizer::start_from)): the weight where that is the
+//! latent, logits or signs and shifts where the method has a map. What else it keeps for a layer
+//! (scales, masks: `layer1.0.conv1.weight.*`) follows from the weight or starts as in a run from
+//! scratch, unless the file has it. A method without a map starts only from a checkpoint that has
+//! its latents: there is none from a weight to S3's sign, sparsity and shifts that does not choose
+//! their magnitudes, and none is published.
 //!
-//! A method that asks for it then sees what its layers' inputs are on a few training images, without
-//! labels ([`calibrate`]).
+//! A method that asks for it then sees what its layers' inputs are on a few training images,
+//! without labels ([`calibrate`]).
 
 use super::checkpoint;
 use super::dynamics;
@@ -47,8 +47,8 @@ use std::sync::Arc;
 const OTHER: [&str; 2] = [optim::PREFIX, dynamics::PREFIX];
 /// torch counts the steps of each batch norm, and the models of an average.
 const COUNTERS: [&str; 2] = ["num_batches_tracked", "n_averaged"];
-/// What torch puts into the names of a module that it wraps: data parallel and averaged, compiled, sharded,
-/// recomputed.
+/// What torch puts into the names of a module that it wraps: data parallel and averaged, compiled,
+/// sharded, recomputed.
 const WRAPPERS: [&str; 4] = [
     "module",
     "_orig_mod",
@@ -101,7 +101,8 @@ pub struct Started {
     pub has_weights: bool,
     /// Tensors that were taken, as the network calls them.
     pub taken: Vec<String>,
-    /// Tensors of the file that were left: an optimizer's state, counters, the classifier's where it is fresh.
+    /// Tensors of the file that were left: an optimizer's state, counters, the classifier's where
+    /// it is fresh.
     pub left: Vec<String>,
     /// Parameters that start as in a run from scratch.
     pub missing: Vec<String>,
@@ -208,7 +209,8 @@ impl Misfits {
             (
                 &unmapped,
                 format!(
-                    "it holds {} itself; this method has the latent {} instead, to which weights have no map",
+                    "it holds {} itself; this method has the latent {} instead, to which weights \
+                     have no map",
                     first_of(&unmapped),
                     first_of(&self.latents)
                 ),
@@ -226,9 +228,9 @@ impl Misfits {
 /// Sets every parameter of `params` that `source` holds; `layers` are those of the same network.
 ///
 /// # Errors
-/// One line that names the file: it cannot be read, is no safetensors file, is another than `sha256` or a
-/// damaged checkpoint; or all that does not fit: tensors of another type or shape or of no layer, parameters
-/// that are missing.
+/// One line that names the file: it cannot be read, is no safetensors file, is another than
+/// `sha256` or a damaged checkpoint; or all that does not fit: tensors of another type or shape or
+/// of no layer, parameters that are missing.
 pub fn start_from(source: &Source<'_>, params: &Params, layers: &[&QuantLayer]) -> Result<Started> {
     let (mut started, mut misfits) = (Started::default(), Misfits::default());
     let mut tensors = read(source, &params.device(), &mut started, &mut misfits)?;
@@ -277,7 +279,8 @@ pub fn start_from(source: &Source<'_>, params: &Params, layers: &[&QuantLayer]) 
             p.var.set(tensor)?;
             started.taken.push(parameter.clone());
         } else {
-            // What a method keeps beside a weight that the file has starts as in a run from scratch.
+            // What a method keeps beside a weight that the file has starts as in a run from
+            // scratch.
             match tensors.keys().find(|weight| is_above(weight)) {
                 Some(weight) if all.contains_key(weight) => started.missing.push(parameter.clone()),
                 Some(weight) => {
@@ -361,8 +364,8 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
             path.join("last.safetensors").display()
         ),
         Given::Packed => bail!(
-            "init_from: {shown}: a packed network, whose weights are frozen: the checkpoint that it was made of \
-             starts another run"
+            "init_from: {shown}: a packed network, whose weights are frozen: the checkpoint that \
+             it was made of starts another run"
         ),
         given @ (Given::Folder | Given::Experiment) => {
             bail!("init_from: {shown}: {}, no file of weights", given.words())
@@ -373,7 +376,8 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
     bytes.with_context(|| format!("init_from: reading {shown}"))
 }
 
-/// The tensors of a file that may be parameters of a network, under its names; says what was left of others.
+/// The tensors of a file that may be parameters of a network, under its names; says what was left
+/// of others.
 fn read(
     source: &Source<'_>,
     device: &Device,
@@ -650,7 +654,10 @@ mod tests {
             _ => Ok((name.into(), t)),
         })?;
         let expected = format!(
-            "init_from: {}: bn1.bias has shape [32], expected [16], conv1.weight holds NUMBER, fc.weight has shape [4, 64], expected [2, 64], layer1.0.bn1.weight is F64, expected F32, F16 or BF16; no tensor bn1.weight; bn9.weight: none of this network's (init_head = \"fresh\" starts the classifier anew)",
+            "init_from: {}: bn1.bias has shape [32], expected [16], conv1.weight holds NUMBER, \
+             fc.weight has shape [4, 64], expected [2, 64], layer1.0.bn1.weight is F64, expected \
+             F32, F16 or BF16; no tensor bn1.weight; bn9.weight: none of this network's (init_head \
+             = \"fresh\" starts the classifier anew)",
             file.display()
         );
         for _ in 0..4 {

@@ -1,4 +1,5 @@
-//! How a run is taken up where it stood: from its last checkpoint, on the data that it was started on.
+//! How a run is taken up where it stood: from its last checkpoint, on the data that it was started
+//! on.
 
 use super::checkpoint;
 use super::dynamics;
@@ -58,7 +59,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Refuses a file of lines that are not those of `epochs`, one a line, as the checkpoint has it.
+    /// Refuses a file of lines that are not those of `epochs`, one a line, as the checkpoint has
+    /// it.
     fn check_lines<T: DeserializeOwned>(
         &self,
         file: &str,
@@ -84,7 +86,8 @@ impl Session<'_> {
     fn check_data(&mut self) -> Result<()> {
         let (folder, data) = (self.folder.root().display(), &self.train.name);
         let known = Description::read(&self.folder)?;
-        // Mean and deviation are those of the whole split, of which the manifest hashes what is trained on.
+        // Mean and deviation are those of the whole split, of which the manifest hashes what is
+        // trained on.
         let differences = known.as_ref().map(|known| known.differences(&self.train));
         let differences = differences.unwrap_or_default().join("; ");
         if !differences.is_empty() {
@@ -96,13 +99,14 @@ impl Session<'_> {
         }
         if known.is_none() {
             self.notes.push(format!(
-                "{folder}: no {FILE}: mean and deviation are those of the data at hand; whether the run began \
-                 with them nobody knows"
+                "{folder}: no {FILE}: mean and deviation are those of the data at hand; whether \
+                 the run began with them nobody knows"
             ));
         }
         match known.and_then(|known| known.graph) {
             Some(graph) if graph != *self.net.plan() => bail!(
-                "{folder}: {FILE}: graph: the run trains another network than {} is in this version",
+                "{folder}: {FILE}: graph: the run trains another network than {} is in this \
+                 version",
                 self.config.model.name
             ),
             Some(_) => Ok(()),

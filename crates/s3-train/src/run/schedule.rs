@@ -37,8 +37,8 @@ pub struct Schedule {
     /// Epochs over which the value rises linearly from 0; may be a fraction.
     #[serde(default)]
     pub warmup_epochs: f64,
-    /// Where a step schedule is multiplied by `factor`: shares of the run (of its cycle) between 0 and
-    /// 1, so that one recipe serves every number of epochs.
+    /// Where a step schedule is multiplied by `factor`: shares of the run (of its cycle) between 0
+    /// and 1, so that one recipe serves every number of epochs.
     #[serde(default)]
     pub milestones: Vec<f64>,
     /// What a step schedule is multiplied by.
@@ -108,8 +108,8 @@ impl Schedule {
         Ok(())
     }
 
-    /// The value for the step `step` (from 0) of a run of `steps` steps, `per_epoch` an epoch. Cycle `i`
-    /// begins at the first step at or after the share `i/cycles` of the run.
+    /// The value for the step `step` (from 0) of a run of `steps` steps, `per_epoch` an epoch.
+    /// Cycle `i` begins at the first step at or after the share `i/cycles` of the run.
     ///
     /// ```
     /// use s3_train::schedule::{Schedule, Shape};

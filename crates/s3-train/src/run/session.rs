@@ -180,8 +180,8 @@ impl<'a> Session<'a> {
         self.ranks.rank() == 0
     }
 
-    /// Makes the run's folder for all ranks; says whether there is a checkpoint to go on from. The lock
-    /// is the first rank's.
+    /// Makes the run's folder for all ranks; says whether there is a checkpoint to go on from. The
+    /// lock is the first rank's.
     pub(crate) fn claim(&mut self, resume: bool) -> Result<bool> {
         let mut mine = false;
         if self.leads() {
@@ -297,7 +297,8 @@ impl<'a> Session<'a> {
         let folder = self.folder.root().to_path_buf();
         if !last.test_loss.is_some_and(f64::is_finite) {
             bail!(
-                "{}: the test loss after epoch {} is {}: training diverged, and the run is not finished; {} holds that network",
+                "{}: the test loss after epoch {} is {}: training diverged, and the run is not \
+                 finished; {} holds that network",
                 folder.display(),
                 last.epoch,
                 last.test_loss
@@ -347,7 +348,8 @@ fn check_augmentation(config: &Config, train: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// Refuses pictures of which none can be decoded: the end of the first epoch would find nothing to measure.
+/// Refuses pictures of which none can be decoded: the end of the first epoch would find nothing to
+/// measure.
 fn check_readable(what: &str, data: &Dataset) -> Result<()> {
     if !(0..data.len()).any(|i| data.image(i).is_ok()) {
         bail!("{}: none of the {what} pictures can be read", data.name)

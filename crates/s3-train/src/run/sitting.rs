@@ -19,8 +19,8 @@ pub struct Sitting {
 }
 
 impl Sitting {
-    /// Adds a sitting of `ranks` processes that begins at `step` and reads data sets in `data_dir`, which is
-    /// kept where the data of `config` has files and the folder a name in UTF-8.
+    /// Adds a sitting of `ranks` processes that begins at `step` and reads data sets in `data_dir`,
+    /// which is kept where the data of `config` has files and the folder a name in UTF-8.
     ///
     /// # Errors
     /// `manifest.json` cannot be read or written.
@@ -39,7 +39,8 @@ impl Sitting {
         let sitting = json!({
             "program": format!("s3 {}", env!("CARGO_PKG_VERSION")),
             "git_revision": git(&["rev-parse", "HEAD"]),
-            "git_dirty": git(&["status", "--porcelain", "--untracked-files=no"]).map(|s| !s.is_empty()),
+            "git_dirty": git(&["status", "--porcelain",
+            "--untracked-files=no"]).map(|s| !s.is_empty()),
             "lock_sha256": std::fs::read(here.join("../../Cargo.lock")).ok().map(|b| sha256(&b)),
             "cpu": cpu_name(),
             "isa": s3_layers::ops::instruction_set(config.activations()?)?,

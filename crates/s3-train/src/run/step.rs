@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 impl Session<'_> {
-    /// One update of the parameters, from the micro-batches of all ranks; whether one was told to stop.
+    /// One update of the parameters, from the micro-batches of all ranks; whether one was told to
+    /// stop.
     pub(super) fn step(
         &mut self,
         loader: &mut Loader,
@@ -61,7 +62,8 @@ impl Session<'_> {
             }
             let pass = match batch.is_empty() || alone {
                 true if self.config.batch_norm_is_synced()? && ranks.size() > 1 => bail!(
-                    "batch_norm: \"synced\" needs a picture on each rank, and this one can read none of its part: {}",
+                    "batch_norm: \"synced\" needs a picture on each rank, and this one can read \
+                     none of its part: {}",
                     batch.skipped.join("; ")
                 ),
                 true => None,
@@ -91,8 +93,8 @@ impl Session<'_> {
         Ok(done.stops)
     }
 
-    /// Forward and backward on one micro-batch: the gradients of its share of the objective (eq. 7), and
-    /// its loss and hits.
+    /// Forward and backward on one micro-batch: the gradients of its share of the objective (eq.
+    /// 7), and its loss and hits.
     fn pass(
         &mut self,
         batch: data::Batch,
@@ -163,7 +165,8 @@ impl Session<'_> {
             _ => "no checkpoint had been written yet".into(),
         };
         format!(
-            "training diverged at epoch {} step {} (step {} of the run): the loss is {loss}; {layer}; {saved}",
+            "training diverged at epoch {} step {} (step {} of the run): the loss is {loss}; \
+             {layer}; {saved}",
             self.position.epoch + 1,
             self.position.step_in_epoch + 1,
             self.position.step + 1,

@@ -28,8 +28,8 @@ pub fn image_of(data: &DataConfig) -> Option<(Size, usize)> {
     })
 }
 
-/// The floats of several planes that stay beside a batch norm: where each plane has its own. Planes of
-/// shifts share one, which the batch norm takes.
+/// The floats of several planes that stay beside a batch norm: where each plane has its own. Planes
+/// of shifts share one, which the batch norm takes.
 fn scales(op: KernelOp, planes: &[Codes]) -> u64 {
     let of = |codes: &Codes| match &codes.scale {
         Scale::One => 0,

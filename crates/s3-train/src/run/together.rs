@@ -9,12 +9,13 @@ use s3_core::host::{Host, on_cpu};
 use s3_core::{ParamKind, Params};
 use s3_metrics::accuracy::Accuracy;
 
-/// Adds up gradients, each of its micro-batch's share of the objective, and averages the buffers: running
-/// statistics and fits to a layer's inputs, which each micro-batch moves from the same start; masks and
-/// stages, on which all agree.
+/// Adds up gradients, each of its micro-batch's share of the objective, and averages the buffers:
+/// running statistics and fits to a layer's inputs, which each micro-batch moves from the same
+/// start; masks and stages, on which all agree.
 ///
-/// A micro-batch's numbers are one leaf of the tree of [`sum`]. Its share is its pictures' of the step's;
-/// where some were left out, the sum is scaled to the mean over those that were not. A step that one process takes at once copies nothing.
+/// A micro-batch's numbers are one leaf of the tree of [`sum`]. Its share is its pictures' of the
+/// step's; where some were left out, the sum is scaled to the mean over those that were not. A step
+/// that one process takes at once copies nothing.
 pub(crate) struct Together<'a> {
     parts: Parts,
     ranks: &'a dyn Ranks,
@@ -74,8 +75,8 @@ impl<'a> Together<'a> {
         self.parts.of == 1
     }
 
-    /// Takes a micro-batch that went through forward and backward, and resets the buffers; `None` for one
-    /// without a picture.
+    /// Takes a micro-batch that went through forward and backward, and resets the buffers; `None`
+    /// for one without a picture.
     pub(crate) fn add(
         &mut self,
         pass: Option<(GradStore, Accuracy)>,

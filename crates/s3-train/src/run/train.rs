@@ -51,9 +51,9 @@ pub fn train(config: &Config, places: &Places<'_>, observer: &mut dyn Observer) 
     rayon::scope(|_| train_here(config, places, observer))
 }
 
-/// Everything that can be wrong with an experiment before its first step: the data, the network, the
-/// pre-trained file, the settings that depend on them. Writes nothing; returns the run's folder below
-/// `out`. `observer` is told what a run would tell before its first step.
+/// Everything that can be wrong with an experiment before its first step: the data, the network,
+/// the pre-trained file, the settings that depend on them. Writes nothing; returns the run's folder
+/// below `out`. `observer` is told what a run would tell before its first step.
 ///
 /// # Errors
 /// As [`train`], before any work starts.
@@ -74,8 +74,8 @@ pub fn check(
     Ok(folder.root().to_path_buf())
 }
 
-/// The data of `config`. Arrays have images of any size: whether there can be a network for them is asked of their
-/// header, before they are read.
+/// The data of `config`. Arrays have images of any size: whether there can be a network for them is
+/// asked of their header, before they are read.
 fn load(config: &Config, data_dir: Option<&Path>) -> Result<Splits> {
     if let (DataName::Arrays, Some(folder)) = (config.data.name, data_dir) {
         let (image, classes) = arrays::shape(&config.data, folder)?;

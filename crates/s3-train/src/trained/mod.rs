@@ -1,4 +1,5 @@
-//! A trained network, taken from its run's folder, and the data at hand beside what it was trained on.
+//! A trained network, taken from its run's folder, and the data at hand beside what it was trained
+//! on.
 
 pub mod packed;
 pub mod picture;
@@ -49,13 +50,13 @@ pub struct AtHand {
 }
 
 impl Trained {
-    /// Reads `checkpoint` (`last`, `best` or a file) of the run in `folder`. The network is on the run's
-    /// device or, where there is none such, on the CPU. `data_dir` is of use only to a run of an older
-    /// version ([`warnings`](Self::warnings)).
+    /// Reads `checkpoint` (`last`, `best` or a file) of the run in `folder`. The network is on the
+    /// run's device or, where there is none such, on the CPU. `data_dir` is of use only to a run of
+    /// an older version ([`warnings`](Self::warnings)).
     ///
     /// # Errors
-    /// No run's folder, a checkpoint that is damaged or of another run, a damaged `network.json`, or none and
-    /// other data than the run's.
+    /// No run's folder, a checkpoint that is damaged or of another run, a damaged `network.json`,
+    /// or none and other data than the run's.
     pub fn open(folder: &Path, checkpoint: &str, data_dir: Option<&Path>) -> Result<Self> {
         Self::open_on(None, folder, checkpoint, data_dir)
     }
@@ -123,7 +124,8 @@ impl Trained {
             folder,
             described_by,
         };
-        // Class names are then read from this data: of other data they would be wrong without a word.
+        // Class names are then read from this data: of other data they would be wrong without a
+        // word.
         if let Some(splits) = &trained.described_by {
             let other = trained.other_images(splits).with_context(|| {
                 let folder = trained.folder.root().display();
@@ -134,8 +136,8 @@ impl Trained {
             })?;
             if !other.is_empty() {
                 bail!(
-                    "{}: no {}, and the data at hand, which should name the classes, is not what the run was \
-                     trained on: {}",
+                    "{}: no {}, and the data at hand, which should name the classes, is not what \
+                     the run was trained on: {}",
                     trained.folder.root().display(),
                     network::FILE,
                     other.join("; ")
@@ -145,14 +147,16 @@ impl Trained {
         Ok(trained)
     }
 
-    /// Lines on what a run of an older version lacks: a checksum in its checkpoint, or a description of the
-    /// network in its folder; class names, mean, deviation and image size are then those of the data at hand.
+    /// Lines on what a run of an older version lacks: a checksum in its checkpoint, or a
+    /// description of the network in its folder; class names, mean, deviation and image size are
+    /// then those of the data at hand.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let (folder, file) = (self.folder.root().display(), network::FILE);
         let described_by = self.described_by.as_ref().map(|splits| {
             format!(
-                "{folder}: no {file}, a run of an older version: class names, mean and std are read from {}",
+                "{folder}: no {file}, a run of an older version: class names, mean and std are \
+                 read from {}",
                 splits.train.name
             )
         });
@@ -213,7 +217,8 @@ impl Trained {
                 Ok(other) => found = other,
                 Err(e) => {
                     return Some(format!(
-                        "{folder}: whether the {name} data at hand is what the run was trained on is not known: {e:#}"
+                        "{folder}: whether the {name} data at hand is what the run was trained on \
+                         is not known: {e:#}"
                     ));
                 }
             }
@@ -224,7 +229,8 @@ impl Trained {
         })
     }
 
-    /// The splits whose images are others than those of the manifest; `Err` where it cannot be read.
+    /// The splits whose images are others than those of the manifest; `Err` where it cannot be
+    /// read.
     fn other_images(&self, splits: &Splits) -> Result<Vec<String>> {
         let manifest = self.folder.read_json("manifest.json")?;
         let Ok((train, _)) = hold_out(splits.train.clone(), self.config.validation_images) else {
@@ -246,8 +252,8 @@ impl Trained {
     /// The frozen network with f32 activations, called `<network>-<data set>`.
     ///
     /// # Errors
-    /// A layer whose weights cannot be packed, named with the reason; a test loss of this checkpoint that is not
-    /// finite, by the lines of the run: such a network answers nothing.
+    /// A layer whose weights cannot be packed, named with the reason; a test loss of this
+    /// checkpoint that is not finite, by the lines of the run: such a network answers nothing.
     pub fn freeze(&self) -> Result<Network> {
         let lines = read_whole_lines::<EpochRecord>(&self.folder.file("epochs.jsonl"));
         let mut lines = lines.unwrap_or_default().into_iter();
@@ -257,7 +263,8 @@ impl Trained {
         {
             let path = self.checkpoint.display();
             bail!(
-                "{path}: its test loss was {loss}: training diverged, and there is nothing to freeze"
+                "{path}: its test loss was {loss}: training diverged, and there is nothing to \
+                 freeze"
             )
         }
         let Description { input, classes, .. } = &self.description;
@@ -281,7 +288,8 @@ fn check_checkpoint(path: &Path, name: &str) -> Result<()> {
     let shown = path.display();
     match Given::at(path) {
         Given::Nothing if name == "best" => bail!(
-            "{shown}: no such file: training keeps the best checkpoint of a run with validation_images"
+            "{shown}: no such file: training keeps the best checkpoint of a run with \
+             validation_images"
         ),
         Given::Nothing => bail!("{shown}: no such file"),
         Given::Run => bail!(

@@ -93,8 +93,8 @@ pub fn evaluate(model: &Model, data: &Arc<Dataset>, batch_size: usize) -> Result
     evaluate_traced(model, data, batch_size, |_, _| Ok(()))
 }
 
-/// The same; `see` is given the images of each batch, `[n, h, w, c]` and normalised, and their scores,
-/// `[n, classes]`.
+/// The same; `see` is given the images of each batch, `[n, h, w, c]` and normalised, and their
+/// scores, `[n, classes]`.
 ///
 /// # Errors
 /// As [`evaluate`], and those of `see`.
@@ -151,8 +151,8 @@ pub struct LayerSize {
     pub channel_bytes: usize,
     /// Output channels.
     pub channels: usize,
-    /// Whether it is one plane of several whose sum is a layer: the last of them stands for the layer's
-    /// weights, the others add bytes alone.
+    /// Whether it is one plane of several whose sum is a layer: the last of them stands for the
+    /// layer's weights, the others add bytes alone.
     pub is_plane: bool,
 }
 
@@ -228,8 +228,8 @@ pub fn f32_bytes(network: &Network) -> usize {
     sizes(network).iter().map(LayerSize::f32_bytes).sum()
 }
 
-/// The `k` classes of the largest of `scores`, with their share under a softmax; of equal scores the
-/// first class comes first.
+/// The `k` classes of the largest of `scores`, with their share under a softmax; of equal scores
+/// the first class comes first.
 ///
 /// ```
 /// let best = s3_train::packed::most_likely(&[0.0, 2.0f32.ln(), 0.0], 2);

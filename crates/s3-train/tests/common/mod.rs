@@ -9,7 +9,7 @@ pub(crate) const TINY: &str = r#"
     epochs = 3
     batch_size = 32
     snapshot_epochs = 1
-    data = { name = "shapes", train_limit = 160, test_limit = 50, augment = { pad = 2, flip = true } }
+    data = {name = "shapes", train_limit = 160, test_limit = 50, augment = {pad = 2, flip = true}}
     model = { name = "resnet8" }
     method = { name = "s3", bits = 3, init = "low_variance" }
     optimizer = { name = "sgd", momentum = 0.9, weight_decay = 1e-4 }

@@ -1,4 +1,5 @@
-//! The updates from candle's own ops, for every device but the CPU: the same formulas in the same order.
+//! The updates from candle's own ops, for every device but the CPU: the same formulas in the same
+//! order.
 
 use candle_core::{Result, Tensor, Var};
 
@@ -12,8 +13,8 @@ fn descend(p: &Var, step: &Tensor, lr: f64) -> Result<()> {
     p.set(&(p.as_detached_tensor() - (step * lr)?)?)
 }
 
-/// One step of SGD; `v` is the velocity with the momentum it keeps of itself, and `nesterov` the momentum
-/// that its form looks ahead with.
+/// One step of SGD; `v` is the velocity with the momentum it keeps of itself, and `nesterov` the
+/// momentum that its form looks ahead with.
 pub(super) fn sgd(
     p: &Var,
     v: Option<(&Var, f32)>,

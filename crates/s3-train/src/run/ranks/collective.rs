@@ -4,12 +4,12 @@ use super::Ranks;
 use anyhow::Result;
 use s3_metrics::accuracy::Accuracy;
 
-/// Adds `values` up over all ranks, in the order of one binary tree for every element, and leaves the sum
-/// on each: `((r0 + r1) + (r2 + r3)) + ..`.
+/// Adds `values` up over all ranks, in the order of one binary tree for every element, and leaves
+/// the sum on each: `((r0 + r1) + (r2 + r3)) + ..`.
 ///
-/// Halves, then quarters, .. are exchanged and added with the rank at distance 1, 2, ..; then the sums
-/// are passed back the same way (Rabenseifner's all-reduce): twice the values cross, whatever the number
-/// of ranks. `MPI_Allreduce` would choose an order of its own.
+/// Halves, then quarters, .. are exchanged and added with the rank at distance 1, 2, ..; then the
+/// sums are passed back the same way (Rabenseifner's all-reduce): twice the values cross, whatever
+/// the number of ranks. `MPI_Allreduce` would choose an order of its own.
 ///
 /// # Errors
 /// Those of [`Ranks::exchange`]. The number of ranks must be a power of two.
@@ -52,8 +52,8 @@ pub fn sum(ranks: &dyn Ranks, values: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
-/// The numbers of all ranks, one rank's after the other's; each gives as many. A rank that returns knows
-/// that all others have called.
+/// The numbers of all ranks, one rank's after the other's; each gives as many. A rank that returns
+/// knows that all others have called.
 ///
 /// # Errors
 /// As [`sum`].

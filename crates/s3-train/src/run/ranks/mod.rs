@@ -6,9 +6,10 @@
 //! gradient        = ((g0 + g1) + (g2 + g3)) + ..        one binary tree over the M micro-batches
 //! ```
 //!
-//! A rank adds up its own subtree ([`collective::TreeSum`]), the ranks add up the rest of the same tree
-//! ([`collective::sum`]): M micro-batches give the same bytes on 1, 2, .. M ranks. What they need of
-//! one another is [`Ranks::exchange`], which MPI offers (feature `mpi`), and threads of one process.
+//! A rank adds up its own subtree ([`collective::TreeSum`]), the ranks add up the rest of the same
+//! tree ([`collective::sum`]): M micro-batches give the same bytes on 1, 2, .. M ranks. What they
+//! need of one another is [`Ranks::exchange`], which MPI offers (feature `mpi`), and threads of one
+//! process.
 
 pub mod collective;
 #[cfg(feature = "mpi")]
@@ -30,8 +31,8 @@ pub trait Ranks: Send + Sync + std::fmt::Debug {
     /// How many there are.
     fn size(&self) -> usize;
 
-    /// Gives `send` to rank `peer` and takes what it gives: as many bytes as `receive` has. Returns once
-    /// the peer has called too, also where there are no bytes.
+    /// Gives `send` to rank `peer` and takes what it gives: as many bytes as `receive` has. Returns
+    /// once the peer has called too, also where there are no bytes.
     ///
     /// # Errors
     /// The peer is gone, or gave another number of bytes.

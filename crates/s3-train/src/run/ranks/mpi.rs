@@ -30,7 +30,8 @@ impl Mpi {
         let size = usize::try_from(world.size())?;
         if size != launched {
             bail!(
-                "started on {launched} ranks, of which this program's MPI sees {size}: use the launcher of the MPI that it was built with"
+                "started on {launched} ranks, of which this program's MPI sees {size}: use the \
+                 launcher of the MPI that it was built with"
             )
         }
         Ok(Self {
