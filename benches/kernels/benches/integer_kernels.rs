@@ -1,7 +1,8 @@
 //! The integer kernels at a few shapes, for regressions: criterion compares with the run before.
 //!
 //! ```text
-//! RAYON_NUM_THREADS=1 chrt -f 10 taskset -c 1 cargo bench -p s3-kernel-benches --bench integer_kernels
+//! RAYON_NUM_THREADS=1 chrt -f 10 taskset -c 1 \
+//!     cargo bench -p s3-kernel-benches --bench integer_kernels
 //! ```
 //!
 //! An element is one multiply-add, so that `Gelem/s` reads as GMAC/s; `peak` is the bound of the
@@ -79,7 +80,9 @@ fn convolutions(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().sample_size(20).measurement_time(std::time::Duration::from_secs(1));
+    config = Criterion::default()
+        .sample_size(20)
+        .measurement_time(std::time::Duration::from_secs(1));
     targets = peaks, products, convolutions
 }
 criterion_main!(benches);

@@ -99,7 +99,9 @@ fn norms(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().sample_size(15).measurement_time(std::time::Duration::from_secs(2));
+    config = Criterion::default()
+        .sample_size(15)
+        .measurement_time(std::time::Duration::from_secs(2));
     targets = peak, convolutions, norms
 }
 criterion_main!(benches);

@@ -1,5 +1,5 @@
-//! The line protocol of the kernel benchmarks: `cargo xtask bench gemm|gemv|conv` starts one process
-//! for each side (ours, other Rust crates, Python), and lets them take turns on one core.
+//! The line protocol of the kernel benchmarks: `cargo xtask bench gemm|gemv|conv` starts one
+//! process for each side (ours, other Rust crates, Python), and lets them take turns on one core.
 //!
 //! Each process reads one JSON object a line and answers with one line:
 //!
@@ -9,12 +9,12 @@
 //! | `{"run":0,"us":10000}` | `{"median_us":73.1,"min_us":72.8,"calls":136}` |
 //!
 //! A convolution's case carries `height`, `width`, `in_channels`, `out_channels`, `kernel`,
-//! `stride`, `padding` and `groups` as well; a network's `model`, `settings`, `side`, `classes`, `batch`, for us
-//! `packed`, the file that its f32 form is written to, and for the peers `onnx`, the file that is made of that;
-//! with `layers` our programs say what each layer takes. `run` names a program of the last case by its place,
-//! and calls it for about `us` microseconds: two calls untimed (one, where it takes 5 ms),
-//! then each call timed on its own.
-//! The end of the input ends the process.
+//! `stride`, `padding` and `groups` as well; a network's `model`, `settings`, `side`, `classes`,
+//! `batch`, for us `packed`, the file that its f32 form is written to, and for the peers `onnx`,
+//! the file that is made of that; with `layers` our programs say what each layer takes. `run` names
+//! a program of the last case by its place, and calls it for about `us` microseconds: two calls
+//! untimed (one, where it takes 5 ms), then each call timed on its own. The end of the input ends
+//! the process.
 #![forbid(unsafe_code)]
 
 pub mod train;

@@ -144,7 +144,8 @@ fn product(
     }
 }
 
-/// The three loops of the reference over one byte a level, and for a convolution a copy of each window.
+/// The three loops of the reference over one byte a level, and for a convolution a copy of each
+/// window.
 fn plain(case: &Case) -> Result<Program> {
     let (m, n, k) = (case.m, case.n, case.k);
     let w = Random(2).levels(BitWidth::B4.levels(), n * k);
@@ -226,8 +227,8 @@ fn float_convolution(case: &Case, bits: u64) -> Result<Program> {
     })
 }
 
-/// One image: i8 activations with the raw sums, and u8 activations requantized to u8 in the same call,
-/// as between the layers of a network.
+/// One image: i8 activations with the raw sums, and u8 activations requantized to u8 in the same
+/// call, as between the layers of a network.
 fn convolutions(case: &Case, bits: u64) -> Result<Vec<Program>> {
     let shape = shape(case)?;
     let weights = weights(case, bits)?.swap_remove(0);

@@ -1,5 +1,5 @@
-//! `bench infer`: whole networks of random weights. Times do not depend on the weights, so nothing is
-//! trained.
+//! `bench infer`: whole networks of random weights. Times do not depend on the weights, so nothing
+//! is trained.
 
 use std::time::Instant;
 
@@ -13,8 +13,8 @@ use s3_kernels::zoo::{self, Plan, Role, Settings};
 use s3_kernels::{BitWidth, PackedMatrix};
 use serde_json::{Value, json};
 
-/// The network of the case, with f32, u8 and u8-shift activations. Where the case has `packed`, the one of
-/// f32 is written there: what the peers make theirs of.
+/// The network of the case, with f32, u8 and u8-shift activations. Where the case has `packed`, the
+/// one of f32 is written there: what the peers make theirs of.
 pub(crate) fn programs(case: &Case, width: BitWidth) -> Result<Vec<Program>> {
     let batch = case.field("batch")?;
     let kinds = [

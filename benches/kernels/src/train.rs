@@ -24,8 +24,8 @@ pub struct Layer {
     pub count: usize,
 }
 
-/// Every shape of the two networks once; ResNet-20's shortcuts are those of option B, which its usual
-/// form does not have.
+/// Every shape of the two networks once; ResNet-20's shortcuts are those of option B, which its
+/// usual form does not have.
 ///
 /// # Errors
 ///

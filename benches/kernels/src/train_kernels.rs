@@ -1,5 +1,6 @@
 //! Every convolution of `s3_kernel_benches::train::layers`, each pass, in f32 and bf16, on one
-//! thread: one JSON object a line. `cargo xtask bench train_kernels` makes a page of several rounds.
+//! thread: one JSON object a line. `cargo xtask bench train_kernels` makes a page of several
+//! rounds.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a program that prints its results")]
 

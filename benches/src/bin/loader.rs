@@ -1,5 +1,5 @@
-//! Pictures a second of the data loader alone: read, decode, random resized crop, mirror, normalise and
-//! batch, as training does; no network.
+//! Pictures a second of the data loader alone: read, decode, random resized crop, mirror, normalise
+//! and batch, as training does; no network.
 //!
 //! Prints one JSON line (`{"bench":"loader",..}`). `benches/peers/loader.py` is torchvision's twin.
 #![forbid(unsafe_code)]

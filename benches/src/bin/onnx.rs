@@ -1,5 +1,5 @@
-//! A packed file of f32 activations as ONNX with plain f32 weights: what the peers of `bench infer` run,
-//! and quantize themselves.
+//! A packed file of f32 activations as ONNX with plain f32 weights: what the peers of `bench infer`
+//! run, and quantize themselves.
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result};

@@ -298,7 +298,8 @@ mod tests {
 
         #[test]
         fn sums_survive_json_bit_for_bit(
-            bits in any::<u64>(), correct1 in any::<u64>(), correct5 in any::<u64>(), n in any::<u64>()
+            bits in any::<u64>(), correct1 in any::<u64>(), correct5 in any::<u64>(),
+                n in any::<u64>()
         ) {
             let sums = Accuracy { loss_sum: f64::from_bits(bits), correct1, correct5, n };
             let json = serde_json::to_string(&sums).expect("writes");

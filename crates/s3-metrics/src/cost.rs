@@ -9,12 +9,12 @@
 //! active  = terms * out_h * out_w                       taps with a non-zero term of a weight
 //! ```
 //!
-//! A **plane** holds one term of each weight: 0 or a signed power of two. Most methods have one plane;
-//! ShiftCNN and APoT at 4 and 5 bits add two, TTQ and LQ-Net scale and add as many as they have bits.
-//! `terms` counts the terms that are not zero over all planes, so that a TTQ weight, which is in one of
-//! its two planes at most, is one term or none, and an APoT level of one power is one term. Known are the
-//! terms of trained weights alone; without them every plane is full but for weights known to be zero, an
-//! upper bound:
+//! A **plane** holds one term of each weight: 0 or a signed power of two. Most methods have one
+//! plane; ShiftCNN and APoT at 4 and 5 bits add two, TTQ and LQ-Net scale and add as many as they
+//! have bits. `terms` counts the terms that are not zero over all planes, so that a TTQ weight,
+//! which is in one of its two planes at most, is one term or none, and an APoT level of one power
+//! is one term. Known are the terms of trained weights alone; without them every plane is full but
+//! for weights known to be zero, an upper bound:
 //!
 //! ```text
 //! terms <= planes * (nonzero, if known, else all weights)
@@ -33,19 +33,19 @@
 //!
 //! An addition into an accumulator counts also when the accumulator is zero. A multiplying kernel
 //! is dense and does not skip zeros; the others do. A shift by 0 and a flip to the same sign
-//! count: the data path does them. A layer whose only levels are 0 and ±2^p for one p shifts nothing:
-//! its operation is a sign flip. A sum of `b` sign flips (LQ-Net, TTQ) has `b` planes of 0 and ±1, each
-//! scaled once per output. A bias adds `outputs` additions. A batch norm is that of inference:
-//! one multiplication and one addition an element (its four vectors folded into two), no MAC. The
-//! one float scale of a discrete weight is folded into the batch norm behind it and costs nothing;
-//! those of several scaled planes cannot be ([`LayerCost::scales`]).
-//! Activations, pools and the additions of shortcuts are not counted.
+//! count: the data path does them. A layer whose only levels are 0 and ±2^p for one p shifts
+//! nothing: its operation is a sign flip. A sum of `b` sign flips (LQ-Net, TTQ) has `b` planes of 0
+//! and ±1, each scaled once per output. A bias adds `outputs` additions. A batch norm is that of
+//! inference: one multiplication and one addition an element (its four vectors folded into two), no
+//! MAC. The one float scale of a discrete weight is folded into the batch norm behind it and costs
+//! nothing; those of several scaled planes cannot be ([`LayerCost::scales`]). Activations, pools
+//! and the additions of shortcuts are not counted.
 //!
 //! What moves through memory and an estimate of energy: [`energy`].
 //!
 //! Bytes are those of the weights at `bits` each, packed without gaps and rounded up to a byte
-//! per layer, plus 4 for each bias and each scale that stays, and 8 for each batch-norm channel; compression is the bytes of
-//! the same network in 32-bit floats over that.
+//! per layer, plus 4 for each bias and each scale that stays, and 8 for each batch-norm channel;
+//! compression is the bytes of the same network in 32-bit floats over that.
 //!
 //! ```
 //! use s3_metrics::cost::{KernelOp, LayerCost, summarize};
@@ -82,8 +82,8 @@ pub enum LayerKind {
     BatchNorm,
 }
 
-/// What a layer does for each weight, as the first column of the paper's Table 1 has it: what a method
-/// says of its own, and what is counted.
+/// What a layer does for each weight, as the first column of the paper's Table 1 has it: what a
+/// method says of its own, and what is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KernelOp {
@@ -118,8 +118,8 @@ pub struct LayerCost {
     pub operation: KernelOp,
     /// Number of weights that are not zero, if known.
     pub nonzero: Option<u64>,
-    /// Number of non-zero terms over the planes of all weights, where there are several planes and it is
-    /// known.
+    /// Number of non-zero terms over the planes of all weights, where there are several planes and
+    /// it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terms: Option<u64>,
     /// Floats that scale its planes and that no batch norm can take.
@@ -165,8 +165,8 @@ impl LayerCost {
         }
     }
 
-    /// The same layer with a known number of non-zero terms over its planes, and the floats that scale
-    /// these and stay.
+    /// The same layer with a known number of non-zero terms over its planes, and the floats that
+    /// scale these and stay.
     ///
     /// ```
     /// use s3_metrics::cost::{KernelOp, LayerCost};

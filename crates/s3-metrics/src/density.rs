@@ -195,8 +195,8 @@ impl Density {
     ///
     /// `bandwidth` (h) is in the unit of `w / scale` and should be no smaller than a bin. What the
     /// kernel spreads beyond the ends of the range is lost: the curve integrates to a little less
-    /// than 1 where weights lie within `2 h` of an end. Empty as [`Density::polygon`], and where the
-    /// bandwidth is not a positive number.
+    /// than 1 where weights lie within `2 h` of an end. Empty as [`Density::polygon`], and where
+    /// the bandwidth is not a positive number.
     ///
     /// ```
     /// use s3_metrics::density::Density;

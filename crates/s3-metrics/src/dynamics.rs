@@ -279,7 +279,8 @@ mod tests {
             prop_assert_eq!(wsvr, sign_variation_rate(&b, &a));
             prop_assert_eq!(wsvr_with_zero, sign_variation_rate_with_zero(&b, &a));
             let changed = pairs.iter().filter(|(a, b)| a.signum() != b.signum()).count();
-            prop_assert_eq!(wsvr_with_zero, if a.is_empty() { 0.0 } else { changed as f64 / a.len() as f64 });
+            prop_assert_eq!(wsvr_with_zero,
+                if a.is_empty() { 0.0 } else { changed as f64 / a.len() as f64 });
         }
 
         #[test]

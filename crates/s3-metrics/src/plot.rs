@@ -12,10 +12,11 @@
 //! | [`value_rows`] | many methods by accuracy, one below another |
 //! | [`stacked_bars`] | what a whole is made of, for versions side by side |
 //!
-//! All give a [`Picture`], drawn for a width of 360 pixels, text of 10 to 13 pixels; an SVG scales without loss. The
-//! same data gives the same bytes, whatever was drawn before. A [`Theme`] is light or dark. The
-//! colours of methods are those of Okabe and Ito (2008), which the common kinds of colour blindness
-//! tell apart; after seven they return dashed. Layers and levels are shades, which print in grey.
+//! All give a [`Picture`], drawn for a width of 360 pixels, text of 10 to 13 pixels; an SVG scales
+//! without loss. The same data gives the same bytes, whatever was drawn before. A [`Theme`] is
+//! light or dark. The colours of methods are those of Okabe and Ito (2008), which the common kinds
+//! of colour blindness tell apart; after seven they return dashed. Layers and levels are shades,
+//! which print in grey.
 //!
 //! Where there is nothing to draw, or a number is not finite, the answer is a [`PlotError`] that
 //! names it, not an empty picture: leave out the epochs after a run has diverged, and say so.
@@ -144,15 +145,16 @@ impl Axis {
         Self::of(label.to_owned(), Scale::Log)
     }
 
-    /// From `low` to `high`, as pictures side by side need it; in the unit of the data, of [`Axis::percent`] as
-    /// shares. Lines are cut off at the ends, and points outside are left out. Data more than 1000 times as far out as the
-    /// axis is long is refused.
+    /// From `low` to `high`, as pictures side by side need it; in the unit of the data, of
+    /// [`Axis::percent`] as shares. Lines are cut off at the ends, and points outside are left out.
+    /// Data more than 1000 times as far out as the axis is long is refused.
     pub fn between(self, low: f64, high: f64) -> Self {
         let ends = Some((low, high));
         Self { ends, ..self }
     }
 
-    /// With a dashed line across the picture at each of these, of the x axis alone; in the unit of the data.
+    /// With a dashed line across the picture at each of these, of the x axis alone; in the unit of
+    /// the data.
     pub fn marked(self, marks: &[f64]) -> Self {
         let marks = marks.to_vec();
         Self { marks, ..self }

@@ -226,7 +226,8 @@ pub struct TimingRecord {
     /// Training images per second of `train_seconds`.
     #[serde(with = "exact::float")]
     pub images_per_second: f64,
-    /// Seconds of `train_seconds` in which the step waited for its batch: what a faster loader would save.
+    /// Seconds of `train_seconds` in which the step waited for its batch: what a faster loader
+    /// would save.
     #[serde(default, with = "exact::optional_float")]
     pub waited_seconds: Option<f64>,
 }
@@ -257,7 +258,11 @@ mod tests {
             skipped_train: 0,
             skipped_test: 2,
         };
-        let json = r#"{"epoch":1,"step":391,"lr":0.1,"alpha":0.00001,"train_loss":"NaN","train_penalty":0.0,"train_top1":0.25,"test_loss":"inf","test_top1":null,"test_top5":null,"sparsity":0.5,"skipped_test":2}"#;
+        let json = concat!(
+            r#"{"epoch":1,"step":391,"lr":0.1,"alpha":0.00001,"train_loss":"NaN","#,
+            r#""train_penalty":0.0,"train_top1":0.25,"test_loss":"inf","test_top1":null,"#,
+            r#""test_top5":null,"sparsity":0.5,"skipped_test":2}"#,
+        );
         let written = serde_json::to_string(&record).expect("writes");
         assert_eq!(written, json);
         let back: EpochRecord = serde_json::from_str(json).expect("reads");
@@ -267,7 +272,11 @@ mod tests {
     #[test]
     fn a_dynamics_line_lists_the_levels() {
         let record = DynamicsRecord::of_snapshot(10, "a", "hidden", Some(&[1.0]), &[-2.0]);
-        let json = r#"{"epoch":10,"layer":"a","role":"hidden","weights":1,"wsvr":1.0,"wsvr_with_zero":1.0,"wsvr_latent":null,"wlvr":0.0,"zeros":0,"levels":[[-2.0,1]],"latents":[]}"#;
+        let json = concat!(
+            r#"{"epoch":10,"layer":"a","role":"hidden","weights":1,"wsvr":1.0,"#,
+            r#""wsvr_with_zero":1.0,"wsvr_latent":null,"wlvr":0.0,"zeros":0,"#,
+            r#""levels":[[-2.0,1]],"latents":[]}"#,
+        );
         assert_eq!(serde_json::to_string(&record).expect("writes"), json);
         assert_eq!(
             serde_json::from_str::<DynamicsRecord>(json).expect("reads"),
@@ -293,7 +302,8 @@ mod tests {
     proptest! {
         #[test]
         fn floats_parse_back_to_the_same_bits(
-            bits in prop::array::uniform3(any::<u64>()), some in any::<bool>(), level in any::<u32>()
+            bits in prop::array::uniform3(any::<u64>()), some in any::<bool>(),
+                level in any::<u32>()
         ) {
             let [a, b, c] = bits.map(f64::from_bits);
             let timing = TimingRecord {
@@ -302,7 +312,8 @@ mod tests {
             };
             let json = serde_json::to_string(&timing).expect("writes");
             let back: TimingRecord = serde_json::from_str(&json).expect("reads");
-            prop_assert!(same(back.train_seconds, a) && same(back.images_per_second, c), "{}", json);
+            prop_assert!(same(back.train_seconds, a) && same(back.images_per_second, c), "{}",
+                json);
             prop_assert_eq!(back.test_seconds.is_some(), some);
             prop_assert!(back.test_seconds.is_none_or(|back| same(back, b)), "{}", json);
 

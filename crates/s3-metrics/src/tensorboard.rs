@@ -18,7 +18,8 @@
 //! ```
 //!
 //! The first record is the version, `brain.Event:2`. The clock is an argument: the same calls write
-//! the same bytes. TensorBoard finds files whose name contains `tfevents`, and plots a run a folder.
+//! the same bytes. TensorBoard finds files whose name contains `tfevents`, and plots a run a
+//! folder.
 //!
 //! Left out: graphs, text, hyper-parameters, and the encoding of images, which come as PNG.
 //!
@@ -80,8 +81,9 @@ impl<W: Write> EventWriter<W> {
     /// The histogram of a layer at a step.
     ///
     /// Each bin is a bucket, with its upper edge in the unit of the weights (times
-    /// [`Density::scale`]). The format also has the sum and the sum of squares, which a density does
-    /// not keep: they are those of the centres of the bins. Weights outside the range are left out.
+    /// [`Density::scale`]). The format also has the sum and the sum of squares, which a density
+    /// does not keep: they are those of the centres of the bins. Weights outside the range are left
+    /// out.
     ///
     /// # Errors
     /// Those of `out`, and [`io::ErrorKind::InvalidInput`] where no weight is in a bin: TensorBoard
@@ -128,10 +130,12 @@ impl<W: Write> EventWriter<W> {
         })
     }
 
-    /// A PNG at a step, given with its size in pixels and its count of channels (1, 3, or 4 with opacity).
+    /// A PNG at a step, given with its size in pixels and its count of channels (1, 3, or 4 with
+    /// opacity).
     ///
     /// # Errors
-    /// Those of `out`, and [`io::ErrorKind::InvalidInput`] where `png` does not start as a PNG does.
+    /// Those of `out`, and [`io::ErrorKind::InvalidInput`] where `png` does not start as a PNG
+    /// does.
     pub fn image(
         &mut self,
         wall_time: f64,

@@ -1,9 +1,10 @@
 //! What one inference moves and an estimate of its energy: float, 8-bit and shift side by side.
 //!
-//! **A model, not a measurement.** It multiplies counts with published energies of single operations
-//! in a 45 nm process at 0.9 V. It knows no control, no clock, no wires between units, no reuse in
-//! registers and no leakage; a processor spends far more on an instruction than on its arithmetic.
-//! It orders designs of the same kind; it says nothing of the CPU that runs this program.
+//! **A model, not a measurement.** It multiplies counts with published energies of single
+//! operations in a 45 nm process at 0.9 V. It knows no control, no clock, no wires between units,
+//! no reuse in registers and no leakage; a processor spends far more on an instruction than on its
+//! arithmetic. It orders designs of the same kind; it says nothing of the CPU that runs this
+//! program.
 //!
 //! # Traffic
 //!
@@ -20,10 +21,11 @@
 //!
 //! Of an operation in picojoules, from Horowitz, "Computing's energy problem (and what we can do
 //! about it)", ISSCC 2014, figure 1.1.9, but for the shift, which is not in that table; it is the
-//! 32-bit one that You et al., "ShiftAddNet", NeurIPS 2020, table 1 is quoted with for 45 nm (0.024 pJ
-//! at 8 bits; the table itself was not at hand). It is the weakest number here: the 40 nm library of Shao
-//! et al., "Aladdin", ISCA 2014, has 0.42 pJ for a 32-bit shifter, twice its adder, because a shift by any
-//! amount needs a barrel of multiplexers. A shift network whose amounts are fixed in wires needs none:
+//! 32-bit one that You et al., "ShiftAddNet", NeurIPS 2020, table 1 is quoted with for 45 nm (0.024
+//! pJ at 8 bits; the table itself was not at hand). It is the weakest number here: the 40 nm
+//! library of Shao et al., "Aladdin", ISCA 2014, has 0.42 pJ for a 32-bit shifter, twice its adder,
+//! because a shift by any amount needs a barrel of multiplexers. A shift network whose amounts are
+//! fixed in wires needs none:
 //!
 //! | | float activations | integer activations |
 //! | --- | --- | --- |
@@ -365,7 +367,8 @@ mod tests {
         let layers = [layer().quantized(2, KernelOp::SignFlip)];
         let report = report(&layers, &EnergyModel::default());
         let json = serde_json::to_string(&report).expect("writes");
-        let start = r#"{"kind":"model, not a measurement","model":{"weights":"dram","activations":"cache_1_mib","#;
+        let start = r#"{"kind":"model,
+            not a measurement","model":{"weights":"dram","activations":"cache_1_mib","#;
         assert!(json.starts_with(start), "{json}");
         let back: EnergyReport = serde_json::from_str(&json).expect("reads");
         assert_eq!(back, report);

@@ -105,8 +105,9 @@ impl EnergyReport {
             column.set_cell_alignment(CellAlignment::Right);
         }
         format!(
-            "{table}\nenergy: a model, not a measurement (45 nm; Horowitz 2014, the shift You et al. 2020), weights in {}, \
-         activations in {}; shift: the network as it is, with activations of {} bits",
+            "{table}\nenergy: a model, not a measurement (45 nm; Horowitz 2014, the shift You et \
+             al. 2020), weights in {}, activations in {}; shift: the network as it is, with \
+             activations of {} bits",
             memory(self.model.weights),
             memory(self.model.activations),
             self.model.shift_activation_bits,

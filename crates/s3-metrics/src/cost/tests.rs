@@ -152,7 +152,8 @@ fn a_plane_costs_its_terms_that_are_not_zero() {
         let c = layer.counts();
         [c.multiplications, c.additions, c.shifts, c.sign_flips]
     };
-    // TTQ: 7 weights are not zero, each in one of two planes; without the terms 7 in both is the bound.
+    // TTQ: 7 weights are not zero, each in one of two planes; without the terms 7 in both is the
+    // bound.
     let ttq = float.clone().quantized(2, KernelOp::SumOfSignFlips);
     let known = ttq.clone().with_nonzero(7);
     assert_eq!(operations(&known), [80, 2 * 140 + 40, 0, 280]);
@@ -246,14 +247,24 @@ fn the_table_has_a_row_a_layer_and_a_total() {
         row("total"),
         "total 2,736 2,801,664 442,368 1,622,016 0 1,179,648 2,304"
     );
-    assert!(table.ends_with("10,944 bytes as 32-bit floats, 4.75 times less here, 50.0 % of the quantized weights zero"), "{table}");
+    assert!(
+        table.ends_with(
+            "10,944 bytes as 32-bit floats, 4.75 times less here, 50.0 % of the \
+                             quantized weights zero"
+        ),
+        "{table}"
+    );
 }
 
 #[test]
 fn a_summary_survives_json() {
     let cost = summarize(&resnet20(true));
     let json = serde_json::to_string(&cost).expect("writes");
-    assert!(json.contains(r#""kind":"conv2d","weight_shape":[16,3,3,3],"output_size":[32,32],"bits":null,"operation":"multiply""#), "{json}");
+    let first = concat!(
+        r#""kind":"conv2d","weight_shape":[16,3,3,3],"output_size":[32,32],"#,
+        r#""bits":null,"operation":"multiply""#,
+    );
+    assert!(json.contains(first), "{json}");
     assert_eq!(
         serde_json::from_str::<ModelCost>(&json).expect("reads"),
         cost

@@ -24,13 +24,13 @@ impl Bar {
     }
 }
 
-/// A bar for each version, its parts on one another; `parts` names them from the lowest to the highest, and the
-/// legend lists them as they lie. Names are cut where there is no room: at 360 pixels there is for about six. Of the x
-/// axis only the label counts.
+/// A bar for each version, its parts on one another; `parts` names them from the lowest to the
+/// highest, and the legend lists them as they lie. Names are cut where there is no room: at 360
+/// pixels there is for about six. Of the x axis only the label counts.
 ///
 /// # Errors
-/// [`PlotError`] without a bar or a part, for a bar with another number of parts, for a part that is negative
-/// or not finite, where all are 0, and for a y axis that does not start at 0.
+/// [`PlotError`] without a bar or a part, for a bar with another number of parts, for a part that
+/// is negative or not finite, where all are 0, and for a y axis that does not start at 0.
 ///
 /// ```
 /// use s3_metrics::plot::{Axis, Bar, Labels, Style, stacked_bars};

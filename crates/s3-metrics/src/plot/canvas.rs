@@ -1,4 +1,5 @@
-//! From plots to a picture: size, fonts, theme, the legend below, and its text as an SVG with stable ids.
+//! From plots to a picture: size, fonts, theme, the legend below, and its text as an SVG with
+//! stable ids.
 //!
 //! kuva lays out the axes and draws the data. Three things are ours. The legend stands below the
 //! picture in rows, since one at the right leaves half of 360 pixels to the data. The root element
@@ -189,9 +190,9 @@ impl Picture {
     /// A scale for screens; 4.0 is for print.
     pub const SCREEN: f32 = 2.0;
 
-    /// The bytes of a PNG in red, green, blue and opacity, with `scale` pixels for each unit of the SVG. Its letters are
-    /// those of DejaVu Sans, which comes with the crate; words that read upwards come out bolder on light than in the SVG.
-    /// Equal data gives equal bytes.
+    /// The bytes of a PNG in red, green, blue and opacity, with `scale` pixels for each unit of the
+    /// SVG. Its letters are those of DejaVu Sans, which comes with the crate; words that read
+    /// upwards come out bolder on light than in the SVG. Equal data gives equal bytes.
     ///
     /// # Errors
     /// As [`Picture::pixels`].

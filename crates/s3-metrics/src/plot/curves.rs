@@ -111,8 +111,9 @@ pub fn layer_curves(
 /// mean(x) = sum over the runs that have x of y / their number
 /// ```
 ///
-/// A set of one run has no band and a paler line, and at a single x the band is an upright line. The legend says how many runs there are. Points of different runs
-/// belong together where their x is equal.
+/// A set of one run has no band and a paler line, and at a single x the band is an upright line.
+/// The legend says how many runs there are. Points of different runs belong together where their x
+/// is equal.
 ///
 /// # Errors
 /// [`PlotError`] without a set, for a set without a run, a run without a point, and for a number

@@ -22,7 +22,8 @@ pub struct Valued {
 }
 
 impl Valued {
-    /// A value of a group: groups have a colour each. `ends` are those of its line, as of several seeds.
+    /// A value of a group: groups have a colour each. `ends` are those of its line, as of several
+    /// seeds.
     pub fn new(name: &str, group: &str, value: f64, ends: Option<(f64, f64)>) -> Self {
         Self {
             name: name.to_owned(),
@@ -33,9 +34,9 @@ impl Valued {
     }
 }
 
-/// A row for each value, in the order given from above: its name at the left, a mark at the value, and a line
-/// between its ends where it has some. Of the style the width counts; the height is that of the rows. Values
-/// outside of the x axis's ends are left out; of the y axis nothing counts.
+/// A row for each value, in the order given from above: its name at the left, a mark at the value,
+/// and a line between its ends where it has some. Of the style the width counts; the height is that
+/// of the rows. Values outside of the x axis's ends are left out; of the y axis nothing counts.
 ///
 /// # Errors
 /// [`PlotError`] without a row, and for a number that is not finite.

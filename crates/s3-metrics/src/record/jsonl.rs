@@ -76,8 +76,8 @@ impl std::error::Error for RecordError {
 ///
 /// All lines are written by one call to the system, so that two readers never see half of them
 /// interleaved; a kill in the middle can leave an unfinished last line, which
-/// [`drop_records_after`] removes. No record makes an empty file, or leaves the file as it is. A link is
-/// not followed.
+/// [`drop_records_after`] removes. No record makes an empty file, or leaves the file as it is. A
+/// link is not followed.
 ///
 /// # Errors
 /// [`RecordError::Io`], also for a link; or [`RecordError::Unwritable`] before anything is written.
@@ -96,7 +96,8 @@ pub fn append_jsonl<T: Serialize>(path: &Path, records: &[T]) -> Result<(), Reco
         .map_err(io_error(path, "append to"))
 }
 
-/// Refuses to change what is there and no file of its folder: through a link, another file would be.
+/// Refuses to change what is there and no file of its folder: through a link, another file would
+/// be.
 fn own_file(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.is_file() => Err(io::Error::other("a link or no regular file")),
@@ -117,8 +118,8 @@ pub fn read_jsonl<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, RecordErro
         .collect()
 }
 
-/// Reads every record of a file that another process may be writing: a last line without its end, as a
-/// kill or a write under way leaves it, is left out.
+/// Reads every record of a file that another process may be writing: a last line without its end,
+/// as a kill or a write under way leaves it, is left out.
 ///
 /// # Errors
 /// As [`read_jsonl`], for the lines that are whole.

@@ -1,7 +1,8 @@
 //! The few wire types of protobuf that an event needs.
 //!
 //! ```text
-//! key    = varint(field << 3 | type)      0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes
+//! key    = varint(field << 3 | type)
+//! type   = 0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes
 //! varint = seven bits a byte, low first, the top bit set on all but the last
 //! ```
 
