@@ -20,7 +20,8 @@ pub(crate) fn root() -> PathBuf {
 /// A cargo command in the folder of the workspace.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Cargo sets these for this process; a build script of a dependency might take them for its own.
+    // Cargo sets these for this process; a build script of a dependency might take them for its
+    // own.
     for inherited in [
         "CARGO_MANIFEST_DIR",
         "CARGO_MANIFEST_PATH",

@@ -26,7 +26,8 @@ use crate::cargo::root;
 /// `data fetch` and `data verify`.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// Downloads a data set from its official source, resuming and checking; no-op where it is whole
+    /// Downloads a data set from its official source, resuming and checking; no-op where it is
+    /// whole
     Fetch {
         /// Data set
         set: sets::DataSet,

@@ -1,18 +1,20 @@
-//! `repro NAME`: trains what a figure or a table of the paper needs, one process at a time, keeps a record of
-//! each finished run, and writes the page from the records.
+//! `repro NAME`: trains what a figure or a table of the paper needs, one process at a time, keeps a
+//! record of each finished run, and writes the page from the records.
 //!
 //! ```text
-//! rows x epochs x seeds --> s3 train --resume --> run folder --> s3 compare --json --> docs/results/NAME.jsonl
-//!                                                      NAME.md, NAME/*.svg <-- page, s3 plot <--'
+//! rows x epochs x seeds --> s3 train --resume --> run folder --> s3 compare --json
+//!                                                                        v
+//!           NAME.md, NAME/*.svg <-- page, s3 plot <-- docs/results/NAME.jsonl
 //! ```
 //!
-//! The records are small and tracked, so that the runs of a page may be made on several days and machines:
-//! what has a record (of the same training, epochs and seed, on this page or another) is not trained again until
-//! its line is removed. `--redraw` writes the page from the records alone, `--check` compares, and without a NAME
-//! both are of every page. `--list` says what would train, and for how long.
+//! The records are small and tracked, so that the runs of a page may be made on several days and
+//! machines: what has a record (of the same training, epochs and seed, on this page or another) is
+//! not trained again until its line is removed. `--redraw` writes the page from the records alone,
+//! `--check` compares, and without a NAME both are of every page. `--list` says what would train,
+//! and for how long.
 //!
-//! A page is one file here with its rows, one line in [`Name`] and one in [`PLANS`]. A [`stage`] is a list of
-//! rows of several pages.
+//! A page is one file here with its rows, one line in [`Name`] and one in [`PLANS`]. A [`stage`] is
+//! a list of rows of several pages.
 
 mod fig2;
 mod fig4;
@@ -57,10 +59,12 @@ use work::train_all;
 pub(crate) struct Repro {
     #[command(subcommand)]
     name: Option<Name>,
-    /// Trains nothing: fails where a page, a picture or the README's table is not what the records say
+    /// Trains nothing: fails where a page, a picture or the README's table is not what the records
+    /// say
     #[arg(long)]
     check: bool,
-    /// Trains nothing: writes every page, its pictures and the README's table again from the records
+    /// Trains nothing: writes every page, its pictures and the README's table again from the
+    /// records
     #[arg(long, conflicts_with = "check")]
     redraw: bool,
 }
@@ -96,8 +100,8 @@ enum Name {
     Init(Options),
     /// Networks other than the paper's, three epochs each
     Networks(Options),
-    /// What their files answer in other programs: needs a C compiler `cc` and a Python with numpy, onnx and
-    /// onnxruntime, which S3_BENCH_PYTHON names
+    /// What their files answer in other programs: needs a C compiler `cc` and a Python with numpy,
+    /// onnx and onnxruntime, which S3_BENCH_PYTHON names
     NetworksFidelity(Options),
 }
 
@@ -145,8 +149,8 @@ fn every_page(repro: &Repro) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Trains every page's runs at the smoke budget with this `s3`, and writes the pages, all in a folder that is
-/// removed; then draws the pictures of the pages in docs/results and compares.
+/// Trains every page's runs at the smoke budget with this `s3`, and writes the pages, all in a
+/// folder that is removed; then draws the pictures of the pages in docs/results and compares.
 ///
 /// # Errors
 /// The first page with a run that has no record, or with another picture.

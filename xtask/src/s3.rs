@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use crate::cargo::cargo;
 
-/// Runs `s3 VERB ARGUMENTS`, its name before them or not; returns only where it cannot be started, or
-/// its exit status.
+/// Runs `s3 VERB ARGUMENTS`, its name before them or not; returns only where it cannot be started,
+/// or its exit status.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     let binary = build("s3-train", "s3")?;
     let mut command = Command::new(&binary);
@@ -25,8 +25,8 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     become_process(command).with_context(|| format!("cannot run {}", binary.display()))
 }
 
-/// Builds a binary of the workspace in the release profile and returns its path, wherever the target
-/// folder is.
+/// Builds a binary of the workspace in the release profile and returns its path, wherever the
+/// target folder is.
 pub(crate) fn build(package: &str, name: &str) -> Result<PathBuf> {
     build_at(&["--package", package], name)
 }

@@ -41,7 +41,8 @@ enum Against {
 
 const F32: Against = Against::Peer("", &["f32"]);
 const ORT: Against = Against::Peer("onnxruntime", &["u8s8"]);
-/// Its own operator, which the operator of the ONNX standard is rewritten to between transpositions.
+/// Its own operator, which the operator of the ONNX standard is rewritten to between
+/// transpositions.
 const ORT_NHWC: Against = Against::Peer("onnxruntime", &["u8s8 NHWC"]);
 const ORT_F32: Against = Against::Peer("onnxruntime", &["f32"]);
 const ORT_2BIT: Against = Against::Peer("onnxruntime", &["2-bit"]);
@@ -244,7 +245,8 @@ fn row(bar: &Bar, shape: Shape, all: &[Measured]) -> Option<String> {
     let mut row = String::new();
     let _ = writeln!(
         row,
-        "| {} | {m}x{n}x{k}{} | {} bits {kernel} {isa}, {threads} thread{} | {name} | {ratio:.3} | {min:.2} .. {max:.2} | {wanted} | {met} |",
+        "| {} | {m}x{n}x{k}{} | {} bits {kernel} {isa}, {threads} thread{} | {name} | {ratio:.3} | \
+         {min:.2} .. {max:.2} | {wanted} | {met} |",
         bar.bench,
         if bar.cold { " cold" } else { "" },
         bar.bits,

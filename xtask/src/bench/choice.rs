@@ -1,5 +1,6 @@
-//! What the choice of a kernel loses: for each product which kernel was chosen, which of ours was fastest, and
-//! by how much; and the records of it, from which the page of every kind of CPU is written.
+//! What the choice of a kernel loses: for each product which kernel was chosen, which of ours was
+//! fastest, and by how much; and the records of it, from which the page of every kind of CPU is
+//! written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -123,7 +124,8 @@ pub(super) fn table(choices: &[Choice]) -> String {
         let [m, n, k] = worst.shape;
         let _ = writeln!(
             table,
-            "\nOf the products with a batch of 2 or more, the choice loses most at {m}x{n}x{k} with {} bits: {:.1} %.",
+            "\nOf the products with a batch of 2 or more, the choice loses most at {m}x{n}x{k} \
+             with {} bits: {:.1} %.",
             worst.bits,
             100.0 * (worst.loss() - 1.0)
         );
@@ -162,10 +164,12 @@ pub(super) fn record(path: &Path, choices: &[Choice]) -> Result<()> {
 
 /// The page: for each kind of CPU, in the order in which they came, its last run of each command.
 fn page(records: &str) -> Result<String> {
-    let mut page = "# Which kernel is chosen, and what the choice loses\n\nGMAC/s of every kernel of the instruction set, \
-                    medians over the rounds of a run in which they take turns on one pinned core. A kernel is chosen by rates \
-                    that each process measures for itself (adr/0016); every kernel computes the same integers. Of each kind of CPU the \
-                    last run; the file of the same name that ends in jsonl keeps all.\n"
+    let mut page = "# Which kernel is chosen, and what the choice loses\n\nGMAC/s of every kernel \
+                    of the instruction set, medians over the rounds of a run in which they take \
+                    turns on one pinned core. A kernel is chosen by rates that each process \
+                    measures for itself (adr/0016); every kernel computes the same integers. Of \
+                    each kind of CPU the last run; the file of the same name that ends in jsonl \
+                    keeps all.\n"
         .to_owned();
     let mut runs: Vec<(String, String, Vec<Choice>)> = Vec::new();
     for line in records.lines() {
@@ -208,7 +212,8 @@ mod tests {
     fn measured(kernel: &str, chosen: bool, us: f64) -> Measured {
         let case = json!({ "m": 8, "n": 100, "k": 10 });
         let about = json!({
-            "kernel": kernel, "chosen": chosen, "bits": 2, "isa": "avx512", "threads": 1, "macs": 8000,
+            "kernel": kernel, "chosen": chosen, "bits": 2, "isa": "avx512", "threads": 1,
+            "macs": 8000,
         });
         let us = vec![us];
         Measured {

@@ -1,8 +1,9 @@
-//! `bench cost`: what the paper's ImageNet runs take, on CPU machines from steps that are measured here and on GPUs from
-//! throughputs that others have published.
+//! `bench cost`: what the paper's ImageNet runs take, on CPU machines from steps that are measured
+//! here and on GPUs from throughputs that others have published.
 //!
 //! ```text
-//! steps         = epochs · (1,281,167 + 50,000 / 3)     pictures; a test picture is one of three passes of a step
+//! steps         = epochs · (1,281,167 + 50,000 / 3)     pictures; a test picture is one of three
+//!                                                       passes of a step
 //! decoded       = epochs · (1,281,167 + 50,000)         pictures
 //! core-seconds  = steps / (trained a second) + decoded / (decoded a second)
 //! machine-hours = core-seconds / 3600 / (cores · efficiency)
@@ -11,7 +12,8 @@
 //! GPU-hours     = steps / (trained a second by a GPU) / 3600
 //! ```
 //!
-//! Prices and published throughputs stand in `cost/prices.csv` and `cost/gpus.csv`, each with its source and date.
+//! Prices and published throughputs stand in `cost/prices.csv` and `cost/gpus.csv`, each with its
+//! source and date.
 
 mod report;
 
@@ -65,8 +67,8 @@ pub(crate) struct Options {
     /// Numbers of machines
     #[arg(long, value_delimiter = ',', default_value = "1,8,64")]
     machines: Vec<u32>,
-    /// The rate of many cores over that of one core times their number: an assumption, until `bench ddp` has
-    /// measured it on such machines
+    /// The rate of many cores over that of one core times their number: an assumption, until `bench
+    /// ddp` has measured it on such machines
     #[arg(long, default_value_t = 0.85)]
     efficiency: f64,
     /// What an hour costs
@@ -341,9 +343,11 @@ impl Facts {
                 let hours = self.machine_hours(step, machine);
                 let days = self.machines.iter().map(|&n| hours / f64::from(n) / 24.0);
                 runs.push(json!({
-                    "network": step.network, "method": step.method, "dtype": step.dtype, "batch": step.batch,
+                    "network": step.network, "method": step.method, "dtype": step.dtype,
+                    "batch": step.batch,
                     "images_per_second": step.images_per_s, "memory_mb": step.memory_mb,
-                    "core_hours": self.core_hours(step), "machine": machine.name, "machine_hours": hours,
+                    "core_hours": self.core_hours(step), "machine": machine.name,
+                    "machine_hours": hours,
                     "machines": self.machines, "days": days.collect::<Vec<_>>(),
                     "euros": hours * self.euros_an_hour(machine)?,
                 }));
@@ -353,7 +357,8 @@ impl Facts {
         for gpu in &self.gpus {
             let hours = self.gpu_hours(gpu);
             gpus.push(json!({
-                "network": gpu.network, "gpu": gpu.name, "gpus": gpu.gpus, "images_per_second": gpu.rate(),
+                "network": gpu.network, "gpu": gpu.name, "gpus": gpu.gpus,
+                "images_per_second": gpu.rate(),
                 "gpu_hours": hours, "euros": hours * self.price_of(gpu)?, "source": gpu.source,
             }));
         }

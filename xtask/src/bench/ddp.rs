@@ -147,10 +147,11 @@ fn report(rows: &BTreeMap<Key, Vec<f64>>, images: usize) -> String {
     let mut page = String::from("# Training on several processes, images per second\n\n");
     let _ = writeln!(
         page,
-        "{}. ResNet-20, S3 with 3 bits, batches of 128 generated 32x32 pictures, {images} an epoch, of which the \
-         second is timed without its evaluation. Open MPI, all processes on this machine with one thread each; with \
-         local statistics a batch has as many micro-batches as processes, so one process computes it whole. n is \
-         the number of rounds; rounds alternate between the rows.\n",
+        "{}. ResNet-20, S3 with 3 bits, batches of 128 generated 32x32 pictures, {images} an \
+         epoch, of which the second is timed without its evaluation. Open MPI, all processes on \
+         this machine with one thread each; with local statistics a batch has as many \
+         micro-batches as processes, so one process computes it whole. n is the number of rounds; \
+         rounds alternate between the rows.\n",
         provenance(),
     );
     page.push_str(

@@ -1,4 +1,5 @@
-//! One side of a measurement: a process that speaks the line protocol of `benches/kernels/src/lib.rs`.
+//! One side of a measurement: a process that speaks the line protocol of
+//! `benches/kernels/src/lib.rs`.
 //!
 //! A process waits for a line while another has its turn, so that one core serves all.
 

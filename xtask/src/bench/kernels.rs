@@ -1,4 +1,5 @@
-//! `bench gemv|gemm|conv|kernels`: the integer kernels, the machine's limits and the peers, by turns.
+//! `bench gemv|gemm|conv|kernels`: the integer kernels, the machine's limits and the peers, by
+//! turns.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -26,8 +27,8 @@ pub(crate) struct Options {
     /// is not installed is skipped with a word
     #[arg(long)]
     peers: bool,
-    /// Also three plain loops over one byte a level, compiled as our kernels of plain Rust are: what those of
-    /// `--isa scalar` have to beat
+    /// Also three plain loops over one byte a level, compiled as our kernels of plain Rust are:
+    /// what those of `--isa scalar` have to beat
     #[arg(long)]
     pub(super) plain: bool,
     /// The Python of the peers
@@ -42,11 +43,13 @@ pub(crate) struct Options {
     /// Also the time of each layer of our networks
     #[arg(long)]
     layers: bool,
-    /// Also every kernel of the instruction set that the dispatch did not choose, after the one that
-    /// it did; a line for each product says which was chosen, which was fastest, and what the choice lost
+    /// Also every kernel of the instruction set that the dispatch did not choose, after the one
+    /// that it did; a line for each product says which was chosen, which was fastest, and what the
+    /// choice lost
     #[arg(long)]
     every_kernel: bool,
-    /// Appends those lines to a file of records, and writes the page beside it: a table for each kind of CPU
+    /// Appends those lines to a file of records, and writes the page beside it: a table for each
+    /// kind of CPU
     #[arg(long, requires = "every_kernel", value_name = "FILE.jsonl")]
     record: Option<PathBuf>,
     /// Rounds of the alternation
@@ -58,8 +61,8 @@ pub(crate) struct Options {
     /// Bits of our weights
     #[arg(long, value_delimiter = ',', default_value = "2,3,4")]
     bits: Vec<u64>,
-    /// Our instruction sets, as S3_KERNELS_ISA names them; each after the first is measured with hot
-    /// weights of the first of the bits [default: the widest]
+    /// Our instruction sets, as S3_KERNELS_ISA names them; each after the first is measured with
+    /// hot weights of the first of the bits [default: the widest]
     #[arg(long, value_delimiter = ',')]
     isa: Vec<String>,
     /// Our numbers of threads; each after the first is measured like each further instruction set

@@ -23,8 +23,8 @@ const MOST_COPIED: u64 = 4_000_000_000;
 pub(crate) struct Options {
     /// The image folder, with train and val in it; its shards are made beside it and stay
     pub(super) folder: PathBuf,
-    /// Copies of each training picture, in a temporary folder, which make an epoch of a small folder
-    /// long enough; 1 copies nothing and measures the folder itself
+    /// Copies of each training picture, in a temporary folder, which make an epoch of a small
+    /// folder long enough; 1 copies nothing and measures the folder itself
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) copies: u32,
     /// Also runs torchvision, in alternation
@@ -156,7 +156,8 @@ fn copy(from: &Path, to: &Path, copies: u32, most: u64) -> Result<()> {
     }
     if bytes > most {
         bail!(
-            "{}: --copies {copies} would copy {} MB, at most {} MB are copied; --copies 1 measures the folder itself",
+            "{}: --copies {copies} would copy {} MB, at most {} MB are copied; --copies 1 measures \
+             the folder itself",
             from.display(),
             bytes / 1_000_000,
             most / 1_000_000
@@ -208,9 +209,9 @@ fn report(
     let mut page = String::from("# Data loader, pictures per second\n\n");
     let _ = writeln!(
         page,
-        "{}. Random resized crop to 224, mirror, normalise, batches of {batch}, {workers} workers, files \
-         in the page cache as far as they fit. n is the number of rounds, each the median of three \
-         epochs after one that is not timed; rounds alternate between the programs.\n",
+        "{}. Random resized crop to 224, mirror, normalise, batches of {batch}, {workers} workers, \
+         files in the page cache as far as they fit. n is the number of rounds, each the median of \
+         three epochs after one that is not timed; rounds alternate between the programs.\n",
         provenance(),
     );
     page.push_str(

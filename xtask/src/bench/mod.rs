@@ -3,10 +3,11 @@
 //!
 //! `train_step` runs the binary of that name in `benches/` and, with `--peers`, its twin
 //! `benches/peers/train_step.py`, round after round. `loader` does the same with
-//! `benches/peers/loader.py`. `ddp` starts `s3 train` under `mpirun`. `cost` turns what `train_step` and
-//! `loader` measure into days and euros. `train_kernels` runs alone. `gemv`, `gemm`, `conv`, `f32`, `infer` and `kernels` (all of
-//! them) let the processes of [`host`] take turns. The medians over the rounds, their spread, the machine,
-//! the command and the date make a report.
+//! `benches/peers/loader.py`. `ddp` starts `s3 train` under `mpirun`. `cost` turns what
+//! `train_step` and `loader` measure into days and euros. `train_kernels` runs alone. `gemv`,
+//! `gemm`, `conv`, `f32`, `infer` and `kernels` (all of them) let the processes of [`host`] take
+//! turns. The medians over the rounds, their spread, the machine, the command and the date make a
+//! report.
 
 mod bars;
 mod choice;
@@ -49,8 +50,8 @@ pub(crate) enum Name {
     Conv(kernels::Options),
     /// Products and convolutions of f32 activations
     F32(kernels::Options),
-    /// Whole networks of random weights, batch 1 and 8: ResNet-18 at 224, ResNet-20 at 32, MobileNetV1 of a
-    /// quarter of the width at 96, with --all more of these
+    /// Whole networks of random weights, batch 1 and 8: ResNet-18 at 224, ResNet-20 at 32,
+    /// MobileNetV1 of a quarter of the width at 96, with --all more of these
     Infer(kernels::Options),
     /// gemv, gemm, conv and f32 in one go, with every bar of docs/results/kernels.md
     Kernels(kernels::Options),

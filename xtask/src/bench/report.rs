@@ -19,11 +19,11 @@ pub(super) fn report(all: &[Measured]) -> String {
     let rounds = all.first().map_or(0, |one| one.us.len());
     let _ = writeln!(
         page,
-        "{}, n = {rounds} rounds. In a round each program is called again and again for its turn, one \
-         program after the other on one pinned core (more threads: as many cores); its figure is the \
-         median call. A table gives the median over the rounds, and the spread from the smallest to \
-         the largest round. Hot: the same weights each call. Cold: each call takes other weights, so \
-         that they come from memory.\n",
+        "{}, n = {rounds} rounds. In a round each program is called again and again for its turn, \
+         one program after the other on one pinned core (more threads: as many cores); its figure \
+         is the median call. A table gives the median over the rounds, and the spread from the \
+         smallest to the largest round. Hot: the same weights each call. Cold: each call takes \
+         other weights, so that they come from memory.\n",
         provenance(),
     );
     page.push_str(
@@ -65,9 +65,9 @@ pub(super) fn report(all: &[Measured]) -> String {
     page.push_str(&beside(all));
     page.push_str(
         "\n## Every figure\n\nm x n x k: rows of activations (output pixels of a convolution), \
-         outputs, length of the sum. \
-         The peak is that of int8 dot products, of f32 activations that of f32, for each thread that of a core.\n\n| bench | m x n x k | weights | program | bits | isa | \
-         threads | median us | spread us | GMAC/s | of peak | GB/s |\n\
+         outputs, length of the sum. The peak is that of int8 dot products, of f32 activations \
+         that of f32, for each thread that of a core.\n\n| bench | m x n x k | weights | program | \
+         bits | isa | threads | median us | spread us | GMAC/s | of peak | GB/s |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for (index, one) in all.iter().enumerate() {
@@ -100,7 +100,8 @@ pub(super) fn report(all: &[Measured]) -> String {
         let name: Vec<&str> = name.filter(|word| !word.is_empty()).collect();
         let _ = writeln!(
             page,
-            "| {} | {}x{}x{} | {weights} | {} | {} | {} | {} | {median:.1} | {min:.1} .. {max:.1} | {rate:.1} | {:.0} % | {} |",
+            "| {} | {}x{}x{} | {weights} | {} | {} | {} | {} | {median:.1} | {min:.1} .. {max:.1} \
+             | {rate:.1} | {:.0} % | {} |",
             one.word("bench"),
             size("m"),
             size("n"),
@@ -118,8 +119,8 @@ pub(super) fn report(all: &[Measured]) -> String {
     page
 }
 
-/// What the network of a case is called, with its width and the size of its images; nothing where a case has
-/// no network.
+/// What the network of a case is called, with its width and the size of its images; nothing where a
+/// case has no network.
 fn network(one: &Measured) -> String {
     let model = one.word("model");
     if model.is_empty() {
@@ -172,16 +173,17 @@ fn beside(all: &[Measured]) -> String {
         return rows;
     }
     format!(
-        "\n## Beside the peers\n\nOne thread. The peer's network is the same one, from our own ONNX export; of its \
-         forms the fastest. u8s8: u8 activations and s8 weights of a scale a channel, by the peer's own quantizer. \
-         The ratio is one of speeds: of the medians, and from the worst to the best round.\n\n\
+        "\n## Beside the peers\n\nOne thread. The peer's network is the same one, from our own \
+         ONNX export; of its forms the fastest. u8s8: u8 activations and s8 weights of a scale a \
+         channel, by the peer's own quantizer. The ratio is one of speeds: of the medians, and \
+         from the worst to the best round.\n\n\
          | network | batch | ours | bits | isa | us | peer | us | ratio | spread |\n\
          |---|---|---|---|---|---|---|---|---|---|\n{rows}"
     )
 }
 
-/// Where the time of our networks goes, of those that were asked for it: one table for each, of one image in
-/// 8-bit activations.
+/// Where the time of our networks goes, of those that were asked for it: one table for each, of one
+/// image in 8-bit activations.
 fn layers(all: &[Measured]) -> String {
     let mut page = String::new();
     let mut told = BTreeSet::new();
@@ -192,8 +194,8 @@ fn layers(all: &[Measured]) -> String {
         }
         let _ = writeln!(
             page,
-            "\n## Layers of {}, {}, batch {}, {} bits, {}, {} thread(s)\n\nThe median of each layer, in a run of its \
-             own that reads the clock between layers.\n\n\
+            "\n## Layers of {}, {}, batch {}, {} bits, {}, {} thread(s)\n\nThe median of each \
+             layer, in a run of its own that reads the clock between layers.\n\n\
              | layer | makes | us | GMAC/s |\n|---|---|---|---|",
             network(one),
             one.word("dtype"),

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-/// Outputs and length of the sum of the layers of a ternary language model, and where they are from.
+/// Outputs and length of the sum of the layers of a ternary language model, and where they are
+/// from.
 const MATRICES: [(usize, usize); 20] = [
     (4096, 4096),  // Llama-3-8B: attention
     (14336, 4096), // Llama-3-8B: up
@@ -93,8 +94,8 @@ const LAYERS: [(usize, usize, usize, usize, usize); 27] = [
 /// How many of [`LAYERS`] are measured without `--all`.
 const LAYERS_BY_DEFAULT: usize = 4;
 
-/// A network of `infer`: architecture, the width that is its setting, pixels on a side, classes, and the
-/// multiply-adds of an image.
+/// A network of `infer`: architecture, the width that is its setting, pixels on a side, classes,
+/// and the multiply-adds of an image.
 type Net = (&'static str, Option<f64>, usize, usize, u64);
 
 /// The networks of `infer`. The first ones are measured without `--all`.
@@ -113,7 +114,10 @@ const NETWORKS_BY_DEFAULT: usize = 3;
 /// The cases of a bench, as the line protocol spells them, for weights of `bits`.
 pub(super) fn cases(bench: &str, all: bool, bits: &[u64]) -> Vec<Value> {
     let some = |default: usize, whole: usize| if all { whole } else { default };
-    let product = |(m, n, k): (usize, usize, usize), cold: bool| json!({"bench": bench, "m": m, "n": n, "k": k, "bits": bits, "cold": cold});
+    let product = |(m, n, k): (usize, usize, usize), cold: bool| {
+        json!({"bench": bench, "m": m,
+        "n": n, "k": k, "bits": bits, "cold": cold})
+    };
     match bench {
         "gemv" => {
             let matrices = &MATRICES[..some(MATRICES_BY_DEFAULT, MATRICES.len())];

@@ -100,9 +100,9 @@ fn report(rows: &[Row]) -> String {
     let met = f32_rows().filter(|row| summary(&row.shares).0 >= WANTED);
     let _ = writeln!(
         page,
-        "{}, n = {n} rounds. One thread. Each figure is the median over the rounds of a median over \
-         calls; the peak is that of f32 multiply-adds from registers, measured beside each call. \
-         {} of {} f32 passes reach {:.0} % of it; those that do not are marked.\n",
+        "{}, n = {n} rounds. One thread. Each figure is the median over the rounds of a median \
+         over calls; the peak is that of f32 multiply-adds from registers, measured beside each \
+         call. {} of {} f32 passes reach {:.0} % of it; those that do not are marked.\n",
         provenance(),
         met.count(),
         f32_rows().count(),
@@ -117,7 +117,8 @@ fn report(rows: &[Row]) -> String {
             if let Some((rate, share)) = whole_step(rows.iter().filter(of)) {
                 let _ = writeln!(
                     page,
-                    "- All convolutions of a step of {network}, {dtype}: {rate:.1} GFLOP/s, {:.0} % of the f32 peak.",
+                    "- All convolutions of a step of {network}, {dtype}: {rate:.1} GFLOP/s, {:.0} \
+                     % of the f32 peak.",
                     100.0 * share
                 );
             }
@@ -152,8 +153,8 @@ fn report(rows: &[Row]) -> String {
     page
 }
 
-/// Rate and share of the peak of a step's convolutions one after the other: all operations over the sum
-/// of their times.
+/// Rate and share of the peak of a step's convolutions one after the other: all operations over the
+/// sum of their times.
 fn whole_step<'a>(rows: impl Iterator<Item = &'a Row>) -> Option<(f64, f64)> {
     let (mut work, mut seconds, mut best) = (0.0, 0.0, 0.0);
     for row in rows {
@@ -172,9 +173,11 @@ mod tests {
     fn rounds_are_gathered_and_what_misses_the_bar_is_marked() {
         let mut rows = Vec::new();
         for share in [0.5, 0.7, 0.9] {
-            let line = format!(
-                r#"{{"layer":"r20-a","pass":"forward","dtype":"f32","gflops":10.0,"peak_gflops":20.0,"step_gflop":3.0,"of_peak":{share}}}"#
-            );
+            let line = serde_json::json!({
+                "layer": "r20-a", "pass": "forward", "dtype": "f32", "gflops": 10.0,
+                "peak_gflops": 20.0, "step_gflop": 3.0, "of_peak": share,
+            });
+            let line = line.to_string();
             record(&line, &mut rows).expect("a whole line");
         }
         let page = report(&rows);

@@ -199,12 +199,13 @@ fn report(rows: &BTreeMap<Key, Rounds>) -> String {
     let _ = writeln!(
         page,
         "{}. n is the number of rounds, each the median over its steps; rounds alternate between \
-         the programs. Median, smallest and largest round are given. MB is the memory of our process \
-         after the warm-up and after the last step.\n",
+         the programs. Median, smallest and largest round are given. MB is the memory of our \
+         process after the warm-up and after the last step.\n",
         provenance(),
     );
     page.push_str(
-        "| network | method | bits | batch | threads | dtype | steps | program | median | min | max | n | MB |\n",
+        "| network | method | bits | batch | threads | dtype | steps | program | median | min | \
+         max | n | MB |\n",
     );
     page.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
     for ((model, method, bits, batch, threads, dtype, steps, peer), rounds) in rows {
@@ -216,7 +217,8 @@ fn report(rows: &BTreeMap<Key, Rounds>) -> String {
         };
         let _ = writeln!(
             page,
-            "| {model} | {method} | {bits} | {batch} | {threads} | {dtype} | {steps} | {peer} | {median:.1} | {min:.1} | {max:.1} | {n} | {memory} |",
+            "| {model} | {method} | {bits} | {batch} | {threads} | {dtype} | {steps} | {peer} | \
+             {median:.1} | {min:.1} | {max:.1} | {n} | {memory} |",
         );
     }
     page

@@ -34,7 +34,8 @@ const NAMES: usize = 5;
 pub(super) fn classify() -> Result<Outcome> {
     let package = ["--locked", "--manifest-path", "checks/classify/Cargo.toml"];
     let classify = s3::build_at(&package, "classify")?;
-    // With a test, the features are those of the test step: others would build the tensor library again.
+    // With a test, the features are those of the test step: others would build the tensor library
+    // again.
     let s3 = s3::build_at(&["--workspace", "--test", "learns"], "s3")?;
     let folder = tempfile::tempdir().context("a temporary folder")?;
     let command = |words: &[&str]| {

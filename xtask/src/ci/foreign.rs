@@ -45,8 +45,10 @@ pub(super) fn aarch64() -> Result<Outcome> {
         )
         .env(
             "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
-            // The libraries of `-L` only: a system that also has its own for aarch64 must not mix the two.
-            "qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=/usr/aarch64-linux-gnu/lib -cpu max",
+            // The libraries of `-L` only: a system that also has its own for aarch64 must not mix
+            // the two.
+            "qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=/usr/aarch64-linux-gnu/lib \
+             -cpu max",
         );
     done(&mut command, "cargo test --package s3-kernels on aarch64")
 }
@@ -116,8 +118,8 @@ pub(super) fn riscv32i() -> Result<Outcome> {
 }
 
 /// The C files of a network on a RISC-V core without multiplier and on a Cortex-M0: the runtime's
-/// integers, and no multiplication in the object file nor a routine for it in the program. On Debian:
-/// `gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc gcc-arm-none-eabi
+/// integers, and no multiplication in the object file nor a routine for it in the program. On
+/// Debian: `gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc gcc-arm-none-eabi
 /// picolibc-arm-none-eabi qemu-system-arm`.
 pub(super) fn c() -> Result<Outcome> {
     let needed = [

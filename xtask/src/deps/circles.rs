@@ -1,8 +1,9 @@
 //! The rule `circle`: the files of a crate import each other in one direction.
 //!
-//! An import is a path that begins with `crate`, `self`, `super`, a child module or a name that a `use` of the
-//! file brought in. It leads to the file that defines what it names: re-exports are followed. A module that
-//! is only passed through is not imported, and what tests alone compile imports nothing.
+//! An import is a path that begins with `crate`, `self`, `super`, a child module or a name that a
+//! `use` of the file brought in. It leads to the file that defines what it names: re-exports are
+//! followed. A module that is only passed through is not imported, and what tests alone compile
+//! imports nothing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -61,7 +62,8 @@ impl<'a> Crate<'a> {
             .iter()
             .map(|source| module_of(folder, &source.path))
             .collect();
-        // The library's root is the root of its modules; a program's root beside it is a file of its own.
+        // The library's root is the root of its modules; a program's root beside it is a file of
+        // its own.
         let by_module = modules.iter().cloned().zip(0..).collect();
         let children: BTreeSet<&Path> = modules.iter().collect();
         let files = sources
@@ -91,7 +93,8 @@ impl<'a> Crate<'a> {
         self.files.iter().enumerate().map(of_file).collect()
     }
 
-    /// The file that defines what an absolute path names; `None` for a module and for what is not here.
+    /// The file that defines what an absolute path names; `None` for a module and for what is not
+    /// here.
     fn target(&self, path: &[String], followed: usize) -> Option<usize> {
         let depth = (0..=path.len())
             .rev()
@@ -287,8 +290,8 @@ fn path_at(tokens: &[Token], mut at: usize) -> Path {
     path
 }
 
-/// Reads the tree of a `use` from `at` and gives each of its paths with the name that it brings in. The place
-/// behind it.
+/// Reads the tree of a `use` from `at` and gives each of its paths with the name that it brings in.
+/// The place behind it.
 fn tree(
     tokens: &[Token],
     mut at: usize,

@@ -230,7 +230,8 @@ fn after_group(tokens: &[Token], at: usize) -> usize {
     tokens.len()
 }
 
-/// The texts in the items called one of `names`, that is behind that name and before the item's end.
+/// The texts in the items called one of `names`, that is behind that name and before the item's
+/// end.
 pub(crate) fn texts_of(tokens: &[Token], names: &[&str]) -> Vec<String> {
     let mut texts = Vec::new();
     for (at, token) in tokens.iter().enumerate() {

@@ -1,8 +1,9 @@
-//! The rule `map`: every source file is on a line of the code map, and every line names files that are there.
+//! The rule `map`: every source file is on a line of the code map, and every line names files that
+//! are there.
 //!
-//! A section of the map is headed by a folder, `### \`crates/s3-core\``. The first cell of a row names files from
-//! that folder's `src`, or from the folder itself: `a.rs`, `a/{b,c}.rs`, `tests/` for all below. Roots and what
-//! only tests compile need no line.
+//! A section of the map is headed by a folder, `### \`crates/s3-core\``. The first cell of a row
+//! names files from that folder's `src`, or from the folder itself: `a.rs`, `a/{b,c}.rs`, `tests/`
+//! for all below. Roots and what only tests compile need no line.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,8 @@ use super::files::{Source, is_test_file};
 
 pub(super) const MAP: &str = "docs/ARCHITECTURE.md";
 
-/// What the map says that is not so, and what it does not say. `sources` are those of the whole workspace.
+/// What the map says that is not so, and what it does not say. `sources` are those of the whole
+/// workspace.
 pub(super) fn check(map: &str, sources: &[Source]) -> Vec<String> {
     let mut failures = Vec::new();
     let mut mapped: BTreeSet<&str> = BTreeSet::new();

@@ -1,5 +1,6 @@
 //! The rules that source files show.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -82,9 +83,10 @@ fn check_file(member: &Package, source: &Source, names: &Names) -> Vec<String> {
         }
     }
     if WITHIN_COLUMNS.contains(&member.name.as_str()) {
+        let verbatim = verbatim(&all);
         for (line, text) in (1..).zip(source.text.lines()) {
             let columns = text.chars().count();
-            if columns > COLUMNS && !is_row(text) {
+            if columns > COLUMNS && !is_row(text) && !verbatim.contains(&line) {
                 let what = format!("{columns} columns, at most {COLUMNS}");
                 fail(line, "columns", &what);
             }
@@ -115,6 +117,21 @@ fn check_file(member: &Package, source: &Source, names: &Names) -> Vec<String> {
 fn is_row(line: &str) -> bool {
     let comment = line.trim_start().strip_prefix("//");
     comment.is_some_and(|text| text.trim_start_matches(['/', '!']).starts_with(" |"))
+}
+
+/// The lines that are whole lines of a text: where they break is part of what it says.
+fn verbatim(tokens: &[Token]) -> BTreeSet<usize> {
+    let of_token = |token: &Token| {
+        let Kind::Text(text) = &token.kind else {
+            return Vec::new();
+        };
+        let lines: Vec<&str> = text.split('\n').collect();
+        let is_continued = |line: &str| line.ends_with('\\');
+        let whole = (1..lines.len().saturating_sub(1))
+            .filter(|&at| !is_continued(lines[at - 1]) && !is_continued(lines[at]));
+        whole.map(|at| token.line + at).collect()
+    };
+    tokens.iter().flat_map(of_token).collect()
 }
 
 /// Whether the file has `#![forbid(unsafe_code)]`, alone or among other lints.
@@ -161,8 +178,8 @@ fn method_names(list: &str, methods: &[Source]) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The names behind the list of architectures: for each `entry::<Type>()`, the texts of `NAMES` and of
-/// `FORMS`, which it may be made of, in the file of the `impl Architecture for Type`.
+/// The names behind the list of architectures: for each `entry::<Type>()`, the texts of `NAMES` and
+/// of `FORMS`, which it may be made of, in the file of the `impl Architecture for Type`.
 fn architecture_names(list: &str, zoo: &[Source]) -> Result<Vec<String>> {
     let zoo: Vec<Vec<Token>> = zoo
         .iter()
@@ -296,8 +313,8 @@ mod tests {
         assert_eq!(
             failures_of("s3-train", "src/train.rs", branch),
             [
-                "crates/s3-train/src/train.rs:2: method-name: \"twn\" names a method outside its own \
-              file"
+                "crates/s3-train/src/train.rs:2: method-name: \"twn\" names a method outside its \
+                 own file"
             ]
         );
         let test = format!("#[cfg(test)] mod tests {{ {branch} }}");
@@ -313,7 +330,8 @@ mod tests {
     #[test]
     fn a_branch_on_a_networks_name_is_found_and_its_own_file_is_not() {
         let branch = "fn f(m: &str) -> bool {\n    m == \"resnet20\"\n}";
-        let found = "src/run.rs:2: network-name: \"resnet20\" names a network outside its architecture's file";
+        let found = "src/run.rs:2: network-name: \"resnet20\" names a network outside its \
+                     architecture's file";
         for name in ["s3-kernels", "s3-train"] {
             let wanted = format!("crates/{name}/{found}");
             assert_eq!(failures_of(name, "src/run.rs", branch), [wanted]);
@@ -337,6 +355,12 @@ mod tests {
         );
         let row = format!("fn f() {{}}\n//! | {} |\n", "σ".repeat(COLUMNS));
         assert!(failures_of("s3-kernels", "src/a.rs", &row).is_empty());
+        let text = |end: &str| {
+            let long = "σ".repeat(COLUMNS + 1);
+            format!("const A: &str = \"a{end}\n{long}{end}\nb\";")
+        };
+        assert!(failures_of("s3-kernels", "src/a.rs", &text("")).is_empty());
+        assert_eq!(failures_of("s3-kernels", "src/a.rs", &text(" \\")).len(), 1);
     }
 
     #[test]
@@ -348,10 +372,12 @@ mod tests {
         };
         let zoo = [
             source(
-                "impl Architecture for A { const NAMES: &'static [&'static str] = &[\"a\", \"b\"]; const X: &str = \"x\"; }",
+                "impl Architecture for A { const NAMES: &'static [&'static str] = &[\"a\", \"b\"]; \
+                 const X: &str = \"x\"; }",
             ),
             source(
-                "const FORMS: &[Form] = &[(\"c\", &[1; 3]), (\"d\", &[2; 3])]; impl Architecture for B { const NAMES: &[&str] = &NAMES; }",
+                "const FORMS: &[Form] = &[(\"c\", &[1; 3]), (\"d\", &[2; 3])]; impl Architecture \
+                 for B { const NAMES: &[&str] = &NAMES; }",
             ),
         ];
         let names = architecture_names(list, &zoo).expect("reads");

@@ -1,4 +1,5 @@
-//! Figure 2: the density of a layer's weights in full precision and of those before a ternary quantizer.
+//! Figure 2: the density of a layer's weights in full precision and of those before a ternary
+//! quantizer.
 
 use serde_json::{Value, json};
 
@@ -108,7 +109,8 @@ impl Shape {
         THRESHOLD * self.mean
     }
 
-    /// The density of sizes between two multiples of the threshold; a bin's weights lie evenly in it.
+    /// The density of sizes between two multiples of the threshold; a bin's weights lie evenly in
+    /// it.
     fn density(&self, from: f64, to: f64) -> f64 {
         let (from, to) = (from * self.threshold(), to * self.threshold());
         let sides = [(from, to), (-to, -from)];
@@ -168,9 +170,10 @@ fn claim(page: &mut Page, runs: &Runs<'_>) {
     let difference = ternary.less(&sample(FLOAT));
     let away = verdict(difference.interval().as_ref(), 0.0).of_claim();
     page.line(&format!(
-        "\nThe ratio of {QUANTIZER} less that of {FLOAT}: {} of {} seeds; it is higher in {higher} of {all} pairs of a layer and a \
-         seed. That the quantizer moves weights from zero to its thresholds, in {} epochs: {away}. Its own ratio is {} where a normal \
-         distribution has {NORMAL}: {} weights stand at the thresholds than at zero.",
+        "\nThe ratio of {QUANTIZER} less that of {FLOAT}: {} of {} seeds; it is higher in {higher} \
+         of {all} pairs of a layer and a seed. That the quantizer moves weights from zero to its \
+         thresholds, in {} epochs: {away}. Its own ratio is {} where a normal distribution has \
+         {NORMAL}: {} weights stand at the thresholds than at zero.",
         difference.cell(),
         difference.pairs.len(),
         runs.epochs,
@@ -216,7 +219,8 @@ fn pictures(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
         let file = format!("{}-{}", layer.replace('.', "-"), runs.epochs);
         drawn.push(json!({
             "file": file, "kind": "densities", "title": layer,
-            "x": {"label": "w / delta", "scale": "plain", "ends": [-SHOWN, SHOWN], "marks": [-1.0, 1.0]},
+            "x": {"label": "w / delta", "scale": "plain", "ends": [-SHOWN, SHOWN], "marks": [-1.0,
+            1.0]},
             "y": {"label": "density", "scale": "plain"},
             "densities": shown,
         }));
@@ -231,7 +235,8 @@ mod tests {
     /// 40 bins from -1 to 1: as many weights in each of those whose size the function picks.
     fn density(count: impl Fn(f64) -> u32) -> Value {
         let bin = |i: u32| count(((f64::from(i) + 0.5) / 20.0 - 1.0).abs());
-        json!({"scale": 1.0, "low": -1.0, "high": 1.0, "counts": (0..40).map(bin).collect::<Vec<_>>()})
+        json!({"scale": 1.0, "low": -1.0, "high": 1.0,
+            "counts": (0..40).map(bin).collect::<Vec<_>>()})
     }
 
     #[test]
@@ -253,7 +258,8 @@ mod tests {
     fn weights_at_the_thresholds_and_not_at_zero_have_a_high_ratio() {
         let record = |row: &str, seed: u32, middle: u32| {
             let density = density(|x| if x < 0.1 { middle } else { 10 + seed });
-            let layer = json!({"name": "layer1.0.conv1", "role": "hidden", "latents": [{"name": "weight", "density": density}]});
+            let layer = json!({"name": "layer1.0.conv1", "role": "hidden",
+                "latents": [{"name": "weight", "density": density}]});
             json!({"row": row, "seed": seed, "epochs": 4, "test_top1": [0.5], "layers": [layer]})
         };
         let mut records = Vec::new();

@@ -1,5 +1,5 @@
-//! Figure 4: how often signs change and how many weights are low, layer by layer, while a full-precision, a
-//! ternary and an S3 network train.
+//! Figure 4: how often signs change and how many weights are low, layer by layer, while a
+//! full-precision, a ternary and an S3 network train.
 
 use serde_json::Value;
 
@@ -113,7 +113,8 @@ fn accuracy(page: &mut Page, runs: &Runs<'_>) {
         .fold(0.0, f64::max);
     if best <= PAPERS {
         page.line(&format!(
-            "\nNone of these networks is over the paper's {PAPERS} %: what follows is of {} epochs.",
+            "\nNone of these networks is over the paper's {PAPERS} %: what follows is of {} \
+             epochs.",
             runs.epochs
         ));
     }
@@ -170,8 +171,8 @@ fn distance(a: &Mean, b: &Mean) -> f64 {
     mean(&both[both.len() / 3..])
 }
 
-/// 1 where a layer's WLVR rises from the first snapshot after the start to the last, -1 where it falls, 0 where
-/// it does not move.
+/// 1 where a layer's WLVR rises from the first snapshot after the start to the last, -1 where it
+/// falls, 0 where it does not move.
 fn trends(record: &Value) -> Vec<i32> {
     let layers = quantized(record).into_iter().map(|l| points(l, "wlvr"));
     layers
@@ -182,13 +183,15 @@ fn trends(record: &Value) -> Vec<i32> {
         .collect()
 }
 
-/// A claim of the paper with the number that decides it in each seed: it is met where that is above 0.
+/// A claim of the paper with the number that decides it in each seed: it is met where that is above
+/// 0.
 struct Claim {
     what: String,
     figures: Vec<f64>,
 }
 
-/// The paper's claims, judged over the seeds that full precision and the rows it is compared with have in common.
+/// The paper's claims, judged over the seeds that full precision and the rows it is compared with
+/// have in common.
 fn claims(page: &mut Page, runs: &Runs<'_>) {
     let claims: Vec<Claim> = all_claims(runs)
         .into_iter()
@@ -198,8 +201,9 @@ fn claims(page: &mut Page, runs: &Runs<'_>) {
         return;
     }
     page.line(
-        "\nThe claims. Each has a rule and a figure, in points, that is above 0 where a run meets it. Of several seeds the \
-         verdict follows from the 95 % t interval of the figure; one seed alone makes no claim:\n",
+        "\nThe claims. Each has a rule and a figure, in points, that is above 0 where a run meets \
+         it. Of several seeds the verdict follows from the 95 % t interval of the figure; one seed \
+         alone makes no claim:\n",
     );
     page.head(&["claim and rule", "figure", "n", "interval", "verdict"]);
     for claim in claims {
@@ -226,7 +230,9 @@ fn all_claims(runs: &Runs<'_>) -> Vec<Claim> {
         rows.map(|rows: Vec<&Value>| figure(&rows)).collect()
     };
     let mut claims = vec![Claim {
-        what: "1: a quarter of full precision's mean WSVR in the first interval, less that in the last".to_owned(),
+        what: "1: a quarter of full precision's mean WSVR in the first interval, less that in the \
+               last"
+            .to_owned(),
         figures: each(&[FLOAT], &|rows| {
             let (begin, end) = ends(&mean_curve(rows[0], "wsvr"));
             begin / 4.0 - end
@@ -235,8 +241,9 @@ fn all_claims(runs: &Runs<'_>) -> Vec<Claim> {
     for reading in &READINGS {
         claims.push(Claim {
             what: format!(
-                "2, sign: {}: half of full precision's WSVR in the first interval, less the quantizer's; or what full \
-                 precision is above it in a later one, where that is less",
+                "2, sign: {}: half of full precision's WSVR in the first interval, less the \
+                 quantizer's; or what full precision is above it in a later one, where that is \
+                 less",
                 reading.name
             ),
             figures: each(&[FLOAT, QUANTIZER], &|rows| {
@@ -251,8 +258,8 @@ fn all_claims(runs: &Runs<'_>) -> Vec<Claim> {
         for reading in &READINGS {
             claims.push(Claim {
                 what: format!(
-                    "3, {name}, sign: {}: how far the quantizer is from full precision after the first third, less how far \
-                     {name} is",
+                    "3, {name}, sign: {}: how far the quantizer is from full precision after the \
+                     first third, less how far {name} is",
                     reading.name
                 ),
                 figures: each(&[FLOAT, QUANTIZER, name], &|rows| {
@@ -272,8 +279,8 @@ fn all_claims(runs: &Runs<'_>) -> Vec<Claim> {
     for (name, word, way) in [(FLOAT, "rises", 1), (QUANTIZER, "falls", -1)] {
         claims.push(Claim {
             what: format!(
-                "4, {name}: the share of its layers whose WLVR {word} by more than {} points from the first snapshot after the \
-                 start to the last, less a half",
+                "4, {name}: the share of its layers whose WLVR {word} by more than {} points from \
+                 the first snapshot after the start to the last, less a half",
                 100.0 * MOVED
             ),
             figures: each(&[name], &|rows| beyond_half(rows[0], way)),
@@ -282,7 +289,8 @@ fn all_claims(runs: &Runs<'_>) -> Vec<Claim> {
     for name in [S3, NARROW] {
         claims.push(Claim {
             what: format!(
-                "4, {name}: the share of its layers whose WLVR goes as full precision's, less that of the quantizer's"
+                "4, {name}: the share of its layers whose WLVR goes as full precision's, less that \
+                 of the quantizer's"
             ),
             figures: each(&[FLOAT, QUANTIZER, name], &|rows| {
                 let [float, quantizer, s3] = [0, 1, 2].map(|i| trends(rows[i]));
@@ -336,7 +344,8 @@ mod tests {
             let [a, b, c] = wsvr;
             let rates = json!([null, a, b, c]);
             json!({
-                "name": role, "role": role, "epochs": [0, 10, 20, 30], "wsvr": rates, "wsvr_with_zero": rates,
+                "name": role, "role": role, "epochs": [0, 10, 20, 30], "wsvr": rates,
+                "wsvr_with_zero": rates,
                 "flips": rates, "wsvr_latent": rates, "wlvr": wlvr,
             })
         };
@@ -372,8 +381,10 @@ mod tests {
             "| +3.00 | 3 | +3.00 .. +3.00 | **holds** |",
             // After the first third: 10 and 3 points for the quantizer, 1 and 0 for S3.
             "less how far s3-2bit-authors is | +6.00 | 3 | +6.00 .. +6.00 | **holds** |",
-            "from the first snapshot after the start to the last, less a half | +50.00 | 3 | +50.00 .. +50.00 | **holds** |",
-            "4, s3-2bit-authors: the share of its layers whose WLVR goes as full precision's, less that of the quantizer's | +100.00 |",
+            "from the first snapshot after the start to the last, less a half | +50.00 | 3 | \
+             +50.00 .. +50.00 | **holds** |",
+            "4, s3-2bit-authors: the share of its layers whose WLVR goes as full precision's, less \
+             that of the quantizer's | +100.00 |",
             "None of these networks is over the paper's 91 %",
             "| s3-2bit | not run yet |",
         ] {

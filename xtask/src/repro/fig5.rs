@@ -96,7 +96,8 @@ fn beside_the_paper(page: &mut Page, runs: &Runs<'_>, none: &str, with: &[&Row])
     let diverged = runs.sample(none).lost;
     let falling = without.iter().filter(|r| falls(r)).count();
     page.line(&format!(
-        "\nConvergence: without the penalty the training loss falls in every epoch of {falling} of {} seeds, and {diverged} diverged.",
+        "\nConvergence: without the penalty the training loss falls in every epoch of {falling} of \
+         {} seeds, and {diverged} diverged.",
         without.len() + diverged
     ));
     let with: Vec<Sample> = with.iter().map(|row| runs.sample(row.name)).collect();
@@ -120,8 +121,9 @@ fn beside_the_paper(page: &mut Page, runs: &Runs<'_>, none: &str, with: &[&Row])
         false => format!("different are {}", differ.join(", ")),
     };
     page.line(&format!(
-        "Size: of {compared} pairs of alphas with an interval {said}; of equal rows one pair in twenty would be. The paper's \
-         sentence is of 200 epochs on ImageNet, 69.78 to 69.85 % from 1e-2 to 1e-6.",
+        "Size: of {compared} pairs of alphas with an interval {said}; of equal rows one pair in \
+         twenty would be. The paper's sentence is of 200 epochs on ImageNet, 69.78 to 69.85 % from \
+         1e-2 to 1e-6.",
     ));
 }
 
@@ -162,7 +164,10 @@ mod tests {
 
     #[test]
     fn the_page_has_every_row_the_sentence_and_the_curves() {
-        let record = |row: &str, seed: u32, top1: f64| json!({"row": row, "seed": seed, "epochs": 4, "test_top1": [0.1, top1], "zeros": 0.5, "train_losses": [2.0, 1.5]});
+        let record = |row: &str, seed: u32, top1: f64| {
+            json!({"row": row, "seed": seed,
+            "epochs": 4, "test_top1": [0.1, top1], "zeros": 0.5, "train_losses": [2.0, 1.5]})
+        };
         let mut records = Vec::new();
         for seed in 1..=3 {
             records.push(record(NONE, seed, 0.4));
@@ -170,11 +175,13 @@ mod tests {
         }
         let page = page(&PLAN, &records);
         for words in [
-            "| alpha=0 | 40.00 % (40.00 .. 40.00) | 1.500 (1.500 .. 1.500) | 50.00 % (50.00 .. 50.00) | 3 |",
+            "| alpha=0 | 40.00 % (40.00 .. 40.00) | 1.500 (1.500 .. 1.500) | 50.00 % (50.00 .. \
+             50.00) | 3 |",
             "| alpha=1e-2 | not run yet |",
             "of 3 pairs: behind.\n- alpha=0 less alpha=1e-4: no seed of both",
             "the training loss falls in every epoch of 3 of 3 seeds, and 0 diverged.",
-            "- alpha=0 less alpha=1e-5: -20.00 points, interval -20.00 .. -20.00 of 3 pairs: behind.",
+            "- alpha=0 less alpha=1e-5: -20.00 points, interval -20.00 .. -20.00 of 3 pairs: \
+             behind.",
             "src=\"fig5/top1-4.svg\"",
         ] {
             assert!(page.text.contains(words), "{words}\n{}", page.text);

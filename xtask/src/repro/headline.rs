@@ -1,5 +1,5 @@
-//! The README's headline: what S3 reaches beside full precision at the longest budget with a run of both, as a small
-//! table between two marks of README.md and one picture beside it.
+//! The README's headline: what S3 reaches beside full precision at the longest budget with a run of
+//! both, as a small table between two marks of README.md and one picture beside it.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -27,7 +27,8 @@ const ROWS: &[(&str, &str)] = &[
 
 /// The text between the marks, and the picture where there is one.
 fn headline() -> Result<(String, Option<Value>)> {
-    // Table 4 has full precision and 3 bits at every budget; TWN and 2 bits are in Figure 4 and in Table 1.
+    // Table 4 has full precision and 3 bits at every budget; TWN and 2 bits are in Figure 4 and in
+    // Table 1.
     let table4 = table4::PLAN.records(None)?;
     let others = [&fig4::PLAN, &table1a::PLAN];
     let theirs = [others[0].records(None)?, others[1].records(None)?];
@@ -48,7 +49,8 @@ fn headline() -> Result<(String, Option<Value>)> {
     let [fig4, table1] = [other(0), other(1)];
     let mut text = format!(
         "ResNet-20 on {}, {epochs} epochs (the paper: 150); docs/results/ has every run:\n\n\
-         | weights | test top-1 | n | less full precision, 95 % interval | |\n| --- | ---: | ---: | ---: | --- |\n",
+         | weights | test top-1 | n | less full precision, 95 % interval | |\n| --- | ---: | ---: \
+         | ---: | --- |\n",
         longest.data()
     );
     let mut drawn = Vec::new();
@@ -87,15 +89,18 @@ fn headline() -> Result<(String, Option<Value>)> {
         let value = top1.iter().sum::<f64>() / top1.len() as f64 / 100.0;
         drawn.push(json!({"name": name, "group": group, "value": value, "ends": ends}));
     }
-    text += "\nOne seed alone makes no claim. \"Our start\" is a narrow one (docs/results/init-cifar10.md), the authors' is that of their \
-             code.\n\n\
-             <picture><source media=\"(prefers-color-scheme: dark)\" srcset=\"docs/results/headline/top1-dark.svg\">\
-             <img alt=\"Test accuracy of full precision and of S3\" src=\"docs/results/headline/top1.svg\"></picture>\n";
+    text += "\nOne seed alone makes no claim. \"Our start\" is a narrow one \
+             (docs/results/init-cifar10.md), the authors' is that of their code.\n\n\
+             <picture><source media=\"(prefers-color-scheme: dark)\" \
+             srcset=\"docs/results/headline/top1-dark.svg\">\
+             <img alt=\"Test accuracy of full precision and of S3\" \
+             src=\"docs/results/headline/top1.svg\"></picture>\n";
     let values = drawn.iter().filter_map(|row| row["value"].as_f64());
     let (low, high) = values.fold((1.0, 0.0), |(l, h): (f64, f64), v| (l.min(v), h.max(v)));
     let picture = json!({
         "file": "top1", "kind": "value_rows", "title": "", "size": [480, 250],
-        "x": {"label": "test top-1", "scale": "percent", "ends": [low - 0.02, high + 0.02]}, "rows": drawn,
+        "x": {"label": "test top-1", "scale": "percent", "ends": [low - 0.02, high + 0.02]},
+        "rows": drawn,
     });
     Ok((text, Some(picture)))
 }
@@ -134,7 +139,8 @@ pub(super) fn check_text() -> Result<()> {
     let (found, wanted) = readme(&headline()?.0)?;
     if found != wanted {
         bail!(
-            "README.md: its headline is not what the records say: cargo xtask repro --redraw writes it"
+            "README.md: its headline is not what the records say: cargo xtask repro --redraw \
+             writes it"
         );
     }
     Ok(())

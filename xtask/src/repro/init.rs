@@ -76,13 +76,13 @@ fn advice(mut page: Page, budgets: &[Runs<'_>]) -> Page {
     let first = ahead[0];
     page.line(&match first {
         Some(name) if ahead.iter().all(|other| *other == first) => format!(
-            "At {} *{name}* is ahead of both other starts: use it for trainings of that length. Nothing here speaks of longer \
-             trainings.",
+            "At {} *{name}* is ahead of both other starts: use it for trainings of that length. \
+             Nothing here speaks of longer trainings.",
             epochs_of(&budgets)
         ),
         _ => format!(
-            "At {} no start is ahead of both others every time, by the intervals above: choose by the table of your number of \
-             epochs.",
+            "At {} no start is ahead of both others every time, by the intervals above: choose by \
+             the table of your number of epochs.",
             epochs_of(&budgets)
         ),
     });
@@ -138,8 +138,8 @@ fn moves(runs: &Runs<'_>) -> Option<String> {
     };
     let (narrow, authors) = (of(NARROW)?, of(AUTHORS)?);
     Some(format!(
-        "Until epoch {} {:.1} % of the sign latents change sides from the narrow start and {:.1} % from the authors'; at the \
-         end {:.0} % and {:.0} % of the weights are 0.",
+        "Until epoch {} {:.1} % of the sign latents change sides from the narrow start and {:.1} % \
+         from the authors'; at the end {:.0} % and {:.0} % of the weights are 0.",
         narrow.0, narrow.1, authors.1, narrow.2, authors.2,
     ))
 }
@@ -209,9 +209,11 @@ mod tests {
         let text = page(&PLAN, &all).text;
         for words in [
             "At 4 and 10 epochs *low_variance* is ahead of both other starts",
-            "- low_variance less authors: +10.00 points, interval +10.00 .. +10.00 of 2 pairs: ahead.",
+            "- low_variance less authors: +10.00 points, interval +10.00 .. +10.00 of 2 pairs: \
+             ahead.",
             "- 10 epochs: authors 71.50 % (71.00 .. 72.00);",
-            "Until epoch 10 20.0 % of the sign latents change sides from the narrow start and 2.0 % from the authors'",
+            "Until epoch 10 20.0 % of the sign latents change sides from the narrow start and 2.0 \
+             % from the authors'",
         ] {
             assert!(text.contains(words), "{words}\n{text}");
         }

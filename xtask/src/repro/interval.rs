@@ -1,7 +1,8 @@
-//! What differences between seeds say: their mean, its t interval, and the words that follow from it.
+//! What differences between seeds say: their mean, its t interval, and the words that follow from
+//! it.
 //!
-//! Rows of one seed see the same images in the same order, so that much of what a seed does is in both and
-//! drops out of their difference. Of the differences `d_1 .. d_n`, one a seed,
+//! Rows of one seed see the same images in the same order, so that much of what a seed does is in
+//! both and drops out of their difference. Of the differences `d_1 .. d_n`, one a seed,
 //!
 //! ```text
 //! interval = mean ± t s / √n,   s² = Σ (d_i - mean)² / (n - 1),   P(|T_{n-1}| < t) = 95 %
@@ -124,8 +125,8 @@ fn quantile(degrees: u32) -> f64 {
     0.5 * (low + high)
 }
 
-/// The share of Student's distribution between -t and t: the finite sums of Abramowitz and Stegun, 26.7.3 for
-/// an odd number of degrees of freedom and 26.7.4 for an even one.
+/// The share of Student's distribution between -t and t: the finite sums of Abramowitz and Stegun,
+/// 26.7.3 for an odd number of degrees of freedom and 26.7.4 for an even one.
 fn within(t: f64, degrees: u32) -> f64 {
     let angle = (t / f64::from(degrees).sqrt()).atan();
     let (sin, cos) = angle.sin_cos();

@@ -23,7 +23,8 @@ pub(crate) struct Options {
     only: Vec<String>,
     #[command(flatten)]
     how: How,
-    /// Trains nothing: builds `s3`, and fails where the page or a picture of it is not what the records say
+    /// Trains nothing: builds `s3`, and fails where the page or a picture of it is not what the
+    /// records say
     #[arg(long)]
     pub(super) check: bool,
     /// Trains nothing: writes the page and its pictures again from the records
@@ -66,9 +67,11 @@ impl How {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Budget {
-    /// Seconds: a few epochs of a small network on generated images; page and records stay below --out
+    /// Seconds: a few epochs of a small network on generated images; page and records stay below
+    /// --out
     Smoke,
-    /// Hours: the network and the data of the page, few epochs; what is to train is said at the start
+    /// Hours: the network and the data of the page, few epochs; what is to train is said at the
+    /// start
     Small,
     /// The paper's setting
     Full,

@@ -1,4 +1,5 @@
-//! What every page is made of: numbers of the records, their spread, pictures, and where the runs were made.
+//! What every page is made of: numbers of the records, their spread, pictures, and where the runs
+//! were made.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +17,8 @@ pub(super) use super::plan::Page;
 
 /// How the differences of a page are to be read.
 const DIFFERENCES: &str = "\
-A difference is taken seed by seed: rows of one seed see the same images in the same order. Its interval is that of Student's
+A difference is taken seed by seed: rows of one seed see the same images in the same order. Its \
+interval is that of Student's
 t, 95 % of the mean of the pairs, and the word behind it follows from the interval alone: *ahead* or *behind* where 0 is
 outside; *equal within 1 point* where all of it is less than a point from 0, a margin set when most rows had a single seed; else *no
 difference seen*; and *no claim* of a single pair.
@@ -82,8 +84,8 @@ impl Page {
         self.row(&rule);
     }
 
-    /// A table with a line for each row: its name, `cells` of its finished runs under `columns`, and how many seeds;
-    /// where there is none, why.
+    /// A table with a line for each row: its name, `cells` of its finished runs under `columns`,
+    /// and how many seeds; where there is none, why.
     pub(super) fn rows(
         &mut self,
         runs: &Runs<'_>,
@@ -104,7 +106,8 @@ impl Page {
         }
     }
 
-    /// Adds pictures, `{"file", "kind", "title", ...}`, side by side where there is room; `caption` is above them.
+    /// Adds pictures, `{"file", "kind", "title", ...}`, side by side where there is room; `caption`
+    /// is above them.
     pub(super) fn pictures(&mut self, plan: &Plan, caption: &str, pictures: Vec<Value>) {
         if pictures.is_empty() {
             return;
@@ -116,7 +119,8 @@ impl Page {
             let alt = format!("{caption}, {title}");
             let alt = alt.trim_end_matches(", ");
             self.line(&format!(
-                "<picture><source media=\"(prefers-color-scheme: dark)\" srcset=\"{path}-dark.svg\">\
+                "<picture><source media=\"(prefers-color-scheme: dark)\" \
+                 srcset=\"{path}-dark.svg\">\
                  <img alt=\"{alt}\" src=\"{path}.svg\"></picture>"
             ));
         }
@@ -150,7 +154,8 @@ pub(super) fn layer_curves(
     })
 }
 
-/// Pictures of [`layer_curves`] side by side get the same y axis, from 0 to just above the highest point of all.
+/// Pictures of [`layer_curves`] side by side get the same y axis, from 0 to just above the highest
+/// point of all.
 pub(super) fn share_axis(pictures: &mut [Value]) {
     let curves = pictures.iter().filter_map(|p| p["curves"].as_array());
     let points = curves.flatten().filter_map(|c| c["points"].as_array());
@@ -375,7 +380,10 @@ impl<'a> Runs<'a> {
                     .push(format!("{} ({seed})", row.name));
             }
         }
-        page.push_str("\nRows with their seeds, by where they were trained; the revision is that of the repository when the run began:\n\n");
+        page.push_str(
+            "\nRows with their seeds, by where they were trained; the revision is that \
+                       of the repository when the run began:\n\n",
+        );
         for (place, names) in groups {
             let _ = writeln!(page, "- {place}: {}.", names.join(", "));
         }
@@ -393,7 +401,8 @@ fn data_of(record: &Value) -> String {
     }
 }
 
-/// A schedule as a record has it: `0.1 (cosine)`, `0.1 (step, times 0.1 at 40 % and 80 %, in 4 cycles)`.
+/// A schedule as a record has it: `0.1 (cosine)`, `0.1 (step, times 0.1 at 40 % and 80 %, in 4
+/// cycles)`.
 fn rate_of(lr: &Value) -> String {
     let Some(shape) = lr["schedule"].as_str() else {
         return "not in the record".to_owned();
@@ -495,7 +504,8 @@ mod tests {
         let record = |row: &str, lr: Value| json!({"row": row, "seed": 1, "epochs": 4, "lr": lr});
         let cosine = json!({"schedule": "cosine", "start": 0.1, "end": 0.0, "cycles": 1});
         let step = json!({
-            "schedule": "step", "start": 0.01, "milestones": [0.4, 0.8], "factor": 0.1, "warmup_epochs": 2.0, "cycles": 4,
+            "schedule": "step", "start": 0.01, "milestones": [0.4, 0.8], "factor": 0.1,
+            "warmup_epochs": 2.0, "cycles": 4,
         });
         let rows = [Row::of("a"), Row::of("b"), Row::of("c")];
         let say = |records: &[Value]| {
@@ -516,7 +526,8 @@ mod tests {
         assert_eq!(say(&all[..2]), " Learning rate: 0.1 (cosine).");
         assert_eq!(
             say(&all),
-            " Learning rates: 0.1 (cosine): a, b; 0.01 (step, times 0.1 at 40 %, 80 %, 2 epochs of warm-up, in 4 cycles): c."
+            " Learning rates: 0.1 (cosine): a, b; 0.01 (step, times 0.1 at 40 %, 80 %, 2 epochs of \
+             warm-up, in 4 cycles): c."
         );
         // An older record is not taken for the others.
         let older = [record("a", Value::Null), all[1].clone()];

@@ -9,8 +9,8 @@ use super::record::total_epochs;
 pub(super) struct Start {
     /// The row of the page, of the same seed.
     pub(super) row: &'static str,
-    /// Whether its epochs are taken from the row's, two of five, so that both together are as many as those of
-    /// other rows; else it has as many as the row, on top.
+    /// Whether its epochs are taken from the row's, two of five, so that both together are as many
+    /// as those of other rows; else it has as many as the row, on top.
     pub(super) within: bool,
 }
 
@@ -30,7 +30,8 @@ impl Start {
 pub(super) struct Row {
     /// In the page, in the records and after `--only`.
     pub(super) name: &'static str,
-    /// `xtask/experiments/cifar10/resnet20-RECIPE.toml`; with a folder in it `xtask/experiments/RECIPE.toml`.
+    /// `xtask/experiments/cifar10/resnet20-RECIPE.toml`; with a folder in it
+    /// `xtask/experiments/RECIPE.toml`.
     pub(super) recipe: &'static str,
     /// What is set beside it, as after `--set`.
     pub(super) settings: &'static [&'static str],
@@ -101,7 +102,8 @@ pub(super) struct Plan {
     pub(super) epochs: [&'static [u32]; 2],
     /// Seeds 1 to N of every row, unless said.
     pub(super) seeds: u32,
-    /// What a record keeps of each layer's snapshots, by their keys in `s3 compare --json --dynamics`.
+    /// What a record keeps of each layer's snapshots, by their keys in `s3 compare --json
+    /// --dynamics`.
     pub(super) layers: &'static [&'static str],
     pub(super) page: fn(&Plan, &[Value]) -> Page,
 }

@@ -11,7 +11,8 @@ pub(super) fn is_result(record: &Value) -> bool {
     record.get("error").is_none()
 }
 
-/// The epochs of a run together with those of the run that it starts from, where a row counts these.
+/// The epochs of a run together with those of the run that it starts from, where a row counts
+/// these.
 pub(super) fn total_epochs(record: &Value) -> Option<u64> {
     record["total_epochs"]
         .as_u64()

@@ -1,8 +1,8 @@
 //! Which records has a page: its own lines, and those of other pages that are of the same training.
 //!
-//! A run that several pages need is trained once. Its record is a line of the page that asked for it; another
-//! page takes it over where one of its rows is the same training at the same epochs, and where it has the
-//! layers' measures that the page reads.
+//! A run that several pages need is trained once. Its record is a line of the page that asked for
+//! it; another page takes it over where one of its rows is the same training at the same epochs,
+//! and where it has the layers' measures that the page reads.
 
 use std::path::{Path, PathBuf};
 
@@ -35,8 +35,8 @@ impl Plan {
         Ok(records)
     }
 
-    /// Its own, then what it takes over from other pages. Below a folder aside, as in a smoke run, each page has
-    /// its own alone.
+    /// Its own, then what it takes over from other pages. Below a folder aside, as in a smoke run,
+    /// each page has its own alone.
     pub(super) fn records(&self, aside: Option<&Path>) -> Result<Vec<Value>> {
         let mut records = self.own_records(aside)?;
         if aside.is_none() {
@@ -82,7 +82,8 @@ impl Plan {
 }
 
 impl Row {
-    /// Whether another row is the same training: of the same file, with the same settings, from the same start.
+    /// Whether another row is the same training: of the same file, with the same settings, from the
+    /// same start.
     pub(super) fn trains_as(&self, other: &Self) -> bool {
         (self.recipe, self.settings, self.start) == (other.recipe, other.settings, other.start)
     }
@@ -128,7 +129,10 @@ mod tests {
             &[Row::with("base", "s3", &[]), Row::of("ttq")],
             &["wsvr"],
         );
-        let record = |row: &str, seed: u32, epochs: u32, top1: f64| json!({"row": row, "seed": seed, "epochs": epochs, "test_top1": [top1]});
+        let record = |row: &str, seed: u32, epochs: u32, top1: f64| {
+            json!({"row": row,
+            "seed": seed, "epochs": epochs, "test_top1": [top1]})
+        };
         let mut records = vec![record("s3", 1, 4, 0.1)];
         let lost = json!({"row": "base", "seed": 3, "epochs": 4, "error": "training diverged"});
         let theirs = [
@@ -139,7 +143,8 @@ mod tests {
             lost,
         ];
         OURS.take_over(&mut records, &THEIRS, &theirs);
-        // Its own stays, the other seed comes; 7 epochs are not on the page, `ttq` has another start.
+        // Its own stays, the other seed comes; 7 epochs are not on the page, `ttq` has another
+        // start.
         assert_eq!(records, [record("s3", 1, 4, 0.1), record("s3", 2, 4, 0.3)]);
         // And a page that needs the layers takes nothing from one that has none.
         let mut none = Vec::new();

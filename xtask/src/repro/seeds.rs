@@ -27,7 +27,8 @@ fn said(record: &Value) -> Value {
     keys.map(|key| record[key].clone()).into_iter().collect()
 }
 
-/// Whether the name of a run is that of its experiment: of a recipe that was renamed since it is not.
+/// Whether the name of a run is that of its experiment: of a recipe that was renamed since it is
+/// not.
 fn is_named(record: &Value) -> bool {
     let of = |key: &str| record[key].as_str();
     match (
@@ -41,9 +42,10 @@ fn is_named(record: &Value) -> bool {
     }
 }
 
-/// Whether two records are seeds of one configuration, on the same images. The name of a run holds a hash of its
-/// configuration and of its experiment's name; where that name was changed, and where a run started from another
-/// one's weights, whose seed is in the hash, what the records say stands for it.
+/// Whether two records are seeds of one configuration, on the same images. The name of a run holds
+/// a hash of its configuration and of its experiment's name; where that name was changed, and where
+/// a run started from another one's weights, whose seed is in the hash, what the records say stands
+/// for it.
 pub(super) fn alike(a: &Value, b: &Value) -> bool {
     let data = |r: &Value| {
         [
@@ -74,8 +76,8 @@ pub(super) fn check(records: &[Value], file: &Path) -> Result<()> {
             && !alike(first, record)
         {
             bail!(
-                "{}: row {}, {} epochs: {} and {} are no seeds of one configuration, of which no mean can be taken; \
-                 remove the line of one",
+                "{}: row {}, {} epochs: {} and {} are no seeds of one configuration, of which no \
+                 mean can be taken; remove the line of one",
                 file.display(),
                 record["row"],
                 record["epochs"],

@@ -1,4 +1,5 @@
-//! The trainings at the paper's budget, cut into stages: which rows of which pages, at how many epochs, of which seeds.
+//! The trainings at the paper's budget, cut into stages: which rows of which pages, at how many
+//! epochs, of which seeds.
 //!
 //! | stage | what | for |
 //! | --- | --- | --- |
@@ -7,9 +8,9 @@
 //! | C | 150 epochs, seeds 2 and 3: full precision, TWN, S3 with 2 and 3 bits | Figures 2 and 4, the headline |
 //! | D | 30 epochs, 3 seeds: full precision, S3 with 3 bits; 10 epochs, 3 seeds: the penalty, the staircase | Tables 3, 4, 5, Figure 5 |
 //!
-//! A stage goes on where it stopped: what has a record is done, and what has a run folder below `--out` is taken up at its
-//! last checkpoint. On another machine the records of the repository are enough for all finished runs; the folder of an
-//! unfinished one may be copied there.
+//! A stage goes on where it stopped: what has a record is done, and what has a run folder below
+//! `--out` is taken up at its last checkpoint. On another machine the records of the repository are
+//! enough for all finished runs; the folder of an unfinished one may be copied there.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! Table 1 on CIFAR-10: every method on ResNet-20, with the recipe of its original and, where that does not suit a
-//! short run, a repaired one beside it.
+//! Table 1 on CIFAR-10: every method on ResNet-20, with the recipe of its original and, where that
+//! does not suit a short run, a repaired one beside it.
 
 use serde_json::Value;
 
@@ -45,8 +45,8 @@ const fn drawn(row: Row) -> Row {
     }
 }
 
-/// The paper's rows in its order, then those it does not have; a repaired recipe follows its original. Figures are
-/// top-1 in %, weights alone unless said.
+/// The paper's rows in its order, then those it does not have; a repaired recipe follows its
+/// original. Figures are top-1 in %, weights alone unless said.
 const ROWS: &[Row] = &[
     row("fp32", "FP32", "91.79 (DeepShift's repository)"),
     pretrained(
@@ -172,10 +172,12 @@ mod tests {
             "run": format!("cifar10/resnet20-{name}-0-s{seed}"),
             "experiment": format!("cifar10/resnet20-{name}"), "row": name,
             "seed": seed, "epochs": 10, "dtype": "bf16", "bits": 2, "operation": "sign_flip",
-            "method": {"name": name}, "init_from": null, "zeros": 0.25, "test_top1": [0.1, top1], "images_per_second": [90.0, 135.0],
+            "method": {"name": name}, "init_from": null, "zeros": 0.25, "test_top1": [0.1, top1],
+            "images_per_second": [90.0, 135.0],
             "data": {"train_images": 1000},
             "bytes": 1000, "multiplications": 1_000_000, "additions": 2_500_000, "shifts": 0,
-            "sign_flips": 0, "cpu": "C", "threads": 2, "isa": "avx2", "git_revision": "0123456789abcdef",
+            "sign_flips": 0, "cpu": "C", "threads": 2, "isa": "avx2",
+            "git_revision": "0123456789abcdef",
             "git_dirty": false, "began_unix": 0,
         })
     }
@@ -197,7 +199,10 @@ mod tests {
         ];
         let page = page(&PLAN, &records).text;
         assert!(
-            page.contains("| 2 | sign flip | random | 51.00 % (50.00 .. 52.00) | -29.00 | 25.00 % (25.00 .. 25.00) | 2, 1 diverged |"),
+            page.contains(
+                "| 2 | sign flip | random | 51.00 % (50.00 .. 52.00) | -29.00 | 25.00 % \
+                           (25.00 .. 25.00) | 2, 1 diverged |"
+            ),
             "{page}"
         );
         assert!(

@@ -1,4 +1,5 @@
-//! Table 1 on CIFAR-10 with one recipe: every method on ResNet-20 with the same schedule and as many epochs in all.
+//! Table 1 on CIFAR-10 with one recipe: every method on ResNet-20 with the same schedule and as
+//! many epochs in all.
 
 use serde_json::Value;
 
@@ -15,7 +16,8 @@ pub(super) const PLAN: Plan = Plan {
     page,
 };
 
-/// SGD with momentum and a cosine from 0.1 to 0: what the files of S3, TWN and full precision say as they are.
+/// SGD with momentum and a cosine from 0.1 to 0: what the files of S3, TWN and full precision say
+/// as they are.
 const ONE: &[&str] = &[
     "optimizer={name=\"sgd\",momentum=0.9,weight_decay=1e-4}",
     "lr={schedule=\"cosine\",start=0.1}",

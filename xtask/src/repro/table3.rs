@@ -137,7 +137,8 @@ fn page(plan: &Plan, records: &[Value]) -> Page {
         })
 }
 
-/// The spread over the rows that the paper has alike, and the two cells that it has apart; of each start.
+/// The spread over the rows that the paper has alike, and the two cells that it has apart; of each
+/// start.
 fn claims(page: &mut Page, runs: &Runs<'_>) {
     const APART: [&str; 2] = ["linear 1e-6", "cosine 1e-6"];
     for start in ["", "narrow "] {
@@ -153,7 +154,8 @@ fn claims(page: &mut Page, runs: &Runs<'_>) {
             continue;
         }
         page.line(&format!(
-            "\nThe {} {start}rows that the paper has within 0.35 points: {}. Alpha 1e-6 with a decay and without:\n",
+            "\nThe {} {start}rows that the paper has within 0.35 points: {}. Alpha 1e-6 with a \
+             decay and without:\n",
             means.len(),
             spread(&means)
         ));

@@ -65,7 +65,10 @@ fn page(plan: &Plan, records: &[Value]) -> Page {
                 pairs.join(", "),
             ]);
         }
-        page.line("\nIn brackets: of an accuracy the smallest and the largest seed, of a difference its interval.");
+        page.line(
+            "\nIn brackets: of an accuracy the smallest and the largest seed, of a \
+                   difference its interval.",
+        );
         gap(&mut page, &budgets);
     }
     let page = page.with_differences();
@@ -77,7 +80,8 @@ fn page(plan: &Plan, records: &[Value]) -> Page {
     })
 }
 
-/// Whether more epochs close the gap to full precision, from the fewest to the most that have pairs.
+/// Whether more epochs close the gap to full precision, from the fewest to the most that have
+/// pairs.
 fn gap(page: &mut Page, budgets: &[Runs<'_>]) {
     for name in [S3, NARROW] {
         let gaps = budgets.iter().filter_map(|runs| {

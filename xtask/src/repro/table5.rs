@@ -112,10 +112,12 @@ fn beside_the_paper(verdict: Verdict, epochs: u64) -> Option<String> {
         Verdict::None => return None,
         Verdict::Above { .. } => format!("At {epochs} epochs this is the paper's order"),
         Verdict::Below { .. } => format!(
-            "At {epochs} epochs the staircase is ahead; the paper's S3 leads by 1.2 points after 120 or 200"
+            "At {epochs} epochs the staircase is ahead; the paper's S3 leads by 1.2 points after \
+             120 or 200"
         ),
         Verdict::Equal | Verdict::Open => format!(
-            "{epochs} epochs neither confirm nor refute the paper's lead of S3 by 1.2 points after 120 or 200"
+            "{epochs} epochs neither confirm nor refute the paper's lead of S3 by 1.2 points after \
+             120 or 200"
         ),
     })
 }
@@ -157,7 +159,10 @@ mod tests {
     #[test]
     fn the_order_is_set_beside_the_papers() {
         let page_of = |s3: [f64; 3]| {
-            let record = |row: &str, seed: u32, top1: f64| json!({"row": row, "seed": seed, "epochs": 4, "test_top1": [0.1, top1], "zeros": 0.5, "train_losses": [2.0, 1.5]});
+            let record = |row: &str, seed: u32, top1: f64| {
+                json!({"row": row, "seed": seed,
+                "epochs": 4, "test_top1": [0.1, top1], "zeros": 0.5, "train_losses": [2.0, 1.5]})
+            };
             let mut records = Vec::new();
             for (seed, top1) in (1..).zip(s3) {
                 records.push(record("s3 1e-5", seed, top1));

@@ -142,8 +142,9 @@ impl<'a> Trainer<'a> {
         Ok(record)
     }
 
-    /// What every file that a finished run can become answers on the first `images` test images: in the packed
-    /// runtime, in onnxruntime and, compiled, as C; at the smoke budget in the runtime alone.
+    /// What every file that a finished run can become answers on the first `images` test images: in
+    /// the packed runtime, in onnxruntime and, compiled, as C; at the smoke budget in the runtime
+    /// alone.
     pub(super) fn files(&self, folder: &Path, images: u32) -> Result<Value> {
         let mut command = Command::new(&self.binary);
         command.arg("fidelity").arg(folder);
@@ -181,7 +182,8 @@ pub(super) fn is_finished(folder: &Path) -> bool {
     folder.join("summary.json").is_file() && folder.join("last.safetensors").is_file()
 }
 
-/// Set by Ctrl-C, which the trainings get too: they end after their step, and this command behind them.
+/// Set by Ctrl-C, which the trainings get too: they end after their step, and this command behind
+/// them.
 static STOP: AtomicBool = AtomicBool::new(false);
 
 /// # Errors

@@ -1,4 +1,5 @@
-//! The loop that trains what pages need, one run at a time, and keeps a record of each that finished.
+//! The loop that trains what pages need, one run at a time, and keeps a record of each that
+//! finished.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -221,9 +222,9 @@ pub(super) fn write_pages(plan: &Plan, s3: &Trainer<'_>) -> Result<()> {
 }
 
 impl Plan {
-    /// Trains one run and adds its record, unless it has one; `is_new` says whether it had none when this command
-    /// began. A training that diverges leaves a record that says so, and the next call tries it again; any other
-    /// refusal leaves none.
+    /// Trains one run and adds its record, unless it has one; `is_new` says whether it had none
+    /// when this command began. A training that diverges leaves a record that says so, and the next
+    /// call tries it again; any other refusal leaves none.
     fn train(&self, s3: &Trainer<'_>, job: &Job<'_>, is_new: bool) -> Result<Outcome> {
         let records = self.records(s3.how.aside().as_deref())?;
         let is_this = |r: &&Value| job.is(r) && is_result(r);
@@ -238,7 +239,8 @@ impl Plan {
             if known["dtype"] != dtype {
                 let word = known["dtype"].as_str().unwrap_or("?");
                 return Ok(Outcome::Refused(format!(
-                    "has a record with activations {word}, wanted are {dtype}: --dtype {word} takes it, or remove its line"
+                    "has a record with activations {word}, wanted are {dtype}: --dtype {word} \
+                     takes it, or remove its line"
                 )));
             }
             return Ok(Outcome::Known);

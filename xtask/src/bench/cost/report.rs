@@ -13,12 +13,13 @@ impl Facts {
         let mut page = String::from("# What the paper's ImageNet runs take\n\n");
         let _ = writeln!(
             page,
-            "{}. Steps on generated pictures of {SIDE}x{SIDE} pixels, one thread. n is the number of rounds, each the \
-             median over its steps. MB is the memory of the process.\n",
+            "{}. Steps on generated pictures of {SIDE}x{SIDE} pixels, one thread. n is the number \
+             of rounds, each the median over its steps. MB is the memory of the process.\n",
             provenance(),
         );
         page.push_str(
-            "## One core\n\n| network | method | activations | batch | images/s | min | max | n | MB |\n\
+            "## One core\n\n| network | method | activations | batch | images/s | min | max | n | \
+             MB |\n\
              |---|---|---|---|---|---|---|---|---|\n",
         );
         for step in &self.steps {
@@ -43,8 +44,8 @@ impl Facts {
         let _ = writeln!(
             page,
             "\n## Core-hours of {epochs} epochs\n\n\
-             {epochs} · ({TRAIN} + {TEST} / 3) = {pictures:.0} pictures: a test picture counts as a third of a training \
-             picture, one pass of three. That share is an assumption.",
+             {epochs} · ({TRAIN} + {TEST} / 3) = {pictures:.0} pictures: a test picture counts as \
+             a third of a training picture, one pass of three. That share is an assumption.",
         );
         let decoding = match self.decoded.is_empty() {
             true => {
@@ -61,7 +62,10 @@ impl Facts {
                 format!(" + {epochs} · {} / {rate:.0}", TRAIN + TEST)
             }
         };
-        page.push_str("| network | method | activations | batch | core-seconds / 3600 | core-hours |\n|---|---|---|---|---|---|\n");
+        page.push_str(
+            "| network | method | activations | batch | core-seconds / 3600 | core-hours \
+                       |\n|---|---|---|---|---|---|\n",
+        );
         for step in &self.steps {
             let (rate, hours) = (step.rate(), self.core_hours(step));
             let _ = writeln!(
@@ -79,11 +83,12 @@ impl Facts {
             let _ = writeln!(
                 page,
                 "\n## On machines of {cores} cores: {}\n\n\
-                 Machine-hours are core-hours / ({cores} · {efficiency}); {efficiency} is the rate of many cores over that \
-                 of one core times their number, whatever the number of machines: an assumption until `cargo xtask bench \
-                 ddp` has measured it on such machines. Days are machine-hours / machines / 24. Euros are machine-hours · \
-                 {euros:.3}, the same for any number of machines. GB is what {cores} processes of the first table need \
-                 together.",
+                 Machine-hours are core-hours / ({cores} · {efficiency}); {efficiency} is the rate \
+                 of many cores over that of one core times their number, whatever the number of \
+                 machines: an assumption until `cargo xtask bench ddp` has measured it on such \
+                 machines. Days are machine-hours / machines / 24. Euros are machine-hours · \
+                 {euros:.3}, the same for any number of machines. GB is what {cores} processes of \
+                 the first table need together.",
                 machine.name,
             );
             let left: Vec<String> = self
@@ -93,17 +98,19 @@ impl Facts {
                 .collect();
             let _ = writeln!(
                 page,
-                "\nThese rates are those of the batch in the row, on each core; a step of {BATCH} pictures leaves a core {}. \
-                 Below the row's batch the latents' share of a step grows (`--models resnet18:5` measures it); below 1 there \
-                 is no work for every core. Such numbers of machines want larger steps than the paper's, or several runs at \
-                 once.\n",
+                "\nThese rates are those of the batch in the row, on each core; a step of {BATCH} \
+                 pictures leaves a core {}. Below the row's batch the latents' share of a step \
+                 grows (`--models resnet18:5` measures it); below 1 there is no work for every \
+                 core. Such numbers of machines want larger steps than the paper's, or several \
+                 runs at once.\n",
                 left.join(", "),
             );
             let numbers = self.machines.iter();
             let days: Vec<String> = numbers.map(|n| format!("days on {n}")).collect();
             let _ = writeln!(
                 page,
-                "| network | method | activations | batch | machine-hours | {} | euros | GB a machine |",
+                "| network | method | activations | batch | machine-hours | {} | euros | GB a \
+                 machine |",
                 days.join(" | ")
             );
             let _ = writeln!(page, "|{}", "---|".repeat(7 + days.len()));
@@ -128,10 +135,12 @@ impl Facts {
         let _ = writeln!(
             page,
             "\n## On GPUs\n\n\
-             Published throughputs of mixed-precision training with float weights; ours has never run on one (docs/gpu.md), and \
-             what S3's latents add to a step is not in them. Where the pictures were smaller, images/s at {SIDE} are the \
-             published ones · (side / {SIDE})². GPU-hours are {:.0} pictures / (images/s of one GPU) / 3600.\n\n\
-             | network | GPU | GPUs | images/s | side | images/s at {SIDE} | GPU-hours | days | euros a GPU-hour | euros | source |\n\
+             Published throughputs of mixed-precision training with float weights; ours has never \
+             run on one (docs/gpu.md), and what S3's latents add to a step is not in them. Where \
+             the pictures were smaller, images/s at {SIDE} are the published ones · (side / \
+             {SIDE})². GPU-hours are {:.0} pictures / (images/s of one GPU) / 3600.\n\n\
+             | network | GPU | GPUs | images/s | side | images/s at {SIDE} | GPU-hours | days | \
+             euros a GPU-hour | euros | source |\n\
              |---|---|---|---|---|---|---|---|---|---|---|",
             self.pictures(),
         );
@@ -139,7 +148,8 @@ impl Facts {
             let (hours, euros) = (self.gpu_hours(gpu), self.price_of(gpu)?);
             let _ = writeln!(
                 page,
-                "| {} | {} | {} | {:.0} | {} | {:.0} | {hours:.1} | {:.2} | {euros:.2} | {:.0} | {} |",
+                "| {} | {} | {} | {:.0} | {} | {:.0} | {hours:.1} | {:.2} | {euros:.2} | {:.0} | \
+                 {} |",
                 gpu.network,
                 gpu.name,
                 gpu.gpus,
@@ -163,8 +173,8 @@ impl Facts {
         let _ = writeln!(
             page,
             "\n## Prices change\n\n\
-             These are of their dates. Put yours into `xtask/src/bench/cost/prices.csv`, or another file with `--prices`. A month \
-             has {MONTH} hours.\n\n\
+             These are of their dates. Put yours into `xtask/src/bench/cost/prices.csv`, or \
+             another file with `--prices`. A month has {MONTH} hours.\n\n\
              | what | price | euros an hour | source | date |\n|---|---|---|---|---|"
         );
         for price in &self.prices {

@@ -4,8 +4,8 @@ use clap::Parser;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 
-/// Stands in for `s3`: a run is the folder OUT/RECIPE-eEPOCHS-sSEED; seed 3 of `twn` diverges, seed 2
-/// of it is stopped where a file OUT/stop is.
+/// Stands in for `s3`: a run is the folder OUT/RECIPE-eEPOCHS-sSEED; seed 3 of `twn` diverges, seed
+/// 2 of it is stopped where a file OUT/stop is.
 const S3: &str = r#"#!/bin/sh
 verb=$1; shift
 case $verb in
@@ -27,7 +27,8 @@ train)
   mkdir -p "$folder"; touch "$folder/summary.json" "$folder/last.safetensors";;
 compare)
   s=${1##*-s}; rest=${1%-s*}; e=${rest##*-e}
-  echo "{\"seed\": $s, \"epochs\": $e, \"dtype\": \"bf16\", \"layers\": [{\"name\": \"fc\", \"wsvr\": [1], \"wlvr\": [2]}]}";;
+  echo "{\"seed\": $s, \"epochs\": $e, \"dtype\": \"bf16\", \"layers\": [{\"name\": \"fc\",
+      \"wsvr\": [1], \"wlvr\": [2]}]}";;
 plot) mkdir -p "$3"; cp "$1" "$3/drawn.json";;
 esac
 "#;

@@ -1,5 +1,5 @@
-//! What one inference of a row costs, as its record says; records older than the count by non-zero terms are
-//! corrected where they hold what that needs.
+//! What one inference of a row costs, as its record says; records older than the count by non-zero
+//! terms are corrected where they hold what that needs.
 
 use serde_json::Value;
 
@@ -103,8 +103,10 @@ mod tests {
 
     fn record(name: &str, bits: u64, operation: &str) -> Value {
         json!({
-            "method": {"name": name}, "bits": bits, "operation": operation, "bytes": 1000, "zeros": 0.25,
-            "additions": 81_000_000, "shifts": 80_000_000, "sign_flips": 80_000_000, "multiplications": 1_000_000,
+            "method": {"name": name}, "bits": bits, "operation": operation, "bytes": 1000,
+            "zeros": 0.25,
+            "additions": 81_000_000, "shifts": 80_000_000, "sign_flips": 80_000_000,
+            "multiplications": 1_000_000,
         })
     }
 

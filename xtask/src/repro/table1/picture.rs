@@ -7,8 +7,8 @@ use super::super::plan::{Plan, Row};
 use super::super::sample::mean;
 use super::cost::Cost;
 
-/// A row that is farther below full precision, in points, is named in the caption instead: one such row would press the
-/// others together.
+/// A row that is farther below full precision, in points, is named in the caption instead: one such
+/// row would press the others together.
 const FARTHEST: f64 = 25.0;
 
 /// In the order of the paper's first column; what multiplies is the dashed line.
@@ -48,10 +48,12 @@ pub(in super::super) fn pictures(plan: &Plan, page: &mut Page, runs: &Runs<'_>) 
             continue;
         }
         drawn.push(json!({
-            "file": format!("{}-{}", operation.replace(' ', "-"), runs.epochs), "kind": "value_rows", "title": operation,
+            "file": format!("{}-{}", operation.replace(' ', "-"), runs.epochs),
+            "kind": "value_rows", "title": operation,
             "size": [480, 250],
             "x": {
-                "label": "test top-1", "scale": "percent", "ends": [(low - room) / 100.0, (high + room) / 100.0],
+                "label": "test top-1", "scale": "percent", "ends": [(low - room) / 100.0,
+                (high + room) / 100.0],
                 "marks": float.map(|f| f / 100.0).into_iter().collect::<Vec<_>>(),
             },
             "rows": rows,
@@ -62,7 +64,8 @@ pub(in super::super) fn pictures(plan: &Plan, page: &mut Page, runs: &Runs<'_>) 
         false => format!("; too far to the left to be drawn: {}", far.join(", ")),
     };
     let caption = format!(
-        "Accuracy of the rows of each kernel operation, the mean of the seeds and a line from the smallest to the largest; dashed: fp32{left_out}"
+        "Accuracy of the rows of each kernel operation, the mean of the seeds and a line from the \
+         smallest to the largest; dashed: fp32{left_out}"
     );
     page.pictures(plan, &caption, drawn);
 }
@@ -90,7 +93,8 @@ impl<'a> Drawn<'a> {
 
     fn json(&self) -> Value {
         let ends = (self.low < self.high).then_some([self.low / 100.0, self.high / 100.0]);
-        json!({"name": self.name, "group": self.operation, "value": self.mean / 100.0, "ends": ends})
+        json!({"name": self.name, "group": self.operation, "value": self.mean / 100.0,
+            "ends": ends})
     }
 }
 
