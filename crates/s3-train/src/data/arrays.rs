@@ -21,6 +21,9 @@
 //! headers say is compared before the numbers are read: labels and images in their count, a network
 //! for such images in its size, classes in theirs.
 
+mod classes;
+mod files;
+
 use std::path::{Path, PathBuf};
 
 use s3_layers::model::{Numbers, Size};
@@ -28,15 +31,10 @@ use s3_layers::model::{Numbers, Size};
 use super::config::{DataConfig, DataName};
 use super::dataset::{Dataset, Images, channel_statistics, float_statistics};
 use super::error::{DataError, Problem};
-use super::npy::{Array, Header, MAGIC, MAX_TEXT};
-use super::npz::Npz;
+use super::npy::{Array, MAGIC};
 use super::read::Failure;
-use crate::files::{open_regular, read_regular};
-
-/// Labels are `u16`.
-const MAX_CLASSES: usize = 1 << 16;
-/// Bytes that `classes.txt` may have.
-const MAX_NAMES: u64 = 1 << 24;
+use classes::{checked, class_names};
+use files::{Files, Place, size_of};
 
 /// Reads the training and the test split of the folder that `config` names, below `data_dir`.
 ///
@@ -84,7 +82,7 @@ pub fn load(config: &DataConfig, data_dir: &Path) -> Result<(Dataset, Dataset), 
         return Err(DataError::malformed(&test.x, Problem::array(text)));
     }
     let class_names = class_names(
-        &place,
+        &place.folder,
         &train.y,
         &train.labels,
         &[&train.names, &test.names],
@@ -124,7 +122,7 @@ pub fn shape(config: &DataConfig, data_dir: &Path) -> Result<(Size, usize), Data
     let size = files.size()?;
     let names = files.names()?;
     let labels = files.labels()?;
-    let names = class_names(&place, &files.path("y"), &labels, &[&names])?;
+    let names = class_names(&place.folder, &files.path("y"), &labels, &[&names])?;
     Ok((size, names.len()))
 }
 
@@ -159,140 +157,6 @@ pub fn image(file: &[u8], size: Size, numbers: Numbers) -> Result<Images, Proble
         return Err(Problem::array(format!("{has}, the network takes {takes}")));
     }
     Ok(images)
-}
-
-/// What `config` says of the folder.
-struct Place<'a> {
-    name: &'a str,
-    folder: PathBuf,
-}
-
-impl<'a> Place<'a> {
-    fn of(config: &'a DataConfig, data_dir: &Path) -> Result<Self, DataError> {
-        let dataset = DataName::Arrays.as_str();
-        let name = config.folder.as_deref().unwrap_or(dataset);
-        let name = name.trim_end_matches('/');
-        if name.is_empty() {
-            let text = "folder is empty: name a folder below the data sets' folder";
-            return Err(DataError::argument(dataset, text));
-        }
-        let folder = data_dir.join(name);
-        Ok(Self { name, folder })
-    }
-}
-
-/// The arrays of a split.
-struct Files<'a> {
-    folder: &'a Path,
-    split: &'a str,
-    npz: Option<Npz>,
-}
-
-impl<'a> Files<'a> {
-    fn open(place: &'a Place<'_>, split: &'a str) -> Result<Self, DataError> {
-        let folder = &place.folder;
-        let [archive, x, y] = ["", "_x", "_y"].map(|part| {
-            let ending = if part.is_empty() { "npz" } else { "npy" };
-            format!("{split}{part}.{ending}")
-        });
-        let is_there = |name: &String| folder.join(name).exists();
-        let dataset = DataName::Arrays.as_str();
-        let npz = match (is_there(&archive), [&x, &y].map(is_there)) {
-            (true, [false, false]) => Some(Npz::open(&folder.join(&archive))?),
-            (true, [has_x, _]) => {
-                let other = if has_x { x } else { y };
-                let folder = folder.display();
-                let text = format!("{folder} holds both {archive} and {other}: which is meant?");
-                return Err(DataError::argument(dataset, text));
-            }
-            (false, [true, true]) => None,
-            (false, _) => {
-                let wanted = format!("{archive}, or {x} and {y},");
-                let searched = [folder.clone()];
-                return Err(DataError::missing(dataset, wanted, &searched));
-            }
-        };
-        Ok(Self { folder, split, npz })
-    }
-
-    /// Where the array `key` is.
-    fn path(&self, key: &str) -> PathBuf {
-        match &self.npz {
-            Some(npz) => npz.path(key),
-            None => self.folder.join(format!("{}_{key}.npy", self.split)),
-        }
-    }
-
-    /// `result`, whose problem is one of the array `key`.
-    fn at<T>(&self, key: &str, result: Result<T, Problem>) -> Result<T, DataError> {
-        result.map_err(|problem| DataError::malformed(&self.path(key), problem))
-    }
-
-    /// What `read` reads of the array `key`: as [`Npz::read`] has it.
-    fn read<T>(
-        &mut self,
-        key: &str,
-        read: impl FnOnce(&mut dyn std::io::Read, u64) -> Result<T, Failure>,
-    ) -> Result<T, DataError> {
-        let path = self.path(key);
-        if let Some(npz) = &mut self.npz {
-            let found = npz.read(key, read)?;
-            return found.ok_or_else(|| npz.without(key));
-        }
-        let io = |cause| DataError::io(&path, cause);
-        let file = open_regular(&path).map_err(io)?;
-        let length = file.metadata().map_err(io)?.len();
-        let mut file = std::io::BufReader::new(file);
-        read(&mut file, length).map_err(|failure| failure.at(&path))
-    }
-
-    /// The size of each image, by the headers of `x` and `y` alone: what is refused here is not
-    /// read.
-    fn size(&mut self) -> Result<Size, DataError> {
-        let x = self.read("x", Header::read)?.shape;
-        let size = self.at("x", size_of_all(&x))?;
-        let y = self.read("y", Header::read)?.shape;
-        match y[..] {
-            [labels] if labels == x[0] => Ok(size),
-            [labels] => Err(DataError::Unpaired {
-                image_file: self.path("x"),
-                images: x[0],
-                label_file: self.path("y"),
-                labels,
-            }),
-            _ => {
-                let text = format!("sides {y:?}, expected [n]");
-                self.at("y", Err(Problem::array(text)))
-            }
-        }
-    }
-
-    /// The array `y`, which holds integers.
-    fn labels(&mut self) -> Result<Array, DataError> {
-        let y = self.read("y", Array::read)?;
-        self.at("y", y.integers().map(drop))?;
-        Ok(y)
-    }
-
-    /// The array `classes` of an archive, with its path.
-    fn names(&mut self) -> Result<Option<(PathBuf, Vec<String>)>, DataError> {
-        let Some(npz) = &mut self.npz else {
-            return Ok(None);
-        };
-        let read = |reader: &mut dyn std::io::Read, most| {
-            let header = Header::read(reader, most)?;
-            match header.shape[..] {
-                [count] => check_count(count)?,
-                ref other => {
-                    let text = format!("sides {other:?}, expected one");
-                    return Err(Problem::array(text).into());
-                }
-            }
-            Ok(Array::behind(header, reader)?.texts()?)
-        };
-        let names = npz.read("classes", read)?;
-        Ok(names.map(|names| (npz.path("classes"), names)))
-    }
 }
 
 /// A split as it was read.
@@ -345,52 +209,6 @@ fn said(size: Size) -> String {
     format!("{}x{}x{}", size.height, size.width, size.channels)
 }
 
-/// The size of an image whose array has these sides.
-fn size_of(sides: &[usize]) -> Option<Size> {
-    let (height, width, channels) = match *sides {
-        [features] => (1, 1, features),
-        [height, width] => (height, width, 1),
-        [height, width, channels] => (height, width, channels),
-        _ => return None,
-    };
-    Some(Size {
-        height,
-        width,
-        channels,
-    })
-}
-
-/// Numbers that an image may have: each is a channel with sums of its own where images are vectors,
-/// and no packed network holds as many.
-const MAX_NUMBERS: usize = 1 << 24;
-
-/// The size of each image of an array whose first side counts them.
-fn size_of_all(shape: &[usize]) -> Result<Size, Problem> {
-    let size = match shape {
-        [_, sides @ ..] => size_of(sides),
-        [] => None,
-    };
-    let size = size.ok_or_else(|| {
-        let expected = "[n, height, width, channels], [n, height, width] or [n, features]";
-        Problem::array(format!("sides {shape:?}, expected {expected}"))
-    })?;
-    if shape.contains(&0) {
-        return Err(Problem::array(format!("sides {shape:?}: no image")));
-    }
-    let numbers = shape[1..]
-        .iter()
-        .fold(1, |all: usize, &side| all.saturating_mul(side));
-    if numbers > MAX_NUMBERS {
-        let text = format!("sides {shape:?}: an image of at most {MAX_NUMBERS} numbers is read");
-        return Err(Problem::array(text));
-    }
-    if u32::try_from(shape[0]).is_err() {
-        let text = format!("sides {shape:?}: fewer than 2^32 images are read");
-        return Err(Problem::array(text));
-    }
-    Ok(size)
-}
-
 /// Mean and deviation of each channel: the config's, else those of the training images.
 fn statistics(
     config: &DataConfig,
@@ -423,80 +241,6 @@ fn statistics(
     };
     let given = |own: &Option<Vec<f32>>, found| own.clone().unwrap_or(found);
     Ok((given(&config.mean, mean), given(&config.std, std)))
-}
-
-/// What the classes are called: by `classes.txt`, by the arrays `classes` that there are, or by
-/// their numbers.
-fn class_names(
-    place: &Place<'_>,
-    y: &Path,
-    labels: &Array,
-    arrays: &[&Option<(PathBuf, Vec<String>)>],
-) -> Result<Vec<String>, DataError> {
-    let file = place.folder.join("classes.txt");
-    let mut said = Vec::new();
-    if file.exists() {
-        let bytes = read_regular(&file, MAX_NAMES).map_err(|cause| DataError::io(&file, cause))?;
-        let text = String::from_utf8(bytes).map_err(|_| {
-            DataError::malformed(
-                &file,
-                Problem::array("not UTF-8, a name a line is expected"),
-            )
-        })?;
-        let names = text.lines().map(|line| line.trim().to_owned()).collect();
-        said.push((file, names));
-    }
-    said.extend(arrays.iter().copied().flatten().cloned());
-    let Some((path, names)) = said.first() else {
-        let of_y = |problem| DataError::malformed(y, problem);
-        let most = labels.integers().map_err(of_y)?.max().unwrap_or(0).max(0);
-        let classes = usize::try_from(most).map_or(MAX_CLASSES, |most| most.saturating_add(1));
-        let classes = classes.min(MAX_CLASSES);
-        return Ok((0..classes).map(|class| class.to_string()).collect());
-    };
-    if let Some((other, _)) = said.iter().find(|(_, others)| others != names) {
-        let text = format!("other classes than {} names", path.display());
-        return Err(DataError::malformed(other, Problem::array(text)));
-    }
-    check_count(names.len()).map_err(|problem| DataError::malformed(path, problem))?;
-    let is_bad = |name: &String| name.is_empty() || name.contains(char::is_control);
-    if let Some(class) = names.iter().position(is_bad) {
-        let text = format!("the name of class {class} is empty or holds control characters");
-        return Err(DataError::malformed(path, Problem::array(text)));
-    }
-    // No array has a longer one.
-    match names.iter().position(|name| name.len() > MAX_TEXT) {
-        Some(class) => {
-            let bytes = names[class].len();
-            let text =
-                format!("the name of class {class} has {bytes} bytes, at most {MAX_TEXT} are read");
-            Err(DataError::malformed(path, Problem::array(text)))
-        }
-        None => Ok(names.clone()),
-    }
-}
-
-/// Refuses more classes than labels can name, or none.
-fn check_count(classes: usize) -> Result<(), Problem> {
-    if (1..=MAX_CLASSES).contains(&classes) {
-        return Ok(());
-    }
-    let text = format!("{classes} classes, expected 1 to {MAX_CLASSES}");
-    Err(Problem::array(text))
-}
-
-/// `labels`, each of which names one of `classes` classes.
-fn checked(labels: &Array, classes: usize) -> Result<Vec<u16>, Problem> {
-    let one = |(index, label): (usize, i128)| {
-        let is_known = usize::try_from(label).is_ok_and(|label| label < classes);
-        let known = u16::try_from(label).ok().filter(|_| is_known);
-        known.ok_or(Problem::BadLabel {
-            index,
-            label,
-            classes,
-        })
-    };
-    labels.integers()?.enumerate().map(one).collect()
 }
 
 #[cfg(test)]
