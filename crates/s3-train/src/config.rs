@@ -1,24 +1,26 @@
 //! An experiment as data: a TOML file, overrides from the command line, every default filled in.
 
-use crate::data::imagenet::SIZES;
-use crate::data::{DataConfig, DataName};
+mod check;
+mod model;
+mod text;
+
+pub use model::ModelConfig;
+
+use crate::data::DataConfig;
 use crate::digest::sha256;
 use crate::files::read_regular;
-use crate::keys;
 use crate::run::device;
 use crate::run::optim::OptimizerConfig;
 use crate::run::schedule::Schedule;
-use crate::run::summary::image_of;
 use anyhow::{Context, Result, bail};
 use candle_core::DType;
 use s3_core::Role;
 use s3_layers::model::{Graph, Size};
-use s3_layers::zoo::{self, Plan, Settings};
+use s3_layers::zoo::{self, Plan};
 use s3_quant::ByRole;
 use serde::{Deserialize, Serialize};
-use std::iter;
-use std::num::IntErrorKind::{NegOverflow, PosOverflow};
 use std::path::{Path, PathBuf};
+use text::{one_line, other_keys, set};
 use toml::{Table, Value};
 
 /// A configuration's file has at most these bytes.
@@ -26,8 +28,6 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Weights that a network may have: ten times those of the literature's. A larger one is refused
 /// before anything of it is allocated.
 pub const MAX_WEIGHTS: u128 = 1 << 28;
-/// Bytes that a folder's name may have.
-const LONGEST_NAME: usize = 255;
 /// Products for one image that it may take: 250 times those of ResNet-50.
 pub const MAX_PRODUCTS: u128 = 1 << 40;
 
@@ -107,16 +107,6 @@ pub struct Config {
     /// `start = 0` to train without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alpha: Option<Schedule>,
-}
-
-/// The network of an experiment; its image and classes come from the data.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelConfig {
-    /// A name of [`zoo::ARCHITECTURES`].
-    pub name: String,
-    /// The architecture's own settings.
-    #[serde(flatten)]
-    pub settings: Table,
 }
 
 /// Which layers stay in full precision.
@@ -212,89 +202,6 @@ impl Config {
         config.validate()?;
         config.model.settings = config.model.resolved()?;
         Ok(config)
-    }
-
-    fn validate(&self) -> Result<()> {
-        let positive = [
-            ("epochs", self.epochs),
-            ("batch_size", self.batch_size),
-            ("eval_batch_size", self.eval_batch_size),
-            ("snapshot_epochs", self.snapshot_epochs),
-        ];
-        for (key, v) in positive {
-            if v == 0 {
-                bail!("{key}: expected a number > 0, got 0")
-            }
-        }
-        if !(0.0..1.0).contains(&self.label_smoothing) {
-            bail!(
-                "label_smoothing: expected 0 <= x < 1, got {}",
-                self.label_smoothing
-            )
-        }
-        let name = &self.experiment;
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-        if !name.chars().all(plain) || name.split('/').any(|p| p.is_empty() || p.starts_with('.')) {
-            bail!(
-                "experiment: `{name}` cannot be a folder's name (letters, digits, - _ . and / only)"
-            )
-        }
-        // The run's folder has a hash and a seed behind the last part.
-        let behind = format!("-{:08x}-s{}", 0, self.seed).len();
-        for (part, behind) in name
-            .rsplit('/')
-            .zip(iter::once(behind).chain(iter::repeat(0)))
-        {
-            let (bytes, most) = (part.len(), LONGEST_NAME - behind);
-            if bytes > most {
-                bail!("experiment: a name of {bytes} bytes, at most {most} are taken")
-            }
-        }
-        let size = self
-            .data
-            .size
-            .filter(|_| self.data.name == DataName::Imagenet);
-        if let Some(size) = size.filter(|size| !SIZES.contains(size)) {
-            let (least, most) = (SIZES.start(), SIZES.end());
-            bail!("data.size: expected {least} to {most}, got {size}")
-        }
-        self.lr.validate().map_err(|e| anyhow::anyhow!("lr.{e}"))?;
-        if let Some(alpha) = &self.alpha {
-            alpha.validate().map_err(|e| anyhow::anyhow!("alpha.{e}"))?;
-        }
-        self.optimizer
-            .validate()
-            .map_err(|e| anyhow::anyhow!("optimizer.{e}"))?;
-        let schedules = [("lr", Some(&self.lr)), ("alpha", self.alpha.as_ref())];
-        for (key, schedule) in schedules {
-            if schedule.is_some_and(|s| s.warmup_epochs > self.epochs as f64) {
-                bail!(
-                    "{key}.warmup_epochs: longer than the run's {} epochs",
-                    self.epochs
-                )
-            }
-        }
-        if !self.micro_batches.is_power_of_two() {
-            bail!(
-                "micro_batches: expected a power of two, got {}",
-                self.micro_batches
-            )
-        }
-        if self.batch_norm_is_synced()? && self.micro_batches > 1 {
-            bail!(
-                "micro_batches: expected 1 with batch_norm = \"synced\", got {}",
-                self.micro_batches
-            )
-        }
-        self.head_is_fresh()?;
-        self.activations()?;
-        if u32::try_from(self.epochs).is_err() {
-            bail!("epochs: expected at most {}, got {}", u32::MAX, self.epochs)
-        }
-        if let Some((image, classes)) = image_of(&self.data) {
-            self.plan(image, classes)?;
-        }
-        Ok(())
     }
 
     /// Whether the classifier does not start from the file of `init_from`.
@@ -408,42 +315,6 @@ impl Config {
     }
 }
 
-impl ModelConfig {
-    /// The settings with what was left open filled in.
-    fn resolved(&self) -> Result<Table> {
-        let resolved = zoo::resolved(&self.name, &self.as_json()?);
-        Ok(Table::try_from(resolved.map_err(|e| self.error(&e))?)?)
-    }
-
-    fn as_json(&self) -> Result<Settings> {
-        Ok(serde_json::from_value(serde_json::to_value(
-            &self.settings,
-        )?)?)
-    }
-
-    /// The key that the size of the network comes from, and its value.
-    fn key(&self) -> String {
-        match self.settings.get("width") {
-            Some(width) => format!("model.width: {width}"),
-            None => format!("model.name: {}", self.name),
-        }
-    }
-
-    fn error(&self, error: &zoo::Error) -> anyhow::Error {
-        one_line(&match error {
-            zoo::Error::Unknown { .. } => format!("model.name: {error}"),
-            zoo::Error::Setting { message } => {
-                let key = message.split(": ").next().unwrap_or_default();
-                match self.settings.contains_key(key) {
-                    true => format!("model.{message}"),
-                    false => format!("model: {message}"),
-                }
-            }
-            _ => format!("{}: {error}", self.key()),
-        })
-    }
-}
-
 /// The path of `file` below the last folder called `experiments`, or its stem.
 fn experiment_name(file: &Path) -> String {
     let stem = file.with_extension("");
@@ -456,84 +327,6 @@ fn experiment_name(file: &Path) -> String {
         .rposition(|p| p == "experiments")
         .map_or(parts.len() - 1, |i| i + 1);
     parts[start..].join("/")
-}
-
-/// What to say where `--set method.name=..` has kept the keys of another method.
-fn other_keys(method: &Table, overrides: &[String]) -> String {
-    let key = |o: &String| o.split_once('=').map(|(key, _)| key.trim().to_string());
-    let is_renamed = overrides
-        .iter()
-        .any(|o| key(o).as_deref() == Some("method.name"));
-    let name = method
-        .get("name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let has_bits = |key: keys::Key| {
-        key.name == "method.bits" && key.methods.is_some_and(|of| of.contains(&name))
-    };
-    match s3_quant::find(name) {
-        Ok(entry) if is_renamed => {
-            let bits = match keys::all().any(has_bits) {
-                true => format!(", bits = {}", entry.bits[0]),
-                false => String::new(),
-            };
-            format!(
-                "; --set method.name keeps the other keys of [method], --set 'method={{ name \
-                 = \"{name}\"{bits} }}' replaces the table"
-            )
-        }
-        _ => String::new(),
-    }
-}
-
-/// `a.b=value` into the table; the value is TOML, or else a string.
-fn set(table: &mut Table, assignment: &str) -> Result<()> {
-    let Some((key, text)) = assignment.split_once('=') else {
-        bail!("--set {assignment}: expected key=value")
-    };
-    let (key, text) = (key.trim(), text.trim());
-    let value = value_of(text).with_context(|| format!("--set {key}"))?;
-    let mut path: Vec<&str> = key.split('.').collect();
-    let last = path
-        .pop()
-        .filter(|k| !k.is_empty())
-        .with_context(|| format!("--set {assignment}: no key"))?;
-    let mut at = table;
-    for part in path {
-        at = at
-            .entry(part)
-            .or_insert_with(|| Value::Table(Table::new()))
-            .as_table_mut()
-            .with_context(|| format!("--set {assignment}: `{part}` is no table"))?;
-    }
-    at.insert(last.to_string(), value);
-    Ok(())
-}
-
-/// A TOML value, or else a string of one line.
-fn value_of(text: &str) -> Result<Value> {
-    let parsed = format!("x = {text}").parse::<Table>();
-    let several = parsed.as_ref().is_ok_and(|table| table.len() > 1);
-    if let Some(value) = parsed.ok().and_then(|mut table| table.remove("x"))
-        && !several
-    {
-        return Ok(value);
-    }
-    if several || text.contains('\n') {
-        bail!("several lines: each setting has a --set of its own")
-    }
-    // Longer integers are no TOML.
-    let number = text.replace('_', "");
-    let parsed = number.parse::<i64>();
-    if parsed.is_err_and(|e| matches!(e.kind(), PosOverflow | NegOverflow)) {
-        bail!("{text} is no integer from {} to {}", i64::MIN, i64::MAX)
-    }
-    Ok(Value::String(text.to_string()))
-}
-
-/// An error text of several lines as one.
-fn one_line(text: &str) -> anyhow::Error {
-    anyhow::anyhow!("{}", text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
