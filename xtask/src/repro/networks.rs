@@ -1,4 +1,5 @@
-//! Networks other than the paper's after three epochs each: that they train, not how well they could.
+//! Networks other than the paper's after three epochs each: that they train, not how well they
+//! could.
 
 use serde_json::Value;
 
@@ -6,7 +7,8 @@ use super::page::{Page, Runs};
 use super::plan::{Plan, Row};
 use super::sample::spread;
 
-/// What a row trains on: a data set, or the first images of one where an epoch of all takes too long.
+/// What a row trains on: a data set, or the first images of one where an epoch of all takes too
+/// long.
 const MNIST: &str = "data={name=\"mnist\", augment={pad=2}}";
 const MNIST_10K: &str = "data={name=\"mnist\", augment={pad=2}, train_limit=10000}";
 const CIFAR10: &str = "data={name=\"cifar10\", augment={pad=4, flip=true}}";
@@ -15,10 +17,13 @@ const CIFAR10_10K: &str = "data={name=\"cifar10\", augment={pad=4, flip=true}, t
 /// The data sets, as the rows' names and the tables' titles have them.
 pub(super) const DATA: [(&str, &str); 2] = [("mnist", "MNIST"), ("cifar10", "CIFAR-10")];
 
-/// Each network's name, and its rows: both data sets at 2 and at 3 bits, by the recipe of one experiment.
+/// Each network's name, and its rows: both data sets at 2 and at 3 bits, by the recipe of one
+/// experiment; and on how many test images the files of a row are asked, fewer where C, on one
+/// thread and without multiplications, takes long for each.
 macro_rules! networks {
-    ($($name:literal: $recipe:literal, $mnist:ident, $cifar10:ident;)*) => {
+    ($($name:literal: $recipe:literal, $mnist:ident, $cifar10:ident, $images:literal;)*) => {
         pub(super) const NETWORKS: &[&str] = &[$($name),*];
+        pub(super) const FILES_ON: &[u32] = &[$($images, $images, $images, $images),*];
         pub(super) const ROWS: &[Row] = &[$(
             row!($name, " mnist 2", $recipe, $mnist, "method.bits=2"),
             row!($name, " mnist 3", $recipe, $mnist, "method.bits=3"),
@@ -35,13 +40,13 @@ macro_rules! row {
 }
 
 networks! {
-    "mobilenet_v1-0.25": "cifar10/mobilenet_v1-quarter-s3-3bit", MNIST, CIFAR10;
-    "mobilenet_v2-0.5": "cifar10/mobilenet_v2-half-s3-3bit", MNIST, CIFAR10;
-    "vgg_small": "cifar10/vgg_small-s3-3bit", MNIST_10K, CIFAR10_10K;
-    "resnet56": "cifar10/resnet56-s3-3bit", MNIST_10K, CIFAR10_10K;
-    "ds_cnn": "mnist/ds_cnn-s3-3bit", MNIST, CIFAR10;
-    "mlp": "mnist/mlp-s3-3bit", MNIST, CIFAR10;
-    "nodes": "cifar10/nodes-s3-3bit", MNIST, CIFAR10;
+    "mobilenet_v1-0.25": "cifar10/mobilenet_v1-quarter-s3-3bit", MNIST, CIFAR10, 1000;
+    "mobilenet_v2-0.5": "cifar10/mobilenet_v2-half-s3-3bit", MNIST, CIFAR10, 1000;
+    "vgg_small": "cifar10/vgg_small-s3-3bit", MNIST_10K, CIFAR10_10K, 100;
+    "resnet56": "cifar10/resnet56-s3-3bit", MNIST_10K, CIFAR10_10K, 200;
+    "ds_cnn": "mnist/ds_cnn-s3-3bit", MNIST, CIFAR10, 1000;
+    "mlp": "mnist/mlp-s3-3bit", MNIST, CIFAR10, 1000;
+    "nodes": "cifar10/nodes-s3-3bit", MNIST, CIFAR10, 1000;
 }
 
 pub(super) const PLAN: Plan = Plan {

@@ -1,9 +1,9 @@
-//! The rows of [`super::networks`], cut short, and what every file that they become answers: that files and programs
-//! agree needs no accuracy.
+//! The rows of [`super::networks`], cut short, and what every file that they become answers: that
+//! files and programs agree needs no accuracy.
 
 use serde_json::Value;
 
-use super::networks::{DATA, NETWORKS, ROWS as TRAINED};
+use super::networks::{DATA, FILES_ON, NETWORKS, ROWS as TRAINED};
 use super::page::{Page, Runs};
 use super::plan::{Plan, Row};
 
@@ -15,7 +15,7 @@ const ROWS: &[Row] = &{
             name: TRAINED[i].name,
             settings: &SETTINGS[i],
             only_f32: TRAINED[i].only_f32,
-            files_on: images(TRAINED[i].name),
+            files_on: FILES_ON[i],
             ..Row::of(TRAINED[i].recipe)
         };
         i += 1;
@@ -41,16 +41,6 @@ static SETTINGS: [[&str; 5]; TRAINED.len()] = {
     }
     settings
 };
-
-/// Test images that the files of a row are asked: fewer where C, on one thread and without multiplications,
-/// takes long for each.
-const fn images(row: &str) -> u32 {
-    match row.as_bytes() {
-        [b'v', b'g', b'g', ..] => 100,
-        [b'r', b'e', b's', b'n', b'e', b't', ..] => 200,
-        _ => 1000,
-    }
-}
 
 pub(super) const PLAN: Plan = Plan {
     name: "networks-fidelity",
