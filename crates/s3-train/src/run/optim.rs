@@ -76,8 +76,8 @@ pub struct OptimizerConfig {
     /// no parameters and never decay.
     #[serde(default)]
     pub no_decay: Vec<DecayGroup>,
-    /// What the learning rate of a layer, or of one of its parameters, is multiplied by: torch's path
-    /// (`fc`, `fc.bias`) and a number > 0. The longest path that fits decides.
+    /// What the learning rate of a layer, or of one of its parameters, is multiplied by: torch's
+    /// path (`fc`, `fc.bias`) and a number > 0. The longest path that fits decides.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lr_factors: BTreeMap<String, f64>,
 }
@@ -127,7 +127,8 @@ impl OptimizerConfig {
         Ok(())
     }
 
-    /// Checks that every path of `lr_factors` is one of the parameters called `names`, or a folder of them.
+    /// Checks that every path of `lr_factors` is one of the parameters called `names`, or a folder
+    /// of them.
     ///
     /// # Errors
     /// One line that names the path and what there is.
