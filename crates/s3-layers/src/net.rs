@@ -190,7 +190,7 @@ impl Net {
             }
         }
         match values.pop().flatten() {
-            Some(y) => Ok(y),
+            Some(y) => value::rows(&y),
             None => bail!("a network of no nodes has no scores"),
         }
     }

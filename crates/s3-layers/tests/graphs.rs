@@ -51,6 +51,67 @@ fn linear_layers(act: Act) -> Graph<Plan> {
     g
 }
 
+/// A network whose scores are made by `op`, of one value of one pixel or of two.
+fn ending_in(op: Op<Plan>) -> Graph<Plan> {
+    let mut g = start();
+    let a = add(&mut g, "a", 0, conv("a", 6, 3));
+    let inputs = match &op {
+        Op::MeanPool { .. } | Op::MaxPool(_) | Op::AvgPool(_) => {
+            vec![add(&mut g, "b", a, conv("b", CLASSES, 3))]
+        }
+        op => {
+            let pool = g.push("pool", &[a], Op::MeanPool { shift: 0 });
+            let mut linear = |name, channels| add(&mut g, name, pool, Layer::linear(channels));
+            match op {
+                Op::Layer(_) => vec![pool],
+                Op::Concat => vec![linear("b", 3), linear("c", CLASSES - 3)],
+                Op::Add { .. } => vec![linear("b", CLASSES), linear("c", CLASSES)],
+                // A norm takes the gradient of a bias before it away.
+                Op::Norm { .. } => vec![add(&mut g, "b", pool, Layer::conv(CLASSES, 1))],
+                _ => vec![linear("b", CLASSES)],
+            }
+        }
+    };
+    g.push("scores", &inputs, op);
+    g
+}
+
+/// One network for each kind of node that may make the scores.
+fn endings() -> Vec<(&'static str, Graph<Plan>)> {
+    let whole = Window {
+        kernel: [9, 8],
+        stride: 1,
+        padding: 0,
+    };
+    let act = Act::None;
+    let holds = Layer::conv(1, 1).norm("norm").holds;
+    [
+        (
+            "scores of a linear layer",
+            Op::Layer(Layer::linear(CLASSES)),
+        ),
+        (
+            "scores of a convolution",
+            Op::Layer(Layer::conv(CLASSES, 1)),
+        ),
+        (
+            "scores of a batch norm behind a convolution",
+            Op::Layer(Layer::conv(CLASSES, 1).norm("norm")),
+        ),
+        ("scores of a norm", Op::Norm { holds, act }),
+        ("scores of a sum", Op::Add { act }),
+        ("scores of a concatenation", Op::Concat),
+        ("scores of a max pool", Op::MaxPool(whole)),
+        ("scores of an average pool", Op::AvgPool(whole)),
+        ("scores of a mean", Op::MeanPool { shift: 0 }),
+        ("scores of a flattened pixel", Op::Flatten),
+        ("scores of a pad of nothing", Op::Pad { sides: [0; 4] }),
+        ("scores of a dropout", Op::Dropout(0.5)),
+    ]
+    .map(|(what, op)| (what, ending_in(op)))
+    .into()
+}
+
 /// Each with what it is there for.
 fn networks() -> Vec<(&'static str, Graph<Plan>)> {
     let mut all = Vec::new();
@@ -169,6 +230,7 @@ fn networks() -> Vec<(&'static str, Graph<Plan>)> {
     let drop = g.push("drop2", &[pool], Op::Dropout(0.5));
     add(&mut g, "fc", drop, Layer::linear(CLASSES));
     all.push(("dropouts draw the same", g));
+    all.extend(endings());
     all
 }
 
@@ -218,6 +280,8 @@ fn the_fused_step_equals_the_layers_one_by_one_whatever_the_wiring() -> Result<(
     for (count, (what, plan)) in counts.chain([(MANY_IMAGES, many)]) {
         let plan = plan.classifying(CLASSES).expect(what);
         let x = images(count)?;
+        let scores = step(&plan, &x, DType::F32, true)?.remove(0).1;
+        assert_eq!(scores.dims(), [count, CLASSES], "{what}");
         let (fused, plain) = (
             step(&plan, &x, DType::F32, true)?,
             step(&plan, &x, DType::F32, false)?,

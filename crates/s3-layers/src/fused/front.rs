@@ -114,17 +114,14 @@ fn spent<L>(graph: &Graph<L>) -> Vec<Vec<usize>> {
 }
 
 /// How many of the first nodes have training kernels here: all but a layer with both a batch norm
-/// and a bias, and the linear layer that makes the scores. Those are f32, and so is what it reads:
-/// its product is candle's.
+/// and a bias, and the node that makes the scores, but for a mean. Scores are f32, and so is what
+/// they are made of: that node is candle's.
 fn served(plan: &Graph<Plan>) -> usize {
     let nodes = plan.nodes.iter().enumerate();
     let is_served = |(index, node): &(usize, &Node<Plan>)| match &node.op {
-        Op::Layer(layer) => {
-            let holds = &layer.holds;
-            let makes_scores = holds.is_linear && index + 1 == plan.nodes.len();
-            let has_both = holds.bias && holds.norm.is_some();
-            !(makes_scores || has_both)
-        }
+        Op::MeanPool { .. } => true,
+        _ if index + 1 == plan.nodes.len() => false,
+        Op::Layer(Layer { holds, .. }) => !(holds.bias && holds.norm.is_some()),
         _ => true,
     };
     nodes.take_while(is_served).count()

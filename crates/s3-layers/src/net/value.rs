@@ -66,7 +66,7 @@ fn image(x: &Tensor) -> Result<Tensor> {
 }
 
 /// `[n, c]`, also of an image of one pixel.
-fn rows(x: &Tensor) -> Result<Tensor> {
+pub(super) fn rows(x: &Tensor) -> Result<Tensor> {
     match x.rank() {
         2 => Ok(x.clone()),
         _ => x.flatten_from(1),
