@@ -11,8 +11,9 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 
-/// The recipes, with what makes a large network one of seconds.
-const NETWORKS: [(&str, &[&str]); 7] = [
+/// The recipes, with what makes a large network one of seconds; and one of a single layer, whose C
+/// file holds no value.
+const NETWORKS: [(&str, &[&str]); 8] = [
     ("cifar10/mobilenet_v1-quarter-s3-3bit", &[]),
     ("cifar10/mobilenet_v2-half-s3-3bit", &[]),
     ("cifar10/vgg_small-s3-3bit", &["model.width=32"]),
@@ -20,6 +21,7 @@ const NETWORKS: [(&str, &[&str]); 7] = [
     ("mnist/ds_cnn-s3-3bit", &[]),
     ("mnist/mlp-s3-3bit", &[]),
     ("cifar10/nodes-s3-3bit", &[]),
+    ("mnist/mlp-s3-3bit", &["model.hidden=[]"]),
 ];
 
 const IMAGES: usize = 40;
@@ -78,9 +80,9 @@ fn whatever_asks_a_network_gets_one_answer() {
     if !has_c() {
         skip("C: cc is not installed");
     }
-    for (recipe, settings) in NETWORKS {
+    for (index, (recipe, settings)) in NETWORKS.into_iter().enumerate() {
         for bits in [2, 3] {
-            let out = format!("{recipe}-{bits}");
+            let out = format!("{index}-{bits}");
             let run = trained(&bench, recipe, settings, bits, &out);
             answers_are_one(&bench, &run, &pictures);
         }

@@ -172,18 +172,19 @@ impl Writer<'_> {
         } else {
             "uint16_t"
         };
+        let _ = write!(text, "typedef {offset} s3_offset;\n\n");
+        // A network of one layer holds no value, and one without padding no bordered image.
+        for (name, len) in [("s3_values", self.plan.len), ("s3_scratch", self.scratch)] {
+            if self.steps.contains(name) {
+                let _ = writeln!(text, "static uint8_t {name}[{}];", len.max(1));
+            }
+        }
         let _ = write!(
             text,
-            "typedef {offset} s3_offset;\n\n\
-             static uint8_t s3_values[{}];\n\
-             static uint8_t s3_scratch[{}];\n\
-             static int8_t s3_levels[{}];\n\
+            "static int8_t s3_levels[{}];\n\
              static s3_offset s3_taps[{}];\n\
              static const s3_offset *s3_plus[7], *s3_minus[7];\n\n",
-            self.plan.len.max(1),
-            self.scratch.max(1),
-            self.most_columns,
-            self.most_taps,
+            self.most_columns, self.most_taps,
         );
         let calls = |functions: &[&str]| functions.iter().any(|&f| self.called.contains(f));
         let parts = [
