@@ -2,6 +2,7 @@
 
 use std::borrow::ToOwned;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::format;
 use std::string::String;
 use std::vec::Vec;
@@ -36,11 +37,15 @@ impl<L> Graph<L> {
                 let what = "expected names that differ, got this one twice";
                 return Err(refuse(what.to_owned()));
             }
-            let made = node.size(&sizes).map_err(refuse)?;
-            made.check().map_err(refuse)?;
-            sizes.push(made);
+            sizes.push(node.size(&sizes).map_err(refuse)?);
         }
         Ok(sizes)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}", self.height, self.width, self.channels)
     }
 }
 
@@ -50,15 +55,25 @@ impl Size {
             .iter()
             .try_fold(1usize, |len, &side| len.checked_mul(side));
         let fine = len.is_some_and(|len| (1..=MAX_NUMBERS).contains(&len));
-        let expected = format!("1 to {MAX_NUMBERS} numbers");
-        let shape = (self.height, self.width, self.channels);
-        require(fine, "shape", &expected, shape)
+        match fine {
+            true => Ok(()),
+            false => Err(format!(
+                "shape: expected 1 to {MAX_NUMBERS} numbers, got {self}"
+            )),
+        }
     }
 }
 
 impl<L> Node<L> {
     /// The size of what it makes of the `sizes` before it.
-    fn size(&self, sizes: &[Size]) -> Result<Size, String> {
+    pub(crate) fn size(&self, sizes: &[Size]) -> Result<Size, String> {
+        let made = self.made(sizes)?;
+        made.check()?;
+        Ok(made)
+    }
+
+    /// The same, of any number of numbers.
+    fn made(&self, sizes: &[Size]) -> Result<Size, String> {
         let known = format!("a value before this node, 0 to {}", sizes.len() - 1);
         let known = |what, value: usize| require(value < sizes.len(), what, &known, value);
         self.inputs.iter().try_for_each(|&v| known("input", v))?;
@@ -73,33 +88,53 @@ impl<L> Node<L> {
                 let made = layer.size(&from)?;
                 if let Some(value) = layer.add {
                     known("add", value)?;
-                    expect("add", made, sizes[value])?;
+                    let added = sizes[value];
+                    if added != made {
+                        return Err(format!("add: expected {made}, got {added}"));
+                    }
                 }
                 Ok(made)
             }
             Op::Norm { .. } => Ok(from),
             Op::Add { .. } => {
-                let mut others = self.inputs.iter().map(|&value| sizes[value]);
-                others.try_for_each(|other| expect("inputs", from, other))?;
-                Ok(from)
+                let others = self.inputs.iter().map(|&value| sizes[value]);
+                match others.enumerate().find(|(_, other)| *other != from) {
+                    None => Ok(from),
+                    Some((i, other)) => {
+                        let number = i + 1;
+                        Err(format!(
+                            "inputs: expected {from} as the first, got {other} of input {number}"
+                        ))
+                    }
+                }
             }
             Op::Concat => {
                 let mut channels = 0usize;
-                for other in self.inputs.iter().map(|&value| sizes[value]) {
-                    let pixels = (other.height, other.width);
-                    expect("inputs: pixels", (from.height, from.width), pixels)?;
+                for (i, other) in self.inputs.iter().map(|&value| sizes[value]).enumerate() {
+                    if (other.height, other.width) != (from.height, from.width) {
+                        return Err(format!(
+                            "inputs: expected {}x{} pixels as the first, got {}x{} of input {}",
+                            from.height,
+                            from.width,
+                            other.height,
+                            other.width,
+                            i + 1
+                        ));
+                    }
                     channels = channels.saturating_add(other.channels);
                 }
                 Ok(Size { channels, ..from })
             }
             Op::MaxPool(w) | Op::AvgPool(w) => {
                 window(w.kernel, w.stride, w.padding)?;
-                let fits = |side: usize, kernel| {
-                    let most = side + 2 * w.padding;
-                    require(kernel <= most, "kernel", "no more than the image", kernel)
-                };
-                fits(from.height, w.kernel[0])?;
-                fits(from.width, w.kernel[1])?;
+                let fits = |side: usize, kernel| kernel <= side + 2 * w.padding;
+                if !(fits(from.height, w.kernel[0]) && fits(from.width, w.kernel[1])) {
+                    return Err(format!(
+                        "kernel: expected at most the {}x{} pixels that it reads, with padding {}, \
+                         got {}x{}",
+                        from.height, from.width, w.padding, w.kernel[0], w.kernel[1]
+                    ));
+                }
                 Ok(w.size(&from))
             }
             Op::MeanPool { .. } => Ok(Size {
@@ -143,6 +178,7 @@ impl<L> Node<L> {
 impl<L> Layer<L> {
     fn size(&self, from: &Size) -> Result<Size, String> {
         window(self.kernel, self.stride, self.padding)?;
+        require(self.channels > 0, "channels", "1 or more", self.channels)?;
         let groups = self.groups;
         let divides = |channels: usize| groups > 0 && channels.is_multiple_of(groups);
         for (what, channels) in [("input", from.channels), ("result", self.channels)] {

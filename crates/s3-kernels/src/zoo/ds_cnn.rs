@@ -18,7 +18,7 @@ use crate::model::{Graph, Layer, Op, Size};
 pub struct DsCnn {
     /// Channels of every layer.
     pub width: usize,
-    /// Depthwise separable convolutions.
+    /// Depthwise separable convolutions, at most 1,000.
     pub blocks: usize,
 }
 
@@ -30,6 +30,9 @@ impl Default for DsCnn {
         }
     }
 }
+
+/// More than any network has; the nodes of so many are made in no time.
+const MOST_BLOCKS: usize = 1000;
 
 /// Height and width of the first kernel.
 const KERNEL: [usize; 2] = [10, 4];
@@ -54,6 +57,12 @@ impl Architecture for DsCnn {
     }];
 
     fn resolved(self, _: &str) -> Result<Self, String> {
+        if self.blocks > MOST_BLOCKS {
+            let blocks = self.blocks;
+            return Err(format!(
+                "blocks: expected at most {MOST_BLOCKS}, got {blocks}"
+            ));
+        }
         match self.width {
             0 => Err("width: expected a number > 0, got 0".to_owned()),
             _ => Ok(self),

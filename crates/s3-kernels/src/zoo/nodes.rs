@@ -72,7 +72,7 @@ struct Entry {
     input: Option<String>,
     inputs: Option<Vec<String>>,
     channels: Option<usize>,
-    kernel: Option<Sides>,
+    kernel: Option<Kernel>,
     stride: Option<usize>,
     padding: Option<Sides>,
     groups: Option<Groups>,
@@ -82,11 +82,22 @@ struct Entry {
     p: Option<f32>,
 }
 
+/// A number for both sides, or one for each.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a whole number from 1 on, or [height, width]"
+)]
+enum Kernel {
+    Both(usize),
+    Each([usize; 2]),
+}
+
 /// A number for all sides, one for height and one for width, or one for each of the four.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(
     untagged,
-    expecting = "expected a number, [height, width] or, of a padding, [top, bottom, left, right]"
+    expecting = "expected a whole number from 0 on, [height, width] or [top, bottom, left, right]"
 )]
 enum Sides {
     All(usize),
@@ -96,7 +107,10 @@ enum Sides {
 
 /// A number, or a group for each channel.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a number or \"depthwise\"")]
+#[serde(
+    untagged,
+    expecting = "expected a whole number from 1 on, or \"depthwise\""
+)]
 enum Groups {
     Number(usize),
     Word(Depthwise),
@@ -127,16 +141,16 @@ impl Architecture for Nodes {
         let mut builder = Builder {
             graph: Graph::new(image),
             values: BTreeMap::from([(IMAGE.to_owned(), 0)]),
-            last: 0,
+            sizes: vec![image],
         };
         for (index, settings) in self.nodes.iter().enumerate() {
             let entry = Entry::read(index, settings)?;
             let name = entry.name.clone();
             let is_last = index + 1 == self.nodes.len();
             let pushed = builder.push(entry, is_last.then_some(classes));
-            pushed.map_err(|what| model::Error::node(&name, what))?;
             // What does not fit is said of the first node where it does not.
-            builder.graph.sizes()?;
+            let pushed = pushed.and_then(|()| builder.measure());
+            pushed.map_err(|what| model::Error::node(&name, what))?;
         }
         builder.graph.fused().classifying(classes)
     }
@@ -159,6 +173,14 @@ impl Entry {
                     let key = key.as_str();
                     !all.contains(&key) && !keys.contains(&key)
                 });
+                if let (Some(Value::Array(_)), false) = (settings.get("input"), is_sum(op)) {
+                    return Err("input: expected one name".to_owned());
+                }
+                if let (Some(_), true) = (settings.get("input"), is_sum(op)) {
+                    return Err(format!(
+                        "input: no key of `{op}`, which has `inputs`, two names or more"
+                    ));
+                }
                 if let Some(key) = strange {
                     let known = match keys {
                         [] => "none of its own".to_owned(),
@@ -183,9 +205,8 @@ impl Entry {
 
     fn kernel(&self) -> Result<[usize; 2], String> {
         match self.kernel {
-            Some(Sides::All(side)) => Ok([side; 2]),
-            Some(Sides::Two(sides)) => Ok(sides),
-            Some(Sides::Four(_)) => Err("kernel: expected a number or [height, width]".to_owned()),
+            Some(Kernel::Both(side)) => Ok([side; 2]),
+            Some(Kernel::Each(sides)) => Ok(sides),
             None => Err("kernel: is missing".to_owned()),
         }
     }
@@ -201,14 +222,27 @@ impl Entry {
     }
 }
 
-/// The graph so far, and what its values are called.
+/// Whether an operation reads several values.
+fn is_sum(op: &str) -> bool {
+    matches!(op, "add" | "concat")
+}
+
+/// The graph so far, what its values are called, and their sizes.
 struct Builder {
     graph: Graph<Plan>,
     values: BTreeMap<String, usize>,
-    last: usize,
+    sizes: Vec<Size>,
 }
 
 impl Builder {
+    /// Takes the sizes of the values that are new.
+    fn measure(&mut self) -> Result<(), String> {
+        for node in &self.graph.nodes[self.sizes.len() - 1..] {
+            self.sizes.push(node.size(&self.sizes)?);
+        }
+        Ok(())
+    }
+
     /// Adds a node; the last one of a network knows the number of `classes`.
     fn push(&mut self, entry: Entry, classes: Option<usize>) -> Result<(), String> {
         if self.values.contains_key(&entry.name) {
@@ -216,6 +250,16 @@ impl Builder {
                 IMAGE => "name: expected another, this one is the image's".to_owned(),
                 _ => "expected names that differ, got this one twice".to_owned(),
             });
+        }
+        if self.graph.nodes.iter().any(|node| node.name == entry.name) {
+            return Err(
+                "name: expected another, this one is the padding's of the node before".to_owned(),
+            );
+        }
+        if entry.norm.as_deref() == Some("none") {
+            return Err(
+                "norm: expected the name of a batch norm; without the key there is none".to_owned(),
+            );
         }
         let inputs = self.inputs(&entry)?;
         let input = inputs.first().copied().unwrap_or_default();
@@ -225,12 +269,22 @@ impl Builder {
                 let kernel = entry.kernel()?;
                 let same = |side: usize| if side % 2 == 1 { side / 2 } else { 0 };
                 let sides = entry.padding(kernel.map(same));
-                let (padding, input) = self.padded(&name, input, sides);
+                let from = input;
+                let (padding, input) = self.padded(&name, input, sides)?;
                 let channels = entry.channels.ok_or("channels: is missing")?;
                 let groups = match entry.groups {
                     None => 1,
                     Some(Groups::Number(groups)) => groups,
-                    Some(Groups::Word(Depthwise::Depthwise)) => channels,
+                    Some(Groups::Word(Depthwise::Depthwise)) => {
+                        let read = self.sizes[from].channels;
+                        if !channels.is_multiple_of(read) {
+                            return Err(format!(
+                                "channels: expected a multiple of the {read} channels of its \
+                                 input, as `groups` is \"depthwise\", got {channels}"
+                            ));
+                        }
+                        channels
+                    }
                 };
                 let layer = Layer {
                     kernel,
@@ -287,17 +341,16 @@ impl Builder {
             }
         };
         self.values.insert(name, value);
-        self.last = value;
         Ok(())
     }
 
     /// The values that a node reads: those named, else the one before.
     fn inputs(&self, entry: &Entry) -> Result<Vec<usize>, String> {
-        let several = matches!(entry.op.as_str(), "add" | "concat");
+        let several = is_sum(&entry.op);
         let (key, names) = match (&entry.input, &entry.inputs, several) {
             (None, Some(names), true) => ("inputs", names.clone()),
             (Some(name), None, false) => ("input", vec![name.clone()]),
-            (None, None, false) => return Ok(vec![self.last]),
+            (None, None, false) => return Ok(vec![self.graph.nodes.len()]),
             (_, _, true) => return Err("inputs: expected two names or more".to_owned()),
             (_, Some(_), false) => return Err("inputs: expected `input`, one name".to_owned()),
         };
@@ -329,14 +382,24 @@ impl Builder {
 
     /// What a layer reads with zeros on these sides: the number for all of them, else a node that
     /// adds them.
-    fn padded(&mut self, name: &str, input: usize, sides: [usize; 4]) -> (usize, usize) {
+    fn padded(
+        &mut self,
+        name: &str,
+        input: usize,
+        sides: [usize; 4],
+    ) -> Result<(usize, usize), String> {
         if sides.iter().all(|&side| side == sides[0]) {
-            return (sides[0], input);
+            return Ok((sides[0], input));
         }
-        let padded = self
-            .graph
-            .push(format!("{name}.pad"), &[input], Op::Pad { sides });
-        (0, padded)
+        let pad = format!("{name}.pad");
+        if self.values.contains_key(&pad) {
+            return Err(format!(
+                "padding: its sides differ, which takes a node {pad} before it: rename the one \
+                 that is called so"
+            ));
+        }
+        let padded = self.graph.push(pad, &[input], Op::Pad { sides });
+        Ok((0, padded))
     }
 
     fn layer(&mut self, entry: &Entry, input: usize, layer: Layer<Plan>) -> Result<usize, String> {

@@ -213,11 +213,12 @@ impl Graph<Plan> {
         self.layer(name, mean, Layer::linear(classes).role(Role::Last));
     }
 
-    /// The graph, if it fits together and ends in one number a class, and no value is made in vain.
+    /// The graph, if it fits together and ends in one number a class, no value is made in vain, and
+    /// every pool sees a number in each of its windows.
     ///
     /// # Errors
-    /// Those of [`Graph::sizes`]; one line that names the node whose value nothing reads, or the
-    /// last one.
+    /// Those of [`Graph::sizes`]; one line that names the node whose value nothing reads, the pool
+    /// padded by more than half its kernel, as torch has it, or the last node.
     pub fn classifying(self, classes: usize) -> Result<Self, Error> {
         let sizes = self.sizes()?;
         let wanted = Size {
@@ -232,6 +233,16 @@ impl Graph<Plan> {
             if !is_last && last_reads[index + 1] == index {
                 let what = "no node reads what it makes, and it is not the last";
                 return Err(refuse(&node.name, what).into());
+            }
+            if let Op::MaxPool(window) | Op::AvgPool(window) = &node.op {
+                let most = window.kernel[0].min(window.kernel[1]) / 2;
+                if window.padding > most {
+                    let what = format!(
+                        "padding: expected at most half the kernel, {most}, got {}",
+                        window.padding
+                    );
+                    return Err(refuse(&node.name, &what).into());
+                }
             }
             if let Op::Layer(layer) = &node.op {
                 let pixels = sizes[node.input()].pixels();

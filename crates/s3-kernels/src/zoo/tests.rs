@@ -329,6 +329,11 @@ fn settings_that_do_not_fit_are_refused_in_one_line_that_names_the_key() {
         ("ds_cnn", serde_json::json!({ "blocks": -1 }), "blocks: "),
         ("mlp", serde_json::json!({ "hidden": [3, 0] }), "hidden: "),
         ("lenet5", serde_json::json!({ "norm": 1 }), "norm: "),
+        (
+            "ds_cnn",
+            serde_json::json!({ "blocks": 100_000_000 }),
+            "blocks: expected at most 1000",
+        ),
     ] {
         let message = of(name, settings, image(32), 10).unwrap_err().to_string();
         assert!(message.contains(words), "{message}");
@@ -405,7 +410,7 @@ fn a_list_of_nodes_is_the_graph_that_it_says() {
 #[test]
 fn a_node_that_does_not_fit_is_named_in_one_line_with_what_would() {
     type Change = fn(&mut Vec<Value>);
-    let refused: [(Change, &[&str]); 16] = [
+    let refused: [(Change, &[&str]); 31] = [
         (
             |n| n[1]["op"] = "conw".into(),
             &["`dw1`", "op", "conv, linear", "`conw`"],
@@ -442,6 +447,72 @@ fn a_node_that_does_not_fit_is_named_in_one_line_with_what_would() {
         (
             |n| n[3]["inputs"] = serde_json::json!(["dw2"]),
             &["`sum`", "two"],
+        ),
+        (
+            |n| n[3]["inputs"] = serde_json::json!(["dw2", "both"]),
+            &["`sum`", "inputs", "`both`"],
+        ),
+        (
+            |n| n[3]["inputs"] = serde_json::json!(["dw2", "image"]),
+            &[
+                "`sum`",
+                "expected 8x8x8 as the first, got 16x16x3 of input 2",
+            ],
+        ),
+        (
+            |n| n[4]["inputs"] = serde_json::json!(["sum", "dw1", "image"]),
+            &["`both`", "8x8 pixels as the first, got 16x16 of input 3"],
+        ),
+        (
+            |n| n[3]["input"] = "conv1".into(),
+            &["`sum`", "input: no key of `add`", "`inputs`"],
+        ),
+        (
+            |n| n[4]["input"] = serde_json::json!(["sum", "dw1"]),
+            &["`both`", "input", "`inputs`, two names or more"],
+        ),
+        (
+            |n| n[5]["input"] = serde_json::json!(["both"]),
+            &["`pool`", "input: expected one name"],
+        ),
+        (
+            |n| n[1]["channels"] = 12.into(),
+            &["`dw1`", "channels: expected a multiple of the 8", "got 12"],
+        ),
+        (
+            |n| n[0]["channels"] = 0.into(),
+            &["`conv1`", "channels: expected 1 or more, got 0"],
+        ),
+        (
+            |n| n[0]["padding"] = (-1).into(),
+            &["`conv1`", "padding", "whole number from 0 on"],
+        ),
+        (
+            |n| n[0]["kernel"] = serde_json::json!([3, 3, 3]),
+            &["`conv1`", "kernel", "from 1 on, or [height, width]"],
+        ),
+        (
+            |n| n[0]["norm"] = "none".into(),
+            &["`conv1`", "norm", "without the key"],
+        ),
+        (
+            |n| (n[5]["kernel"], n[5]["padding"]) = (5.into(), 3.into()),
+            &[
+                "`pool`",
+                "padding: expected at most half the kernel, 2, got 3",
+            ],
+        ),
+        (
+            |n| n[5]["kernel"] = 9.into(),
+            &["`pool`", "kernel: expected at most the 8x8 pixels"],
+        ),
+        (
+            |n| n[2]["name"] = "dw1.pad".into(),
+            &["`dw1.pad`", "padding's"],
+        ),
+        (
+            |n| n[0]["name"] = "dw1.pad".into(),
+            &["`dw1`", "a node dw1.pad before it"],
         ),
         (
             |n| n[8]["channels"] = 9.into(),

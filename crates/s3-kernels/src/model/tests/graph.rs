@@ -151,7 +151,7 @@ fn what_does_not_fit_is_refused_in_one_line_that_names_the_node() {
     refused(&|g| conv(g).kernel = [15, 3], &["`conv`", "15"]);
     refused(&|g| conv(g).stride = 0, &["`conv`", "stride"]);
     refused(&|g| conv(g).add = Some(0), &["`conv`", "add", "12"]);
-    refused(&|g| conv(g).channels = 0, &["`conv`", "shape"]);
+    refused(&|g| conv(g).channels = 0, &["`conv`", "channels"]);
     refused(&|g| g.nodes[2].inputs = vec![1, 0], &["`add`", "inputs"]);
     refused(&|g| g.nodes[2].inputs = vec![1], &["`add`", "two or more"]);
     refused(&|g| g.nodes[3].inputs = vec![1, 0], &["`concat`", "pixels"]);
