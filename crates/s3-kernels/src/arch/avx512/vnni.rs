@@ -36,26 +36,38 @@ fn has_vnni() -> bool {
 fn run(operands: &Operands<'_>, out: &mut [AccRow]) {
     assert!(CPU.holds());
     operands.check(operands.taps.total_quads() * 4, out);
-    let registers = operands.columns.div_ceil(16);
-    let multiply = match operands.windows.len() {
-        0 => return,
-        1 => of_windows::<1>(registers),
-        2 => of_windows::<2>(registers),
-        3 => of_windows::<3>(registers),
-        4 => of_windows::<4>(registers),
-        5 => of_windows::<5>(registers),
-        _ => of_windows::<6>(registers),
+    if operands.windows.is_empty() {
+        return;
+    }
+    let multiply = match operands.flip {
+        0 => of_windows::<false>(operands),
+        _ => of_windows::<true>(operands),
     };
     // SAFETY: the CPU has the features; the operands are checked and have the size.
     unsafe { multiply(operands, out) }
 }
 
+type Multiply = unsafe fn(&Operands<'_>, &mut [AccRow]);
+
+/// The kernel for these operands, whose bytes are to be flipped where `FLIP`.
+fn of_windows<const FLIP: bool>(operands: &Operands<'_>) -> Multiply {
+    let registers = operands.columns.div_ceil(16);
+    match operands.windows.len() {
+        0 | 1 => of_registers::<1, FLIP>(registers),
+        2 => of_registers::<2, FLIP>(registers),
+        3 => of_registers::<3, FLIP>(registers),
+        4 => of_registers::<4, FLIP>(registers),
+        5 => of_registers::<5, FLIP>(registers),
+        _ => of_registers::<6, FLIP>(registers),
+    }
+}
+
 /// The kernel for `R` windows and at least so many registers of outputs.
-fn of_windows<const R: usize>(registers: usize) -> unsafe fn(&Operands<'_>, &mut [AccRow]) {
+fn of_registers<const R: usize, const FLIP: bool>(registers: usize) -> Multiply {
     match registers {
-        0 | 1 => multiply::<R, 1>,
-        2 => multiply::<R, 2>,
-        _ => multiply::<R, 4>,
+        0 | 1 => multiply::<R, 1, FLIP>,
+        2 => multiply::<R, 2, FLIP>,
+        _ => multiply::<R, 4, FLIP>,
     }
 }
 
@@ -107,7 +119,10 @@ fn store_row<const V: usize>(sums: [__m512i; V], row: &mut AccRow) {
 /// The tile passed [`Operands::check`] and has at least `R` windows.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn multiply<const R: usize, const V: usize>(operands: &Operands<'_>, out: &mut [AccRow]) {
+unsafe fn multiply<const R: usize, const V: usize, const FLIP: bool>(
+    operands: &Operands<'_>,
+    out: &mut [AccRow],
+) {
     let quads = operands.taps.quads();
     let flip = _mm512_set1_epi8(operands.flip.cast_signed());
     let mut sums = [load_row::<V>(operands.init); R];
@@ -122,7 +137,7 @@ unsafe fn multiply<const R: usize, const V: usize>(operands: &Operands<'_>, out:
             for r in 0..R {
                 // SAFETY: the window's reach, which ends no earlier than this quad, lies in `x`.
                 let x = unsafe { broadcast(x[r].wrapping_add(4 * q)) };
-                let x = _mm512_xor_si512(x, flip);
+                let x = if FLIP { _mm512_xor_si512(x, flip) } else { x };
                 for v in 0..V {
                     sums[r][v] = _mm512_dpbusd_epi32(sums[r][v], x, w[v]);
                 }
