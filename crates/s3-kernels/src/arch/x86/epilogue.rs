@@ -1,5 +1,6 @@
 //! Epilogues in registers: the definitions of [`crate::epilogue`], in i32 or f32 lanes.
 
+use core::hint::black_box;
 use core::ops::Range;
 
 use super::simd::{Simd, Task, run};
@@ -29,7 +30,16 @@ pub(crate) fn store<S: Simd, E: Vectorized>(
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) {
             let Store(epilogue, tile, place, y) = self;
-            epilogue.store_on(simd, tile, place, y);
+            if place.columns == NR {
+                // Compiled for so many columns: nothing is asked for each register.
+                let place = Place {
+                    columns: NR,
+                    ..*place
+                };
+                epilogue.store_on(simd, tile, &place, y);
+            } else {
+                epilogue.store_on(simd, tile, place, y);
+            }
         }
     }
     run::<S>(Store(epilogue, tile, place, y));
@@ -91,6 +101,8 @@ impl Vectorized for ShiftRequant<'_> {
     #[inline(always)]
     fn store_on<S: Simd>(&self, simd: S, tile: &[AccRow], place: &Place, y: &mut [u8]) {
         let zero = simd.splat(0);
+        // A limit that is not known when this is compiled: see `store_u8`.
+        let most = black_box(u8::MAX);
         let residual = self
             .residual
             .map(|r| (r.values, simd.splat(r.shift.into())));
@@ -108,7 +120,7 @@ impl Vectorized for ShiftRequant<'_> {
                     v = simd.add_i32(v, simd.shl_i32(values, count));
                 }
                 let v = simd.max_i32(simd.shr_i32(v, shift), zero);
-                simd.store_u8(v, u8::MAX, block.outputs(y, r));
+                simd.store_u8(v, most, block.outputs(y, r));
             }
         }
     }
