@@ -52,11 +52,11 @@ pub trait Simd: Copy + Send + Sync {
     /// are added.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
 
-    /// Lane `i` from `x[i]`; exact.
+    /// Lane `i` from `x[i]` for `i < lanes`, 0 in the others; exact. `lanes` is at most 16.
     #[inline(always)]
-    fn load_bf16(self, x: &[Bf16; LANES]) -> Self::F {
+    fn load_bf16(self, x: &[Bf16], lanes: usize) -> Self::F {
         let mut values = [0.0; LANES];
-        for (value, x) in values.iter_mut().zip(x) {
+        for (value, x) in values.iter_mut().zip(&x[..lanes]) {
             *value = x.to_f32();
         }
         self.load(&values)

@@ -107,17 +107,8 @@ impl Stored for Bf16 {
     }
 
     #[inline(always)]
-    fn load<S: Simd>(simd: S, x: &[Bf16; LANES]) -> S::F {
-        simd.load_bf16(x)
-    }
-
-    #[inline(always)]
     fn load_first<S: Simd>(simd: S, x: &[Bf16], lanes: usize) -> S::F {
-        let mut values = [0.0; LANES];
-        for (value, x) in values.iter_mut().zip(&x[..lanes]) {
-            *value = x.to_f32();
-        }
-        simd.load(&values)
+        simd.load_bf16(x, lanes)
     }
 
     #[inline(always)]
@@ -167,6 +158,14 @@ impl Widened {
 
     /// The elements themselves.
     #[inline(always)]
+    fn inner(x: &[Widened]) -> &[Bf16] {
+        let pointer: *const [Bf16] = core::ptr::from_ref(x) as _;
+        // SAFETY: `Widened` is a transparent `Bf16`, and the slice is borrowed as long as before.
+        unsafe { &*pointer }
+    }
+
+    /// The elements themselves.
+    #[inline(always)]
     fn inner_mut(x: &mut [Widened]) -> &mut [Bf16] {
         let pointer: *mut [Bf16] = core::ptr::from_mut(x) as _;
         // SAFETY: `Widened` is a transparent `Bf16`, and the slice is borrowed as long as before.
@@ -192,9 +191,7 @@ impl Stored for Widened {
 
     #[inline(always)]
     fn load_first<S: Simd>(simd: S, x: &[Widened], lanes: usize) -> S::F {
-        let mut values = [0.0; LANES];
-        Self::fill(&mut values, &x[..lanes]);
-        simd.load(&values)
+        simd.load_bf16(Widened::inner(x), lanes)
     }
 
     #[inline(always)]

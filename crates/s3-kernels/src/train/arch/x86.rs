@@ -6,13 +6,15 @@
 
 use core::arch::x86_64::{
     __m256, __m256bh, __m256i, __m512, __m512bh, _CMP_UNORD_Q, _MM_HINT_T1, _mm_prefetch,
-    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mask_storeu_epi16, _mm256_set1_ps, _mm256_storeu_ps,
-    _mm512_add_epi32, _mm512_and_si512, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps_si512,
-    _mm512_cmp_ps_mask, _mm512_cvtepi32_epi16, _mm512_cvtneps_pbh, _mm512_dpbf16_ps,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_or_epi32, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_shuffle_f32x4,
-    _mm512_srli_epi32, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
-    _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mask_storeu_epi16, _mm256_maskz_loadu_epi16,
+    _mm256_set1_ps, _mm256_storeu_ps, _mm256_storeu_si256, _mm512_add_epi32, _mm512_castpd_ps,
+    _mm512_castps_pd, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_castsi512_si256,
+    _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_add_epi32, _mm512_mask_or_epi32,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16, _mm512_set_epi16,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_shuffle_f32x4, _mm512_slli_epi32, _mm512_storeu_ps,
+    _mm512_test_epi32_mask, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+    _mm512_unpacklo_ps,
 };
 
 use crate::isa::Isa;
@@ -183,28 +185,72 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn load_bf16(self, x: &[Bf16], lanes: usize) -> Self::F {
+        // SAFETY: `self` exists only where the CPU has AVX-512 F, BW and VL.
+        unsafe { load_first_bf16(x, lanes) }
+    }
+
+    #[inline(always)]
     fn store_bf16(self, x: Self::F, y: &mut [Bf16], lanes: usize) {
-        let y = y[..lanes].as_mut_ptr();
-        // SAFETY: `self` exists only where the CPU has AVX-512 F.
+        // SAFETY: `self` exists only where the CPU has AVX-512 F and BW.
         let x = unsafe { rounded_to_bf16(x) };
-        // SAFETY: the CPU has AVX-512 BW and VL (`self`); `y` begins a slice of `lanes` elements of
-        // 16 bits, and the mask selects no lane from `lanes` on.
-        unsafe { _mm256_mask_storeu_epi16(y.cast(), first_bits(lanes), x) }
+        // SAFETY: `self` exists only where the CPU has AVX-512 BW and VL.
+        unsafe { store_first_bf16(x, y, lanes) }
     }
 }
 
 /// [`Bf16::from_f32`] of each lane.
 #[inline]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw")]
 fn rounded_to_bf16(x: __m512) -> __m256i {
+    const QUIET: i32 = 0x0040_0000;
     let bits = _mm512_castps_si512(x);
-    let high = _mm512_srli_epi32::<16>(bits);
-    let odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-    let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF));
-    let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, half));
+    let odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(1 << 16));
+    let rounded = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF));
+    let rounded = _mm512_mask_add_epi32(rounded, odd, bits, _mm512_set1_epi32(0x8000));
     let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
-    let rounded = _mm512_mask_or_epi32(rounded, nan, high, _mm512_set1_epi32(0x0040));
-    _mm512_cvtepi32_epi16(rounded)
+    let rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(QUIET));
+    // The upper halves by a permutation: narrowing would become one instruction with the store,
+    // which is slow on Zen 4.
+    let upper = _mm512_set_epi16(
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // whatever
+        31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1,
+    );
+    _mm512_castsi512_si256(_mm512_permutexvar_epi16(upper, rounded))
+}
+
+/// Lane `i` from `x[i]` for `i < lanes`, 0 in the others.
+///
+/// # Panics
+///
+/// Where `x` has fewer.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn load_first_bf16(x: &[Bf16], lanes: usize) -> __m512 {
+    let x = x[..lanes].as_ptr();
+    // SAFETY: `x` begins a slice of `lanes` elements of 16 bits, and the mask selects no lane from
+    // `lanes` on.
+    let x = unsafe { _mm256_maskz_loadu_epi16(first_bits(lanes), x.cast()) };
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x)))
+}
+
+/// Lane `i` to `y[i]` for `i < lanes`.
+///
+/// # Panics
+///
+/// Where `y` has fewer.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+fn store_first_bf16(x: __m256i, y: &mut [Bf16], lanes: usize) {
+    let y = y[..lanes].as_mut_ptr();
+    if lanes == LANES {
+        // SAFETY: `y` begins a slice of 16 elements of 16 bits.
+        unsafe { _mm256_storeu_si256(y.cast(), x) }
+    } else {
+        // SAFETY: `y` begins a slice of `lanes` elements of 16 bits, and the mask selects no lane
+        // from `lanes` on.
+        unsafe { _mm256_mask_storeu_epi16(y.cast(), first_bits(lanes), x) }
+    }
 }
 
 /// Proof that the CPU has AVX512-BF16 besides what [`Avx512`] proves. Operands of
@@ -280,15 +326,18 @@ impl Simd for Avx512Pairs {
     }
 
     #[inline(always)]
+    fn load_bf16(self, x: &[Bf16], lanes: usize) -> Self::F {
+        self.0.load_bf16(x, lanes)
+    }
+
+    #[inline(always)]
     fn store_bf16(self, x: Self::F, y: &mut [Bf16], lanes: usize) {
-        let y = y[..lanes].as_mut_ptr();
         // SAFETY: `self` exists only where the CPU has AVX512-BF16.
         let x = unsafe { _mm512_cvtneps_pbh(x) };
         // SAFETY: both types are 256 bits without invalid values.
         let x = unsafe { core::mem::transmute::<__m256bh, __m256i>(x) };
-        // SAFETY: the CPU has AVX-512 BW and VL (`self`); `y` begins a slice of `lanes` elements of
-        // 16 bits, and the mask selects no lane from `lanes` on.
-        unsafe { _mm256_mask_storeu_epi16(y.cast(), first_bits(lanes), x) }
+        // SAFETY: the CPU has AVX-512 BW and VL (`self`).
+        unsafe { store_first_bf16(x, y, lanes) }
     }
 }
 

@@ -68,12 +68,7 @@ pub(super) fn pixels<S: Simd, T: Stored, const V: usize, const Q: usize>(
     let mut acc = [[simd.splat(0.0); V]; Q];
     let PixelOutput { y, at, lanes, add } = out;
     if add {
-        for q in 0..Q {
-            for v in 0..V {
-                let y = &y[at[0] + q * at[1] + v * LANES..];
-                acc[q][v] = T::load_first(simd, y, if v + 1 == V { lanes } else { LANES });
-            }
-        }
+        acc = before::<S, T, V, Q>(simd, y, at, lanes);
     }
     let mut left = input.channels;
     let mut block = 0;
@@ -103,10 +98,70 @@ pub(super) fn pixels<S: Simd, T: Stored, const V: usize, const Q: usize>(
         left -= channels;
         block += 1;
     }
+    after::<S, T, V, Q>(simd, acc, y, at, lanes);
+}
+
+// A loop over all sums must be unrolled by the compiler, or an index that it does not know keeps
+// them in memory from the first product on, which takes twice the time. Loops that convert
+// elements are too long for that, so only plain ones touch the sums of such elements.
+
+/// The sums that `y` holds.
+#[inline(always)]
+fn before<S: Simd, T: Stored, const V: usize, const Q: usize>(
+    simd: S,
+    y: &[T],
+    at: [usize; 2],
+    lanes: usize,
+) -> [[S::F; V]; Q] {
+    let mut acc = [[simd.splat(0.0); V]; Q];
+    let mut sums = [[Block::ZERO; V]; Q];
     for q in 0..Q {
         for v in 0..V {
+            let y = &y[at[0] + q * at[1] + v * LANES..];
+            let sum = T::load_first(simd, y, if v + 1 == V { lanes } else { LANES });
+            if T::HOLDS_SUMS {
+                acc[q][v] = sum;
+            } else {
+                simd.store(sum, &mut sums[q][v].0);
+            }
+        }
+    }
+    if !T::HOLDS_SUMS {
+        for q in 0..Q {
+            for v in 0..V {
+                acc[q][v] = simd.load(&sums[q][v].0);
+            }
+        }
+    }
+    acc
+}
+
+/// Stores the sums in `y`.
+#[inline(always)]
+fn after<S: Simd, T: Stored, const V: usize, const Q: usize>(
+    simd: S,
+    acc: [[S::F; V]; Q],
+    y: &mut [T],
+    at: [usize; 2],
+    lanes: usize,
+) {
+    let mut sums = [[Block::ZERO; V]; Q];
+    if !T::HOLDS_SUMS {
+        for q in 0..Q {
+            for v in 0..V {
+                simd.store(acc[q][v], &mut sums[q][v].0);
+            }
+        }
+    }
+    for q in 0..Q {
+        for v in 0..V {
+            let sum = if T::HOLDS_SUMS {
+                acc[q][v]
+            } else {
+                simd.load(&sums[q][v].0)
+            };
             let y = &mut y[at[0] + q * at[1] + v * LANES..];
-            T::store_first(simd, acc[q][v], y, if v + 1 == V { lanes } else { LANES });
+            T::store_first(simd, sum, y, if v + 1 == V { lanes } else { LANES });
         }
     }
 }
