@@ -4,7 +4,7 @@ use super::arch::Stored;
 use super::batch_norm::saved::{BatchNormGrads, BatchNormSaved, BatchStats};
 use super::bf16::Bf16;
 use super::conv::{Pass, depthwise};
-use super::simd::Operand;
+use super::simd::{LANES, Operand, Simd};
 use crate::act::Act;
 use crate::error::Error;
 use crate::isa::Isa;
@@ -15,7 +15,7 @@ use crate::isa::Isa;
 /// are kept in f32, and a result is rounded once, when it is stored. The exception is said where it
 /// holds: AVX512-BF16 and AMX, where they are used ([`instructions`]), add two products, or
 /// thirty-two, with those instructions' rounding.
-pub trait Element: Stored + Kernels + PartialEq {
+pub trait Element: Stored + Computed + Kernels + PartialEq {
     /// Its name in a configuration: `f32` or `bf16`.
     const NAME: &'static str;
 
@@ -81,6 +81,64 @@ impl Element for Bf16 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
         Bf16::to_f32(self)
+    }
+}
+
+/// Elements of a run, at most.
+pub(super) const RUN: usize = 128;
+
+/// How a loop of plain f32 fills elements: run by run, by way of [`values`](Self::values) and
+/// [`keep`](Self::keep). A loop that rounded each element itself would become vectors too, but
+/// with stores that narrow, which are slow on AMD Zen 4. Public in name only.
+pub trait Computed: Sized {
+    /// Values beside the elements, where they cannot be in them.
+    type Run: Default;
+
+    /// Room for the values of `y`, at most [`RUN`], of no particular content.
+    fn values<'a>(run: &'a mut Self::Run, y: &'a mut [Self]) -> &'a mut [f32];
+
+    /// Rounds the values to the elements of `y`.
+    fn keep<S: Simd>(simd: S, run: &Self::Run, y: &mut [Self]);
+}
+
+impl Computed for f32 {
+    type Run = ();
+
+    #[inline(always)]
+    fn values<'a>((): &'a mut (), y: &'a mut [f32]) -> &'a mut [f32] {
+        y
+    }
+
+    #[inline(always)]
+    fn keep<S: Simd>(_: S, (): &(), _: &mut [f32]) {}
+}
+
+impl Computed for Bf16 {
+    type Run = Values;
+
+    #[inline(always)]
+    fn values<'a>(run: &'a mut Values, y: &'a mut [Bf16]) -> &'a mut [f32] {
+        &mut run.0[..y.len()]
+    }
+
+    #[inline(always)]
+    fn keep<S: Simd>(simd: S, run: &Values, y: &mut [Bf16]) {
+        for (y, values) in y.chunks_mut(LANES).zip(run.0.as_chunks().0) {
+            let lanes = y.len();
+            simd.store_bf16(simd.load(values), y, lanes);
+        }
+    }
+}
+
+/// The values of a run.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub struct Values([f32; RUN]);
+
+impl Default for Values {
+    #[inline(always)]
+    fn default() -> Self {
+        Values([0.0; RUN])
     }
 }
 

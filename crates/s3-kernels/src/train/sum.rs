@@ -11,8 +11,8 @@
 use rayon::prelude::*;
 
 use super::arch::dispatch;
-use super::batch_norm::rows::{NONE, RELU, RELU6, activated, by_act, chunk, fold, passed, span};
-use super::element::Element;
+use super::batch_norm::rows::{NONE, RELU, RELU6, activated, by_act, chunk, cut, fold, span};
+use super::element::{Element, RUN};
 use super::simd::{Simd, Task};
 use crate::act::Act;
 use crate::error::{Error, check_len};
@@ -70,17 +70,28 @@ struct Sum<'a, T> {
 
 impl<T: Element> Task for Sum<'_, T> {
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let mut sums = [0.0; PIECE];
-        let sums = &mut sums[..self.y.len()];
-        for x in self.x {
-            for (sum, x) in sums.iter_mut().zip(&x[self.start..]) {
-                *sum += x.to_f32();
+    fn run<S: Simd>(self, simd: S) {
+        by_act!(self.act, ACT => self.sums::<S, ACT>(simd));
+    }
+}
+
+impl<T: Element> Sum<'_, T> {
+    #[inline(always)]
+    fn sums<S: Simd, const ACT: u8>(self, simd: S) {
+        let mut run = T::Run::default();
+        for (i, y) in self.y.chunks_mut(RUN).enumerate() {
+            let sums = T::values(&mut run, y);
+            sums.fill(0.0);
+            for x in self.x {
+                for (sum, x) in sums.iter_mut().zip(&x[self.start + i * RUN..]) {
+                    *sum += x.to_f32();
+                }
             }
+            for sum in sums {
+                *sum = activated::<ACT>(*sum);
+            }
+            T::keep(simd, &run, y);
         }
-        by_act!(self.act, ACT => for (y, sum) in self.y.iter_mut().zip(sums) {
-            *y = T::from_f32(activated::<ACT>(*sum));
-        });
     }
 }
 
@@ -111,9 +122,15 @@ struct AddAssign<'a, T> {
 
 impl<T: Element> Task for AddAssign<'_, T> {
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for (to, from) in self.to.iter_mut().zip(self.from) {
-            *to = T::from_f32(to.to_f32() + from.to_f32());
+    fn run<S: Simd>(self, simd: S) {
+        let mut run = T::Run::default();
+        for (to, from) in self.to.chunks_mut(RUN).zip(self.from.chunks(RUN)) {
+            let mut sums = [0.0; RUN];
+            for ((sum, to), from) in sums.iter_mut().zip(&*to).zip(from) {
+                *sum = to.to_f32() + from.to_f32();
+            }
+            T::values(&mut run, to).copy_from_slice(&sums[..from.len()]);
+            T::keep(simd, &run, to);
         }
     }
 }
@@ -221,7 +238,11 @@ impl<T: Element> ActGrad<'_, T> {
         // One operand less to read where nothing is asked of it.
         let y = if ACT == NONE { self.dy } else { self.y };
         for ((dx, y), dy) in self.dx.iter_mut().zip(y).zip(self.dy) {
-            *dx = T::from_f32(passed::<ACT>(dy.to_f32(), y.to_f32()));
+            *dx = if cut::<ACT>(y.to_f32()) {
+                T::default()
+            } else {
+                *dy
+            };
         }
         if self.channels == 0 {
             return;

@@ -7,7 +7,7 @@
 //! fused and every sum has one accumulator per place in the span.
 
 use crate::act::Act;
-use crate::train::element::Element;
+use crate::train::element::{Element, RUN};
 use crate::train::simd::{LANES, Simd, Task};
 
 /// Elements of a span, at least.
@@ -130,8 +130,13 @@ pub(in crate::train) fn activated<const ACT: u8>(v: f32) -> f32 {
 /// The gradient that passes the activation, which gave `y`: `dy`, but 0 at an end of its range.
 #[inline(always)]
 pub(in crate::train) fn passed<const ACT: u8>(dy: f32, y: f32) -> f32 {
-    let is_cut = (ACT != NONE) & (y <= 0.0) | (ACT == RELU6) & (y >= 6.0);
-    if is_cut { 0.0 } else { dy }
+    if cut::<ACT>(y) { 0.0 } else { dy }
+}
+
+/// Whether the activation, which gave `y`, lets no gradient pass.
+#[inline(always)]
+pub(in crate::train) fn cut<const ACT: u8>(y: f32) -> bool {
+    (ACT != NONE) & (y <= 0.0) | (ACT == RELU6) & (y >= 6.0)
 }
 
 /// `y = act(x·scale + shift + residual)`; `scale` and `shift` fill a span.
@@ -146,33 +151,45 @@ pub(super) struct Apply<'a, T> {
 
 impl<T: Element> Task for Apply<'_, T> {
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         by_act!(self.act, ACT => match self.residual {
-            None => self.plain::<ACT>(),
-            Some(residual) => self.with_residual::<ACT>(residual),
+            None => self.plain::<S, ACT>(simd),
+            Some(residual) => self.with_residual::<S, ACT>(simd, residual),
         });
     }
 }
 
 impl<T: Element> Apply<'_, T> {
     #[inline(always)]
-    fn plain<const ACT: u8>(self) {
+    fn plain<S: Simd, const ACT: u8>(self, simd: S) {
         let span = self.scale.len();
+        let mut run = T::Run::default();
         for (y, x) in self.y.chunks_mut(span).zip(self.x.chunks(span)) {
-            for (((y, x), a), b) in y.iter_mut().zip(x).zip(self.scale).zip(self.shift) {
-                *y = T::from_f32(activated::<ACT>(x.to_f32() * a + b));
+            let affine = self.scale.chunks(RUN).zip(self.shift.chunks(RUN));
+            for ((y, x), (a, b)) in y.chunks_mut(RUN).zip(x.chunks(RUN)).zip(affine) {
+                let values = T::values(&mut run, y);
+                for (((v, x), a), b) in values.iter_mut().zip(x).zip(a).zip(b) {
+                    *v = activated::<ACT>(x.to_f32() * a + b);
+                }
+                T::keep(simd, &run, y);
             }
         }
     }
 
     #[inline(always)]
-    fn with_residual<const ACT: u8>(self, residual: &[T]) {
+    fn with_residual<S: Simd, const ACT: u8>(self, simd: S, residual: &[T]) {
         let span = self.scale.len();
+        let mut run = T::Run::default();
         let inputs = self.x.chunks(span).zip(residual.chunks(span));
         for (y, (x, r)) in self.y.chunks_mut(span).zip(inputs) {
-            for ((((y, x), r), a), b) in y.iter_mut().zip(x).zip(r).zip(self.scale).zip(self.shift)
-            {
-                *y = T::from_f32(activated::<ACT>(x.to_f32() * a + b + r.to_f32()));
+            let affine = self.scale.chunks(RUN).zip(self.shift.chunks(RUN));
+            let inputs = x.chunks(RUN).zip(r.chunks(RUN));
+            for ((y, (x, r)), (a, b)) in y.chunks_mut(RUN).zip(inputs).zip(affine) {
+                let values = T::values(&mut run, y);
+                for ((((v, x), r), a), b) in values.iter_mut().zip(x).zip(r).zip(a).zip(b) {
+                    *v = activated::<ACT>(x.to_f32() * a + b + r.to_f32());
+                }
+                T::keep(simd, &run, y);
             }
         }
     }
@@ -238,22 +255,27 @@ pub(super) struct GradApply<'a, T> {
 
 impl<T: Element> Task for GradApply<'_, T> {
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        by_act!(self.act, ACT => self.apply::<ACT>());
+    fn run<S: Simd>(self, simd: S) {
+        by_act!(self.act, ACT => self.apply::<S, ACT>(simd));
     }
 }
 
 impl<T: Element> GradApply<'_, T> {
     #[inline(always)]
-    fn apply<const ACT: u8>(self) {
+    fn apply<S: Simd, const ACT: u8>(self, simd: S) {
         let span = self.mean.len();
         // One operand less to read where nothing is asked of it.
         let y = if ACT == NONE { self.dy } else { self.y };
         if let Some(dresidual) = self.dresidual {
             for ((d, y), dy) in dresidual.iter_mut().zip(y).zip(self.dy) {
-                *d = T::from_f32(passed::<ACT>(dy.to_f32(), y.to_f32()));
+                *d = if cut::<ACT>(y.to_f32()) {
+                    T::default()
+                } else {
+                    *dy
+                };
             }
         }
+        let mut run = T::Run::default();
         let inputs = self
             .x
             .chunks(span)
@@ -262,16 +284,24 @@ impl<T: Element> GradApply<'_, T> {
         for (dx, ((x, y), dy)) in self.dx.chunks_mut(span).zip(inputs) {
             let coefficients = self
                 .scale
-                .iter()
-                .zip(self.offset)
-                .zip(self.slope)
-                .zip(self.mean);
-            let inputs = x.iter().zip(y).zip(dy);
+                .chunks(RUN)
+                .zip(self.offset.chunks(RUN))
+                .zip(self.slope.chunks(RUN))
+                .zip(self.mean.chunks(RUN));
+            let inputs = x.chunks(RUN).zip(y.chunks(RUN)).zip(dy.chunks(RUN));
             for ((dx, ((x, y), dy)), (((scale, offset), slope), mean)) in
-                dx.iter_mut().zip(inputs).zip(coefficients)
+                dx.chunks_mut(RUN).zip(inputs).zip(coefficients)
             {
-                let g = passed::<ACT>(dy.to_f32(), y.to_f32());
-                *dx = T::from_f32(scale * g - offset - slope * (x.to_f32() - mean));
+                let values = T::values(&mut run, dx);
+                let coefficients = scale.iter().zip(offset).zip(slope).zip(mean);
+                let inputs = x.iter().zip(y).zip(dy);
+                for ((v, ((x, y), dy)), (((scale, offset), slope), mean)) in
+                    values.iter_mut().zip(inputs).zip(coefficients)
+                {
+                    let g = passed::<ACT>(dy.to_f32(), y.to_f32());
+                    *v = scale * g - offset - slope * (x.to_f32() - mean);
+                }
+                T::keep(simd, &run, dx);
             }
         }
     }
