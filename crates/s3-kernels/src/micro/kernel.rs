@@ -83,26 +83,46 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Its rates on this CPU.
+    /// Its rates on this CPU, measured alone where they are not known.
     #[cfg(feature = "std")]
-    pub(crate) fn rates(&self, width: BitWidth) -> Rates {
-        self.measured.get(width, || {
-            super::rates::rates(self.work, |shape| {
-                let w = PackedMatrix::zeros(shape.rows, shape.cols, width);
-                let x = std::vec![0; shape.activations()];
-                let mut y = std::vec![0; shape.batch * shape.rows];
-                let batch = shape.batch;
-                move || {
-                    self.start(Job {
-                        w: &w,
-                        panels: 0..w.rows().div_ceil(PANEL),
-                        x: &x,
-                        batch,
-                        y: &mut y,
-                    });
-                }
-            })
-        })
+    pub(crate) fn rates(&'static self, width: BitWidth) -> Rates {
+        Kernel::measure(core::iter::once(self), width);
+        self.measured.get(width).expect("they were measured")
+    }
+
+    /// Measures, in turns, which of the rates of `kernels` for `width` are not known.
+    #[cfg(feature = "std")]
+    pub(crate) fn measure(kernels: impl Iterator<Item = &'static Kernel>, width: BitWidth) {
+        use super::rates::PROBLEMS;
+        use std::sync::{Mutex, PoisonError};
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let unknown = |kernel: &&Kernel| kernel.measured.get(width).is_none();
+        let kernels: std::vec::Vec<_> = kernels.filter(unknown).collect();
+        if kernels.is_empty() {
+            return;
+        }
+        let turn = ONE_AT_A_TIME.lock();
+        let _turn = turn.unwrap_or_else(PoisonError::into_inner);
+        let kernels: std::vec::Vec<_> = kernels.into_iter().filter(unknown).collect();
+        let weights = PROBLEMS.map(|shape| PackedMatrix::zeros(shape.rows, shape.cols, width));
+        let most = |count: fn(&Shape) -> usize| PROBLEMS.iter().map(count).max().unwrap_or(0);
+        // No zeros: all pages of them might be one, which the first-level cache holds.
+        let x = std::vec![1; most(|shape| shape.batch * shape.cols)];
+        let mut y = std::vec![0; most(|shape| shape.batch * shape.rows)];
+        let work = |kernel: usize, shape: &Shape| (kernels[kernel].work)(shape);
+        let rates = super::rates::rates(kernels.len(), work, |kernel: usize, problem: usize| {
+            let Shape { rows, cols, batch } = PROBLEMS[problem];
+            kernels[kernel].start(Job {
+                w: &weights[problem],
+                panels: 0..rows.div_ceil(PANEL),
+                x: &x[..batch * cols],
+                batch,
+                y: &mut y[..batch * rows],
+            });
+        });
+        for (kernel, rates) in kernels.into_iter().zip(rates) {
+            kernel.measured.set(width, rates);
+        }
     }
 
     /// Its rates: there is no clock.

@@ -9,7 +9,9 @@
 //! How often, [`Work`], follows from how the kernel is written and from the shape. How long,
 //! [`Rates`], follows from the CPU: one starts two table look-ups a cycle, another one. With `std`
 //! a kernel's rates are measured the first time that a choice depends on them, once for each width:
-//! a few small products ([`PROBLEMS`]), about a millisecond.
+//! a few small products ([`PROBLEMS`]), about a millisecond. Kernels that compete take turns at the
+//! same buffers: what slows one of them down for a while, or by where a buffer happens to lie,
+//! slows the others down too.
 //! [`usual`](crate::micro::kernel) rates say which kernels are near enough to the fastest for that,
 //! so that a program whose shapes have one candidate measures nothing; without `std`, and so
 //! without a clock, they decide.
@@ -126,21 +128,27 @@ const NEAR: f64 = 1.5;
 /// less memory, and in a model of three rates smaller differences say nothing.
 const PREFERENCE: f64 = 0.01;
 
-/// The candidate that takes the least time, but for [`PREFERENCE`]. `usual` and `time` are
-/// nanoseconds; `time` is asked only of candidates that are [`NEAR`], and not where there is one.
-pub(crate) fn fastest<'k, K>(
+/// The candidates: kernels that are [`NEAR`] the one of least `usual` nanoseconds.
+pub(crate) fn near<'k, K: 'k>(
     kernels: impl Iterator<Item = &'k K> + Clone,
-    usual: impl Fn(&K) -> f64,
+    usual: impl Fn(&K) -> f64 + Clone,
+) -> impl Iterator<Item = &'k K> + Clone {
+    let least = kernels.clone().map(&usual).fold(f64::INFINITY, f64::min);
+    kernels.filter(move |kernel| usual(kernel) <= NEAR * least)
+}
+
+/// The candidate that takes the least `time`, but for [`PREFERENCE`]. It is not asked where there
+/// is one.
+pub(crate) fn fastest<'k, K>(
+    mut candidates: impl Iterator<Item = &'k K>,
     time: impl Fn(&'k K) -> f64,
 ) -> Option<&'k K> {
-    let least = kernels.clone().map(&usual).fold(f64::INFINITY, f64::min);
-    let mut near = kernels.filter(|kernel| usual(kernel) <= NEAR * least);
-    let first = near.next()?;
-    let Some(second) = near.next() else {
+    let first = candidates.next()?;
+    let Some(second) = candidates.next() else {
         return Some(first);
     };
     let mut best = (first, time(first));
-    for kernel in core::iter::once(second).chain(near) {
+    for kernel in core::iter::once(second).chain(candidates) {
         let time = time(kernel);
         if time < (1.0 - PREFERENCE) * best.1 {
             best = (kernel, time);
@@ -184,11 +192,12 @@ pub(crate) use measure::{Measured, rates};
 mod measure {
     use std::sync::OnceLock;
     use std::time::Instant;
+    use std::vec::Vec;
 
     use super::{PROBLEMS, Rates, Shape, Work};
     use crate::packed::code::BitWidth;
 
-    /// A kernel's rates, measured when they are first asked for.
+    /// A kernel's rates, once they are measured.
     #[derive(Debug)]
     pub(crate) struct Measured([OnceLock<Rates>; BitWidth::ALL.len()]);
 
@@ -197,32 +206,50 @@ mod measure {
             Measured([const { OnceLock::new() }; BitWidth::ALL.len()])
         }
 
-        /// The rates for `width`: what `measure` returned the first time.
-        pub(crate) fn get(&self, width: BitWidth, measure: impl FnOnce() -> Rates) -> Rates {
-            *self.0[width as usize].get_or_init(measure)
+        /// The rates for `width`, if they are known.
+        pub(crate) fn get(&self, width: BitWidth) -> Option<Rates> {
+            self.0[width as usize].get().copied()
+        }
+
+        /// Keeps the rates for `width`, unless others are kept.
+        pub(crate) fn set(&self, width: BitWidth, rates: Rates) {
+            self.0[width as usize].get_or_init(|| rates);
         }
     }
 
-    /// Timed runs of each problem, after one that is not; the shortest counts.
-    pub(super) const TURNS: usize = 5;
+    /// Rounds, in each of which every kernel has its turn at every problem.
+    pub(super) const ROUNDS: usize = 2;
 
-    /// The rates of a kernel that does `work`. `prepare` makes what runs a problem once.
-    pub(crate) fn rates<R: FnMut()>(
-        work: impl Fn(&Shape) -> Work,
-        mut prepare: impl FnMut(&Shape) -> R,
-    ) -> Rates {
-        let measured = PROBLEMS.map(|shape| {
-            let mut run = prepare(&shape);
-            run();
-            let times = (0..TURNS).map(|_| {
-                let clock = Instant::now();
-                run();
-                clock.elapsed().as_nanos() as f64
-            });
+    /// Runs of a turn, the first of which may find the caches full of other things.
+    pub(super) const RUNS: usize = 3;
+
+    /// The rates of so many kernels: of each problem a kernel's shortest run counts. `run` takes a
+    /// kernel and a problem.
+    pub(crate) fn rates(
+        kernels: usize,
+        work: impl Fn(usize, &Shape) -> Work,
+        mut run: impl FnMut(usize, usize),
+    ) -> Vec<Rates> {
+        let mut least = std::vec![[f64::INFINITY; PROBLEMS.len()]; kernels];
+        for _ in 0..ROUNDS {
+            for problem in 0..PROBLEMS.len() {
+                for (kernel, least) in least.iter_mut().enumerate() {
+                    for _ in 0..RUNS {
+                        let clock = Instant::now();
+                        run(kernel, problem);
+                        let time = clock.elapsed().as_nanos() as f64;
+                        least[problem] = least[problem].min(time);
+                    }
+                }
+            }
+        }
+        let fitted = least.into_iter().enumerate().map(|(kernel, least)| {
+            let works = PROBLEMS.iter().map(|shape| work(kernel, shape));
             // A clock that stands still measures nothing.
-            (work(&shape), times.fold(f64::INFINITY, f64::min).max(1.0))
+            let times = least.into_iter().map(|time| time.max(1.0));
+            Rates::fitted(&works.zip(times).collect::<Vec<_>>())
         });
-        Rates::fitted(&measured)
+        fitted.collect()
     }
 }
 

@@ -6,7 +6,7 @@ use crate::isa::Isa;
 use crate::micro::bytes::Microkernel;
 use crate::micro::float::{FloatKernel, How};
 use crate::micro::kernel::Kernel;
-use crate::micro::rates::{Rates, Shape, fastest};
+use crate::micro::rates::{Rates, Shape, fastest, near};
 use crate::packed::PackedMatrix;
 use crate::packed::code::BitWidth;
 
@@ -58,18 +58,31 @@ impl Kernel {
         {
             return named;
         }
+        let kernels = candidates(kernels, &shape);
+        // Those that compete, together.
+        #[cfg(feature = "std")]
+        if kernels.clone().nth(1).is_some() {
+            Kernel::measure(kernels.clone(), width);
+        }
         choose(kernels, &shape, |kernel| kernel.rates(width)).unwrap_or(slowest)
     }
 }
 
-/// The fastest for `shape`, at these rates.
-pub(super) fn choose(
+/// Those that are near enough to the fastest for `shape` to be measured.
+pub(super) fn candidates(
     kernels: impl Iterator<Item = &'static Kernel> + Clone,
+    shape: &Shape,
+) -> impl Iterator<Item = &'static Kernel> + Clone {
+    near(kernels, |kernel| kernel.usual.time(&(kernel.work)(shape)))
+}
+
+/// The fastest for `shape` of candidates with these rates.
+pub(super) fn choose(
+    candidates: impl Iterator<Item = &'static Kernel>,
     shape: &Shape,
     rates: impl Fn(&'static Kernel) -> Rates,
 ) -> Option<&'static Kernel> {
-    let usual = |kernel: &Kernel| kernel.usual.time(&(kernel.work)(shape));
-    fastest(kernels, usual, |kernel| {
+    fastest(candidates, |kernel| {
         rates(kernel).time(&(kernel.work)(shape))
     })
 }
