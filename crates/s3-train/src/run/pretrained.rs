@@ -22,208 +22,26 @@
 //! A method that asks for it then sees what its layers' inputs are on a few training images,
 //! without labels ([`calibrate`]).
 
-use super::checkpoint;
-use super::dynamics;
+mod read;
+mod source;
+mod told;
+
+pub use source::Source;
+pub(crate) use source::read_file;
+pub use told::Started;
+
 use super::eval::tensors;
-use super::optim;
 use crate::config::Config;
 use crate::data::{Dataset, Loader, LoaderConfig};
-use crate::digest::sha256;
-use crate::files::read_regular;
-use crate::given::Given;
-use anyhow::{Context, Result, bail};
-use candle_core::safetensors::Load;
-use candle_core::{DType, Device, Tensor};
+use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
+use read::read;
 use s3_core::{Params, Role};
 use s3_layers::{Net, QuantLayer};
 use s3_quant::ByRole;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// What files hold besides a network's parameters.
-const OTHER: [&str; 2] = [optim::PREFIX, dynamics::PREFIX];
-/// torch counts the steps of each batch norm, and the models of an average.
-const COUNTERS: [&str; 2] = ["num_batches_tracked", "n_averaged"];
-/// What torch puts into the names of a module that it wraps: data parallel and averaged, compiled,
-/// sharded, recomputed.
-const WRAPPERS: [&str; 4] = [
-    "module",
-    "_orig_mod",
-    "_fsdp_wrapped_module",
-    "_checkpoint_wrapped_module",
-];
-/// Names of one kind that a line spells out.
-const NAMED: usize = 20;
-
-/// A file to start from.
-#[derive(Clone, Copy, Debug)]
-pub struct Source<'a> {
-    /// Where it lies.
-    pub path: &'a Path,
-    /// What its SHA-256 must be, where that is known.
-    pub sha256: Option<&'a str>,
-    /// Whether the classifier starts as in a run from scratch.
-    pub fresh_head: bool,
-}
-
-impl<'a> Source<'a> {
-    /// The file that `config` names, if any.
-    ///
-    /// # Errors
-    /// Settings of the file without one.
-    pub fn of(config: &'a Config) -> Result<Option<Self>> {
-        let fresh_head = config.head_is_fresh()?;
-        let sha256 = config.init_sha256.as_deref();
-        let Some(path) = config.init_from.as_deref() else {
-            let keys = [("init_head", fresh_head), ("init_sha256", sha256.is_some())];
-            if let Some((key, _)) = keys.iter().find(|(_, is_set)| *is_set) {
-                bail!(
-                    "{key}: there is no file to start from, give it by init_from (--init from:FILE)"
-                )
-            }
-            return Ok(None);
-        };
-        Ok(Some(Self {
-            path,
-            sha256,
-            fresh_head,
-        }))
-    }
-}
-
-/// What a network took of a file. Names are in their order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Started {
-    /// Whether a quantizer took a full-precision weight.
-    pub has_weights: bool,
-    /// Tensors that were taken, as the network calls them.
-    pub taken: Vec<String>,
-    /// Tensors of the file that were left: an optimizer's state, counters, the classifier's where
-    /// it is fresh.
-    pub left: Vec<String>,
-    /// Parameters that start as in a run from scratch.
-    pub missing: Vec<String>,
-    /// The file's SHA-256.
-    pub sha256: String,
-    /// That the file is a checkpoint without a checksum.
-    pub warning: Option<String>,
-}
-
-impl Started {
-    /// What a user is told, a line each.
-    pub fn lines(&self, source: &Source<'_>) -> Vec<String> {
-        let name = source.path.display();
-        let head = match source.fresh_head {
-            true => "; init_head = \"fresh\": the classifier starts anew",
-            false => "",
-        };
-        let mut lines: Vec<String> = self.warning.iter().cloned().collect();
-        lines.extend([
-            format!("init_from {name}: taken {}", listed(&self.taken)),
-            format!("init_from {name}: left {}{head}", listed(&self.left)),
-            format!(
-                "init_from {name}: missing, so as in a run from scratch, {}",
-                listed(&self.missing)
-            ),
-        ]);
-        lines
-    }
-}
-
-/// A count, and the names or, where they are many, how many each part of the network has.
-fn listed(names: &[String]) -> String {
-    let mut text = names.len().to_string();
-    if names.is_empty() {
-        return text;
-    }
-    if names.len() <= NAMED {
-        let _ = write!(text, ": {}", names.join(", "));
-        return text;
-    }
-    let mut parts = BTreeMap::<&str, usize>::new();
-    for name in names {
-        *parts
-            .entry(name.split(['.', '/']).next().unwrap_or(name))
-            .or_default() += 1;
-    }
-    let parts: Vec<String> = parts
-        .iter()
-        .map(|(part, n)| format!("{n} of {part}"))
-        .collect();
-    let _ = write!(text, ": {}", parts.join(", "));
-    text
-}
-
-/// The first names of many, and how many more there are.
-fn first_of(names: &[String]) -> String {
-    let mut text = names[..names.len().min(NAMED)].join(", ");
-    if names.len() > NAMED {
-        let _ = write!(text, " and {} more", names.len() - NAMED);
-    }
-    text
-}
-
-/// What does not fit between a file and a network, each by its kind.
-#[derive(Default)]
-struct Misfits {
-    /// Another shape or type, or no finite number: the tensor and what is wrong with it.
-    wrong: BTreeMap<String, String>,
-    missing: Vec<String>,
-    strays: Vec<String>,
-    /// Weights whose latents the method has instead, to which there is no map.
-    unmapped: BTreeSet<String>,
-    latents: Vec<String>,
-}
-
-impl Misfits {
-    /// All in one line, always in the same order; `in_head` tells the classifier's.
-    fn into_result(self, path: &Path, in_head: impl Fn(&str) -> bool) -> Result<()> {
-        let hint = match self
-            .wrong
-            .keys()
-            .chain(&self.missing)
-            .any(|name| in_head(name))
-        {
-            true => " (init_head = \"fresh\" starts the classifier anew)",
-            false => "",
-        };
-        let wrong: Vec<String> = self
-            .wrong
-            .iter()
-            .map(|(n, why)| format!("{n} {why}"))
-            .collect();
-        let unmapped = Vec::from_iter(self.unmapped);
-        let parts = [
-            (&wrong, first_of(&wrong)),
-            (
-                &self.missing,
-                format!("no tensor {}", first_of(&self.missing)),
-            ),
-            (
-                &self.strays,
-                format!("{}: none of this network's", first_of(&self.strays)),
-            ),
-            (
-                &unmapped,
-                format!(
-                    "it holds {} itself; this method has the latent {} instead, to which weights \
-                     have no map",
-                    first_of(&unmapped),
-                    first_of(&self.latents)
-                ),
-            ),
-        ];
-        let parts = parts.into_iter().filter(|(names, _)| !names.is_empty());
-        let parts: Vec<String> = parts.map(|(_, text)| text).collect();
-        if !parts.is_empty() {
-            bail!("init_from: {}: {}{hint}", path.display(), parts.join("; "))
-        }
-        Ok(())
-    }
-}
+use told::Misfits;
 
 /// Sets every parameter of `params` that `source` holds; `layers` are those of the same network.
 ///
@@ -352,88 +170,16 @@ fn is_at_or_below(name: &str, weight: &str) -> bool {
     rest.is_some_and(|r| r.is_empty() || r.starts_with('.'))
 }
 
-/// The bytes of the file `path` of `init_from`.
-///
-/// # Errors
-/// It cannot be read, or is something else, which is said: a run's folder, a packed network, ..
-pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let shown = path.display();
-    match Given::at(path) {
-        Given::Run => bail!(
-            "init_from: {shown}: a run's folder, no file of weights; its last checkpoint is {}",
-            path.join("last.safetensors").display()
-        ),
-        Given::Packed => bail!(
-            "init_from: {shown}: a packed network, whose weights are frozen: the checkpoint that \
-             it was made of starts another run"
-        ),
-        given @ (Given::Folder | Given::Experiment) => {
-            bail!("init_from: {shown}: {}, no file of weights", given.words())
-        }
-        _ => {}
-    }
-    let bytes = read_regular(path, checkpoint::MAX_BYTES);
-    bytes.with_context(|| format!("init_from: reading {shown}"))
-}
-
-/// The tensors of a file that may be parameters of a network, under its names; says what was left
-/// of others.
-fn read(
-    source: &Source<'_>,
-    device: &Device,
-    started: &mut Started,
-    misfits: &mut Misfits,
-) -> Result<BTreeMap<String, Tensor>> {
-    let name = source.path.display();
-    let bytes = read_file(source.path)?;
-    started.sha256 = sha256(&bytes);
-    if let Some(expected) = source.sha256
-        && expected != started.sha256
-    {
-        let found = &started.sha256;
-        bail!("init_from: {name}: its SHA-256 is {found}, init_sha256 expects {expected}")
-    }
-    let malformed = |e| anyhow::anyhow!("init_from: {name}: no safetensors file ({e})");
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(malformed)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(malformed)?;
-    let ours = checkpoint::verified(&bytes, &metadata);
-    let ours = ours.with_context(|| format!("init_from: {name}"))?;
-    started.warning = ours.and_then(|(_, version)| checkpoint::warning(source.path, version));
-    let mut tensors = BTreeMap::new();
-    let views: BTreeMap<&str, TensorView<'_>> = file.iter().collect();
-    for (key, view) in views {
-        let is_counter = COUNTERS.iter().any(|c| key.rsplit('.').next() == Some(c));
-        if is_counter || OTHER.iter().any(|p| key.starts_with(p)) {
-            started.left.push(key.to_string());
-            continue;
-        }
-        let parts = key.split('.').filter(|part| !WRAPPERS.contains(part));
-        let parameter = parts.collect::<Vec<_>>().join(".");
-        if !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            let why = format!("is {:?}, expected F32, F16 or BF16", view.dtype());
-            misfits.wrong.insert(parameter, why);
-            continue;
-        }
-        let tensor = view.load(&Device::Cpu)?.to_dtype(DType::F32)?;
-        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
-        if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
-            misfits.wrong.insert(parameter, format!("holds {bad}"));
-        } else if tensors
-            .insert(parameter.clone(), tensor.to_device(device)?)
-            .is_some()
-        {
-            misfits.wrong.insert(parameter, "is there twice".into());
-        }
-    }
-    Ok(tensors)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::checkpoint;
     use super::*;
+    use candle_core::DType;
     use s3_layers::model::Size;
     use s3_layers::zoo::{self, Settings};
+    use safetensors::tensor::{Dtype, TensorView};
     use std::collections::HashMap;
+    use std::path::Path;
 
     /// A ResNet-8 of two classes under the method of `table`.
     fn network(table: toml::Table, seed: u64) -> Result<(Net, Params)> {
