@@ -32,6 +32,7 @@ mod plans;
 mod record;
 mod records;
 mod run;
+mod runs;
 mod sample;
 mod seeds;
 mod stage;
@@ -41,6 +42,7 @@ mod table3;
 mod table4;
 mod table5;
 mod trainer;
+mod values;
 mod work;
 
 use std::path::PathBuf;
