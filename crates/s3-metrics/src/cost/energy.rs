@@ -367,8 +367,10 @@ mod tests {
         let layers = [layer().quantized(2, KernelOp::SignFlip)];
         let report = report(&layers, &EnergyModel::default());
         let json = serde_json::to_string(&report).expect("writes");
-        let start = r#"{"kind":"model,
-            not a measurement","model":{"weights":"dram","activations":"cache_1_mib","#;
+        let start = concat!(
+            r#"{"kind":"model, not a measurement","#,
+            r#""model":{"weights":"dram","activations":"cache_1_mib","#,
+        );
         assert!(json.starts_with(start), "{json}");
         let back: EnergyReport = serde_json::from_str(&json).expect("reads");
         assert_eq!(back, report);

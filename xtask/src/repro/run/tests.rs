@@ -27,8 +27,7 @@ train)
   mkdir -p "$folder"; touch "$folder/summary.json" "$folder/last.safetensors";;
 compare)
   s=${1##*-s}; rest=${1%-s*}; e=${rest##*-e}
-  echo "{\"seed\": $s, \"epochs\": $e, \"dtype\": \"bf16\", \"layers\": [{\"name\": \"fc\",
-      \"wsvr\": [1], \"wlvr\": [2]}]}";;
+  echo "{\"seed\": $s, \"epochs\": $e, \"dtype\": \"bf16\", \"layers\": [{\"name\": \"fc\", \"wsvr\": [1], \"wlvr\": [2]}]}";;
 plot) mkdir -p "$3"; cp "$1" "$3/drawn.json";;
 esac
 "#;
