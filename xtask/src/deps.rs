@@ -10,7 +10,7 @@
 //! | `method-name` | no method's name is a string in layers, train or metrics, tests aside |
 //! | `circle` | the files of a crate import each other in one direction |
 //! | `map` | every source file is on one line of the code map, and every line names files |
-//! | `columns` | no line is longer than 100 columns, in the crates that are clean; tables and texts aside |
+//! | `columns` | no line is longer than 100 columns, rows of tables and whole lines of texts aside |
 //! | `network-name` | no network's name is a string in a crate, its architecture's file and tests aside |
 //!
 //! The names of the methods and of the networks are read from their lists. A line a failure: the

@@ -1,8 +1,9 @@
-//! A pre-trained start that looks at data: each layer's quantizer is shown the second moments of its
-//! inputs, front to end.
+//! A pre-trained start that looks at data: each layer's quantizer is shown the second moments of
+//! its inputs, front to end.
 //!
 //! ```text
-//! X̃: patches of the layer's input behind the layers that are quantized already;   X: the same in full precision
+//! X̃: patches of the layer's input behind the layers that are quantized already
+//! X: the same in full precision
 //! G = X̃ X̃ᵀ,   X̃ Xᵀ      in f64, over evenly spaced positions of the images
 //! ```
 
@@ -12,7 +13,8 @@ use candle_core::{Result, Tensor, bail};
 use s3_core::InputMoments;
 use s3_core::host::{Host, on_cpu};
 
-/// Patches that moments are taken over, for each weight of a filter; fewer where the images have fewer.
+/// Patches that moments are taken over, for each weight of a filter; fewer where the images have
+/// fewer.
 const PATCHES_A_WEIGHT: usize = 10;
 
 impl Net {
@@ -21,8 +23,8 @@ impl Net {
         self.layers().iter().any(|l| l.quantizer.needs().moments)
     }
 
-    /// Calibrates each layer whose quantizer asks for it on `images`, in evaluation mode. `float` is the
-    /// same network with the pre-trained weights in full precision.
+    /// Calibrates each layer whose quantizer asks for it on `images`, in evaluation mode. `float`
+    /// is the same network with the pre-trained weights in full precision.
     ///
     /// # Shapes
     /// `images: [n, h, w, in_channels]`.
@@ -121,8 +123,8 @@ impl Filter {
         Ok(moments)
     }
 
-    /// The patch whose upper left corner in the padded image is `corner`, in the order of a filter's
-    /// weights: channel, row, column.
+    /// The patch whose upper left corner in the padded image is `corner`, in the order of a
+    /// filter's weights: channel, row, column.
     fn patch(&self, image: &[f32], size: [usize; 3], corner: [usize; 2], patch: &mut [f64]) {
         let [height, width, channels] = size;
         let [tall, wide] = self.kernel;

@@ -5,14 +5,14 @@
 //! y = act(bn_scale (s 2^k) Σ level/2^k · x + bn_shift + residual)
 //! ```
 //!
-//! A method's float scale `s` (one a layer, one a filter) and the power of two `2^k` that all levels
-//! of a filter share go into the channel's scale, so that weights stay powers of two of the fewest
-//! bits. Dividing by `2^k` is exact: where a method has no scale, a frozen channel has the trained
-//! one's scale to the bit.
+//! A method's float scale `s` (one a layer, one a filter) and the power of two `2^k` that all
+//! levels of a filter share go into the channel's scale, so that weights stay powers of two of the
+//! fewest bits. Dividing by `2^k` is exact: where a method has no scale, a frozen channel has the
+//! trained one's scale to the bit.
 //!
-//! A weight that is a sum of scaled codes becomes as many convolutions, one added to the next before
-//! the activation: its **planes**. So does a filter whose levels are further apart than packed weights
-//! hold, cut into ranges of shifts:
+//! A weight that is a sum of scaled codes becomes as many convolutions, one added to the next
+//! before the activation: its **planes**. So does a filter whose levels are further apart than
+//! packed weights hold, cut into ranges of shifts:
 //!
 //! ```text
 //! t_1 = scale_1 Σ plane_1 · x + residual;    y = act(bn_shift + scale_2 Σ plane_2 · x + t_1)
@@ -29,8 +29,9 @@ use s3_kernels::model::{Activations, Frozen, Input, Network, Node, Then, Weight}
 use s3_kernels::{BitWidth, PackedMatrix};
 
 impl Net {
-    /// The network as a file holds it, in evaluation mode and with f32 activations: each weight from
-    /// its method's codes, or in full precision where the layer's [form](WeightForm) is a float.
+    /// The network as a file holds it, in evaluation mode and with f32 activations: each weight
+    /// from its method's codes, or in full precision where the layer's [form](WeightForm) is a
+    /// float.
     ///
     /// # Errors
     /// One line that names the layer: discrete weights that have no codes, a quantized input, or a
@@ -49,7 +50,8 @@ impl Net {
     /// let (mean, std, numbers) = (vec![0.0], vec![1.0], Numbers::Bytes);
     /// let input = Input { mean, std, scale: 1.0, numbers, fit: None };
     /// let frozen = net.freeze("two", input, vec!["cat".into(), "dog".into()])?;
-    /// // A convolution, three blocks of two, two parameter-free shortcuts, the mean, the classifier.
+    /// // A convolution, three blocks of two, two parameter-free shortcuts, the mean, the
+    /// // classifier.
     /// assert_eq!(frozen.graph.nodes.len(), 1 + 6 + 2 + 1 + 1);
     /// assert_eq!(frozen.graph.nodes[2].name, "layer1.0.conv2");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -88,7 +90,8 @@ fn frozen(node: &Node<Trained>, holds: &Trained, is_last: bool) -> Result<(Vec<F
     };
     if is_last && !planes.is_empty() {
         bail!(
-            "layer {}: a classifier of more than one plane is not packed: leave it in full precision",
+            "layer {}: a classifier of more than one plane is not packed: leave it in full \
+             precision",
             spec.name
         )
     }
@@ -106,7 +109,8 @@ fn frozen(node: &Node<Trained>, holds: &Trained, is_last: bool) -> Result<(Vec<F
     Ok((before, Frozen { weight, then }))
 }
 
-/// What follows the sums of a layer, channel by channel: its bias, then its batch norm in evaluation.
+/// What follows the sums of a layer, channel by channel: its bias, then its batch norm in
+/// evaluation.
 fn scale_and_bias(holds: &Trained, channels: usize) -> Result<(Vec<f32>, Vec<f32>)> {
     let bias = match &holds.bias {
         Some(bias) => Some(on_cpu(bias.as_tensor())?.to_vec1::<f32>()?),

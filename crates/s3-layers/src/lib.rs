@@ -1,8 +1,8 @@
 //! candle modules over discrete weights: single layers, and whole networks from a plan.
 //!
 //! A layer holds a `Box<dyn Quantizer>` and never learns which method it is; a model receives a
-//! `&dyn Method`. **Activations are NHWC** (`[batch, height, width, channels]`): the layout in which
-//! a CPU convolution vectorises over channels without a copy. Weights keep torch's shapes
+//! `&dyn Method`. **Activations are NHWC** (`[batch, height, width, channels]`): the layout in
+//! which a CPU convolution vectorises over channels without a copy. Weights keep torch's shapes
 //! (`[c_out, c_in, kh, kw]`) and names (`layer1.0.conv1.weight`).
 //!
 //! On the CPU the layers run the kernels of `s3-kernels` with their own gradients; on other devices

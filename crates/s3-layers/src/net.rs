@@ -73,7 +73,8 @@ impl Net {
         if dtype == DType::BF16 {
             if let Some(layer) = net.front_weights().find(|layer| !layer.is_plain()) {
                 bail!(
-                    "dtype: expected \"f32\": layer {} draws outputs or quantizes inputs, which trains in f32 only",
+                    "dtype: expected \"f32\": layer {} draws outputs or quantizes inputs, which \
+                     trains in f32 only",
                     layer.spec.name
                 )
             }

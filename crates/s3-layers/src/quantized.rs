@@ -75,13 +75,14 @@ impl QuantLayer {
         in_layer(&self.spec.name, self.quantizer.advance(progress))
     }
 
-    /// Says that the images of the next pass are those from `first` on of their step's batch, so that each
-    /// image draws the same in a micro-batch as in the whole.
+    /// Says that the images of the next pass are those from `first` on of their step's batch, so
+    /// that each image draws the same in a micro-batch as in the whole.
     pub(crate) fn start_at_image(&mut self, first: usize) {
         self.first_image = first;
     }
 
-    /// Whether a training pass is one product of the input with the training weight, and nothing else.
+    /// Whether a training pass is one product of the input with the training weight, and nothing
+    /// else.
     pub fn is_plain(&self) -> bool {
         let needs = self.quantizer.needs();
         !needs.draws && !needs.inputs
@@ -122,8 +123,8 @@ impl QuantLayer {
         in_layer(&self.spec.name, computed())
     }
 
-    /// A standard normal number for each element of `y`, drawn image by image, so that threads change
-    /// nothing.
+    /// A standard normal number for each element of `y`, drawn image by image, so that threads
+    /// change nothing.
     fn noise(&self, y: &Tensor) -> Result<Tensor> {
         let images = y.dim(0)?;
         let each = y.elem_count() / images.max(1);

@@ -333,7 +333,8 @@ fn every_kind_of_node_runs_in_integers_near_the_floats() -> Result<()> {
 }
 
 /// Networks that have learned nothing hand errors on and add to them: measured at most 0.009 a node
-/// (ResNet-50, 0.45 in all), growing evenly. A factor, bias or zero point that is wrong gives 1 at once.
+/// (ResNet-50, 0.45 in all), growing evenly. A factor, bias or zero point that is wrong gives 1 at
+/// once.
 const ERROR_A_NODE: f64 = 0.014;
 
 #[test]

@@ -1,8 +1,9 @@
 //! Bytes are promises: what each ResNet trains to, freezes to and is exported as, to the last bit.
 //!
-//! The hashes hold on every CPU: kernels run their scalar code, and candle's product in the classifier
-//! multiplies by powers of two alone, which a fused multiply-add rounds no differently. That is why every
-//! classifier is quantized without a scale and the loss is linear with powers of two.
+//! The hashes hold on every CPU: kernels run their scalar code, and candle's product in the
+//! classifier multiplies by powers of two alone, which a fused multiply-add rounds no differently.
+//! That is why every classifier is quantized without a scale and the loss is linear with powers of
+//! two.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use s3_core::s3::{S3, Start};
@@ -21,8 +22,8 @@ const CLASSES: usize = 4;
 const IMAGES: usize = 4;
 const STEPS: u64 = 3;
 
-/// S3 of 3 bits; the first layer in full precision; hidden layers of `wide` networks are powers of two so
-/// far apart that they freeze to several planes.
+/// S3 of 3 bits; the first layer in full precision; hidden layers of `wide` networks are powers of
+/// two so far apart that they freeze to several planes.
 struct Mixed {
     wide: bool,
 }

@@ -219,8 +219,8 @@ fn each_layer_is_calibrated_once_behind_those_before_it() -> Result<()> {
     let seen = seen.lock().expect("a lock");
     let filters: Vec<usize> = seen.iter().map(|s| s.0).collect();
     assert_eq!(filters, [9, 144, 144, 144, 288, 288, 576, 64]);
-    // The first layer sees the image in both networks, and the second a half of what it was: running
-    // statistics are 0 and 1, so that a batch norm passes it on.
+    // The first layer sees the image in both networks, and the second a half of what it was:
+    // running statistics are 0 and 1, so that a batch norm passes it on.
     let of = |i: usize| (&seen[i].1.gram, &seen[i].1.cross);
     let (gram, cross) = of(0);
     assert_eq!(gram, cross);

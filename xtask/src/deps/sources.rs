@@ -13,8 +13,6 @@ use super::workspace::{Package, Workspace};
 
 /// The crates that must not know a method by name.
 const WITHOUT_METHOD_NAMES: [&str; 3] = ["s3-layers", "s3-train", "s3-metrics"];
-/// The crates whose lines are within [`COLUMNS`], whoever formats them. The list grows.
-const WITHIN_COLUMNS: [&str; 4] = ["s3-core", "s3-kernels", "s3-quant", "s3-train"];
 /// Columns of a line at most: those of rustfmt, which leaves comments, strings and macros alone.
 const COLUMNS: usize = 100;
 /// The list in which every method is one line, and the folders where the methods live.
@@ -82,14 +80,12 @@ fn check_file(member: &Package, source: &Source, names: &Names) -> Vec<String> {
             fail(token.line, "unsafe", "allowed only in arch/ of s3-kernels");
         }
     }
-    if WITHIN_COLUMNS.contains(&member.name.as_str()) {
-        let verbatim = verbatim(&all);
-        for (line, text) in (1..).zip(source.text.lines()) {
-            let columns = text.chars().count();
-            if columns > COLUMNS && !is_row(text) && !verbatim.contains(&line) {
-                let what = format!("{columns} columns, at most {COLUMNS}");
-                fail(line, "columns", &what);
-            }
+    let verbatim = verbatim(&all);
+    for (line, text) in (1..).zip(source.text.lines()) {
+        let columns = text.chars().count();
+        if columns > COLUMNS && !is_row(text) && !verbatim.contains(&line) {
+            let what = format!("{columns} columns, at most {COLUMNS}");
+            fail(line, "columns", &what);
         }
     }
     if !is_test_file(&source.path) {

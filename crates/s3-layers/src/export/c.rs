@@ -1,8 +1,8 @@
 //! C for processors without a multiplier: a header and one file, C99 and C++11, no heap.
 //!
-//! A sum is taken digit by digit. Each weight is a sum of signed powers of two, a packed one has one
-//! digit; for each output channel the places of the digits in a window are listed once, by their shift,
-//! and then, for every window,
+//! A sum is taken digit by digit. Each weight is a sum of signed powers of two, a packed one has
+//! one digit; for each output channel the places of the digits in a window are listed once, by
+//! their shift, and then, for every window,
 //!
 //! ```text
 //! sum = 0
@@ -11,10 +11,10 @@
 //!     for each place with this digit: sum = sum + x[place] or sum - x[place]
 //! ```
 //!
-//! so that a zero costs nothing, a packed weight one addition, and no variable is ever multiplied: factors
-//! of the requantization are lists of digits as well, addresses are running sums, and the mean is divided
-//! by subtractions. Windows read a copy of the image with a border of what stands for zero. The
-//! values between the layers share one array, laid out when the file is written.
+//! so that a zero costs nothing, a packed weight one addition, and no variable is ever multiplied:
+//! factors of the requantization are lists of digits as well, addresses are running sums, and the
+//! mean is divided by subtractions. Windows read a copy of the image with a border of what stands
+//! for zero. The values between the layers share one array, laid out when the file is written.
 //!
 //! Functions are in the file where the network calls them. Lines of `parts` that begin with a mark,
 //! `@groups@`, are there where it needs them: groups of channels cost the others nothing.
@@ -54,8 +54,8 @@ pub struct CSource {
 /// network whose images are [floats](s3_kernels::model::Numbers::Floats)
 /// `name_quantize(numbers, image)`, which takes them, is there as well and not without.
 ///
-/// Memory is static, so that one call runs at a time. Compilers must shift negative numbers with their
-/// sign, which the file checks.
+/// Memory is static, so that one call runs at a time. Compilers must shift negative numbers with
+/// their sign, which the file checks.
 ///
 /// ```
 /// use s3_kernels::model::{
@@ -89,14 +89,14 @@ pub struct CSource {
 ///
 /// # Errors
 ///
-/// [`Error::Network`] for f32 activations, a name that is no lower-case identifier of C, or a network
-/// that does not fit together; [`Error::Node`] where a layer's numbers leave 32-bit sums or 64-bit
-/// products.
+/// [`Error::Network`] for f32 activations, a name that is no lower-case identifier of C, or a
+/// network that does not fit together; [`Error::Node`] where a layer's numbers leave 32-bit sums or
+/// 64-bit products.
 pub fn c(network: &Network, name: &str) -> Result<CSource, Error> {
     if network.activations == Activations::F32 {
         return Err(Error::network(
-            "C is written of networks with 8-bit activations, this one has f32 activations: choose u8 or \
-             u8-shift activations when the run is exported",
+            "C is written of networks with 8-bit activations, this one has f32 activations: choose \
+             u8 or u8-shift activations when the run is exported",
         ));
     }
     if !is_identifier(name) {
@@ -106,7 +106,8 @@ pub fn c(network: &Network, name: &str) -> Result<CSource, Error> {
     }
     if is_of_the_system(name) {
         return Err(Error::network(format_args!(
-            "name `{name}`: the headers of C have that name or its macro {}_WIDTH, expected another",
+            "name `{name}`: the headers of C have that name or its macro {}_WIDTH, expected \
+             another",
             name.to_uppercase()
         )));
     }

@@ -1,8 +1,8 @@
-//! A network of f32 activations as an ONNX graph, in ONNX's layout: images `[N, channels, height, width]`,
-//! weights `[out, in, height, width]`.
+//! A network of f32 activations as an ONNX graph, in ONNX's layout: images `[N, channels, height,
+//! width]`, weights `[out, in, height, width]`.
 //!
-//! How a layer's weights are written is left to the caller, [`Weights`]; the rest is the same in ONNX
-//! and QONNX. A layer becomes
+//! How a layer's weights are written is left to the caller, [`Weights`]; the rest is the same in
+//! ONNX and QONNX. A layer becomes
 //!
 //! `Conv -> (Mul scale -> Add bias) -> (Add residual) -> (Relu or Clip)`
 //!
@@ -79,8 +79,9 @@ pub(super) fn model(
 ) -> Result<ModelProto, Error> {
     if network.activations != Activations::F32 {
         return Err(Error::network(
-            "8-bit activations are rounded by a fixed-point sum, half up, and QuantizeLinear rounds one \
-             quotient, half to even: scores would differ. Export the network with f32 activations",
+            "8-bit activations are rounded by a fixed-point sum, half up, and QuantizeLinear \
+             rounds one quotient, half to even: scores would differ. Export the network with f32 \
+             activations",
         ));
     }
     let sizes = network.sizes().map_err(Error::Invalid)?;
@@ -113,8 +114,8 @@ pub(super) fn model(
     })
 }
 
-/// One ONNX node of several that a network's node becomes: the first reads the node's input, each other
-/// one what the one before it made.
+/// One ONNX node of several that a network's node becomes: the first reads the node's input, each
+/// other one what the one before it made.
 struct Step {
     operator: &'static str,
     others: Vec<String>,

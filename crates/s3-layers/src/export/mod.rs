@@ -6,8 +6,9 @@
 //! | [`qonnx()`] | f32 activations | levels as minifloats of `bits - 1` exponent bits, `FloatQuant -> Conv` |
 //! | [`c()`] | 8-bit activations | packed codes, shifts and additions, no multiplication |
 //!
-//! What each of them holds and what it cannot hold is in `docs/EXPORT-FORMAT.md`. They are functions of
-//! the network alone: no tensor library, no file, and the same bytes for the same network.
+//! What each of them holds and what it cannot hold is in `docs/EXPORT-FORMAT.md`. They are
+//! functions of the network alone: no tensor library, no file, and the same bytes for the same
+//! network.
 //!
 //! ```
 //! use s3_kernels::model::{

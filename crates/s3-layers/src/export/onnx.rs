@@ -1,4 +1,5 @@
-//! ONNX with weights in their own integers: `DequantizeLinear(levels, scale of each channel) -> Conv`.
+//! ONNX with weights in their own integers: `DequantizeLinear(levels, scale of each channel) ->
+//! Conv`.
 
 use prost::Message;
 use s3_kernels::BitWidth;
@@ -75,14 +76,14 @@ impl OnnxWeights {
 /// becomes an image.
 ///
 /// Exact: the levels, and `scale * level`, because a level is a power of two. The runtime computes
-/// `scale * sum(level x) + bias` and ONNX `sum((scale * level) x) + bias`: each product and each addition
-/// is rounded at another magnitude, so scores agree to a few units in the last place of the largest term.
-/// A layer of f32 weights is `Conv -> Mul -> Add`, the runtime's order.
+/// `scale * sum(level x) + bias` and ONNX `sum((scale * level) x) + bias`: each product and each
+/// addition is rounded at another magnitude, so scores agree to a few units in the last place of
+/// the largest term. A layer of f32 weights is `Conv -> Mul -> Add`, the runtime's order.
 ///
 /// # Errors
 ///
-/// [`Error::Network`] for 8-bit activations; [`Error::Node`] for a layer whose levels `weights` does not
-/// hold.
+/// [`Error::Network`] for 8-bit activations; [`Error::Node`] for a layer whose levels `weights`
+/// does not hold.
 pub fn onnx(network: &Network, weights: OnnxWeights) -> Result<Vec<u8>, Error> {
     let write = |graph: &mut Graph, named: &Named<'_>| write(graph, named, weights);
     Ok(graph::model(network, weights.version(), &write)?.encode_to_vec())

@@ -13,9 +13,10 @@ const DOMAIN: &str = "qonnx.custom_op.general";
 /// The bytes of a QONNX file of `network`, which has f32 activations.
 ///
 /// Input, output and metadata are those of [`onnx`](super::onnx()). A packed layer of `b` bits is
-/// `FloatQuant(levels, 1) -> Conv -> Mul scale -> Add bias`, the runtime's order, with `b - 1` exponent
-/// bits, no mantissa, exponent bias 1 and largest value `2^(2^(b-1) - 2)`: exactly the `b`-bit levels.
-/// The bias is written because the format's default is another. A layer of f32 weights has no quantizer.
+/// `FloatQuant(levels, 1) -> Conv -> Mul scale -> Add bias`, the runtime's order, with `b - 1`
+/// exponent bits, no mantissa, exponent bias 1 and largest value `2^(2^(b-1) - 2)`: exactly the
+/// `b`-bit levels. The bias is written because the format's default is another. A layer of f32
+/// weights has no quantizer.
 ///
 /// # Errors
 ///

@@ -108,7 +108,8 @@ fn is_linear(layer: &Layer<Frozen>) -> bool {
     one_pixel && layer.groups == 1
 }
 
-/// A linear layer of the numbers of images of `size`, channel by channel, as a convolution of the images.
+/// A linear layer of the numbers of images of `size`, channel by channel, as a convolution of the
+/// images.
 fn over_image(layer: &Layer<Frozen>, size: Size) -> Result<Layer<Frozen>> {
     let (rows, columns) = (layer.channels, size.len());
     let weight = match &layer.holds.weight {

@@ -34,7 +34,8 @@ impl Trained {
         };
         if layer.groups > 1 && !(layer.groups == from.channels && layer.groups == layer.channels) {
             bail!(
-                "layer {}: groups: expected 1 or the {} channels of its input and of its result, got {}",
+                "layer {}: groups: expected 1 or the {} channels of its input and of its result, \
+                 got {}",
                 node.name,
                 from.channels,
                 layer.groups

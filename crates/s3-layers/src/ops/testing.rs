@@ -35,8 +35,8 @@ pub(crate) fn assert_close(a: &Tensor, b: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// Two evaluations agree, and so do their gradients to the same variables, each number of the result
-/// weighted by chance.
+/// Two evaluations agree, and so do their gradients to the same variables, each number of the
+/// result weighted by chance.
 pub(crate) fn close_with_gradients(
     rng: &mut Rng,
     vars: &[&Var],

@@ -16,8 +16,8 @@ const BINS: usize = 4096;
 
 /// How often each magnitude occurred, on either side of zero.
 ///
-/// Bins are `2^k` wide and double while a value lies beyond them, so that the counts do not depend on
-/// the order in which values come.
+/// Bins are `2^k` wide and double while a value lies beyond them, so that the counts do not depend
+/// on the order in which values come.
 #[derive(Clone, Debug)]
 pub(super) struct Histogram {
     width: f64,

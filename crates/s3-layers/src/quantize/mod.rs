@@ -4,12 +4,13 @@
 //! y/s_y = (s_x s_w scale / s_y) Σ x q + bias/s_y + (s_r/s_y) r + z_y - (s_r/s_y) z_r
 //! ```
 //!
-//! The image becomes a symmetric i8, and one more value of u8 where others than layers read it. Behind a
-//! ReLU a value is a u8 with zero at 0, behind nothing it has a zero point `z`, which its readers take out
-//! of their biases, exactly: `bias -= z Σ q`. A layer with padding reads it behind a pad, which writes `z`.
-//! What is concatenated has one unit. Layers in full precision become integers of ±64 with one factor a
-//! row; packed weights stay as they are. With [`Activations::U8Shift`] every step is a power of two, so
-//! that a residual is shifted, and every channel's factor is a sum of few shifts.
+//! The image becomes a symmetric i8, and one more value of u8 where others than layers read it.
+//! Behind a ReLU a value is a u8 with zero at 0, behind nothing it has a zero point `z`, which its
+//! readers take out of their biases, exactly: `bias -= z Σ q`. A layer with padding reads it behind
+//! a pad, which writes `z`. What is concatenated has one unit. Layers in full precision become
+//! integers of ±64 with one factor a row; packed weights stay as they are. With
+//! [`Activations::U8Shift`] every step is a power of two, so that a residual is shifted, and every
+//! channel's factor is a sum of few shifts.
 
 mod histogram;
 mod nodes;
@@ -75,9 +76,9 @@ impl Observed {
 /// The integer network of `network`, whose values `observed` has seen.
 ///
 /// # Errors
-/// One line that names the layer: a layer between the first and the last is in full precision, where
-/// [`Activations::U8Shift`] allows no multiplication; the last node is no layer, or adds a value.
-/// `activations` that are f32, or a network whose own are not.
+/// One line that names the layer: a layer between the first and the last is in full precision,
+/// where [`Activations::U8Shift`] allows no multiplication; the last node is no layer, or adds a
+/// value. `activations` that are f32, or a network whose own are not.
 pub fn quantize(
     network: &Network,
     observed: &Observed,

@@ -31,8 +31,8 @@ pub(super) struct Quantized<'a> {
 struct Made {
     value: usize,
     unit: Unit,
-    /// Whether no layer has made it of the image but such as see one number: what reads it is the first
-    /// convolution.
+    /// Whether no layer has made it of the image but such as see one number: what reads it is the
+    /// first convolution.
     early: bool,
     /// The largest magnitude of a number.
     largest: i64,
@@ -197,7 +197,8 @@ impl<'a> Quantized<'a> {
         let (x, early, largest) = (x.unit, x.early, x.largest);
         if self.shifts && !early && matches!(weight, Weight::Dense(_)) {
             bail!(
-                "its weights are in full precision: with u8-shift only the first and the last layer's may be"
+                "its weights are in full precision: with u8-shift only the first and the last \
+                 layer's may be"
             )
         }
         let factor = if self.shifts {
@@ -217,8 +218,8 @@ impl<'a> Quantized<'a> {
                 if channel.constant {
                     row.fill(0);
                 }
-                // What the zero point adds to every sum. With it no sum leaves i32: the bias has left
-                // room for 255 times the weights, and the numbers less it are no larger.
+                // What the zero point adds to every sum. With it no sum leaves i32: the bias has
+                // left room for 255 times the weights, and the numbers less it are no larger.
                 channel.bias -= (i64::from(x.zero_point) * sum(row)) as i32;
                 channel
             })

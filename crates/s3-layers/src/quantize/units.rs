@@ -1,8 +1,9 @@
 //! Which values share a unit, and what it is.
 //!
-//! What passes numbers on gives its results the unit of what it reads. A concatenation has one unit, so
-//! all that it reads shares it: it is found from what all of these layers were seen to make. Then nothing
-//! is rounded a second time, and each reader corrects its bias for one zero point.
+//! What passes numbers on gives its results the unit of what it reads. A concatenation has one
+//! unit, so all that it reads shares it: it is found from what all of these layers were seen to
+//! make. Then nothing is rounded a second time, and each reader corrects its bias for one zero
+//! point.
 
 use super::histogram::{Calibration, Histogram, Stored, Unit};
 use s3_kernels::model::{Act, Frozen, Graph, Op};

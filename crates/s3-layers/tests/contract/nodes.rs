@@ -109,8 +109,8 @@ pub(crate) fn check(
                     if !is_near {
                         let (form, name) = (integers.activations, &node.name);
                         return Err(format!(
-                            "{form:?}: {name}: {made} at {at:?} of channel {channel} of image {image}, \
-                             {value} of what it reads, at most {bound} apart"
+                            "{form:?}: {name}: {made} at {at:?} of channel {channel} of image \
+                             {image}, {value} of what it reads, at most {bound} apart"
                         )
                         .into());
                     }

@@ -9,8 +9,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Values are placed in the order in which they are made, each at the lowest address where none lies
-    /// that is still to be read. The image and the scores lie elsewhere.
+    /// Values are placed in the order in which they are made, each at the lowest address where none
+    /// lies that is still to be read. The image and the scores lie elsewhere.
     pub(super) fn new<L>(graph: &Graph<L>, sizes: &[Size]) -> Plan {
         let last_reads = graph.last_reads();
         let mut first = vec![0; sizes.len()];

@@ -44,7 +44,8 @@ pub(super) fn is_identifier(name: &str) -> bool {
         && letters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
-/// Whether stdint.h or limits.h has a macro that the header would have, or is the header's own name.
+/// Whether stdint.h or limits.h has a macro that the header would have, or is the header's own
+/// name.
 pub(super) fn is_of_the_system(name: &str) -> bool {
     const PLAIN: [&str; 13] = [
         "stdint",
@@ -96,8 +97,8 @@ pub(super) fn array<T: Display>(to: &mut String, declaration: &str, values: &[T]
     let _ = writeln!(to, "}};");
 }
 
-/// The bytes that the C file reads a factor from: the number of digits, then of each its places, and 64
-/// where it is subtracted.
+/// The bytes that the C file reads a factor from: the number of digits, then of each its places,
+/// and 64 where it is subtracted.
 pub(super) fn factor(factor: i32) -> Vec<u8> {
     let mut bytes = vec![0];
     for (places, is_negative) in terms(factor) {

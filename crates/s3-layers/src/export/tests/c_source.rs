@@ -254,8 +254,8 @@ fn a_file_has_what_its_network_needs_and_nothing_else() {
     for word in ["s3_subsample", "s3_mean_pool", "@"] {
         assert!(!forms.contains(word), "{word}");
     }
-    // `shifted` of 189 bytes at 0, `edge` of 297 behind it, `stem` of 360 behind that, `depthwise` of
-    // 360 at 0, and `sum` of 360 at the end: no other values lie beside each other in more.
+    // `shifted` of 189 bytes at 0, `edge` of 297 behind it, `stem` of 360 behind that, `depthwise`
+    // of 360 at 0, and `sum` of 360 at the end: no other values lie beside each other in more.
     assert!(forms.contains("static uint8_t s3_values[1206];"));
 }
 

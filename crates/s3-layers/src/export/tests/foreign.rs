@@ -1,5 +1,5 @@
-//! C on processors without a multiplier, or with one that is not to be used: run in an emulator, and no
-//! multiplication in the object file nor a routine for it in the program.
+//! C on processors without a multiplier, or with one that is not to be used: run in an emulator,
+//! and no multiplication in the object file nor a routine for it in the program.
 //!
 //! On Debian: `gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc` and
 //! `gcc-arm-none-eabi picolibc-arm-none-eabi qemu-system-arm`.

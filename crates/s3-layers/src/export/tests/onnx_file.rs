@@ -251,7 +251,8 @@ fn what_a_format_cannot_hold_is_refused_with_the_reason() {
     }
 }
 
-/// Checked in full, run by onnxruntime or by qonnx's executor, and compared with the runtime's scores.
+/// Checked in full, run by onnxruntime or by qonnx's executor, and compared with the runtime's
+/// scores.
 #[test]
 fn other_programs_compute_the_same_scores() {
     let Some(python) = programs::python("numpy, onnx, onnxruntime") else {

@@ -30,7 +30,8 @@ pub(super) fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> R
     let (height, width) = (shape.height + 2 * padding, shape.width + 2 * padding);
     if shape.kernel_h > height || shape.kernel_w > width || stride == 0 {
         bail!(
-            "conv2d: a kernel of {}x{} at stride {stride} on an image of {height}x{width} with its padding",
+            "conv2d: a kernel of {}x{} at stride {stride} on an image of {height}x{width} with its \
+             padding",
             shape.kernel_h,
             shape.kernel_w
         )

@@ -18,7 +18,8 @@ impl Conv2d {
             (x, w)
         else {
             bail!(
-                "conv2d: x has shape {x:?} and w {w:?}, expected [n, h, w, c_in] and [c_out, c_in, kh, kw]"
+                "conv2d: x has shape {x:?} and w {w:?}, expected [n, h, w, c_in] and [c_out, c_in, \
+                 kh, kw]"
             )
         };
         if in_channels != c_in * self.groups {
