@@ -40,7 +40,8 @@ pub(crate) struct ExportArgs {
     /// What packed weights are stored as in an ONNX file [default: int8].
     #[arg(long, value_enum)]
     onnx_weights: Option<OnnxWeightsArg>,
-    /// Folder of the data sets' files [default: $S3_DATA_DIR, else data].
+    /// Folder of the data sets' files [default: the one that the run was trained on, where it is
+    /// still there, else $S3_DATA_DIR, else data].
     #[arg(long)]
     data_dir: Option<PathBuf>,
 }

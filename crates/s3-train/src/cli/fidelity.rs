@@ -55,7 +55,8 @@ pub(crate) struct FidelityArgs {
     markdown: Option<PathBuf>,
     #[command(flatten)]
     labels: Labels,
-    /// Folder of the data sets' files [default: $S3_DATA_DIR, else data].
+    /// Folder of the data sets' files [default: the one that the run was trained on, where it is
+    /// still there, else $S3_DATA_DIR, else data].
     #[arg(long)]
     data_dir: Option<PathBuf>,
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 /// Where data and runs are.
 #[derive(Args, Clone)]
 pub(super) struct Folders {
-    /// Folder of the data sets' files [default: $S3_DATA_DIR, else data].
+    /// Folder of the data sets' files [default: the one of the run that is resumed, where it is
+    /// still there, else $S3_DATA_DIR, else data].
     #[arg(long)]
     pub(super) data_dir: Option<PathBuf>,
     /// Folder in which run folders are made.

@@ -46,7 +46,8 @@ struct OfAnswers {
     answers: bool,
     #[command(flatten)]
     labels: Labels,
-    /// Folder of the data sets' files [default: $S3_DATA_DIR, else data].
+    /// Folder of the data sets' files [default: the one that the run was trained on, where it is
+    /// still there, else $S3_DATA_DIR, else data].
     #[arg(long, requires = "answers", conflicts_with = "csv")]
     data_dir: Option<PathBuf>,
 }
