@@ -2,6 +2,7 @@
 
 mod check;
 mod model;
+mod names;
 mod text;
 
 pub use model::ModelConfig;
@@ -267,6 +268,7 @@ impl Config {
                 image.width
             )
         }
+        names::check(&plan).with_context(|| self.model.key())?;
         Ok(plan)
     }
 

@@ -6,6 +6,9 @@
 //! | `optimizer/momentum.<parameter>` | optimizer state |
 //! | `snapshot/<layer>`, `snapshot/<latent>` | weights and latents of the last dynamics snapshot |
 //!
+//! No parameter has a `/` in its name, and no layer is called as another's latents are
+//! (`config/names.rs`), so that none of these is another.
+//!
 //! The metadata holds one key, `s3.checkpoint`, a JSON object: [`Header`], and before it `crc32`;
 //! with a second key the file's bytes would depend on a hash map's order.
 //!

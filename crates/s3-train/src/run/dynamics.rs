@@ -67,6 +67,7 @@ pub fn snapshot(
         }
         let sign = layer.quantizer.sign_latent().map(|latent| latent.id());
         let weight_name = format!("{}.weight", layer.spec.name);
+        // No other node has tensors there: such names are refused with the configuration.
         for (path, p) in latents(params) {
             let Some(below) = path.strip_prefix(&weight_name) else {
                 continue;

@@ -1,0 +1,66 @@
+//! Networks that a config lists node by node: what is refused of them before any work.
+
+mod common;
+
+use common::{Bench, TINY, refusal};
+
+/// `tiny.toml` with this list of nodes.
+fn bench(nodes: &str) -> Bench {
+    let bench = Bench::new();
+    let model = format!(r#"model = {{ name = "nodes", nodes = [{nodes}] }}"#);
+    let text = TINY.replace(r#"model = { name = "resnet8" }"#, &model);
+    assert_ne!(text, TINY);
+    std::fs::write(bench.path("tiny.toml"), text).expect("tiny.toml");
+    bench
+}
+
+/// A network of the layers `nodes` on four pixels a side, a mean and a classifier.
+fn network(nodes: &str) -> String {
+    format!(
+        r#"{{ name = "small", op = "max_pool", kernel = 8 }}, {nodes},
+        {{ name = "p", op = "mean_pool" }}, {{ name = "fc", op = "linear", role = "last" }}"#
+    )
+}
+
+fn conv(name: &str, more: &str) -> String {
+    format!(r#"{{ name = "{name}", op = "conv", channels = 4, kernel = 3{more} }}"#)
+}
+
+#[test]
+fn nodes_whose_tensors_would_meet_are_refused_before_any_work() {
+    let first = r#", role = "first""#;
+    for (nodes, said) in [
+        // Both in full precision: the latent of the one would have the key of the other's weight.
+        (
+            format!("{}, {}", conv("a", first), conv("a.weight", first)),
+            "`a` and `a.weight` would have the tensor a.weight.weight below the tensor a.weight: \
+             give `a.weight` another name",
+        ),
+        (
+            format!("{}, {}", conv("b", ""), conv("snapshot/b", "")),
+            "`snapshot/b`: its tensor snapshot/b.weight has a `/`, which a checkpoint has in its \
+             own: give `snapshot/b` another name",
+        ),
+        (
+            format!(
+                "{}, {}",
+                conv("b", r#", norm = "n""#),
+                conv("c", r#", norm = "n""#)
+            ),
+            "`b` and `c` would have the tensor n.weight twice: give the `norm` of `c` another name",
+        ),
+        (
+            conv("b", r#", norm = "fc""#),
+            "`b` and `fc` would have the tensor fc.weight twice: give the `norm` of `b` another \
+             name",
+        ),
+    ] {
+        let bench = bench(&network(&nodes));
+        let expected = format!("error: tiny.toml: model.name: nodes: {said}");
+        assert_eq!(refusal(&mut bench.s3(&["summary", "tiny.toml"])), expected);
+        for more in [&[][..], &["--dry-run"]] {
+            assert_eq!(refusal(&mut bench.train("a", more)), expected);
+        }
+        assert!(!bench.path("a").exists(), "a refused run left a folder");
+    }
+}
