@@ -3,12 +3,15 @@
 //! `init_from = "FILE"` names a safetensors file with torchvision's names, or a checkpoint of this
 //! project. A tensor of the file belongs to the parameter of its name: full-precision weights,
 //! latents, batch norms and their statistics, the classifier. What torch puts into the names of a
-//! wrapped module (`module.`, `_orig_mod.`, anywhere) is left out, and f16 and bf16 are read as the
-//! f32 that they are. A checkpoint's checksum is verified. All that does not fit is said at once,
-//! and what was taken, left and missing is told ([`Started`]).
+//! wrapped module (`module.`, `_orig_mod.`, anywhere) is left out of them, and f16 and bf16 are
+//! read as the f32 that they are. A checkpoint's names are its own, and its checksum is verified.
+//! All that does not fit is said at once, and what was taken, left and missing is told
+//! ([`Started`]).
 //!
 //! With `init_head = "fresh"` the classifier starts as in a run from scratch, whatever the file has
-//! there: fine-tuning to other classes.
+//! there: fine-tuning to other classes. It is the layer that makes the scores, whatever its role,
+//! with the batch norms behind it; of a sum or a concatenation that is the scores, each of its
+//! layers.
 //!
 //! Where the file holds a layer's weight itself (`layer1.0.conv1.weight`) and nothing below it, the
 //! quantizer sets its latents from it
@@ -33,29 +36,38 @@ pub use told::Started;
 use super::eval::tensors;
 use crate::config::Config;
 use crate::data::{Dataset, Loader, LoaderConfig};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
 use read::read;
 use s3_core::{Params, Role};
+use s3_layers::model::{Graph, Op};
+use s3_layers::zoo::Plan;
 use s3_layers::{Net, QuantLayer};
 use s3_quant::ByRole;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use told::Misfits;
 
-/// Sets every parameter of `params` that `source` holds; `layers` are those of the same network.
+/// Sets every parameter of `params` that `source` holds; `net` is their network.
 ///
 /// # Errors
 /// One line that names the file: it cannot be read, is no safetensors file, is another than
 /// `sha256` or a damaged checkpoint; or all that does not fit: tensors of another type or shape or
-/// of no layer, parameters that are missing.
-pub fn start_from(source: &Source<'_>, params: &Params, layers: &[&QuantLayer]) -> Result<Started> {
+/// of no layer, parameters that are missing. A fresh classifier where nothing makes the scores.
+pub fn start_from(source: &Source<'_>, params: &Params, net: &Net) -> Result<Started> {
     let (mut started, mut misfits) = (Started::default(), Misfits::default());
+    let head = Head::of(net.plan());
+    if source.fresh_head {
+        started.fresh = head.nodes.clone();
+        if started.fresh.is_empty() {
+            bail!(
+                "init_head: \"fresh\": the scores of this network are made of nothing that trains"
+            )
+        }
+    }
     let mut tensors = read(source, &params.device(), &mut started, &mut misfits)?;
-    let in_head = |name: &str| {
-        let mut heads = layers.iter().filter(|l| l.spec.role == Role::Last);
-        heads.any(|l| is_at_or_below(name, &l.spec.name))
-    };
+    let in_head = |name: &str| head.has(name);
+    let layers = net.layers();
     let all = params.all();
     let mut shapes: BTreeMap<&str, &[usize]> = BTreeMap::new();
     let weights: Vec<String> = layers.iter().map(|l| weight_of(l)).collect();
@@ -63,7 +75,7 @@ pub fn start_from(source: &Source<'_>, params: &Params, layers: &[&QuantLayer]) 
     shapes.extend(
         weights
             .iter()
-            .zip(layers)
+            .zip(&layers)
             .map(|(w, l)| (w.as_str(), l.spec.shape.as_slice())),
     );
     tensors.retain(|name, tensor| {
@@ -83,7 +95,7 @@ pub fn start_from(source: &Source<'_>, params: &Params, layers: &[&QuantLayer]) 
         misfits.wrong.retain(|name, _| !in_head(name));
     }
 
-    started.taken = from_weights(&tensors, layers);
+    started.taken = from_weights(&tensors, &layers);
     started.has_weights = !started.taken.is_empty();
     let from_weights = started.taken.clone();
     for (parameter, p) in &all {
@@ -136,7 +148,7 @@ pub fn calibrate(
     };
     let params = Params::new(config.seed, device);
     let float = Net::new(net.plan(), config.activations()?, &float, &params)?;
-    start_from(source, &params, &float.layers()).context("calibration")?;
+    start_from(source, &params, &float).context("calibration")?;
     let images = LoaderConfig::eval(CALIBRATION_IMAGES.min(data.len()));
     let batch = Loader::new(data, &images, 0, 0)?.next().transpose()?;
     let batch = batch.context("calibration: there are no training images")?;
@@ -159,6 +171,55 @@ fn from_weights(tensors: &BTreeMap<String, Tensor>, layers: &[&QuantLayer]) -> V
         }
     }
     taken
+}
+
+/// What makes the scores of a network.
+struct Head {
+    /// Its layers and norms, front to end.
+    nodes: Vec<String>,
+    /// The paths of all that trains, and whether each is part of it.
+    paths: BTreeMap<String, bool>,
+}
+
+impl Head {
+    /// Backwards from the scores as far as the first layer on each way.
+    fn of(plan: &Graph<Plan>) -> Self {
+        let mut is_made_of = vec![false; plan.nodes.len() + 1];
+        if let Some(scores) = is_made_of.last_mut() {
+            *scores = true;
+        }
+        let (mut nodes, mut paths) = (Vec::new(), BTreeMap::new());
+        for (index, node) in plan.nodes.iter().enumerate().rev() {
+            let is_head = is_made_of[index + 1];
+            let behind = match &node.op {
+                Op::Layer(layer) => layer.add.into_iter().collect(),
+                _ => node.inputs.clone(),
+            };
+            behind
+                .iter()
+                .filter(|_| is_head)
+                .for_each(|&value| is_made_of[value] = true);
+            let Some(plan) = node.holds() else { continue };
+            if is_head {
+                nodes.push(node.name.clone());
+            }
+            paths.insert(node.name.clone(), is_head);
+            paths.extend(plan.norm.clone().map(|norm| (norm, is_head)));
+        }
+        nodes.reverse();
+        Self { nodes, paths }
+    }
+
+    /// Whether a tensor of this name is part of it: the longest path that it is at or below says
+    /// so.
+    fn has(&self, name: &str) -> bool {
+        let above = self
+            .paths
+            .iter()
+            .filter(|(path, _)| is_at_or_below(name, path));
+        let longest = above.max_by_key(|(path, _)| path.len());
+        longest.is_some_and(|(_, is_head)| *is_head)
+    }
 }
 
 fn weight_of(layer: &QuantLayer) -> String {
@@ -235,7 +296,7 @@ mod tests {
             let (net, params) = network(table, 2)?;
             let name = "layer2.0.conv1.weight";
             assert_ne!(values(&params, name)?, values(&source, name)?);
-            start_from(&from(&file), &params, &net.layers())?;
+            start_from(&from(&file), &params, &net)?;
             for name in params.all().keys() {
                 assert_eq!(values(&params, name)?, values(&source, name)?, "{name}");
             }
@@ -258,7 +319,7 @@ mod tests {
             let mut seen = Vec::new();
             for seed in [2, 3] {
                 let (net, params) = network(table.clone(), seed)?;
-                start_from(&from(&file), &params, &net.layers())?;
+                start_from(&from(&file), &params, &net)?;
                 let names = params.all().into_keys();
                 seen.push(
                     names
@@ -280,7 +341,7 @@ mod tests {
             true
         })?;
         let refused = |(net, params): &(Net, Params)| {
-            let result = start_from(&from(&file), params, &net.layers());
+            let result = start_from(&from(&file), params, net);
             let message = format!("{:#}", result.expect_err("refused"));
             assert!(message.contains("w.safetensors") && !message.contains('\n'));
             message
@@ -290,7 +351,7 @@ mod tests {
 
         write(&network(s3(), 1)?.1, &file, |_| true)?;
         let (net, params) = network(s3(), 2)?;
-        start_from(&from(&file), &params, &net.layers())?;
+        start_from(&from(&file), &params, &net)?;
         let message = refused(&network(toml::toml! { name = "fp32" }, 2)?);
         assert!(message.contains("none of this network's"), "{message}");
 
@@ -316,7 +377,7 @@ mod tests {
     }
 
     fn refusal(source: &Source<'_>, (net, params): &(Net, Params)) -> String {
-        let error = start_from(source, params, &net.layers()).expect_err("refused");
+        let error = start_from(source, params, net).expect_err("refused");
         let message = format!("{error:#}");
         assert!(!message.contains('\n'), "{message}");
         message
@@ -338,7 +399,7 @@ mod tests {
                 Ok((format!("{wrap}{inner}"), t.to_dtype(dtype)?))
             })?;
             let (net, params) = network(toml::toml! { name = "fp32" }, 2)?;
-            let started = start_from(&from(&file), &params, &net.layers())?;
+            let started = start_from(&from(&file), &params, &net)?;
             assert_eq!(started.taken, Vec::from_iter(params.all().into_keys()));
             assert!(started.left.is_empty() && started.missing.is_empty());
             for (name, p) in source.all() {
@@ -367,7 +428,7 @@ mod tests {
             fresh_head: true,
             ..from(&file)
         };
-        let started = start_from(&fresh, &params, &net.layers())?;
+        let started = start_from(&fresh, &params, &net)?;
         assert_eq!(started.left, ["fc.1.weight", "fc.bias"]);
         assert_eq!(started.missing, ["fc.bias", "fc.weight"]);
         assert_eq!(started.taken.len() + 2, params.all().len());
@@ -384,6 +445,140 @@ mod tests {
         );
         assert!(lines[1].contains("left 2: fc.1.weight, fc.bias; init_head = \"fresh\""));
         assert!(lines[2].ends_with("2: fc.bias, fc.weight"), "{lines:?}");
+        Ok(())
+    }
+
+    /// The network of two classes that these nodes, JSON, describe.
+    fn listed_nodes(nodes: &str) -> Result<Graph<Plan>> {
+        let image = Size {
+            height: 4,
+            width: 4,
+            channels: 1,
+        };
+        let settings = serde_json::from_str(&format!("{{\"nodes\": [{nodes}]}}"))?;
+        Ok(zoo::graph("nodes", &settings, image, 2)?)
+    }
+
+    #[test]
+    fn the_head_is_what_makes_the_scores_whatever_its_role() -> Result<()> {
+        let conv = r#"{"name": "c", "op": "conv", "channels": 2, "kernel": 3, "role": "first"}"#;
+        let mean = r#"{"name": "p", "op": "mean_pool"}"#;
+        let fc = r#"{"name": "fc", "op": "linear"}"#;
+        for (nodes, head, at_or_below, others) in [
+            (
+                format!("{conv}, {mean}, {fc}"),
+                vec!["fc"],
+                vec!["fc.weight", "fc.bias", "fc.1.weight"],
+                vec!["c.weight", "c.bias", "fcs.weight"],
+            ),
+            // A layer of the last role that makes no scores; one below the head's name.
+            (
+                format!(
+                    r#"{conv}, {mean}, {{"name": "fc.hidden", "op": "linear", "channels": 3,
+                    "role": "last", "norm": "fc.norm"}}, {fc}"#
+                ),
+                vec!["fc"],
+                vec!["fc.weight", "fc.1.weight"],
+                vec!["fc.hidden.weight", "fc.norm.weight", "c.weight"],
+            ),
+            // The scores are means of a convolution, behind which is a batch norm.
+            (
+                format!(
+                    r#"{{"name": "stem", "op": "conv", "channels": 3, "kernel": 1}},
+                    {{"name": "c", "op": "conv", "channels": 2, "kernel": 1, "norm": "bn"}},
+                    {{"name": "off", "op": "dropout", "p": 0.5}},
+                    {{"name": "behind", "op": "norm"}}, {mean}"#
+                ),
+                vec!["c", "behind"],
+                vec!["c.weight", "bn.running_mean", "behind.bias"],
+                vec!["stem.weight"],
+            ),
+            // Their sum, and their concatenation, of two layers.
+            (
+                format!(
+                    r#"{{"name": "a", "op": "conv", "channels": 2, "kernel": 3}},
+                    {{"name": "b", "op": "conv", "channels": 2, "kernel": 3}},
+                    {{"name": "sum", "op": "add", "inputs": ["b", "a"]}}, {mean}"#
+                ),
+                vec!["a", "b"],
+                vec!["a.weight", "b.weight"],
+                vec![],
+            ),
+            (
+                format!(
+                    r#"{mean}, {{"name": "a", "op": "linear", "channels": 1}},
+                    {{"name": "b", "op": "linear", "channels": 1, "input": "p"}},
+                    {{"name": "both", "op": "concat", "inputs": ["a", "b"]}}"#
+                ),
+                vec!["a", "b"],
+                vec!["a.weight", "b.bias"],
+                vec![],
+            ),
+        ] {
+            let found = Head::of(&listed_nodes(&nodes)?);
+            assert_eq!(found.nodes, head, "{nodes}");
+            for name in at_or_below {
+                assert!(found.has(name), "{name} of {nodes}");
+            }
+            for name in others {
+                assert!(!found.has(name), "{name} of {nodes}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_fresh_head_without_the_last_role_starts_anew() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("w.safetensors");
+        let plan = listed_nodes(
+            r#"{"name": "p", "op": "mean_pool"},
+            {"name": "fc1", "op": "linear", "channels": 3, "role": "last"},
+            {"name": "fc2", "op": "linear"}"#,
+        )?;
+        let network = |seed| -> Result<(Net, Params)> {
+            let params = Params::new(seed, &Device::Cpu);
+            let method = s3_quant::build(&toml::toml! { name = "fp32" })?.method;
+            Ok((Net::new(&plan, DType::F32, &*method, &params)?, params))
+        };
+        let (_, source) = network(1)?;
+        // The scores of the file are of another number of classes.
+        changed(&source, &file, |name, t| match name {
+            "fc2.weight" | "fc2.bias" => Ok((name.into(), Tensor::cat(&[&t, &t], 0)?)),
+            _ => Ok((name.into(), t)),
+        })?;
+        let (net, params) = network(2)?;
+        let fresh = Source {
+            fresh_head: true,
+            ..from(&file)
+        };
+        let before = values(&params, "fc2.weight")?;
+        let started = start_from(&fresh, &params, &net)?;
+        assert_eq!(started.taken, ["fc1.bias", "fc1.weight"]);
+        assert_eq!(started.left, ["fc2.bias", "fc2.weight"]);
+        assert_eq!(started.missing, ["fc2.bias", "fc2.weight"]);
+        let said = "init_head = \"fresh\": the classifier starts anew (fc2)";
+        assert!(started.lines(&fresh)[1].ends_with(said));
+        assert_eq!(values(&params, "fc2.weight")?, before);
+        assert_eq!(
+            values(&params, "fc1.weight")?,
+            values(&source, "fc1.weight")?
+        );
+        // Nothing that trains makes the scores.
+        let image = Size {
+            height: 4,
+            width: 4,
+            channels: 2,
+        };
+        let settings = serde_json::from_str(r#"{"nodes": [{"name": "p", "op": "mean_pool"}]}"#)?;
+        let plan = zoo::graph("nodes", &settings, image, 2)?;
+        let params = Params::new(1, &Device::Cpu);
+        let method = s3_quant::build(&toml::toml! { name = "fp32" })?.method;
+        let net = Net::new(&plan, DType::F32, &*method, &params)?;
+        assert_eq!(
+            refusal(&fresh, &(net, params)),
+            "init_head: \"fresh\": the scores of this network are made of nothing that trains"
+        );
         Ok(())
     }
 
@@ -438,6 +633,39 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_may_have_nodes_of_a_wrappers_name() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("last.safetensors");
+        let plan = listed_nodes(
+            r#"{"name": "p", "op": "mean_pool"},
+            {"name": "module", "op": "linear", "channels": 3},
+            {"name": "module.fc", "op": "linear"}"#,
+        )?;
+        let network = |seed| -> Result<(Net, Params)> {
+            let params = Params::new(seed, &Device::Cpu);
+            let method = s3_quant::build(&toml::toml! { name = "fp32" })?.method;
+            Ok((Net::new(&plan, DType::F32, &*method, &params)?, params))
+        };
+        let (_, source) = network(1)?;
+        let header = checkpoint::Header {
+            version: checkpoint::VERSION,
+            model: "nodes".into(),
+            method: "fp32".into(),
+            run: "x-00000000-s1".into(),
+            position: checkpoint::Position::default(),
+        };
+        let tensors = source.all().into_iter();
+        let tensors = tensors.map(|(name, p)| (name, p.var.as_detached_tensor()));
+        checkpoint::save(&file, &header, &tensors.collect())?;
+        let (net, params) = network(2)?;
+        start_from(&from(&file), &params, &net)?;
+        for name in params.all().keys() {
+            assert_eq!(values(&params, name)?, values(&source, name)?, "{name}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn a_damaged_checkpoint_or_another_file_is_refused() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("last.safetensors");
@@ -454,7 +682,7 @@ mod tests {
             .into_iter()
             .map(|(name, p)| (name, p.var.as_detached_tensor()));
         checkpoint::save(&file, &header, &tensors.collect())?;
-        let started = start_from(&from(&file), &params, &net.layers())?;
+        let started = start_from(&from(&file), &params, &net)?;
         assert_eq!(started.warning, None);
         let other = Source {
             sha256: Some("00"),
@@ -469,7 +697,7 @@ mod tests {
             sha256: Some(&started.sha256),
             ..from(&file)
         };
-        start_from(&known, &params, &net.layers())?;
+        start_from(&known, &params, &net)?;
 
         let whole = std::fs::read(&file)?;
         let key = whole

@@ -86,8 +86,8 @@ impl<'a> Session<'a> {
         let mut notes = Vec::new();
         let started = match (Source::of(config)?, folder.last().is_file()) {
             (Some(file), false) => {
-                let started = pretrained::start_from(&file, &params, &net.layers())?;
-                notes = started.lines(&file);
+                let started = pretrained::start_from(&file, &params, &net)?;
+                notes.extend(started.lines(&file));
                 Some(started)
             }
             _ => None,

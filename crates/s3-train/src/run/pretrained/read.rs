@@ -44,6 +44,7 @@ pub(super) fn read(
     let file = SafeTensors::deserialize(&bytes).map_err(malformed)?;
     let ours = checkpoint::verified(&bytes, &metadata);
     let ours = ours.with_context(|| format!("init_from: {name}"))?;
+    let is_ours = ours.is_some();
     started.warning = ours.and_then(|(_, version)| checkpoint::warning(source.path, version));
     let mut tensors = BTreeMap::new();
     let views: BTreeMap<&str, TensorView<'_>> = file.iter().collect();
@@ -53,7 +54,10 @@ pub(super) fn read(
             started.left.push(key.to_string());
             continue;
         }
-        let parts = key.split('.').filter(|part| !WRAPPERS.contains(part));
+        // A node of ours may be called so.
+        let parts = key
+            .split('.')
+            .filter(|part| is_ours || !WRAPPERS.contains(part));
         let parameter = parts.collect::<Vec<_>>().join(".");
         if !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16) {
             let why = format!("is {:?}, expected F32, F16 or BF16", view.dtype());

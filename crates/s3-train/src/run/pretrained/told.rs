@@ -21,6 +21,8 @@ pub struct Started {
     pub left: Vec<String>,
     /// Parameters that start as in a run from scratch.
     pub missing: Vec<String>,
+    /// What makes the scores, where it starts anew.
+    pub fresh: Vec<String>,
     /// The file's SHA-256.
     pub sha256: String,
     /// That the file is a checkpoint without a checksum.
@@ -31,9 +33,10 @@ impl Started {
     /// What a user is told, a line each.
     pub fn lines(&self, source: &Source<'_>) -> Vec<String> {
         let name = source.path.display();
+        let fresh = self.fresh.join(", ");
         let head = match source.fresh_head {
-            true => "; init_head = \"fresh\": the classifier starts anew",
-            false => "",
+            true => format!("; init_head = \"fresh\": the classifier starts anew ({fresh})"),
+            false => String::new(),
         };
         let mut lines: Vec<String> = self.warning.iter().cloned().collect();
         lines.extend([
