@@ -1,8 +1,9 @@
-//! Networks that a config lists node by node: what is refused of them before any work.
+//! Networks that a config lists node by node: what is refused of them before any work, and what is
+//! said of them.
 
 mod common;
 
-use common::{Bench, TINY, refusal};
+use common::{Bench, TINY, refusal, succeed};
 
 /// `tiny.toml` with this list of nodes.
 fn bench(nodes: &str) -> Bench {
@@ -62,5 +63,28 @@ fn nodes_whose_tensors_would_meet_are_refused_before_any_work() {
             assert_eq!(refusal(&mut bench.train("a", more)), expected);
         }
         assert!(!bench.path("a").exists(), "a refused run left a folder");
+    }
+}
+
+#[test]
+fn runs_of_nodes_are_told_apart_by_the_nodes_that_differ() {
+    let of = |nodes: &str| bench(&network(nodes));
+    let bench = of(&conv("rect", ""));
+    let short = ["--set", "epochs=1", "--no-report"];
+    succeed(&mut bench.train("narrow", &short));
+    let wide = std::fs::read_to_string(bench.path("tiny.toml")).expect("tiny.toml");
+    std::fs::write(
+        bench.path("tiny.toml"),
+        wide.replace("channels = 4", "channels = 6"),
+    )
+    .expect("tiny.toml");
+    succeed(&mut bench.train("wide", &short));
+    let runs = ["narrow", "wide"].map(|out| bench.run(out).display().to_string());
+    let table = succeed(&mut bench.s3(&["compare", &runs[0], &runs[1]]));
+    for setting in [
+        "| model.nodes.rect.channels=4 ",
+        "| model.nodes.rect.channels=6 ",
+    ] {
+        assert_eq!(table.matches(setting).count(), 1, "{table}");
     }
 }

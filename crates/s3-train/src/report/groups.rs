@@ -4,19 +4,17 @@
 //! device, and their images are the same. A run that starts from another run's weights
 //! (`init_from`) counts that run without its seed, as each seed starts from its own.
 
+use super::settings::{self, Setting, Settings};
 use crate::config::Config;
 use crate::run::RunFolder;
 use anyhow::Result;
 use serde_json::Value as Json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use toml::Value;
 
 /// Characters of a label that a legend shows whole, with the number of runs behind it.
 const LEGEND: usize = 38;
-
-/// A configuration's keys, dotted, with their values as TOML has them.
-type Keys = BTreeMap<String, String>;
 
 /// Runs by their configurations.
 #[derive(Clone, Debug)]
@@ -28,7 +26,7 @@ pub struct Groups {
 
 #[derive(Clone, Debug)]
 struct Group {
-    keys: Keys,
+    settings: Settings,
     experiment: String,
     /// The last part of a run's name without its seed: `resnet8-0123abcd`.
     run: String,
@@ -65,12 +63,12 @@ impl Groups {
         let mut groups: Vec<Group> = Vec::new();
         let mut of = Vec::new();
         for (config, data) in runs {
-            let keys = keys(config, data);
-            let known = groups.iter().position(|group| group.keys == keys);
+            let settings = settings_of(config, data);
+            let known = groups.iter().position(|group| group.settings == settings);
             of.push(known.unwrap_or(groups.len()));
             if known.is_none() {
                 groups.push(Group {
-                    keys,
+                    settings,
                     experiment: config.experiment.clone(),
                     run: unseeded(&config.run_name().unwrap_or_default()),
                     method: method(config),
@@ -174,8 +172,9 @@ impl Groups {
     }
 
     /// The settings in which run `run` is another than runs of the same experiment: `key=value`, by
-    /// commas. Method and data set themselves, and with another method its settings, are left to
-    /// [`method`] and [`data`].
+    /// commas; of a list of tables by their names, `model.nodes.conv1.kernel=5`, and `no
+    /// model.nodes.conv1` where others have such a table. Method and data set themselves, and with
+    /// another method its settings, are left to [`method`] and [`data`].
     ///
     /// # Panics
     /// If there is no such run.
@@ -185,16 +184,14 @@ impl Groups {
         let others = self.groups.iter();
         let others: Vec<&Group> = others.filter(|g| g.experiment == own.experiment).collect();
         let shown = ["method.name", "method.bits", "data.name", "data.folder"];
-        let methods: BTreeSet<_> = others.iter().map(|g| g.keys.get("method.name")).collect();
-        let is_told =
-            |key: &str| shown.contains(&key) || methods.len() > 1 && key.starts_with("method.");
-        let names: BTreeSet<&String> = others.iter().flat_map(|group| group.keys.keys()).collect();
-        let names = names.into_iter().filter(|key| !is_told(key));
-        let differing = names.filter(|key| {
-            let first = others.first().and_then(|group| group.keys.get(*key));
-            others.iter().any(|group| group.keys.get(*key) != first)
-        });
-        let settings: Vec<String> = differing.map(|key| own.setting(key)).collect();
+        let own = others.iter().position(|group| std::ptr::eq(*group, own));
+        let all: Vec<&Settings> = others.iter().map(|group| &group.settings).collect();
+        let differing = settings::differing(&all);
+        let of_methods = differing.iter().any(|(key, _)| key == "method.name");
+        let is_told = |key: &str| shown.contains(&key) || of_methods && key.starts_with("method.");
+        let differing = differing.into_iter().filter(|(key, _)| !is_told(key));
+        let said = differing.filter_map(|(_, mut said)| Some(said.swap_remove(own?)));
+        let settings: Vec<String> = said.filter(|said| !said.is_empty()).collect();
         settings.join(", ")
     }
 }
@@ -203,10 +200,6 @@ impl Group {
     /// The last part of the experiment's name.
     fn short(&self) -> &str {
         self.experiment.rsplit('/').next().unwrap_or_default()
-    }
-
-    fn setting(&self, key: &str) -> String {
-        format!("{key}={}", self.keys.get(key).map_or("-", String::as_str))
     }
 }
 
@@ -226,7 +219,7 @@ fn tell_apart(groups: &[Group], name: impl Fn(&Group) -> String) -> Vec<String> 
         let these: Vec<usize> = (0..groups.len())
             .filter(|&i| name(&groups[i]) == shared)
             .collect();
-        let keys: BTreeSet<&String> = these.iter().flat_map(|&i| groups[i].keys.keys()).collect();
+        let all: Vec<&Settings> = these.iter().map(|&i| &groups[i].settings).collect();
         let of = |word: &dyn Fn(&Group) -> String| -> Vec<String> {
             these.iter().map(|&i| word(&groups[i])).collect()
         };
@@ -234,14 +227,15 @@ fn tell_apart(groups: &[Group], name: impl Fn(&Group) -> String) -> Vec<String> 
             of(&|group| group.method.clone()),
             of(&|group| group.data.clone()),
         ];
-        let settings = keys.iter().map(|key| of(&|group| group.setting(key)));
+        let settings = settings::differing(&all).into_iter().map(|(_, said)| said);
         let mut told_here = vec![String::new(); these.len()];
         for now in words.into_iter().chain(settings) {
             // Groups that have the same words so far, and another one now.
             let splits =
                 |i: usize| (0..now.len()).any(|j| told_here[i] == told_here[j] && now[i] != now[j]);
             let more: Vec<bool> = (0..now.len()).map(splits).collect();
-            for (i, word) in now.into_iter().enumerate().filter(|(i, _)| more[*i]) {
+            let said = now.into_iter().enumerate();
+            for (i, word) in said.filter(|(i, word)| more[*i] && !word.is_empty()) {
                 let told = &mut told_here[i];
                 let comma = if told.is_empty() { "" } else { "; " };
                 *told = format!("{told}{comma}{word}");
@@ -292,40 +286,29 @@ pub fn data(config: &Config) -> String {
 }
 
 /// All that makes a run what it is, but its seed.
-fn keys(config: &Config, data: &Json) -> Keys {
+fn settings_of(config: &Config, data: &Json) -> Settings {
     let unseeded = Config {
         seed: 0,
         device: "cpu".to_owned(),
         ..config.clone()
     };
-    let mut keys = Keys::new();
+    let mut all = Settings::new();
     if let Ok(value) = Value::try_from(&unseeded) {
-        flatten(String::new(), &value, &mut keys);
+        settings::add(Vec::new(), &value, &mut all);
     }
+    let path = |parts: &[&str]| parts.iter().map(ToString::to_string).collect::<Vec<_>>();
     if let Some(start) = &config.init_from {
-        let hash = keys.remove("init_sha256");
-        keys.insert("init_from".to_owned(), start_of(start, hash));
+        all.remove(&path(&["init_sha256"]));
+        let start = start_of(start, config.init_sha256.clone());
+        all.insert(path(&["init_from"]), Setting::Value(start));
     }
     for (key, hash) in [("train", "train_sha256"), ("test", "test_sha256")] {
         if let Some(hash) = data[hash].as_str() {
             let short = hash.chars().take(8).collect();
-            keys.insert(format!("images.{key}"), short);
+            all.insert(path(&["images", key]), Setting::Value(short));
         }
     }
-    keys
-}
-
-fn flatten(path: String, value: &Value, keys: &mut Keys) {
-    match value {
-        Value::Table(table) => {
-            for (key, value) in table {
-                let dot = if path.is_empty() { "" } else { "." };
-                flatten(format!("{path}{dot}{key}"), value, keys);
-            }
-        }
-        Value::String(text) => drop(keys.insert(path, text.clone())),
-        other => drop(keys.insert(path, other.to_string())),
-    }
+    all
 }
 
 /// What a run starts from: the checkpoint in its run's folder without the seed,
@@ -456,6 +439,41 @@ mod tests {
             "resnet20 (shortcut=B) on shapes, s3, 3 bits (epochs=3)",
         ];
         assert_eq!(words(&runs), said);
+    }
+
+    #[test]
+    fn networks_of_nodes_differ_in_their_nodes_by_name() {
+        let nodes =
+            |nodes: &str| run(&[&format!("model={{ name = \"nodes\", nodes = [{nodes}] }}")]);
+        let list = r#"{ name = "rect", op = "conv", channels = 16, kernel = [1, 3] },
+            { name = "p", op = "mean_pool" }, { name = "fc", op = "linear" }"#;
+        let list = list.replace('\n', " ");
+        let more = format!("{{ name = \"c\", op = \"conv\", channels = 8, kernel = 3 }}, {list}");
+        let runs = [
+            nodes(&list),
+            nodes(&list.replace("= 16", "= 24")),
+            nodes(&more),
+        ];
+        let groups = Groups::of(&runs[..2]);
+        assert_eq!(groups.differs(0), "model.nodes.rect.channels=16");
+        assert_eq!(groups.name(1), "mnist/net (model.nodes.rect.channels=24)");
+        let groups = Groups::of(&[runs[0].clone(), runs[2].clone()]);
+        assert_eq!(groups.differs(0), "no model.nodes.c");
+        assert_eq!(groups.differs(1), "model.nodes.c");
+        assert_eq!(
+            groups.words(1),
+            "nodes on shapes, s3, 3 bits (model.nodes.c)"
+        );
+        // Another network differs by its name.
+        let groups = Groups::of(&[runs[0].clone(), run(&[])]);
+        assert_eq!(groups.differs(0), "model.name=nodes, model.shortcut=-");
+        // The same nodes in another order are another network.
+        let turned =
+            r#"{ name = "a", op = "dropout", p = 0.1 }, { name = "b", op = "pad", padding = 1 }"#;
+        let (other, rest) = turned.split_once(", { name = \"b\"").expect("two");
+        let other = format!("{{ name = \"b\"{rest}, {other}");
+        let groups = Groups::of(&[turned, &other].map(|two| nodes(&format!("{two}, {list}"))));
+        assert_eq!(groups.differs(1), "model.nodes=b, a, rect, p, fc");
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod logs;
 mod page;
 pub(crate) mod pictures;
 mod run;
+mod settings;
 
 pub(crate) use answers::Bitmap;
 pub use answers::{Answers, answers};
