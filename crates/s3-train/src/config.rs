@@ -434,6 +434,25 @@ mod tests {
                 ],
                 vec!["data.size: expected 1 to 1024, got 1000000"],
             ),
+            (
+                vec!["model.name=mobilenet_v1", "model.width=nan"],
+                vec!["model.width: expected a finite number, got NaN"],
+            ),
+            (
+                vec!["model.name=mobilenet_v1", "model.width=-inf"],
+                vec!["model.width: expected a finite number, got -inf"],
+            ),
+            (
+                vec![
+                    "model={ name = \"nodes\" }",
+                    "model.nodes=[{ name = \"off\", op = \"dropout\", p = nan }]",
+                ],
+                vec!["model.nodes.off.p: expected a finite number, got NaN"],
+            ),
+            (
+                vec!["model={ name = \"mlp\", hidden = [3, inf] }"],
+                vec!["model.hidden.1: expected a finite number, got inf"],
+            ),
         ] {
             let message = error(TEXT, &overrides);
             assert!(

@@ -1,10 +1,10 @@
 //! Which network an experiment trains.
 
 use super::text::one_line;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use s3_layers::zoo::{self, Settings};
 use serde::{Deserialize, Serialize};
-use toml::Table;
+use toml::{Table, Value};
 
 /// The network of an experiment; its image and classes come from the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,7 +23,14 @@ impl ModelConfig {
         Ok(Table::try_from(resolved.map_err(|e| self.error(&e))?)?)
     }
 
+    /// The settings as architectures read them.
+    ///
+    /// # Errors
+    /// A float that is not finite, for which JSON has no word; the message names its key.
     pub(super) fn as_json(&self) -> Result<Settings> {
+        for (key, value) in &self.settings {
+            check_finite(&format!("model.{key}"), value)?;
+        }
         Ok(serde_json::from_value(serde_json::to_value(
             &self.settings,
         )?)?)
@@ -49,5 +56,25 @@ impl ModelConfig {
             }
             _ => format!("{}: {error}", self.key()),
         })
+    }
+}
+
+/// Refuses floats that are not finite at `key` and below it. A table of a list is called by its
+/// name, where it has one.
+fn check_finite(key: &str, value: &Value) -> Result<()> {
+    match value {
+        Value::Float(float) if !float.is_finite() => {
+            bail!("{key}: expected a finite number, got {float}")
+        }
+        Value::Table(table) => {
+            let mut entries = table.iter();
+            entries.try_for_each(|(below, value)| check_finite(&format!("{key}.{below}"), value))
+        }
+        Value::Array(items) => items.iter().enumerate().try_for_each(|(number, item)| {
+            let name = item.get("name").and_then(Value::as_str);
+            let name = name.map_or_else(|| number.to_string(), str::to_owned);
+            check_finite(&format!("{key}.{name}"), item)
+        }),
+        _ => Ok(()),
     }
 }
