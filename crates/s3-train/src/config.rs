@@ -108,6 +108,9 @@ pub struct Config {
     /// `start = 0` to train without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alpha: Option<Schedule>,
+    /// Where it was read, which refusals name; no part of what it is.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 /// Which layers stay in full precision.
@@ -175,8 +178,12 @@ impl Config {
             .with_context(reading)?;
         // The name must not depend on the folder from which the path is typed.
         let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        Self::parse(&text, overrides, &experiment_name(&whole))
-            .with_context(|| path.display().to_string())
+        let config = Self::parse(&text, overrides, &experiment_name(&whole));
+        let config = config.with_context(|| path.display().to_string())?;
+        Ok(Self {
+            file: Some(path.to_path_buf()),
+            ..config
+        })
     }
 
     /// [`load`](Self::load) from a text; `name` serves where the text names no experiment.
@@ -244,10 +251,19 @@ impl Config {
     /// What the network for `image` and `classes` is built from.
     ///
     /// # Errors
-    /// One line that names the key or the node: an unknown name, a setting that the network has
-    /// not, a node that does not fit on this image, a network of more than [`MAX_WEIGHTS`] or
-    /// [`MAX_PRODUCTS`].
+    /// One line that names the file, where it was [loaded](Self::load), and the key or the node: an
+    /// unknown name, a setting that the network has not, a node that does not fit on this image, a
+    /// network of more than [`MAX_WEIGHTS`] or [`MAX_PRODUCTS`], nodes whose tensors would be one
+    /// in a checkpoint.
     pub fn plan(&self, image: Size, classes: usize) -> Result<Graph<Plan>> {
+        let plan = self.checked_plan(image, classes);
+        match &self.file {
+            Some(file) => plan.with_context(|| file.display().to_string()),
+            None => plan,
+        }
+    }
+
+    fn checked_plan(&self, image: Size, classes: usize) -> Result<Graph<Plan>> {
         let settings = self.model.as_json()?;
         let plan = zoo::graph(&self.model.name, &settings, image, classes);
         let plan = plan.map_err(|error| self.model.error(&error))?;

@@ -360,7 +360,14 @@ fn bad_arrays_are_one_line_each_and_leave_no_run() {
         ("data.std=[1.0, 0.0]", "std: expected numbers > 0"),
         ("data.size=8", "size is for pictures in files"),
         ("data.folder=nowhere", "no train.npz, or"),
-        ("model={ name = \"lenet5\" }", "lenet5"),
+        (
+            "model={ name = \"lenet5\" }",
+            "error: tiny.toml: model.name: lenet5: ",
+        ),
+        (
+            "model={ name = \"nodes\", nodes = [{ name = \"p\", op = \"mean_pool\" }] }",
+            "error: tiny.toml: model.name: nodes: ",
+        ),
     ] {
         let line = refusal(&mut bench.train("runs", &["--set", setting]));
         assert!(line.contains(words), "{line}");
