@@ -67,6 +67,36 @@ fn nodes_whose_tensors_would_meet_are_refused_before_any_work() {
 }
 
 #[test]
+fn a_packed_network_is_evaluated_on_as_many_images_as_its_run() {
+    let bench = bench(&network(&conv("c", "")));
+    succeed(&mut bench.train("runs", &["--set", "epochs=1", "--no-report"]));
+    let run = bench.run("runs").display().to_string();
+    let export = [
+        "export",
+        &run,
+        "-o",
+        "f32.safetensors",
+        "--activations",
+        "f32",
+    ];
+    succeed(&mut bench.s3(&export));
+    let answers = |args: &[&str]| -> serde_json::Value {
+        let text = succeed(bench.s3(args).arg("--json"));
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let own = answers(&["eval", &run]);
+    let file = answers(&["eval", "f32.safetensors", "--test-limit", "50"]);
+    assert_eq!(own["images"], 50);
+    assert_eq!(own["images"], file["images"]);
+    assert_eq!(own["top1"], file["top1"]);
+    let said = refusal(&mut bench.s3(&["eval", &run, "--test-limit", "50"]));
+    assert_eq!(
+        said,
+        "error: --test-limit: a run is evaluated on its own data set, as its config says"
+    );
+}
+
+#[test]
 fn runs_of_nodes_are_told_apart_by_the_nodes_that_differ() {
     let of = |nodes: &str| bench(&network(nodes));
     let bench = of(&conv("rect", ""));

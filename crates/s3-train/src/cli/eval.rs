@@ -27,6 +27,10 @@ pub(crate) struct EvalArgs {
     /// the data set's name].
     #[arg(long, value_name = "NAME")]
     folder: Option<String>,
+    /// Evaluates a packed network on the first so many test images, as `data.test_limit` does its
+    /// run [default: all].
+    #[arg(long, value_name = "N")]
+    test_limit: Option<usize>,
     /// `cpu` or `cuda:N` [default: what the run was trained on, else cpu].
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
@@ -39,7 +43,8 @@ pub(crate) struct EvalArgs {
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
-    /// Folder of the data sets' files [default: $S3_DATA_DIR, else data].
+    /// Folder of the data sets' files [default: the one that the run was trained on, where it is
+    /// still there, else $S3_DATA_DIR, else data].
     #[arg(long)]
     data_dir: Option<PathBuf>,
 }
@@ -65,6 +70,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let of_packed = [
         ("data", args.data.is_some()),
         ("folder", args.folder.is_some()),
+        ("test-limit", args.test_limit.is_some()),
     ];
     if let Some((option, _)) = of_packed.iter().find(|(_, is_given)| *is_given) {
         bail!("--{option}: a run is evaluated on its own data set, as its config says")
@@ -96,6 +102,7 @@ fn of_file(args: &EvalArgs, data_dir: &Path) -> Result<Answers> {
     })?;
     let mut config = DataConfig::of(data);
     config.folder.clone_from(&args.folder);
+    config.test_limit = args.test_limit;
     config.broken = args.broken.unwrap_or_default();
     if data == DataName::Imagenet {
         config.size = Some(network.graph.image.height);
