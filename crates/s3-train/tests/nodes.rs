@@ -67,6 +67,29 @@ fn nodes_whose_tensors_would_meet_are_refused_before_any_work() {
 }
 
 #[test]
+fn that_a_network_has_no_8_bit_form_is_said_before_it_is_trained() {
+    let scores = conv("c", "").replace("channels = 4", "channels = 10");
+    let said = "exported in f32 alone: layer p: mean_pool: the scores of an integer network are \
+                what a layer makes";
+    let of_means = bench(&format!(r#"{scores}, {{ name = "p", op = "mean_pool" }}"#));
+    let of_layer = bench(&network(&scores));
+    for (bench, times) in [(of_means, 1), (of_layer, 0)] {
+        for command in [
+            &mut bench.s3(&["summary", "tiny.toml"]),
+            &mut bench.train("a", &["--dry-run"]),
+            &mut bench.train("a", &["--set", "epochs=1", "--no-report"]),
+        ] {
+            let out = command.output().expect("s3 starts");
+            let text = [out.stdout, out.stderr].concat();
+            let text = String::from_utf8_lossy(&text);
+            assert!(out.status.success(), "{text}");
+            assert_eq!(text.matches(said).count(), times, "{text}");
+            assert_eq!(text.matches("f32 alone").count(), times, "{text}");
+        }
+    }
+}
+
+#[test]
 fn a_packed_network_is_evaluated_on_as_many_images_as_its_run() {
     let bench = bench(&network(&conv("c", "")));
     succeed(&mut bench.train("runs", &["--set", "epochs=1", "--no-report"]));

@@ -23,7 +23,7 @@ pub use histogram::Calibration;
 use histogram::Histogram;
 pub use histogram::Unit;
 use nodes::Quantized;
-use s3_kernels::model::{Activations, Model, Network, Value};
+use s3_kernels::model::{Activations, Graph, Model, Network, Op, Value};
 use units::Units;
 
 /// Every value of a network with f32 activations, as images produce it.
@@ -73,12 +73,48 @@ impl Observed {
     }
 }
 
+/// Whether a network has an integer form, as far as its nodes say: before it is trained as well as
+/// frozen.
+///
+/// # Errors
+/// One line that names the node which makes the scores: it is no layer, or adds a value.
+pub fn has_integer_form<L>(graph: &Graph<L>) -> std::result::Result<(), String> {
+    let mut last = graph.nodes.last();
+    // A dropout is gone from what is frozen.
+    while let Some(node) = last.filter(|node| matches!(node.op, Op::Dropout(_))) {
+        last = node.input().checked_sub(1).map(|node| &graph.nodes[node]);
+    }
+    let scores = "the scores of an integer network are";
+    let Some(node) = last else {
+        return Err(format!(
+            "{scores} what a layer makes, here they are the image"
+        ));
+    };
+    let adds = match &node.op {
+        Op::Layer(layer) => layer.add.is_some(),
+        // They are frozen to layers.
+        Op::Norm { .. } => false,
+        Op::Add { .. } => true,
+        other => {
+            let (name, word) = (&node.name, other.word());
+            return Err(format!("layer {name}: {word}: {scores} what a layer makes"));
+        }
+    };
+    match adds {
+        true => Err(format!(
+            "layer {}: {scores} one layer's: nothing is added to them",
+            node.name
+        )),
+        false => Ok(()),
+    }
+}
+
 /// The integer network of `network`, whose values `observed` has seen.
 ///
 /// # Errors
 /// One line that names the layer: a layer between the first and the last is in full precision,
-/// where [`Activations::U8Shift`] allows no multiplication; the last node is no layer, or adds a
-/// value. `activations` that are f32, or a network whose own are not.
+/// where [`Activations::U8Shift`] allows no multiplication; those of [`has_integer_form`].
+/// `activations` that are f32, or a network whose own are not.
 pub fn quantize(
     network: &Network,
     observed: &Observed,
@@ -108,6 +144,7 @@ pub fn with_units(
     if observed.values.len() != network.graph.nodes.len() + 1 {
         bail!("quantize: what was observed belongs to another network")
     }
+    has_integer_form(&network.graph).map_err(candle_core::Error::msg)?;
     let shifts = activations == Activations::U8Shift;
     let units = Units::new(&network.graph, &observed.values, calibration, shifts);
     let mut quantized = Quantized::new(network, units, shifts)?;
@@ -124,4 +161,71 @@ pub fn with_units(
     result.input.scale = quantized.image.scale as f32;
     let units = quantized.units_made;
     Ok((result, units))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Net;
+    use candle_core::{DType, Device};
+    use s3_core::{Params, s3::S3};
+    use s3_kernels::model::{Input, Numbers, Size};
+    use s3_kernels::zoo;
+
+    #[test]
+    fn what_is_said_of_a_plan_is_what_quantizing_its_network_says() -> Result<()> {
+        let conv = r#"{"name": "c", "op": "conv", "channels": 2, "kernel": 3}"#;
+        let mean = r#"{"name": "p", "op": "mean_pool"}"#;
+        let fc = r#"{"name": "fc", "op": "linear", "channels": 2}"#;
+        let made = "the scores of an integer network are what a layer makes";
+        let added = "the scores of an integer network are one layer's: nothing is added to them";
+        for (nodes, said) in [
+            (format!("{conv}, {mean}, {fc}"), None),
+            (
+                format!("{conv}, {mean}"),
+                Some(format!("layer p: mean_pool: {made}")),
+            ),
+            (
+                format!(
+                    r#"{conv}, {mean}, {fc}, {{"name": "s", "op": "add", "inputs": ["fc", "p"]}}"#
+                ),
+                Some(format!("layer fc: {added}")),
+            ),
+        ] {
+            let image = Size {
+                height: 4,
+                width: 4,
+                channels: 1,
+            };
+            let settings = serde_json::from_str(&format!(r#"{{"nodes": [{nodes}]}}"#));
+            let settings = settings.expect("JSON");
+            let plan = zoo::graph("nodes", &settings, image, 2).expect("a network");
+            let net = Net::new(
+                &plan,
+                DType::F32,
+                &S3::new(2),
+                &Params::new(1, &Device::Cpu),
+            )?;
+            let input = Input {
+                mean: vec![0.0],
+                std: vec![1.0],
+                scale: 1.0,
+                numbers: Numbers::Bytes,
+                fit: None,
+            };
+            let frozen = net.freeze("two", input, vec!["cat".into(), "dog".into()])?;
+            let model = Model::new(frozen.clone()).map_err(candle_core::Error::wrap)?;
+            let mut observed = Observed::new(&frozen);
+            observed.run(&model, &[0.5; 16], 1)?;
+            let activations = Activations::U8;
+            let quantized = quantize(&frozen, &observed, activations, Calibration::MinMax);
+            // A backtrace may stand behind it.
+            let refused = quantized.err().map(|error| error.to_string());
+            let refused = refused.and_then(|error| Some(error.lines().next()?.to_owned()));
+            for found in [has_integer_form(&plan).err(), refused] {
+                assert_eq!(found, said, "{nodes}");
+            }
+        }
+        Ok(())
+    }
 }

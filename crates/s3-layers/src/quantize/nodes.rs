@@ -97,10 +97,6 @@ impl<'a> Quantized<'a> {
         let inputs: Vec<usize> = inputs.collect();
         let (op, unit) = match &node.op {
             Op::Layer(layer) => return self.layer(node, layer, index, last),
-            _ if last => bail!(
-                "{}: the scores of an integer network are what a layer makes",
-                node.op.word()
-            ),
             Op::MeanPool { .. } if x.zero_point != 0 || self.units.is_shared(index + 1) => {
                 (Op::MeanPool { shift: 0 }, x)
             }
@@ -260,9 +256,6 @@ const MOST_MEAN_SHIFT: f64 = 7.0;
 
 /// The classifier: integers in, f32 scores out.
 fn scores(layer: &Layer<Frozen>, x: Unit) -> Result<Layer<Frozen>> {
-    if layer.add.is_some() {
-        bail!("the scores of an integer network are one layer's: nothing is added to them")
-    }
     let (scale, bias) = scale_and_bias(&layer.holds)?;
     let (weight, factors) = integers(&layer.holds.weight, layer.channels)?;
     let real = |(s, f): (&f32, &f64)| (x.scale * f * f64::from(*s)) as f32;

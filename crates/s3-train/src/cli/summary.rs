@@ -18,7 +18,7 @@ use s3_train::config::Config;
 use s3_train::data::{DataName, arrays, imagenet};
 use s3_train::network::Description;
 use s3_train::run::RunFolder;
-use s3_train::summary::{image_of, model_cost};
+use s3_train::summary::{f32_alone, image_of, model_cost};
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -42,6 +42,7 @@ pub(crate) fn run(args: &SummaryArgs) -> Result<()> {
         true => of_run(args)?,
         false => of_experiment(args)?,
     };
+    note(graph.as_ref().and_then(f32_alone));
     let energy = cost.energy(&EnergyModel::default());
     if args.json {
         let mut all = serde_json::to_value(&cost)?;

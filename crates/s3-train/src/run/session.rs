@@ -10,7 +10,7 @@ use super::optim::{Optimizer, PREFIX as OPTIMIZER};
 use super::parameters::build;
 use super::pretrained::{self, Source, Started};
 use super::ranks::{Parts, Ranks, collective};
-use super::summary::model_cost;
+use super::summary::{f32_alone, model_cost};
 use crate::config::Config;
 use crate::data::{Broken, Dataset, LoaderConfig, Splits, steps_per_epoch};
 use crate::lock::Lock;
@@ -81,9 +81,11 @@ impl<'a> Session<'a> {
     ) -> Result<Self> {
         check_augmentation(config, &splits.train)?;
         let (image, classes) = (splits.train.size(), splits.train.classes());
-        let (mut net, params) = build(config, &config.plan(image, classes)?, &device)?;
-        // A checkpoint, where there is one, replaces every parameter.
+        let plan = config.plan(image, classes)?;
         let mut notes = Vec::new();
+        notes.extend(f32_alone(&plan));
+        let (mut net, params) = build(config, &plan, &device)?;
+        // A checkpoint, where there is one, replaces every parameter.
         let started = match (Source::of(config)?, folder.last().is_file()) {
             (Some(file), false) => {
                 let started = pretrained::start_from(&file, &params, &net)?;

@@ -1,10 +1,12 @@
-//! The cost of a network: its layers, their shapes and what one inference does.
+//! The cost of a network: its layers, their shapes and what one inference does; and in what it
+//! cannot be packed.
 
 use crate::data::{DataConfig, DataName, imagenet};
 use anyhow::Result;
 use s3_core::host::{Host, on_cpu};
 use s3_core::{Codes, Scale, WeightForm};
-use s3_layers::model::{Layer, Op, Size};
+use s3_layers::model::{Graph, Layer, Op, Size};
+use s3_layers::quantize::has_integer_form;
 use s3_layers::zoo::Plan;
 use s3_layers::{Mode, Net, QuantLayer};
 use s3_metrics::cost::{KernelOp, LayerCost, ModelCost, summarize};
@@ -40,6 +42,26 @@ fn scales(op: KernelOp, planes: &[Codes]) -> u64 {
         KernelOp::SumOfSignFlips => planes.iter().map(of).sum(),
         _ => 0,
     }
+}
+
+/// That a network has no 8-bit form, and why, in a line.
+///
+/// ```
+/// use s3_layers::model::Size;
+/// use s3_layers::zoo;
+/// use s3_train::summary::f32_alone;
+///
+/// let image = Size { height: 4, width: 4, channels: 2 };
+/// let nodes = r#"{ "nodes": [{ "name": "p", "op": "mean_pool" }] }"#;
+/// let graph = zoo::graph("nodes", &serde_json::from_str(nodes)?, image, 2)?;
+/// let said = "layer p: mean_pool: the scores of an integer network are what a layer makes";
+/// assert_eq!(f32_alone(&graph).unwrap(), format!("exported in f32 alone: {said}"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn f32_alone(plan: &Graph<Plan>) -> Option<String> {
+    let error = has_integer_form(plan).err()?;
+    Some(format!("exported in f32 alone: {error}"))
 }
 
 /// Counts parameters, operations and bytes of `net` for one image.
