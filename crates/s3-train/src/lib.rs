@@ -20,7 +20,7 @@ pub mod trained;
 
 pub use report::{finished, groups, logs};
 pub use run::{
-    checkpoint, device, dynamics, eval, loss, network, observe, optim, pretrained, ranks, schedule,
-    summary, train,
+    checkpoint, device, dynamics, eval, loss, memory, network, observe, optim, pretrained, ranks,
+    schedule, summary, train,
 };
 pub use trained::{packed, picture};

@@ -90,6 +90,16 @@ fn that_a_network_has_no_8_bit_form_is_said_before_it_is_trained() {
 }
 
 #[test]
+fn a_summary_says_what_a_step_holds() {
+    let bench = bench(&network(&conv("c", "")));
+    let text = succeed(&mut bench.s3(&["summary", "tiny.toml"]));
+    // 32 images of 3072 numbers, 48 of the pool, 64 of the convolution, 4 means, 10 scores.
+    let step = "step: the values of 32 images take 409.3 kB, 399.4 kB of them at once what one \
+                node reads and makes";
+    assert!(text.contains(step), "{text}");
+}
+
+#[test]
 fn a_packed_network_is_evaluated_on_as_many_images_as_its_run() {
     let bench = bench(&network(&conv("c", "")));
     succeed(&mut bench.train("runs", &["--set", "epochs=1", "--no-report"]));

@@ -16,6 +16,7 @@ use s3_metrics::cost::ModelCost;
 use s3_metrics::cost::energy::EnergyModel;
 use s3_train::config::Config;
 use s3_train::data::{DataName, arrays, imagenet};
+use s3_train::memory::{self, Values};
 use s3_train::network::Description;
 use s3_train::run::RunFolder;
 use s3_train::summary::{f32_alone, image_of, model_cost};
@@ -37,8 +38,11 @@ pub(crate) struct SummaryArgs {
     data_dir: Option<PathBuf>,
 }
 
+/// What a network is trained by, its nodes, where they are known, and what it costs.
+type Summary = (Option<Config>, Option<Graph<Plan>>, ModelCost);
+
 pub(crate) fn run(args: &SummaryArgs) -> Result<()> {
-    let (graph, cost) = match args.experiment.is_dir() {
+    let (config, graph, cost) = match args.experiment.is_dir() {
         true => of_run(args)?,
         false => of_experiment(args)?,
     };
@@ -51,11 +55,26 @@ pub(crate) fn run(args: &SummaryArgs) -> Result<()> {
         say!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(());
     }
-    if let Some(graph) = graph {
-        say!("{}", nodes(&graph)?);
+    if let Some(graph) = &graph {
+        say!("{}", nodes(graph)?);
     }
     say!("{}\n{}", cost.table(), energy.table());
+    if let (Some(config), Some(graph)) = (&config, &graph) {
+        say!("{}", step(config, graph)?);
+    }
     Ok(())
+}
+
+/// What the values of a training step take.
+fn step(config: &Config, graph: &Graph<Plan>) -> Result<String> {
+    let images = config.batch_size.div_ceil(config.micro_batches);
+    let values = Values::of(graph, images, config.activations()?)?;
+    Ok(format!(
+        "step: the values of {images} images take {}, {} of them at once what one node reads and \
+         makes",
+        memory::shown(values.all),
+        memory::shown(values.least)
+    ))
 }
 
 /// Every node: what it does, what it reads, what it makes.
@@ -125,7 +144,7 @@ fn does(node: &Node<Plan>) -> String {
 
 /// As the run itself has counted: with its weights when it is finished, else with those of its
 /// start.
-fn of_run(args: &SummaryArgs) -> Result<(Option<Graph<Plan>>, ModelCost)> {
+fn of_run(args: &SummaryArgs) -> Result<Summary> {
     let folder = RunFolder::open(&args.experiment)?;
     ensure!(
         args.overrides.is_empty(),
@@ -135,11 +154,13 @@ fn of_run(args: &SummaryArgs) -> Result<(Option<Graph<Plan>>, ModelCost)> {
     let graph = Description::read(&folder)?.and_then(|seen| seen.graph);
     let cost = serde_json::from_value(folder.read_json("model.json")?)
         .with_context(|| folder.file("model.json").display().to_string())?;
-    Ok((graph, cost))
+    // That of another version may be refused.
+    let config = Config::load(&folder.config(), &[]).ok();
+    Ok((config, graph, cost))
 }
 
 /// With freshly drawn weights.
-fn of_experiment(args: &SummaryArgs) -> Result<(Option<Graph<Plan>>, ModelCost)> {
+fn of_experiment(args: &SummaryArgs) -> Result<Summary> {
     let config = Config::load(&experiment::find(&args.experiment)?, &args.overrides)?;
     let folder = data_dir(args.data_dir.as_ref());
     let (image, mut classes) = match image_of(&config.data) {
@@ -164,5 +185,5 @@ fn of_experiment(args: &SummaryArgs) -> Result<(Option<Graph<Plan>>, ModelCost)>
     let plan = config.plan(image, classes)?;
     let net = Net::new(&plan, config.activations()?, &config.method()?, &params)?;
     let cost = model_cost(&net)?;
-    Ok((Some(plan), cost))
+    Ok((Some(config), Some(plan), cost))
 }

@@ -15,6 +15,7 @@ pub mod dynamics;
 pub mod eval;
 mod folder;
 pub mod loss;
+pub mod memory;
 pub mod network;
 pub mod observe;
 pub mod optim;
