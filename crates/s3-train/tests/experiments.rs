@@ -27,7 +27,9 @@ fn every_experiment_resolves_to_itself_and_has_a_folder_of_its_own() {
     for file in &files {
         let config = Config::load(file, &[]).expect("loads");
         let text = config.to_toml().expect("TOML");
-        let again = Config::parse(&text, &[], "other").expect("parses");
+        let mut again = Config::parse(&text, &[], "other").expect("parses");
+        assert_eq!(again.file, None);
+        again.file.clone_from(&config.file);
         assert_eq!(again, config, "{}", file.display());
         assert!(file.ends_with(format!("{}.toml", config.experiment)));
         config.method().expect("a method");
