@@ -6,12 +6,11 @@
 //! | `deps` | checks the crates' arrows and the invariants that sources show |
 //! | `bench NAME` | measures; `--report FILE` writes what was measured as a page |
 //! | `repro NAME` | trains what a figure or a table of the paper needs, writes its page; `--check` compares, without NAME every page |
-//! | `data fetch`, `data verify` | gets the public data sets, checks what is there |
 //! | any other word | a verb of `s3`, which is built and becomes this process; `s3 --help` lists them |
 //!
-//! This package is glue: it links no crate of the workspace, so that it builds in seconds and a
-//! command that only forwards does not wait for the tensor library twice. What a verb of `s3`
-//! means, with its arguments and its help, is known to `s3` alone.
+//! This package is glue: of the workspace it links `s3-metrics` alone, so that it builds in seconds
+//! and a command that only forwards does not wait for the tensor library twice (adr/0020). What a
+//! verb of `s3` means, with its arguments and its help, is known to `s3` alone.
 #![forbid(unsafe_code)]
 #![expect(
     clippy::print_stdout,
@@ -22,7 +21,6 @@
 mod bench;
 mod cargo;
 mod ci;
-mod data;
 mod deps;
 mod repro;
 mod s3;
@@ -60,9 +58,6 @@ enum Command {
     Bench(bench::Name),
     /// Trains what a figure or a table of the paper needs and writes its page of results
     Repro(repro::Repro),
-    /// Gets the public data sets, or checks what is there
-    #[command(subcommand)]
-    Data(data::Command),
     /// What `s3` alone understands: its verb, then arguments, `--help` included.
     #[command(external_subcommand)]
     S3(Vec<OsString>),
@@ -74,7 +69,6 @@ fn main() -> ExitCode {
         Command::Deps => deps::run(),
         Command::Bench(name) => bench::run(&name),
         Command::Repro(options) => repro::run(&options),
-        Command::Data(command) => data::run(&command),
         Command::S3(arguments) => s3::run(&arguments),
     };
     result.unwrap_or_else(|error| {

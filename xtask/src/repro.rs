@@ -21,7 +21,6 @@ mod fig4;
 mod fig5;
 mod headline;
 mod init;
-mod interval;
 mod networks;
 mod networks_fidelity;
 mod options;
@@ -33,7 +32,6 @@ mod record;
 mod records;
 mod run;
 mod runs;
-mod sample;
 mod seeds;
 mod stage;
 mod table1;
@@ -42,7 +40,6 @@ mod table3;
 mod table4;
 mod table5;
 mod trainer;
-mod values;
 mod work;
 
 use std::path::PathBuf;
@@ -211,7 +208,7 @@ mod tests {
         for plan in PLANS {
             let page = (plan.page)(plan, &[]);
             assert!(page.text.contains("No run yet."), "{}", plan.name);
-            assert!(page.pictures.is_empty(), "{}", plan.name);
+            assert!(page.plots.is_empty(), "{}", plan.name);
         }
     }
 }

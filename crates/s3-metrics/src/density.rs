@@ -223,6 +223,41 @@ impl Density {
         (0..self.counts.len()).map(at).collect()
     }
 
+    /// The mean size of `w / scale`, a bin's weights at its middle; `None` of no weight.
+    pub fn mean_size(&self) -> Option<f64> {
+        let all = self.inside();
+        let size = |(low, high, count): (f64, f64, f64)| count * (0.5 * (low + high)).abs();
+        (all > 0).then(|| self.bins().map(size).sum::<f64>() / all as f64)
+    }
+
+    /// Weights for each unit of size between two sizes of `w / scale`, both signs together; a bin's
+    /// weights lie evenly in it.
+    ///
+    /// ```
+    /// use s3_metrics::density::Density;
+    /// let density = Density::over(&[-1.5, -0.5, 0.5, 1.5], -2.0, 2.0, 4)?;
+    /// assert_eq!((density.mean_size(), density.of_sizes(0.0, 0.5)), (Some(1.0), 2.0));
+    /// # Ok::<(), s3_metrics::density::DensityError>(())
+    /// ```
+    pub fn of_sizes(&self, from: f64, to: f64) -> f64 {
+        let sides = [(from, to), (-to, -from)];
+        let within = |(low, high, count): (f64, f64, f64)| {
+            let shared = |(a, b): (f64, f64)| (high.min(b) - low.max(a)).max(0.0);
+            count * sides.into_iter().map(shared).sum::<f64>() / (high - low)
+        };
+        self.bins().map(within).sum::<f64>() / (to - from)
+    }
+
+    /// Each bin's ends and count.
+    fn bins(&self) -> impl Iterator<Item = (f64, f64, f64)> {
+        let width = (self.high - self.low) / self.counts.len() as f64;
+        let bin = move |(i, &count): (usize, &u64)| {
+            let low = self.low + i as f64 * width;
+            (low, low + width, count as f64)
+        };
+        self.counts.iter().enumerate().map(bin)
+    }
+
     /// The width of a bin; `None` where there is no density.
     fn width(&self) -> Option<f64> {
         let width = (self.high - self.low) / self.counts.len() as f64;

@@ -9,9 +9,13 @@
 //! | [`density`] | how are the weights of a layer spread (Figure 2)? |
 //! | [`gradient`] | how much gradient reaches a layer, and how much of it is zero (section 3.1)? |
 //! | [`accuracy`] | how many of these logits name their label? |
+//! | [`budget`] | what does a training take: hours, days, euros? |
 //! | [`confusion`] | which class is taken for which? |
 //! | [`cost`] | what does one inference of this network cost in operations and in bytes? |
 //! | `plot` (feature `plot`) | how does a run look: curves, densities, levels, filters, errors? |
+//! | [`finished`] | what does a table of results say of a finished run? |
+//! | [`paired`] | what do seeds say of two configurations: differences, intervals, words? |
+//! | [`spec`] | what does a plot show, for whoever draws it elsewhere? |
 //! | [`record`] | what is a line of `epochs.jsonl`, `dynamics.jsonl`, `timing.jsonl`? |
 //! | [`tensorboard`] | how does TensorBoard read a run? |
 //!
@@ -31,13 +35,17 @@
 #![forbid(unsafe_code)]
 
 pub mod accuracy;
+pub mod budget;
 pub mod confusion;
 pub mod cost;
 pub mod density;
 pub mod dynamics;
 mod exact;
+pub mod finished;
 pub mod gradient;
+pub mod paired;
 #[cfg(feature = "plot")]
 pub mod plot;
 pub mod record;
+pub mod spec;
 pub mod tensorboard;

@@ -44,14 +44,17 @@ mod grids;
 mod levels;
 mod points;
 mod rows;
+mod shown;
 
-pub use bars::{Bar, stacked_bars};
+pub use bars::stacked_bars;
 pub use canvas::Picture;
-pub use curves::{Curve, Runs, densities, layer_curves, seed_bands};
+pub use curves::{densities, layer_curves, seed_bands};
 pub use grids::{confusion, filters};
 pub use levels::level_occupancy;
-pub use points::{Point, labelled_points};
-pub use rows::{Valued, value_rows};
+pub use points::labelled_points;
+pub use rows::value_rows;
+
+pub use crate::spec::{Axis, Bar, Curve, Point, Runs, Scale, Valued};
 
 /// Numbers larger than this are not drawn: an axis could not name its ticks.
 const LARGEST: f64 = 1e12;
@@ -105,67 +108,12 @@ impl Style {
     }
 }
 
-/// What an axis shows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Axis {
-    label: String,
-    scale: Scale,
-    /// In the unit of the data.
-    ends: Option<(f64, f64)>,
-    /// In the unit of the data.
-    marks: Vec<f64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scale {
-    Plain,
-    Whole,
-    Percent,
-    Log,
-}
-
 impl Axis {
-    /// Numbers as they are; put the unit in the label, as in `size (KiB)`.
-    pub fn plain(label: &str) -> Self {
-        Self::of(label.to_owned(), Scale::Plain)
-    }
-
-    /// Whole numbers, as epochs are: no tick stands between two.
-    pub fn whole(label: &str) -> Self {
-        Self::of(label.to_owned(), Scale::Whole)
-    }
-
-    /// Shares, shown times 100; the label gets ` (%)`.
-    pub fn percent(label: &str) -> Self {
-        Self::of(format!("{label} (%)"), Scale::Percent)
-    }
-
-    /// Positive numbers on a logarithmic axis, for the x axis of [`labelled_points`] alone.
-    pub fn log(label: &str) -> Self {
-        Self::of(label.to_owned(), Scale::Log)
-    }
-
-    /// From `low` to `high`, as pictures side by side need it; in the unit of the data, of
-    /// [`Axis::percent`] as shares. Lines are cut off at the ends, and points outside are left out.
-    /// Data more than 1000 times as far out as the axis is long is refused.
-    pub fn between(self, low: f64, high: f64) -> Self {
-        let ends = Some((low, high));
-        Self { ends, ..self }
-    }
-
-    /// With a dashed line across the picture at each of these, of the x axis alone; in the unit of
-    /// the data.
-    pub fn marked(self, marks: &[f64]) -> Self {
-        let marks = marks.to_vec();
-        Self { marks, ..self }
-    }
-
-    fn of(label: String, scale: Scale) -> Self {
-        Self {
-            label,
-            scale,
-            ends: None,
-            marks: Vec::new(),
+    /// What stands beside it.
+    fn title(&self) -> String {
+        match self.scale {
+            Scale::Percent => format!("{} (%)", self.label),
+            Scale::Plain | Scale::Whole | Scale::Log => self.label.clone(),
         }
     }
 
@@ -174,7 +122,7 @@ impl Axis {
         let Some((low, high)) = self.ends else {
             return Ok(chosen);
         };
-        let of = format!("ends of the axis {}", self.label);
+        let of = format!("ends of the axis {}", self.title());
         drawable(&of, [low, high])?;
         let refuse = |index, value, expected| {
             let of = of.clone();

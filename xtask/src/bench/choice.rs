@@ -8,23 +8,40 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::measured::Measured;
 use super::page::{cpu, revision, today};
 
 /// The kernels of one product, by turns in one run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 pub(super) struct Choice {
-    /// Batch, outputs, length of the sum.
-    shape: [u64; 3],
+    /// Batch.
+    m: u64,
+    /// Outputs.
+    n: u64,
+    /// Length of the sum.
+    k: u64,
     bits: u64,
     isa: String,
     threads: u64,
     rounds: usize,
     chosen: String,
     /// GMAC/s of each kernel.
+    #[serde(rename = "gmacs")]
     speeds: BTreeMap<String, f64>,
+}
+
+/// A line of the records: a choice, and how it was measured.
+#[derive(Deserialize)]
+struct Record {
+    #[serde(flatten)]
+    choice: Choice,
+    cpu: String,
+    revision: String,
+    date: String,
+    command: String,
 }
 
 impl Choice {
@@ -39,7 +56,9 @@ impl Choice {
             let kernel = one.word("kernel").to_owned();
             if chosen {
                 choices.push(Choice {
-                    shape: ["m", "n", "k"].map(number),
+                    m: number("m"),
+                    n: number("n"),
+                    k: number("k"),
                     bits: number("bits"),
                     isa: one.word("isa").to_owned(),
                     threads: number("threads"),
@@ -70,29 +89,16 @@ impl Choice {
 
     /// A line of `--json`, and of a record.
     pub(super) fn line(&self) -> Value {
-        let [m, n, k] = self.shape;
         json!({
-            "bench": "choice", "m": m, "n": n, "k": k, "bits": self.bits, "isa": self.isa,
-            "threads": self.threads, "rounds": self.rounds, "chosen": self.chosen,
+            "bench": "choice", "m": self.m, "n": self.n, "k": self.k, "bits": self.bits,
+            "isa": self.isa, "threads": self.threads, "rounds": self.rounds, "chosen": self.chosen,
             "fastest": self.fastest().0, "fastest_over_chosen": self.loss(), "gmacs": self.speeds,
         })
     }
 
-    fn read(record: &Value) -> Option<Choice> {
-        let number = |key: &str| record[key].as_u64();
-        let word = |key: &str| Some(record[key].as_str()?.to_owned());
-        let speeds = record["gmacs"].as_object()?.iter();
-        Some(Choice {
-            shape: [number("m")?, number("n")?, number("k")?],
-            bits: number("bits")?,
-            isa: word("isa")?,
-            threads: number("threads")?,
-            rounds: number("rounds")? as usize,
-            chosen: word("chosen")?,
-            speeds: speeds
-                .map(|(name, speed)| Some((name.clone(), speed.as_f64()?)))
-                .collect::<Option<_>>()?,
-        })
+    /// `8x4096x4096`.
+    fn shape(&self) -> String {
+        format!("{}x{}x{}", self.m, self.n, self.k)
     }
 }
 
@@ -107,9 +113,9 @@ pub(super) fn table(choices: &[Choice]) -> String {
     let _ = writeln!(table, " chosen | fastest / chosen |");
     let _ = writeln!(table, "|{}", "---|".repeat(6 + names.len()));
     for choice in choices {
-        let ([m, n, k], bits) = (choice.shape, choice.bits);
+        let (shape, bits) = (choice.shape(), choice.bits);
         let (isa, threads) = (&choice.isa, choice.threads);
-        let _ = write!(table, "| {m}x{n}x{k} | {bits} | {isa} | {threads} |");
+        let _ = write!(table, "| {shape} | {bits} | {isa} | {threads} |");
         for name in &names {
             match choice.speeds.get(*name) {
                 Some(speed) => write!(table, " {speed:.1} |"),
@@ -119,13 +125,13 @@ pub(super) fn table(choices: &[Choice]) -> String {
         }
         let _ = writeln!(table, " {} | {:.3} |", choice.chosen, choice.loss());
     }
-    let batches = choices.iter().filter(|choice| choice.shape[0] > 1);
+    let batches = choices.iter().filter(|choice| choice.m > 1);
     if let Some(worst) = batches.max_by(|a, b| a.loss().total_cmp(&b.loss())) {
-        let [m, n, k] = worst.shape;
         let _ = writeln!(
             table,
-            "\nOf the products with a batch of 2 or more, the choice loses most at {m}x{n}x{k} \
-             with {} bits: {:.1} %.",
+            "\nOf the products with a batch of 2 or more, the choice loses most at {} with {} \
+             bits: {:.1} %.",
+            worst.shape(),
             worst.bits,
             100.0 * (worst.loss() - 1.0)
         );
@@ -173,24 +179,20 @@ fn page(records: &str) -> Result<String> {
         .to_owned();
     let mut runs: Vec<(String, String, Vec<Choice>)> = Vec::new();
     for line in records.lines() {
-        let record: Value = serde_json::from_str(line).context("a line that is no JSON")?;
-        let choice = Choice::read(&record).context("a record without its fields")?;
-        let word = |key: &str| record[key].as_str().unwrap_or_default().to_owned();
+        let record: Record = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        let choice = record.choice;
         let run = format!(
             "`{}` at revision {}, {}, n = {} rounds.",
-            word("command"),
-            word("revision"),
-            word("date"),
-            choice.rounds
+            record.command, record.revision, record.date, choice.rounds
         );
-        let at = runs.iter().position(|(cpu, ..)| *cpu == word("cpu"));
+        let at = runs.iter().position(|(cpu, ..)| *cpu == record.cpu);
         let at = at.unwrap_or_else(|| {
-            runs.push((word("cpu"), run.clone(), Vec::new()));
+            runs.push((record.cpu, run.clone(), Vec::new()));
             runs.len() - 1
         });
         let (_, of, choices) = &mut runs[at];
         let again = |c: &Choice| {
-            let key = |c: &Choice| (c.shape, c.bits, c.isa.clone(), c.threads);
+            let key = |c: &Choice| (c.shape(), c.bits, c.isa.clone(), c.threads);
             key(c) == key(&choice)
         };
         if *of != run || choices.iter().any(again) {
@@ -258,6 +260,8 @@ mod tests {
             let mut line = choice.line();
             line["cpu"] = cpu.into();
             line["date"] = date.into();
+            line["revision"] = "r".into();
+            line["command"] = "c".into();
             line.to_string()
         };
         let records = [

@@ -1,16 +1,6 @@
 //! `bench cost`: what the paper's ImageNet runs take, on CPU machines from steps that are measured
-//! here and on GPUs from throughputs that others have published.
-//!
-//! ```text
-//! steps         = epochs · (1,281,167 + 50,000 / 3)     pictures; a test picture is one of three
-//!                                                       passes of a step
-//! decoded       = epochs · (1,281,167 + 50,000)         pictures
-//! core-seconds  = steps / (trained a second) + decoded / (decoded a second)
-//! machine-hours = core-seconds / 3600 / (cores · efficiency)
-//! days          = machine-hours / machines / 24
-//! euros         = machine-hours · (euros an hour)
-//! GPU-hours     = steps / (trained a second by a GPU) / 3600
-//! ```
+//! here and on GPUs from throughputs that others have published
+//! ([`s3_metrics::budget`]).
 //!
 //! Prices and published throughputs stand in `cost/prices.csv` and `cost/gpus.csv`, each with its
 //! source and date.
@@ -23,20 +13,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use s3_metrics::budget::{Budget, Gpu, Price};
 use serde_json::{Value, json};
 
 use super::page::{provenance, summary};
 use super::{loader, train_step};
 
-/// Pictures of ILSVRC2012's training and validation sets.
-const TRAIN: f64 = 1_281_167.0;
-const TEST: f64 = 50_000.0;
-/// Hours of a month that is paid as one.
-const MONTH: f64 = 730.0;
 /// Pictures of a step in the experiments.
 const BATCH: f64 = 256.0;
-/// The side of the paper's pictures.
-const SIDE: f64 = 224.0;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -109,46 +93,13 @@ impl Step {
     }
 }
 
-/// A line of `prices.csv`: something with so many cores or GPUs.
-struct Price {
-    what: String,
-    name: String,
-    units: f64,
-    price: f64,
-    currency: String,
-    per: String,
-    source: String,
-    date: String,
-}
-
-/// A line of `gpus.csv`: what so many GPUs train together.
-struct Gpu {
-    network: String,
-    name: String,
-    gpus: f64,
-    images_per_s: f64,
-    side: f64,
-    what: String,
-    source: String,
-    date: String,
-}
-
-impl Gpu {
-    /// Images a second at the paper's size: work is taken as proportional to the pixels.
-    fn rate(&self) -> f64 {
-        self.images_per_s * (self.side / SIDE).powi(2)
-    }
-}
-
 /// Everything that the page is computed from.
 struct Facts {
-    epochs: f64,
+    budget: Budget,
     machines: Vec<u32>,
-    efficiency: f64,
     steps: Vec<Step>,
     /// Pictures a second that one core decodes, one figure a round.
     decoded: Vec<f64>,
-    prices: Vec<Price>,
     gpus: Vec<Gpu>,
 }
 
@@ -158,13 +109,18 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     // Files that do not parse are better known before half an hour of measurements.
     let (prices, gpus) = (prices(&options.prices)?, gpus(&options.gpus)?);
-    let facts = Facts {
+    let (steps, decoded) = (steps(options)?, decoded(options)?);
+    let budget = Budget {
         epochs: options.epochs.into(),
-        machines: options.machines.clone(),
         efficiency: options.efficiency,
-        steps: steps(options)?,
-        decoded: decoded(options)?,
+        decoded: (!decoded.is_empty()).then(|| summary(&decoded).0),
         prices,
+    };
+    let facts = Facts {
+        budget,
+        machines: options.machines.clone(),
+        steps,
+        decoded,
         gpus,
     };
     let page = facts.page()?;
@@ -287,83 +243,36 @@ fn gpus(path: &Path) -> Result<Vec<Gpu>> {
 }
 
 impl Facts {
-    /// Pictures of a run, in whole training steps.
-    fn pictures(&self) -> f64 {
-        self.epochs * (TRAIN + TEST / 3.0)
-    }
-
-    fn core_hours(&self, step: &Step) -> f64 {
-        let decoding = match self.decoded.is_empty() {
-            true => 0.0,
-            false => self.epochs * (TRAIN + TEST) / summary(&self.decoded).0,
-        };
-        (self.pictures() / step.rate() + decoding) / 3600.0
-    }
-
-    fn machine_hours(&self, step: &Step, machine: &Price) -> f64 {
-        self.core_hours(step) / (machine.units * self.efficiency)
-    }
-
-    fn gpu_hours(&self, gpu: &Gpu) -> f64 {
-        self.pictures() / (gpu.rate() / gpu.gpus) / 3600.0
-    }
-
-    fn euros_an_hour(&self, price: &Price) -> Result<f64> {
-        let euros = match price.currency.as_str() {
-            "EUR" => price.price,
-            other => {
-                let mut rates = self.prices.iter().filter(|p| p.what == "rate");
-                let rate = rates.find(|p| p.currency == other);
-                price.price / rate.with_context(|| format!("no rate of {other}"))?.price
-            }
-        };
-        match price.per.as_str() {
-            "hour" => Ok(euros),
-            "month" => Ok(euros / MONTH),
-            other => bail!("{}: expected hour or month, got `{other}`", price.name),
-        }
-    }
-
-    fn machines(&self) -> impl Iterator<Item = &Price> {
-        self.prices.iter().filter(|p| p.what == "machine")
-    }
-
-    /// What an hour of one such GPU costs.
-    fn price_of(&self, gpu: &Gpu) -> Result<f64> {
-        let is_it = |p: &&Price| p.what == "gpu" && p.name == gpu.name;
-        let price = self.prices.iter().find(is_it);
-        let price = price.with_context(|| format!("no price of an {}", gpu.name))?;
-        Ok(self.euros_an_hour(price)? / price.units)
-    }
-
     fn as_json(&self) -> Result<Value> {
+        let budget = &self.budget;
         let mut runs = Vec::new();
         for step in &self.steps {
-            for machine in self.machines() {
-                let hours = self.machine_hours(step, machine);
+            for machine in budget.machines() {
+                let hours = budget.machine_hours(step.rate(), machine);
                 let days = self.machines.iter().map(|&n| hours / f64::from(n) / 24.0);
                 runs.push(json!({
                     "network": step.network, "method": step.method, "dtype": step.dtype,
                     "batch": step.batch,
                     "images_per_second": step.images_per_s, "memory_mb": step.memory_mb,
-                    "core_hours": self.core_hours(step), "machine": machine.name,
+                    "core_hours": budget.core_hours(step.rate()), "machine": machine.name,
                     "machine_hours": hours,
                     "machines": self.machines, "days": days.collect::<Vec<_>>(),
-                    "euros": hours * self.euros_an_hour(machine)?,
+                    "euros": hours * budget.euros_an_hour(machine)?,
                 }));
             }
         }
         let mut gpus = Vec::new();
         for gpu in &self.gpus {
-            let hours = self.gpu_hours(gpu);
+            let hours = budget.gpu_hours(gpu);
             gpus.push(json!({
                 "network": gpu.network, "gpu": gpu.name, "gpus": gpu.gpus,
                 "images_per_second": gpu.rate(),
-                "gpu_hours": hours, "euros": hours * self.price_of(gpu)?, "source": gpu.source,
+                "gpu_hours": hours, "euros": hours * budget.price_of(gpu)?, "source": gpu.source,
             }));
         }
         Ok(json!({
-            "measured": provenance(), "epochs": self.epochs, "efficiency": self.efficiency,
+            "measured": provenance(), "epochs": budget.epochs,
+            "efficiency": budget.efficiency,
             "decoded_per_second": self.decoded, "runs": runs, "gpus": gpus,
         }))
     }
@@ -385,13 +294,12 @@ mod tests {
             source: "a page".to_owned(),
             date: "a day".to_owned(),
         };
-        // A picture an hour: core-hours are pictures.
         let step = Step {
             network: "net".to_owned(),
             method: "s3 3 bit".to_owned(),
             batch: 2,
             dtype: "f32".to_owned(),
-            images_per_s: vec![9.0 / 3600.0, 1.0 / 3600.0, 0.5 / 3600.0],
+            images_per_s: vec![100.0],
             memory_mb: 500,
         };
         let gpu = Gpu {
@@ -404,47 +312,28 @@ mod tests {
             source: "s".to_owned(),
             date: "d".to_owned(),
         };
-        Facts {
+        let budget = Budget {
             epochs: 3.0,
-            machines: vec![1, 10],
             efficiency: 0.5,
-            steps: vec![step],
-            decoded: Vec::new(),
+            decoded: None,
             prices: vec![
                 price("machine", "M", 4.0, 73.0, "EUR", "month"),
                 price("gpu", "G", 1.0, 3.0, "USD", "hour"),
                 price("rate", "EUR", 1.0, 1.5, "USD", "EUR"),
             ],
+        };
+        Facts {
+            budget,
+            machines: vec![1, 10],
+            steps: vec![step],
+            decoded: Vec::new(),
             gpus: vec![gpu],
         }
     }
 
-    fn close(a: f64, b: f64) {
-        assert!((a / b - 1.0).abs() < 1e-12, "{a} is not {b}");
-    }
-
-    #[test]
-    fn hours_and_euros_follow_from_the_rates() -> Result<()> {
-        let mut facts = facts();
-        let pictures = 3.0 * 1_281_167.0 + 50_000.0;
-        let step = &facts.steps[0];
-        close(facts.core_hours(step), pictures);
-        close(facts.machine_hours(step, &facts.prices[0]), pictures / 2.0);
-        close(facts.euros_an_hour(&facts.prices[0])?, 0.1);
-        // Half the side is a quarter of the work: 4 images/s at 224 of four GPUs, one of each.
-        close(facts.gpu_hours(&facts.gpus[0]), pictures / 3600.0);
-        close(facts.price_of(&facts.gpus[0])?, 2.0);
-        // Every picture is decoded, the test pictures whole.
-        facts.decoded = vec![1.0 / 3600.0];
-        let all = pictures + 3.0 * (1_281_167.0 + 50_000.0);
-        close(facts.core_hours(&facts.steps[0]), all);
-        Ok(())
-    }
-
     #[test]
     fn the_page_shows_the_arithmetic() -> Result<()> {
-        let mut facts = facts();
-        facts.steps[0].images_per_s = vec![100.0];
+        let facts = facts();
         let page = facts.page()?;
         for line in [
             "| net | s3 3 bit | f32 | 2 | 100.00 | 100.00 | 100.00 | 1 | 500 |",
@@ -465,13 +354,11 @@ mod tests {
     #[test]
     fn the_files_of_the_repository_parse_and_price_every_gpu() -> Result<()> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bench/cost");
-        let facts = Facts {
-            prices: prices(&folder.join("prices.csv"))?,
-            gpus: gpus(&folder.join("gpus.csv"))?,
-            ..facts()
-        };
+        let mut facts = facts();
+        facts.budget.prices = prices(&folder.join("prices.csv"))?;
+        facts.gpus = gpus(&folder.join("gpus.csv"))?;
         facts.page()?;
-        assert!(facts.machines().count() > 0);
+        assert!(facts.budget.machines().count() > 0);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::page::{provenance, summary};
@@ -72,6 +73,16 @@ fn as_json(rates: &BTreeMap<String, Vec<f64>>, options: &Options) -> Value {
     })
 }
 
+/// What a measurement says.
+#[derive(Deserialize)]
+struct Line {
+    who: String,
+    pictures_per_second: f64,
+    #[serde(default)]
+    in_memory: bool,
+    shards: Option<u64>,
+}
+
 /// What the rounds gave.
 pub(super) struct Measured {
     /// Pictures a second of each program, one figure a round.
@@ -119,13 +130,12 @@ pub(super) fn measure(options: &Options) -> Result<Measured> {
         for command in &mut commands {
             let text = output(command.arg(&folder).args(arguments))?;
             let line = text.lines().last().context("a measurement prints a line")?;
-            let value: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
-            let who = value["who"].as_str().context("a line has who")?;
-            let rate = value["pictures_per_second"].as_f64();
-            let rate = rate.context("a line has pictures_per_second")?;
-            rows.entry(who.to_owned()).or_default().push(rate);
-            if value["in_memory"] == true {
-                in_memory = value["shards"].as_u64();
+            let line: Line = serde_json::from_str(line).with_context(|| line.to_owned())?;
+            rows.entry(line.who)
+                .or_default()
+                .push(line.pictures_per_second);
+            if line.in_memory {
+                in_memory = line.shards;
             }
         }
     }

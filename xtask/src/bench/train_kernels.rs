@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::page::{provenance, summary};
 use crate::s3::build;
@@ -63,33 +63,35 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What the program says of a pass.
+#[derive(Deserialize)]
+struct Line {
+    layer: String,
+    pass: String,
+    dtype: String,
+    of_peak: f64,
+    gflops: f64,
+    peak_gflops: f64,
+    step_gflop: f64,
+}
+
 fn record(line: &str, rows: &mut Vec<Row>) -> Result<()> {
-    let value: Value = serde_json::from_str(line).with_context(|| format!("reading {line}"))?;
-    let name = ["layer", "pass", "dtype"].map(|key| value[key].as_str().unwrap_or("").to_owned());
-    let number = |key: &str| {
-        value[key]
-            .as_f64()
-            .with_context(|| format!("{key} of {line}"))
-    };
-    let (share, rate, peak) = (
-        number("of_peak")?,
-        number("gflops")?,
-        number("peak_gflops")?,
-    );
-    match rows.iter_mut().find(|row| row.name == name) {
-        Some(row) => {
-            row.shares.push(share);
-            row.rates.push(rate);
-            row.peaks.push(peak);
-        }
-        None => rows.push(Row {
+    let read: Line = serde_json::from_str(line).with_context(|| format!("reading {line}"))?;
+    let name = [read.layer, read.pass, read.dtype];
+    let known = rows.iter().position(|row| row.name == name);
+    let at = known.unwrap_or_else(|| {
+        rows.push(Row {
             name,
-            shares: vec![share],
-            rates: vec![rate],
-            peaks: vec![peak],
-            work: number("step_gflop")?,
-        }),
-    }
+            shares: Vec::new(),
+            rates: Vec::new(),
+            peaks: Vec::new(),
+            work: read.step_gflop,
+        });
+        rows.len() - 1
+    });
+    rows[at].shares.push(read.of_peak);
+    rows[at].rates.push(read.gflops);
+    rows[at].peaks.push(read.peak_gflops);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::page::{provenance, summary};
 use crate::s3::build;
@@ -50,6 +50,22 @@ pub(crate) struct Options {
 
 /// One row of the table: what is measured, in how many steps, and who measures.
 pub(super) type Key = (String, String, u64, u64, u64, String, u64, String);
+
+/// What a measurement says.
+#[derive(Deserialize)]
+struct Line {
+    peer: String,
+    model: String,
+    method: String,
+    bits: u64,
+    batch: u64,
+    threads: u64,
+    dtype: String,
+    width: Option<u64>,
+    side: Option<u64>,
+    images_per_s: f64,
+    memory_mb: Option<[u64; 2]>,
+}
 
 /// The rounds of a row.
 #[derive(Default)]
@@ -160,36 +176,28 @@ fn record(
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().last().context("a measurement prints a line")?;
-    let value: Value = serde_json::from_str(line).with_context(|| format!("reading {line}"))?;
+    let read: Line = serde_json::from_str(line).with_context(|| format!("reading {line}"))?;
     if json {
         println!("{line}");
     }
-    let word = |key: &str| value[key].as_str().unwrap_or_default().to_string();
-    let number = |key: &str| value[key].as_u64().unwrap_or_default();
-    let rate = value["images_per_s"]
-        .as_f64()
-        .context("a line has images_per_s")?;
-    let model = match (number("width"), number("side")) {
-        (0, _) => word("model"),
-        (width, 0) => format!("{} ({width})", word("model")),
-        (width, side) => format!("{} ({width}, {side}x{side})", word("model")),
+    let model = match (read.width, read.side) {
+        (None | Some(0), _) => read.model,
+        (Some(width), None | Some(0)) => format!("{} ({width})", read.model),
+        (Some(width), Some(side)) => format!("{} ({width}, {side}x{side})", read.model),
     };
     let key = (
         model,
-        word("method"),
-        number("bits"),
-        number("batch"),
-        number("threads"),
-        word("dtype"),
+        read.method,
+        read.bits,
+        read.batch,
+        read.threads,
+        read.dtype,
         steps.into(),
-        word("peer"),
+        read.peer,
     );
     let rounds = rows.entry(key).or_default();
-    rounds.images_per_s.push(rate);
-    let memory = [0, 1].map(|i| value["memory_mb"][i].as_u64());
-    if let [Some(first), Some(last)] = memory {
-        rounds.memory_mb = Some([first, last]);
-    }
+    rounds.images_per_s.push(read.images_per_s);
+    rounds.memory_mb = read.memory_mb.or(rounds.memory_mb);
     Ok(())
 }
 

@@ -1,12 +1,13 @@
 //! Figure 2: the density of a layer's weights in full precision and of those before a ternary
 //! quantizer.
 
-use serde_json::{Value, json};
+use s3_metrics::density::Density;
+use s3_metrics::paired::{mean, spread, spread_of};
+use s3_metrics::spec::{Axis, Named, Shown, Spec};
 
-use super::interval::verdict;
-use super::page::{Page, Runs, numbers};
+use super::page::{Page, Runs};
 use super::plan::{Plan, Row};
-use super::sample::{mean, spread, spread_of};
+use super::record::Record;
 
 const FLOAT: &str = "fp32";
 const QUANTIZER: &str = "twn";
@@ -50,125 +51,76 @@ largest weight instead, the two rows look alike, because TWN's largest is farthe
 - The pictures are of seed 1: density of w / delta, which integrates to 1, with both thresholds dashed.
 ";
 
-fn page(plan: &Plan, records: &[Value]) -> Page {
+fn page(plan: &Plan, records: &[Record]) -> Page {
     Page::new(INTRODUCTION)
         .with_differences()
         .sections(plan, records, |page, runs| {
             let columns = ["test top-1", "ratio", "largest"];
             page.rows(runs, &columns, |row, done| {
-                let of = |f: &dyn Fn(&Shape) -> f64| -> Vec<f64> {
+                let of = |f: &dyn Fn(&Density) -> Option<f64>| -> Vec<f64> {
                     done.iter().map(|r| of_layers(r, f)).collect()
                 };
                 vec![
                     spread(&runs.top1(row.name)),
-                    spread_of(&of(&Shape::ratio), 3),
-                    spread_of(&of(&|s| 1.0 / s.mean), 2),
+                    spread_of(&of(&ratio), 3),
+                    spread_of(&of(&|d| Some(1.0 / d.mean_size()?)), 2),
                 ]
             });
             claim(page, runs);
-            pictures(plan, page, runs);
+            plots(plan, page, runs);
         })
 }
 
-/// The weights of a layer over its largest, as counts of equal bins.
-struct Shape {
-    counts: Vec<f64>,
-    low: f64,
-    high: f64,
-    /// Of the sizes of the weights.
-    mean: f64,
+/// The quantizer's threshold for a layer, in the unit of its density.
+fn threshold(density: &Density) -> Option<f64> {
+    Some(THRESHOLD * density.mean_size()?)
 }
 
-impl Shape {
-    fn of(density: &Value) -> Option<Self> {
-        let mut shape = Self {
-            counts: numbers(&density["counts"]),
-            low: density["low"].as_f64()?,
-            high: density["high"].as_f64()?,
-            mean: 0.0,
-        };
-        let all: f64 = shape.counts.iter().sum();
-        let sizes = shape
-            .bins()
-            .map(|(low, high, count)| count * (0.5 * (low + high)).abs());
-        shape.mean = sizes.sum::<f64>() / all;
-        (all > 0.0).then_some(shape)
-    }
-
-    /// Each bin's ends and count.
-    fn bins(&self) -> impl Iterator<Item = (f64, f64, f64)> {
-        let width = (self.high - self.low) / self.counts.len() as f64;
-        let bin = move |(i, &count): (usize, &f64)| {
-            let low = self.low + i as f64 * width;
-            (low, low + width, count)
-        };
-        self.counts.iter().enumerate().map(bin)
-    }
-
-    fn threshold(&self) -> f64 {
-        THRESHOLD * self.mean
-    }
-
-    /// The density of sizes between two multiples of the threshold; a bin's weights lie evenly in
-    /// it.
-    fn density(&self, from: f64, to: f64) -> f64 {
-        let (from, to) = (from * self.threshold(), to * self.threshold());
-        let sides = [(from, to), (-to, -from)];
-        let within = |(low, high, count): (f64, f64, f64)| {
-            let shared = |(a, b): (f64, f64)| (high.min(b) - low.max(a)).max(0.0);
-            count * sides.into_iter().map(shared).sum::<f64>() / (high - low)
-        };
-        self.bins().map(within).sum::<f64>() / (to - from)
-    }
-
-    /// How much denser weights lie at the threshold than at zero.
-    fn ratio(&self) -> f64 {
-        let (low, high) = NEAR_THRESHOLD;
-        self.density(low, high) / self.density(0.0, NEAR_ZERO)
-    }
+/// How much denser weights lie at the threshold than at zero.
+fn ratio(density: &Density) -> Option<f64> {
+    let threshold = threshold(density)?;
+    let of = |low: f64, high: f64| density.of_sizes(low * threshold, high * threshold);
+    let (low, high) = NEAR_THRESHOLD;
+    Some(of(low, high) / of(0.0, NEAR_ZERO))
 }
 
 /// The hidden layers with the density of the weight that the optimizer sees.
-fn densities(record: &Value) -> Vec<(&str, &Value)> {
-    let layers = record["layers"].as_array().into_iter().flatten();
-    let hidden = layers.filter(|l| l["role"] == "hidden");
+fn densities(record: &Record) -> Vec<(&str, &Density)> {
+    let hidden = record.layers().iter().filter(|l| l.role == "hidden");
     hidden
         .filter_map(|l| {
-            let latents = l["latents"].as_array()?;
-            let weight = latents.iter().find(|l| l["name"] == "weight")?;
-            Some((l["name"].as_str()?, &weight["density"]))
+            let weight = l.latents.iter().find(|l| l.name == "weight")?;
+            Some((l.name.as_str(), &weight.density))
         })
         .collect()
 }
 
-fn of_layers(record: &Value, of: &dyn Fn(&Shape) -> f64) -> f64 {
-    let shapes = densities(record)
-        .into_iter()
-        .filter_map(|(_, d)| Shape::of(d));
-    mean(&shapes.map(|s| of(&s)).collect::<Vec<_>>())
+fn of_layers(record: &Record, of: &dyn Fn(&Density) -> Option<f64>) -> f64 {
+    let found = densities(record).into_iter().filter_map(|(_, d)| of(d));
+    mean(&found.collect::<Vec<_>>())
 }
 
 fn claim(page: &mut Page, runs: &Runs<'_>) {
     let (float, ternary) = (runs.named(FLOAT), runs.named(QUANTIZER));
     let (mut higher, mut all) = (0, 0);
     for f in &float {
-        let Some(t) = ternary.iter().find(|t| t["seed"] == f["seed"]) else {
+        let Some(t) = ternary.iter().find(|t| t.seed == f.seed) else {
             continue;
         };
         for ((_, f), (_, t)) in densities(f).into_iter().zip(densities(t)) {
-            if let (Some(f), Some(t)) = (Shape::of(f), Shape::of(t)) {
+            if let (Some(f), Some(t)) = (ratio(f), ratio(t)) {
                 all += 1;
-                higher += usize::from(t.ratio() > f.ratio());
+                higher += usize::from(t > f);
             }
         }
     }
     if all == 0 {
         return;
     }
-    let sample = |name: &str| runs.sample_of(name, |r| Some(of_layers(r, &Shape::ratio)));
+    let sample = |name: &str| runs.sample_of(name, |r| Some(of_layers(r, &ratio)));
     let ternary = sample(QUANTIZER);
     let difference = ternary.less(&sample(FLOAT));
-    let away = verdict(difference.interval().as_ref(), 0.0).of_claim();
+    let away = difference.verdict(0.0).of_claim();
     page.line(&format!(
         "\nThe ratio of {QUANTIZER} less that of {FLOAT}: {} of {} seeds; it is higher in {higher} \
          of {all} pairs of a layer and a seed. That the quantizer moves weights from zero to its \
@@ -185,18 +137,19 @@ fn claim(page: &mut Page, runs: &Runs<'_>) {
     ));
 }
 
-/// A density in units of the threshold, as `s3 plot` reads it.
-fn in_thresholds(density: &Value) -> Option<Value> {
-    let shape = Shape::of(density)?;
-    let mut scaled = density.clone();
-    scaled["low"] = json!(shape.low / shape.threshold());
-    scaled["high"] = json!(shape.high / shape.threshold());
-    Some(scaled)
+/// A density in units of the threshold.
+fn in_thresholds(density: &Density) -> Option<Density> {
+    let threshold = threshold(density)?;
+    Some(Density {
+        low: density.low / threshold,
+        high: density.high / threshold,
+        ..density.clone()
+    })
 }
 
-fn pictures(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
+fn plots(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
     let first = |name| runs.named(name).first().copied();
-    let all: Vec<(&str, Vec<(&str, &Value)>)> = [FLOAT, QUANTIZER]
+    let all: Vec<(&str, Vec<(&str, &Density)>)> = [FLOAT, QUANTIZER]
         .into_iter()
         .filter_map(|name| Some((name, densities(first(name)?))))
         .collect();
@@ -210,48 +163,60 @@ fn pictures(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
         let Some((layer, _)) = layers.get(i) else {
             continue;
         };
-        let shown: Vec<Value> = all
-            .iter()
-            .filter_map(|(name, layers)| {
-                Some(json!({"name": name, "density": in_thresholds(layers.get(i)?.1)?}))
-            })
-            .collect();
-        let file = format!("{}-{}", layer.replace('.', "-"), runs.epochs);
-        drawn.push(json!({
-            "file": file, "kind": "densities", "title": layer,
-            "x": {"label": "w / delta", "scale": "plain", "ends": [-SHOWN, SHOWN], "marks": [-1.0,
-            1.0]},
-            "y": {"label": "density", "scale": "plain"},
-            "densities": shown,
-        }));
+        let named = |(name, layers): &(&str, Vec<(&str, &Density)>)| {
+            let (name, density) = ((*name).to_owned(), in_thresholds(layers.get(i)?.1)?);
+            Some(Named { name, density })
+        };
+        drawn.push(Spec {
+            file: format!("{}-{}", layer.replace('.', "-"), runs.epochs),
+            title: (*layer).to_owned(),
+            size: None,
+            shown: Shown::Densities {
+                x: Axis::plain("w / delta")
+                    .between(-SHOWN, SHOWN)
+                    .marked(&[-1.0, 1.0]),
+                y: Axis::plain("density"),
+                densities: all.iter().filter_map(named).collect(),
+            },
+        });
     }
-    page.pictures(plan, "Density of the continuous weights of a layer", drawn);
+    page.plots(plan, "Density of the continuous weights of a layer", drawn);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
 
     /// 40 bins from -1 to 1: as many weights in each of those whose size the function picks.
     fn density(count: impl Fn(f64) -> u32) -> Value {
         let bin = |i: u32| count(((f64::from(i) + 0.5) / 20.0 - 1.0).abs());
-        json!({"scale": 1.0, "low": -1.0, "high": 1.0,
+        json!({"scale": 1.0, "low": -1.0, "high": 1.0, "outside": 0, "not_finite": 0,
             "counts": (0..40).map(bin).collect::<Vec<_>>()})
     }
 
     #[test]
     fn the_ratio_is_that_of_the_densities_in_units_of_the_threshold() {
+        let of = |count: &dyn Fn(f64) -> u32| -> Density {
+            serde_json::from_value(density(count)).expect("a density")
+        };
         // Evenly spread, the mean size is 1/2 and the ratio is 1 whatever the bins.
-        let even = Shape::of(&density(|_| 7)).expect("weights");
-        assert!((even.mean - 0.5).abs() < 1e-12, "{}", even.mean);
-        assert!((even.threshold() - 0.35).abs() < 1e-12);
-        assert!((even.ratio() - 1.0).abs() < 1e-12, "{}", even.ratio());
-        // Of 140 weights 0.4 of a density of 140 a unit: both sides of it together.
-        assert!((even.density(0.0, 1.0) - 2.0 * 140.0).abs() < 1e-9);
-        let normal =
-            Shape::of(&density(|x| (1e6 * (-12.5 * x * x).exp()) as u32)).expect("weights");
-        assert!((normal.ratio() - NORMAL).abs() < 0.01, "{}", normal.ratio());
-        assert!(Shape::of(&density(|_| 0)).is_none());
+        let even = of(&|_| 7);
+        let near = |found: Option<f64>, wanted: f64, off: f64| {
+            let found = found.expect("weights");
+            assert!((found - wanted).abs() < off, "{found}, expected {wanted}");
+        };
+        near(even.mean_size(), 0.5, 1e-12);
+        near(threshold(&even), 0.35, 1e-12);
+        near(ratio(&even), 1.0, 1e-12);
+        // 280 weights in a length of 2, both sides of it together.
+        near(Some(even.of_sizes(0.0, 0.35)), 2.0 * 140.0, 1e-9);
+        near(
+            ratio(&of(&|x| (1e6 * (-12.5 * x * x).exp()) as u32)),
+            NORMAL,
+            0.01,
+        );
+        assert!(ratio(&of(&|_| 0)).is_none());
     }
 
     #[test]
@@ -260,7 +225,10 @@ mod tests {
             let density = density(|x| if x < 0.1 { middle } else { 10 + seed });
             let layer = json!({"name": "layer1.0.conv1", "role": "hidden",
                 "latents": [{"name": "weight", "density": density}]});
-            json!({"row": row, "seed": seed, "epochs": 4, "test_top1": [0.5], "layers": [layer]})
+            let (test, layers) = ([0.5], [layer]);
+            Record::of(json!({
+                "row": row, "seed": seed, "epochs": 4, "test_top1": test, "layers": layers,
+            }))
         };
         let mut records = Vec::new();
         for seed in 1..=3 {
@@ -275,7 +243,10 @@ mod tests {
             assert!(page.text.contains(words), "{words}\n{}", page.text);
         }
         assert_eq!(page.files()[1], "layer1-0-conv1-4-dark.svg");
-        assert_eq!(page.pictures[0]["x"]["marks"], json!([-1.0, 1.0]));
+        let Shown::Densities { x, densities, .. } = &page.plots[0].shown else {
+            panic!("densities")
+        };
+        assert_eq!((x.marks.as_slice(), densities.len()), (&[-1.0, 1.0][..], 2));
         // One seed is no claim.
         let one = super::page(&PLAN, &records[..2]).text;
         assert!(one.contains("in 4 epochs: no claim of one seed"), "{one}");

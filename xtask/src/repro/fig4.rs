@@ -1,12 +1,13 @@
 //! Figure 4: how often signs change and how many weights are low, layer by layer, while a
 //! full-precision, a ternary and an S3 network train.
 
-use serde_json::Value;
+use s3_metrics::finished::Measure;
+use s3_metrics::paired::{Interval, mean, spread, spread_of, verdict};
+use s3_metrics::spec::Curve;
 
-use super::interval::{Interval, verdict};
-use super::page::{Page, Runs, layer_curves, mean_curve, points, quantized, share_axis, zeros};
+use super::page::{Page, Runs, layer_curves, share_axis, zeros};
 use super::plan::{Plan, Row};
-use super::sample::{mean, spread, spread_of};
+use super::record::Record;
 
 pub(super) const PLAN: Plan = Plan {
     name: "fig4",
@@ -18,7 +19,13 @@ pub(super) const PLAN: Plan = Plan {
     ],
     epochs: [&[30], &[150]],
     seeds: 1,
-    layers: &["wsvr", "wsvr_with_zero", "wsvr_latent", "flips", "wlvr"],
+    layers: &[
+        Measure::Wsvr.key(),
+        Measure::WsvrWithZero.key(),
+        Measure::WsvrLatent.key(),
+        Measure::Flips.key(),
+        Measure::Wlvr.key(),
+    ],
     page,
 };
 
@@ -58,16 +65,16 @@ What the paper says of its Figure 4 (section 5.2), of networks over 91 %:
 /// What a sign is.
 struct Reading {
     name: &'static str,
-    /// The key of full precision, of the quantizer and of S3.
-    keys: [&'static str; 3],
+    /// Of full precision, of the quantizer and of S3.
+    measures: [Measure; 3],
 }
 
 impl Reading {
-    fn key_of(&self, row: &str) -> &'static str {
+    fn of(&self, row: &str) -> Measure {
         match row {
-            FLOAT => self.keys[0],
-            QUANTIZER => self.keys[1],
-            _ => self.keys[2],
+            FLOAT => self.measures[0],
+            QUANTIZER => self.measures[1],
+            _ => self.measures[2],
         }
     }
 }
@@ -75,29 +82,29 @@ impl Reading {
 const READINGS: [Reading; 3] = [
     Reading {
         name: "no sign at 0",
-        keys: ["wsvr"; 3],
+        measures: [Measure::Wsvr; 3],
     },
     Reading {
         name: "0 a third sign",
-        keys: ["wsvr_with_zero"; 3],
+        measures: [Measure::WsvrWithZero; 3],
     },
     Reading {
         name: "latent",
-        keys: ["flips", "flips", "wsvr_latent"],
+        measures: [Measure::Flips, Measure::Flips, Measure::WsvrLatent],
     },
 ];
 
-fn page(plan: &Plan, records: &[Value]) -> Page {
+fn page(plan: &Plan, records: &[Record]) -> Page {
     Page::new(INTRODUCTION).sections(plan, records, |page, runs| {
         accuracy(page, runs);
         for reading in READINGS {
             rates(page, runs, &format!("WSVR, {}", reading.name), |row| {
-                reading.key_of(row)
+                reading.of(row)
             });
         }
-        rates(page, runs, "WLVR", |_| "wlvr");
+        rates(page, runs, "WLVR", |_| Measure::Wlvr);
         claims(page, runs);
-        pictures(plan, page, runs);
+        plots(plan, page, runs);
     })
 }
 
@@ -127,11 +134,11 @@ fn shown(n: usize) -> Vec<usize> {
     at
 }
 
-fn rates(page: &mut Page, runs: &Runs<'_>, title: &str, key_of: impl Fn(&str) -> &'static str) {
+fn rates(page: &mut Page, runs: &Runs<'_>, title: &str, of: impl Fn(&str) -> Measure) {
     let mut curves = Vec::new();
     for row in runs.rows {
-        let key = key_of(row.name);
-        let of_seeds: Vec<_> = runs.of(row).iter().map(|r| mean_curve(r, key)).collect();
+        let done = runs.of(row).into_iter();
+        let of_seeds: Vec<_> = done.map(|r| r.mean_curve(of(row.name))).collect();
         if of_seeds.iter().any(|c| !c.is_empty()) {
             curves.push((row.name, of_seeds));
         }
@@ -173,8 +180,8 @@ fn distance(a: &Mean, b: &Mean) -> f64 {
 
 /// 1 where a layer's WLVR rises from the first snapshot after the start to the last, -1 where it
 /// falls, 0 where it does not move.
-fn trends(record: &Value) -> Vec<i32> {
-    let layers = quantized(record).into_iter().map(|l| points(l, "wlvr"));
+fn trends(record: &Record) -> Vec<i32> {
+    let layers = record.quantized().map(|l| l.points(Measure::Wlvr));
     layers
         .filter_map(|p| {
             let change = p.last()?.1 - p.get(1)?.1;
@@ -219,22 +226,22 @@ fn claims(page: &mut Page, runs: &Runs<'_>) {
 }
 
 fn all_claims(runs: &Runs<'_>) -> Vec<Claim> {
-    let of = |name: &str, seed: &Value| {
+    let of = |name: &str, seed: u64| {
         let mut found = runs.named(name).into_iter();
-        found.find(|r| r["seed"] == *seed)
+        found.find(|r| r.seed == seed)
     };
     // The figure of each seed that has all of these rows.
-    let each = |names: &[&str], figure: &dyn Fn(&[&Value]) -> f64| -> Vec<f64> {
-        let seeds = runs.named(names[0]).into_iter().map(|r| &r["seed"]);
+    let each = |names: &[&str], figure: &dyn Fn(&[&Record]) -> f64| -> Vec<f64> {
+        let seeds = runs.named(names[0]).into_iter().map(|r| r.seed);
         let rows = seeds.filter_map(|seed| names.iter().map(|n| of(n, seed)).collect());
-        rows.map(|rows: Vec<&Value>| figure(&rows)).collect()
+        rows.map(|rows: Vec<&Record>| figure(&rows)).collect()
     };
     let mut claims = vec![Claim {
         what: "1: a quarter of full precision's mean WSVR in the first interval, less that in the \
                last"
             .to_owned(),
         figures: each(&[FLOAT], &|rows| {
-            let (begin, end) = ends(&mean_curve(rows[0], "wsvr"));
+            let (begin, end) = ends(&rows[0].mean_curve(Measure::Wsvr));
             begin / 4.0 - end
         }),
     }];
@@ -247,8 +254,8 @@ fn all_claims(runs: &Runs<'_>) -> Vec<Claim> {
                 reading.name
             ),
             figures: each(&[FLOAT, QUANTIZER], &|rows| {
-                let f = mean_curve(rows[0], "wsvr");
-                let q = mean_curve(rows[1], reading.keys[1]);
+                let f = rows[0].mean_curve(Measure::Wsvr);
+                let q = rows[1].mean_curve(reading.measures[1]);
                 let above = f.iter().zip(&q).map(|(f, q)| 100.0 * (f.1 - q.1));
                 above.fold(ends(&f).0 / 2.0 - ends(&q).0, f64::min)
             }),
@@ -263,15 +270,15 @@ fn all_claims(runs: &Runs<'_>) -> Vec<Claim> {
                     reading.name
                 ),
                 figures: each(&[FLOAT, QUANTIZER, name], &|rows| {
-                    let f = mean_curve(rows[0], "wsvr");
-                    let q = mean_curve(rows[1], reading.keys[1]);
-                    let s = mean_curve(rows[2], reading.keys[2]);
+                    let f = rows[0].mean_curve(Measure::Wsvr);
+                    let q = rows[1].mean_curve(reading.measures[1]);
+                    let s = rows[2].mean_curve(reading.measures[2]);
                     100.0 * (distance(&q, &f) - distance(&s, &f))
                 }),
             });
         }
     }
-    let beyond_half = |record: &Value, way: i32| {
+    let beyond_half = |record: &Record, way: i32| {
         let trends = trends(record);
         let count = trends.iter().filter(|t| **t == way).count();
         100.0 * (count as f64 / trends.len() as f64 - 0.5)
@@ -308,7 +315,7 @@ fn ends(c: &Mean) -> (f64, f64) {
     (of(c.first()), of(c.last()))
 }
 
-fn pictures(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
+fn plots(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
     let rates = READINGS
         .iter()
         .map(|r| (format!("WSVR, {}", r.name), Some(r)));
@@ -318,26 +325,24 @@ fn pictures(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
             let Some(record) = runs.of(row).first().copied() else {
                 continue;
             };
-            let key = reading.map_or("wlvr", |r| r.key_of(row.name));
-            let curves: Vec<_> = quantized(record)
-                .into_iter()
-                .map(|l| (l["name"].as_str().unwrap_or("?").to_owned(), points(l, key)))
-                .filter(|(_, points)| !points.is_empty())
-                .collect();
+            let measure = reading.map_or(Measure::Wlvr, |r| r.of(row.name));
+            let layers = record.quantized();
+            let curves = layers.map(|l| Curve::new(&l.name, l.points(measure)));
+            let curves: Vec<_> = curves.filter(|curve| !curve.points.is_empty()).collect();
             if !curves.is_empty() {
-                let file = format!("{}-{}-{key}", row.name, runs.epochs);
-                drawn.push(layer_curves(&file, row.name, &label, &curves));
+                let file = format!("{}-{}-{}", row.name, runs.epochs, measure.key());
+                drawn.push(layer_curves(file, row.name, &label, curves));
             }
         }
         share_axis(&mut drawn);
-        page.pictures(plan, &format!("{label} of every quantized layer"), drawn);
+        page.plots(plan, &format!("{label} of every quantized layer"), drawn);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn record(row: &str, wsvr: [f64; 3], wlvr: [f64; 4]) -> Value {
         let layer = |role: &str, wsvr: [f64; 3]| {
@@ -353,6 +358,11 @@ mod tests {
             "row": row, "seed": 1, "epochs": 30, "test_top1": [0.8], "zeros": 0.25,
             "layers": [layer("first", [0.9; 3]), layer("hidden", wsvr), layer("shortcut", wsvr)],
         })
+    }
+
+    fn page_of(records: &[Value]) -> String {
+        let records: Vec<Record> = records.iter().cloned().map(Record::of).collect();
+        page(&PLAN, &records).text
     }
 
     const RISE: [f64; 4] = [0.9, 0.1, 0.2, 0.3];
@@ -372,7 +382,7 @@ mod tests {
                 records.push(record);
             }
         }
-        let text = page(&PLAN, &records).text;
+        let text = page_of(&records);
         for sentence in [
             // 40 / 4 - 5, and half and a whole point more in the other seeds.
             "less that in the last | +5.25 | 3 | +4.63 .. +5.87 | **holds** |",
@@ -392,12 +402,12 @@ mod tests {
         }
         assert!(!text.contains("3, s3-2bit, sign"), "{text}");
         // One seed alone makes no claim, and another seed is no partner.
-        let one = page(&PLAN, &records[..2]).text;
+        let one = page_of(&records[..2]);
         let said = "less that in the last | +5.00 | 1 | - | no claim of one seed |";
         assert!(one.contains(said), "{one}");
         assert!(one.contains("| 2, sign: latent"), "{one}");
         records[1]["seed"] = json!(9);
-        let apart = page(&PLAN, &records[..2]).text;
+        let apart = page_of(&records[..2]);
         assert!(!apart.contains("| 2, sign: latent"), "{apart}");
     }
 
@@ -412,7 +422,7 @@ mod tests {
                 records.push(record);
             }
         }
-        let text = page(&PLAN, &records).text;
+        let text = page_of(&records);
         // Claim 1, claim 2 in three readings, and claim 4 of the quantizer.
         assert_eq!(text.matches("**is contradicted**").count(), 5, "{text}");
         assert_eq!(text.matches("**holds**").count(), 1, "{text}");

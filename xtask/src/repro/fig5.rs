@@ -1,11 +1,11 @@
 //! Figure 5: training with and without the dense-weight penalty.
 
-use serde_json::Value;
+use s3_metrics::paired::{MARGIN, Sample, Verdict, spread, spread_of};
+use s3_metrics::spec::Axis;
 
-use super::interval::{MARGIN, Verdict, verdict};
-use super::page::{Page, Runs, numbers, seed_bands, zeros};
+use super::page::{OfRun, Page, Runs, seed_bands, zeros};
 use super::plan::{Plan, Row};
-use super::sample::{Sample, spread, spread_of};
+use super::record::Record;
 
 /// The recipe that is varied, and the one with the narrow start.
 const RECIPE: &str = "s3-3bit-authors";
@@ -69,7 +69,7 @@ gates; 1e-6 can hardly be told from none. The alpha that does here what 1e-5 doe
 - Several seeds: their mean, smallest and largest; the bands of the pictures run from the smallest to the largest.
 ";
 
-fn page(plan: &Plan, records: &[Value]) -> Page {
+fn page(plan: &Plan, records: &[Record]) -> Page {
     Page::new(INTRODUCTION)
         .with_differences()
         .sections(plan, records, |page, runs| {
@@ -91,10 +91,13 @@ fn page(plan: &Plan, records: &[Value]) -> Page {
 
 /// What the runs say to the paper's two sentences.
 fn beside_the_paper(page: &mut Page, runs: &Runs<'_>, none: &str, with: &[&Row]) {
-    let falls = |r: &&Value| numbers(&r["train_losses"]).windows(2).all(|w| w[1] < w[0]);
+    let falls = |r: &&&Record| {
+        let losses: Vec<f64> = r.train_losses.iter().flatten().copied().collect();
+        losses.windows(2).all(|w| w[1] < w[0])
+    };
     let without = runs.named(none);
     let diverged = runs.sample(none).lost;
-    let falling = without.iter().filter(|r| falls(r)).count();
+    let falling = without.iter().filter(falls).count();
     page.line(&format!(
         "\nConvergence: without the penalty the training loss falls in every epoch of {falling} of \
          {} seeds, and {diverged} diverged.",
@@ -107,7 +110,7 @@ fn beside_the_paper(page: &mut Page, runs: &Runs<'_>, none: &str, with: &[&Row])
         .flat_map(|(i, a)| with[i + 1..].iter().map(move |b| (a, b)));
     let (mut compared, mut differ) = (0, Vec::new());
     for (a, b) in pairs {
-        let said = verdict(a.less(b).interval().as_ref(), MARGIN);
+        let said = a.less(b).verdict(MARGIN);
         compared += usize::from(said != Verdict::None);
         if let Verdict::Above { .. } | Verdict::Below { .. } = said {
             differ.push(format!("{} and {}", a.name, b.name));
@@ -131,7 +134,7 @@ fn beside_the_paper(page: &mut Page, runs: &Runs<'_>, none: &str, with: &[&Row])
 pub(super) fn ablation(page: &mut Page, runs: &Runs<'_>) {
     let columns = ["test top-1", "training loss", "zeros, of all weights"];
     page.rows(runs, &columns, |row, done| {
-        let last = |r: &&Value| numbers(&r["train_losses"]).last().copied();
+        let last = |r: &&Record| r.train_losses.iter().flatten().last().copied();
         let losses: Vec<f64> = done.iter().filter_map(last).collect();
         vec![
             spread(&runs.top1(row.name)),
@@ -143,30 +146,32 @@ pub(super) fn ablation(page: &mut Page, runs: &Runs<'_>) {
 
 /// Training loss and test accuracy over the epochs, as the paper's figures have them.
 pub(super) fn curves(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
-    let several = |key: &str| runs.records.iter().any(|r| numbers(&r[key]).len() > 1);
     let mut drawn = Vec::new();
-    for (key, file, label, scale) in [
-        ("train_losses", "loss", "training loss", "plain"),
-        ("test_top1", "top1", "test top-1", "percent"),
-    ] {
-        if several(key) {
+    let series: [(_, _, OfRun); 2] = [
+        ("loss", Axis::plain("training loss"), |r| &r.train_losses),
+        ("top1", Axis::percent("test top-1"), |r| &r.test_top1),
+    ];
+    for (file, y, of) in series {
+        let has_several = |r: &&Record| of(r).iter().flatten().count() > 1;
+        if runs.records.iter().any(has_several) {
             let file = format!("{file}-{}", runs.epochs);
-            drawn.push(seed_bands(&file, [label, scale], key, runs));
+            drawn.push(seed_bands(file, y, runs, of));
         }
     }
-    page.pictures(plan, "Training loss and test top-1 after each epoch", drawn);
+    page.plots(plan, "Training loss and test top-1 after each epoch", drawn);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use s3_metrics::spec::Shown;
     use serde_json::json;
 
     #[test]
     fn the_page_has_every_row_the_sentence_and_the_curves() {
         let record = |row: &str, seed: u32, top1: f64| {
-            json!({"row": row, "seed": seed,
-            "epochs": 4, "test_top1": [0.1, top1], "zeros": 0.5, "train_losses": [2.0, 1.5]})
+            Record::of(json!({"row": row, "seed": seed,
+            "epochs": 4, "test_top1": [0.1, top1], "zeros": 0.5, "train_losses": [2.0, 1.5]}))
         };
         let mut records = Vec::new();
         for seed in 1..=3 {
@@ -194,10 +199,10 @@ mod tests {
         let words =
             "of 1 pairs of alphas with an interval different are alpha=1e-5 and alpha=1e-2;";
         assert!(more.contains(words), "{more}");
-        assert_eq!(page.pictures.len(), 2);
-        assert_eq!(
-            page.pictures[1]["runs"][0]["seeds"][0][1],
-            json!([2.0, 0.4])
-        );
+        assert_eq!(page.plots.len(), 2);
+        let Shown::SeedBands { runs, .. } = &page.plots[1].shown else {
+            panic!("bands")
+        };
+        assert_eq!(runs[0].seeds[0][1], (2.0, 0.4));
     }
 }

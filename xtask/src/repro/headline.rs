@@ -1,13 +1,12 @@
 //! The README's headline: what S3 reaches beside full precision at the longest budget with a run of
-//! both, as a small table between two marks of README.md and one picture beside it.
+//! both, as a small table between two marks of README.md and one plot beside it.
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use s3_metrics::paired::{MARGIN, mean, range, spread};
+use s3_metrics::spec::{Axis, Shown, Spec, Valued};
 
-use super::interval::{MARGIN, verdict};
 use super::page::Runs;
 use super::record::folder;
-use super::sample::spread;
 use super::trainer::{Trainer, write as write_file};
 use super::{fig4, table1a, table4};
 use crate::cargo::root;
@@ -25,8 +24,8 @@ const ROWS: &[(&str, &str)] = &[
     ("s3-3bit-authors", "S3, 3 bits, the authors' start"),
 ];
 
-/// The text between the marks, and the picture where there is one.
-fn headline() -> Result<(String, Option<Value>)> {
+/// The text between the marks, and the plot where there is one.
+fn headline() -> Result<(String, Option<Spec>)> {
     // Table 4 has full precision and 3 bits at every budget; TWN and 2 bits are in Figure 4 and in
     // Table 1.
     let table4 = table4::PLAN.records(None)?;
@@ -66,8 +65,7 @@ fn headline() -> Result<(String, Option<Value>)> {
             FLOAT => ("-".to_owned(), String::new()),
             _ => {
                 let difference = runs.sample(name).less(&longest.sample(FLOAT));
-                let said = verdict(difference.interval().as_ref(), MARGIN).of_rows();
-                (difference.cell(), said)
+                (difference.cell(), difference.verdict(MARGIN).of_rows())
             }
         };
         text += &format!(
@@ -75,19 +73,14 @@ fn headline() -> Result<(String, Option<Value>)> {
             spread(&top1),
             top1.len()
         );
-        let ends = top1
-            .iter()
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
-                (l.min(*v), h.max(*v))
-            });
-        let ends = (ends.0 < ends.1).then_some([ends.0 / 100.0, ends.1 / 100.0]);
+        let (low, high) = range(top1.iter().copied());
+        let ends = (low < high).then_some((low / 100.0, high / 100.0));
         let group = if *name == FLOAT {
             "full precision"
         } else {
             "shifts and signs"
         };
-        let value = top1.iter().sum::<f64>() / top1.len() as f64 / 100.0;
-        drawn.push(json!({"name": name, "group": group, "value": value, "ends": ends}));
+        drawn.push(Valued::new(name, group, mean(&top1) / 100.0, ends));
     }
     text += "\nOne seed alone makes no claim. \"Our start\" is a narrow one \
              (docs/results/init-cifar10.md), the authors' is that of their code.\n\n\
@@ -95,14 +88,17 @@ fn headline() -> Result<(String, Option<Value>)> {
              srcset=\"docs/results/headline/top1-dark.svg\">\
              <img alt=\"Test accuracy of full precision and of S3\" \
              src=\"docs/results/headline/top1.svg\"></picture>\n";
-    let values = drawn.iter().filter_map(|row| row["value"].as_f64());
-    let (low, high) = values.fold((1.0, 0.0), |(l, h): (f64, f64), v| (l.min(v), h.max(v)));
-    let picture = json!({
-        "file": "top1", "kind": "value_rows", "title": "", "size": [480, 250],
-        "x": {"label": "test top-1", "scale": "percent", "ends": [low - 0.02, high + 0.02]},
-        "rows": drawn,
-    });
-    Ok((text, Some(picture)))
+    let (low, high) = range(drawn.iter().map(|row| row.value));
+    let plot = Spec {
+        file: "top1".to_owned(),
+        title: String::new(),
+        size: Some((480, 250)),
+        shown: Shown::ValueRows {
+            x: Axis::percent("test top-1").between(low - 0.02, high + 0.02),
+            rows: drawn,
+        },
+    };
+    Ok((text, Some(plot)))
 }
 
 /// The README with the headline in its place.
@@ -123,11 +119,11 @@ fn readme(headline: &str) -> Result<(String, String)> {
     Ok((found, wanted))
 }
 
-/// Writes table and picture.
+/// Writes table and plot.
 pub(super) fn write(s3: &Trainer<'_>) -> Result<()> {
-    let (text, picture) = headline()?;
-    if let Some(picture) = picture {
-        s3.draw(&[picture], &folder(None).join("headline"))?;
+    let (text, plot) = headline()?;
+    if let Some(plot) = plot {
+        s3.draw(&[plot], &folder(None).join("headline"))?;
     }
     let (_, wanted) = readme(&text)?;
     write_file(&root().join("README.md"), wanted.as_bytes())
@@ -147,14 +143,14 @@ pub(super) fn check_text() -> Result<()> {
 }
 
 /// # Errors
-/// The same, and a picture that this `s3` draws in another way.
+/// The same, and a plot that this `s3` draws in another way.
 pub(super) fn check(s3: &Trainer<'_>) -> Result<()> {
     check_text()?;
-    let Some(picture) = headline()?.1 else {
+    let Some(plot) = headline()?.1 else {
         return Ok(());
     };
     let drawn = tempfile::tempdir().context("a temporary folder")?;
-    s3.draw(&[picture], drawn.path())?;
+    s3.draw(&[plot], drawn.path())?;
     for file in ["top1.svg", "top1-dark.svg"] {
         let path = folder(None).join("headline").join(file);
         let found = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;

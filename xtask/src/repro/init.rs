@@ -1,12 +1,12 @@
 //! How S3's latents should start, for how many epochs.
 
-use serde_json::Value;
+use s3_metrics::finished::Measure;
+use s3_metrics::paired::{MARGIN, Verdict, mean, spread, spread_of};
 
 use super::fig5::curves;
-use super::interval::{MARGIN, Verdict, verdict};
-use super::page::{Page, Runs, mean_curve, zeros};
+use super::page::{Page, Runs, zeros};
 use super::plan::{Plan, Row};
-use super::sample::{mean, spread, spread_of};
+use super::record::Record;
 
 const AUTHORS: &str = "authors";
 const DENSE: &str = "dense";
@@ -21,7 +21,7 @@ pub(super) const PLAN: Plan = Plan {
     ],
     epochs: [&[4, 10], &[10, 50, 150]],
     seeds: 3,
-    layers: &["wsvr", "wsvr_latent"],
+    layers: &[Measure::Wsvr.key(), Measure::WsvrLatent.key()],
     page,
 };
 
@@ -49,7 +49,7 @@ only weights that are not 0 in both, so that rows with other shares of zeros can
 they can.
 ";
 
-fn page(plan: &Plan, records: &[Value]) -> Page {
+fn page(plan: &Plan, records: &[Record]) -> Page {
     let page = Page::new(INTRODUCTION)
         .with_differences()
         .sections(plan, records, |page, runs| {
@@ -108,8 +108,8 @@ fn ahead<'a>(runs: &Runs<'_>, rows: [&'a str; 3]) -> Option<&'a str> {
     rows.into_iter().find(|name| {
         let mut others = rows.iter().filter(|other| *other != name);
         others.all(|other| {
-            let interval = runs.difference(name, other).interval();
-            matches!(verdict(interval.as_ref(), MARGIN), Verdict::Above { .. })
+            let verdict = runs.difference(name, other).verdict(MARGIN);
+            matches!(verdict, Verdict::Above { .. })
         })
     })
 }
@@ -129,7 +129,7 @@ fn epochs_of(budgets: &[&Runs<'_>]) -> String {
 fn moves(runs: &Runs<'_>) -> Option<String> {
     let of = |name: &str| {
         let done = runs.named(name);
-        let curves = done.iter().map(|r| mean_curve(r, "wsvr_latent"));
+        let curves = done.iter().map(|r| r.mean_curve(Measure::WsvrLatent));
         let first: Vec<(f64, f64)> = curves.filter_map(|c| c.first().copied()).collect();
         let (epochs, signs): (Vec<f64>, Vec<f64>) = first.into_iter().unzip();
         let zeros = zeros(&done);
@@ -154,9 +154,9 @@ fn table(page: &mut Page, runs: &Runs<'_>) {
         "of w_sign, last, %",
     ];
     page.rows(runs, &columns, |row, done| {
-        let rate = |key: &str, last: bool| {
-            let end = |r: &&Value| {
-                let curve = mean_curve(r, key);
+        let rate = |measure: Measure, last: bool| {
+            let end = |r: &&Record| {
+                let curve = r.mean_curve(measure);
                 let point = if last { curve.last() } else { curve.first() };
                 point.map(|p| 100.0 * p.1)
             };
@@ -166,10 +166,10 @@ fn table(page: &mut Page, runs: &Runs<'_>) {
         vec![
             spread(&runs.top1(row.name)),
             spread(&zeros(done)),
-            rate("wsvr", false),
-            rate("wsvr", true),
-            rate("wsvr_latent", false),
-            rate("wsvr_latent", true),
+            rate(Measure::Wsvr, false),
+            rate(Measure::Wsvr, true),
+            rate(Measure::WsvrLatent, false),
+            rate(Measure::WsvrLatent, true),
         ]
     });
 }
@@ -179,18 +179,18 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn record(row: &str, seed: u32, epochs: u32, top1: f64, signs: f64) -> Value {
+    fn record(row: &str, seed: u32, epochs: u32, top1: f64, signs: f64) -> Record {
         let layer = json!({
             "name": "layer1.0.conv1", "role": "hidden", "epochs": [0, 10],
             "wsvr": [null, 0.1], "wsvr_latent": [null, signs],
         });
-        json!({
+        Record::of(json!({
             "row": row, "seed": seed, "epochs": epochs, "test_top1": [0.1, top1], "zeros": 0.25,
             "train_losses": [2.0, 1.5], "layers": [layer],
-        })
+        }))
     }
 
-    fn records(epochs: u32, [authors, dense, narrow]: [f64; 3]) -> Vec<Value> {
+    fn records(epochs: u32, [authors, dense, narrow]: [f64; 3]) -> Vec<Record> {
         let seeds = [1, 2].map(|seed| {
             let off = 0.01 * f64::from(seed);
             [
@@ -231,7 +231,7 @@ mod tests {
             );
         }
         let lost = json!({"row": NARROW, "seed": 3, "epochs": 4, "error": "training diverged"});
-        let text = page(&PLAN, &[&all[..], &[lost][..]].concat()).text;
+        let text = page(&PLAN, &[&all[..], &[Record::of(lost)]].concat()).text;
         assert!(
             text.contains(several) && text.contains("(71.00 .. 72.00), 1 diverged"),
             "{text}"

@@ -1,11 +1,11 @@
 //! Networks other than the paper's after three epochs each: that they train, not how well they
 //! could.
 
-use serde_json::Value;
+use s3_metrics::paired::spread;
 
 use super::page::{Page, Runs};
 use super::plan::{Plan, Row};
-use super::sample::spread;
+use super::record::Record;
 
 /// What a row trains on: a data set, or the first images of one where an epoch of all takes too
 /// long.
@@ -70,7 +70,7 @@ first 10,000 training images alone, because an epoch of all of them takes long o
 885cd24 have one learning rate for all layers.
 ";
 
-fn page(plan: &Plan, records: &[Value]) -> Page {
+fn page(plan: &Plan, records: &[Record]) -> Page {
     Page::new(INTRODUCTION).sections(plan, records, |page, runs| {
         for (data, title) in DATA {
             page.line(&format!("\n{title}:\n"));
@@ -94,8 +94,8 @@ fn line(runs: &Runs<'_>, network: &str, data: &str) -> Vec<String> {
     let names = [2, 3].map(|bits| format!("{network} {data} {bits}"));
     let top1 = names.each_ref().map(|name| spread(&runs.top1(name)));
     let bytes = names.each_ref().map(|name| {
-        let bytes = runs.named(name).first().and_then(|r| r["bytes"].as_u64());
-        bytes.map_or("-".to_owned(), |bytes| bytes.to_string())
+        let first = runs.named(name).first().copied();
+        first.map_or("-".to_owned(), |r| r.bytes.to_string())
     });
     let seeds = names
         .each_ref()

@@ -1,11 +1,12 @@
 //! The rows of [`super::networks`], cut short, and what every file that they become answers: that
 //! files and programs agree needs no accuracy.
 
-use serde_json::Value;
+use s3_metrics::finished::Answered;
 
 use super::networks::{DATA, FILES_ON, NETWORKS, ROWS as TRAINED};
 use super::page::{Page, Runs};
 use super::plan::{Plan, Row};
+use super::record::Record;
 
 const ROWS: &[Row] = &{
     let mut rows = [const { Row::of("") }; TRAINED.len()];
@@ -69,7 +70,7 @@ networks whose C takes long. Every answer is beside that of the trained network,
   other bits than the runtime's.
 ";
 
-fn page(plan: &Plan, records: &[Value]) -> Page {
+fn page(plan: &Plan, records: &[Record]) -> Page {
     Page::new(INTRODUCTION).sections(plan, records, |page, runs| {
         for (data, title) in DATA {
             page.line(&format!("\n{title}:\n"));
@@ -98,57 +99,51 @@ fn page(plan: &Plan, records: &[Value]) -> Page {
 
 fn line(runs: &Runs<'_>, network: &str, data: &str, bits: u32) -> Vec<String> {
     let record = runs.named(&format!("{network} {data} {bits}"));
-    let files = record.first().and_then(|r| r["files"].as_array());
-    let files = Files(files.map_or(&[], Vec::as_slice));
+    let files = Files(record.first().map_or(&[], |r| r.files.as_slice()));
     let mut cells = vec![network.to_owned(), bits.to_string()];
-    cells.push(files.said("trained", |f| {
-        Some(format!("{:.1}", 100.0 * f["top1"].as_f64()?))
-    }));
-    let others = |f: &Value| Some(f["other_answers"].as_u64()?.to_string());
+    cells.push(files.said("trained", |f| format!("{:.1}", 100.0 * f.top1)));
+    let others = |f: &Answered| f.other_answers.to_string();
     cells.extend(["f32", "onnx int8", "onnx int4"].map(|name| files.said(name, others)));
     cells.push(files.score_error());
-    let beside = |f: &Value| {
-        let points = 100.0 * f["against_trained"].as_f64()?;
-        Some(format!("{} ({points:+.1})", f["other_answers"]))
+    let beside = |f: &Answered| {
+        let points = 100.0 * f.against_trained;
+        format!("{} ({points:+.1})", f.other_answers)
     };
     cells.extend(["u8, mse", "u8-shift, mse"].map(|name| files.said(name, beside)));
     cells.push(files.c_scores());
-    cells.push(files.said("trained", |f| Some(f["images"].to_string())));
+    cells.push(files.said("trained", |f| f.images.to_string()));
     cells
 }
 
 /// What the files of a run answer.
-struct Files<'a>(&'a [Value]);
+struct Files<'a>(&'a [Answered]);
 
 impl Files<'_> {
     /// What `say` makes of the file of this name, or a dash.
-    fn said(&self, name: &str, say: impl Fn(&Value) -> Option<String>) -> String {
-        let found = self.0.iter().find(|f| f["network"] == name);
-        found.and_then(say).unwrap_or_else(|| "-".to_owned())
+    fn said(&self, name: &str, say: impl Fn(&Answered) -> String) -> String {
+        let found = self.0.iter().find(|f| f.network == name);
+        found.map_or("-".to_owned(), say)
     }
 
     /// The largest of all files.
     fn score_error(&self) -> String {
-        let errors = self.0.iter().filter_map(|f| f["score_error"].as_f64());
+        let errors = self.0.iter().filter_map(|f| f.score_error);
         let largest = errors.reduce(f64::max);
         largest.map_or("-".to_owned(), |error| format!("{error:.1e}"))
     }
 
     /// Those that differ, of all that C gives.
     fn c_scores(&self) -> String {
-        let pairs = self.0.iter().filter_map(|f| {
-            let of = |i: usize| f["other_scores"][i].as_u64();
-            Some((of(0)?, of(1)?))
-        });
-        let sum = pairs.reduce(|(other, all), (o, a)| (other + o, all + a));
-        sum.map_or("-".to_owned(), |(other, all)| format!("{other} of {all}"))
+        let pairs = self.0.iter().filter_map(|f| f.other_scores);
+        let sum = pairs.reduce(|[other, all], [o, a]| [other + o, all + a]);
+        sum.map_or("-".to_owned(), |[other, all]| format!("{other} of {all}"))
     }
 }
 
 /// The programs that ran files, with their versions.
 fn programs(runs: &Runs<'_>) -> String {
-    let files = runs.records.iter().filter_map(|r| r["files"].as_array());
-    let names = files.flatten().filter_map(|f| f["program"].as_str());
+    let files = runs.records.iter().flat_map(|r| &r.files);
+    let names = files.filter_map(|f| f.program.as_deref());
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();
     names.dedup();

@@ -1,12 +1,14 @@
 //! What every page is made of: sections, rows and pictures.
 
-use serde_json::{Value, json};
+use s3_metrics::finished::Series;
+use s3_metrics::paired::range;
+use s3_metrics::spec::{self, Axis, Curve, Shown, Spec};
 
 use super::plan::{Plan, Row};
+use super::record::Record;
 
 pub(super) use super::plan::Page;
-pub(super) use super::runs::Runs;
-pub(super) use super::values::{mean_curve, numbers, points, quantized, zeros};
+pub(super) use super::runs::{Runs, zeros};
 
 /// How the differences of a page are to be read.
 const DIFFERENCES: &str = "\
@@ -22,7 +24,7 @@ impl Page {
     pub(super) fn new(introduction: &str) -> Self {
         Self {
             text: introduction.to_owned(),
-            pictures: Vec::new(),
+            plots: Vec::new(),
         }
     }
 
@@ -37,7 +39,7 @@ impl Page {
     pub(super) fn sections(
         mut self,
         plan: &Plan,
-        records: &[Value],
+        records: &[Record],
         section: impl Fn(&mut Self, &Runs<'_>),
     ) -> Self {
         let all = Runs::by_epochs(plan, records);
@@ -83,7 +85,7 @@ impl Page {
         &mut self,
         runs: &Runs<'_>,
         columns: &[&str],
-        cells: impl Fn(&Row, &[&Value]) -> Vec<String>,
+        cells: impl Fn(&Row, &[&Record]) -> Vec<String>,
     ) {
         self.head(&[&["row"], columns, &["n"]].concat());
         for row in runs.rows.iter().filter(|row| runs.shows(row)) {
@@ -99,16 +101,14 @@ impl Page {
         }
     }
 
-    /// Adds pictures, `{"file", "kind", "title", ...}`, side by side where there is room; `caption`
-    /// is above them.
-    pub(super) fn pictures(&mut self, plan: &Plan, caption: &str, pictures: Vec<Value>) {
-        if pictures.is_empty() {
+    /// Adds plots, side by side where there is room; `caption` is above them.
+    pub(super) fn plots(&mut self, plan: &Plan, caption: &str, plots: Vec<Spec>) {
+        if plots.is_empty() {
             return;
         }
         self.line(&format!("\n{caption}:\n"));
-        for picture in &pictures {
-            let word = |key: &str| picture[key].as_str().unwrap_or_default().to_owned();
-            let (path, title) = (format!("{}/{}", plan.name, word("file")), word("title"));
+        for Spec { file, title, .. } in &plots {
+            let path = format!("{}/{file}", plan.name);
             let alt = format!("{caption}, {title}");
             let alt = alt.trim_end_matches(", ");
             self.line(&format!(
@@ -117,12 +117,12 @@ impl Page {
                  <img alt=\"{alt}\" src=\"{path}.svg\"></picture>"
             ));
         }
-        self.pictures.extend(pictures);
+        self.plots.extend(plots);
     }
 
-    /// The files of the pictures.
+    /// The files of the plots.
     pub(super) fn files(&self) -> Vec<String> {
-        let names = self.pictures.iter().filter_map(|p| p["file"].as_str());
+        let names = self.plots.iter().map(|plot| &plot.file);
         names
             .flat_map(|n| [format!("{n}.svg"), format!("{n}-dark.svg")])
             .collect()
@@ -130,56 +130,60 @@ impl Page {
 }
 
 /// One curve a layer over the epochs, in %.
-pub(super) fn layer_curves(
-    file: &str,
-    title: &str,
-    label: &str,
-    curves: &[(String, Vec<(f64, f64)>)],
-) -> Value {
-    let curves: Vec<Value> = curves
-        .iter()
-        .map(|(name, points)| json!({"name": name, "points": points}))
-        .collect();
-    json!({
-        "file": file, "kind": "layer_curves", "title": title,
-        "x": {"label": "epoch", "scale": "whole"}, "y": {"label": label, "scale": "percent"},
-        "curves": curves,
-    })
+pub(super) fn layer_curves(file: String, title: &str, label: &str, curves: Vec<Curve>) -> Spec {
+    Spec {
+        file,
+        title: title.to_owned(),
+        size: None,
+        shown: Shown::LayerCurves {
+            x: Axis::whole("epoch"),
+            y: Axis::percent(label),
+            curves,
+        },
+    }
 }
 
-/// Pictures of [`layer_curves`] side by side get the same y axis, from 0 to just above the highest
+/// Plots of [`layer_curves`] side by side get the same y axis, from 0 to just above the highest
 /// point of all.
-pub(super) fn share_axis(pictures: &mut [Value]) {
-    let curves = pictures.iter().filter_map(|p| p["curves"].as_array());
-    let points = curves.flatten().filter_map(|c| c["points"].as_array());
-    let heights = points.flatten().filter_map(|point| point[1].as_f64());
-    let highest = heights.fold(0.0, f64::max);
-    if highest > 0.0 {
-        for picture in pictures {
-            picture["y"]["ends"] = json!([0.0, 1.04 * highest]);
+pub(super) fn share_axis(plots: &mut [Spec]) {
+    let curves = plots.iter().flat_map(|plot| match &plot.shown {
+        Shown::LayerCurves { curves, .. } => curves.as_slice(),
+        _ => &[],
+    });
+    let (_, highest) = range(curves.flat_map(|c| &c.points).map(|point| point.1));
+    for plot in plots {
+        if let Shown::LayerCurves { y, .. } = &mut plot.shown
+            && highest > 0.0
+        {
+            y.ends = Some((0.0, 1.04 * highest));
         }
     }
 }
 
-/// One curve a row with the band of its seeds: `key` of the records after each epoch.
-pub(super) fn seed_bands(file: &str, label: [&str; 2], key: &str, runs: &Runs<'_>) -> Value {
+/// Which series of a record.
+pub(super) type OfRun = fn(&Record) -> &Series;
+
+/// One curve a row with the band of its seeds: a series of the records after each epoch.
+pub(super) fn seed_bands(file: String, y: Axis, runs: &Runs<'_>, of: OfRun) -> Spec {
     let mut sets = Vec::new();
     for row in runs.rows {
-        let curve = |r: &&Value| -> Vec<(f64, f64)> {
-            (1..).map(f64::from).zip(numbers(&r[key])).collect()
+        let curve = |r: &&Record| -> Vec<(f64, f64)> {
+            let values = of(r).iter().flatten();
+            (1..).map(f64::from).zip(values.copied()).collect()
         };
         let seeds = runs.of(row).iter().map(curve).collect::<Vec<_>>();
         let seeds: Vec<_> = seeds.into_iter().filter(|s| !s.is_empty()).collect();
         if !seeds.is_empty() {
-            sets.push(json!({"name": row.name, "seeds": seeds}));
+            sets.push(spec::Runs::new(row.name, seeds));
         }
     }
-    let [label, scale] = label;
-    json!({
-        "file": file, "kind": "seed_bands", "title": "",
-        "x": {"label": "epoch", "scale": "whole"}, "y": {"label": label, "scale": scale},
-        "runs": sets,
-    })
+    let (x, title) = (Axis::whole("epoch"), String::new());
+    Spec {
+        file,
+        title,
+        size: None,
+        shown: Shown::SeedBands { x, y, runs: sets },
+    }
 }
 
 #[cfg(test)]
@@ -187,17 +191,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pictures_side_by_side_share_their_axis() {
-        let curve = |y: f64| [("conv1".to_owned(), vec![(0.0, 0.0), (1.0, y)])];
-        let picture = |y: f64| layer_curves("a", "a", "WSVR", &curve(y));
-        let mut pictures = [picture(0.25), picture(0.5)];
-        share_axis(&mut pictures);
-        for picture in &pictures {
-            assert_eq!(picture["y"]["ends"], json!([0.0, 0.52]));
+    fn plots_side_by_side_share_their_axis() {
+        let curve = |y: f64| vec![Curve::new("conv1", vec![(0.0, 0.0), (1.0, y)])];
+        let plot = |y: f64| layer_curves("a".to_owned(), "a", "WSVR", curve(y));
+        let mut plots = [plot(0.25), plot(0.5)];
+        share_axis(&mut plots);
+        for plot in &plots {
+            let Shown::LayerCurves { y, .. } = &plot.shown else {
+                panic!("curves")
+            };
+            assert_eq!(y.ends, Some((0.0, 0.52)));
         }
         // Where all is 0 there is nothing to share.
-        let mut flat = [picture(0.0)];
+        let mut flat = [plot(0.0)];
         share_axis(&mut flat);
-        assert_eq!(flat, [picture(0.0)]);
+        assert_eq!(flat, [plot(0.0)]);
     }
 }

@@ -31,7 +31,7 @@ impl Plan {
             return Ok(());
         }
         let drawn = tempfile::tempdir().context("a temporary folder")?;
-        s3.draw(&page.pictures, drawn.path())?;
+        s3.draw(&page.plots, drawn.path())?;
         for file in files {
             let path = folder.join(&file);
             let read = |path: &Path| {
@@ -77,8 +77,8 @@ impl Plan {
         let aside = s3.how.aside();
         let aside = aside.as_deref();
         let page = (self.page)(self, &self.records(aside)?);
-        if !page.pictures.is_empty() {
-            s3.draw(&page.pictures, &folder(aside).join(self.name))?;
+        if !page.plots.is_empty() {
+            s3.draw(&page.plots, &folder(aside).join(self.name))?;
         }
         write(&self.page_path(aside), page.text.as_bytes())
     }

@@ -1,8 +1,8 @@
 //! What a page needs: its rows, epochs and seeds, and what is written from the records of these.
 
-use serde_json::Value;
+use s3_metrics::spec::Spec;
 
-use super::record::total_epochs;
+use super::record::Record;
 
 /// The run that a row starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,10 +87,10 @@ impl Row {
     }
 }
 
-/// A page in Markdown, and the pictures that it shows as `s3 plot` reads them.
+/// A page in Markdown, and the plots that it shows.
 pub(super) struct Page {
     pub(super) text: String,
-    pub(super) pictures: Vec<Value>,
+    pub(super) plots: Vec<Spec>,
 }
 
 /// A page: its rows and how it is written.
@@ -105,7 +105,7 @@ pub(super) struct Plan {
     /// What a record keeps of each layer's snapshots, by their keys in `s3 compare --json
     /// --dynamics`.
     pub(super) layers: &'static [&'static str],
-    pub(super) page: fn(&Plan, &[Value]) -> Page,
+    pub(super) page: fn(&Plan, &[Record]) -> Page,
 }
 
 /// A row with its epochs and its seed.
@@ -118,10 +118,10 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
-    pub(super) fn is(&self, record: &Value) -> bool {
-        record["row"] == self.row.name
-            && record["seed"] == self.seed
-            && total_epochs(record) == Some(u64::from(self.epochs))
+    pub(super) fn is(&self, record: &Record) -> bool {
+        record.row == self.row.name
+            && record.seed == u64::from(self.seed)
+            && record.total_epochs() == u64::from(self.epochs)
     }
 
     /// Epochs of the run that it starts from.

@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use s3_metrics::paired::{Difference, MARGIN, Sample};
 
-use super::interval::MARGIN;
 use super::plan::{Plan, Row};
-use super::record::{is_result, total_epochs};
-use super::sample::{Difference, Sample};
-use super::values::{last_top1, numbers};
+use super::record::Record;
 use crate::bench::page::date_of;
 
 /// The training images of the JPEG copy of CIFAR-10 that most of our runs had.
@@ -18,18 +15,16 @@ const JPEG_COPY: &str = "aa5836661f34005ad30f4d21bc3aff2e5d4c5afd2486f382aa44662
 /// The runs of one section.
 pub(super) struct Runs<'a> {
     pub(super) rows: &'a [Row],
-    pub(super) records: Vec<&'a Value>,
+    pub(super) records: Vec<&'a Record>,
     pub(super) epochs: u64,
 }
 
 impl<'a> Runs<'a> {
     /// The runs of each number of epochs, the fewest first.
-    pub(super) fn by_epochs(plan: &'a Plan, records: &'a [Value]) -> Vec<Self> {
-        let mut all: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
+    pub(super) fn by_epochs(plan: &'a Plan, records: &'a [Record]) -> Vec<Self> {
+        let mut all: BTreeMap<u64, Vec<&Record>> = BTreeMap::new();
         for record in records {
-            if let Some(epochs) = total_epochs(record) {
-                all.entry(epochs).or_default().push(record);
-            }
+            all.entry(record.total_epochs()).or_default().push(record);
         }
         let runs = |(epochs, records)| Self {
             rows: plan.rows,
@@ -45,21 +40,21 @@ impl<'a> Runs<'a> {
     }
 
     /// Every record of a row, in the order of the seeds, those that diverged included.
-    pub(super) fn all_of(&self, row: &Row) -> Vec<&'a Value> {
-        let is = |r: &&&Value| r["row"] == row.name;
-        let mut found: Vec<&Value> = self.records.iter().filter(is).copied().collect();
-        found.sort_by_key(|r| r["seed"].as_u64());
+    pub(super) fn all_of(&self, row: &Row) -> Vec<&'a Record> {
+        let of_row = self.records.iter().filter(|r| r.row == row.name);
+        let mut found: Vec<&Record> = of_row.copied().collect();
+        found.sort_by_key(|r| r.seed);
         found
     }
 
     /// The finished runs of a row, in the order of the seeds.
-    pub(super) fn of(&self, row: &Row) -> Vec<&'a Value> {
+    pub(super) fn of(&self, row: &Row) -> Vec<&'a Record> {
         let all = self.all_of(row).into_iter();
-        all.filter(|r| is_result(r)).collect()
+        all.filter(|r| r.is_result()).collect()
     }
 
     /// The same of the row with this name.
-    pub(super) fn named(&self, name: &str) -> Vec<&'a Value> {
+    pub(super) fn named(&self, name: &str) -> Vec<&'a Record> {
         let row = self.rows.iter().find(|r| r.name == name);
         row.map(|row| self.of(row)).unwrap_or_default()
     }
@@ -72,16 +67,15 @@ impl<'a> Runs<'a> {
     /// What was trained on what, and how far it is from the paper's budget.
     pub(super) fn setting(&self, plan: &Plan) -> String {
         let mut settings: Vec<String> = Vec::new();
-        for r in self.records.iter().filter(|r| is_result(r)) {
-            let word = |v: &Value| v.as_str().unwrap_or("?").to_owned();
-            let data = &r["data"];
-            let name = data_of(r);
+        for r in self.records.iter().filter(|r| r.is_result()) {
+            let data = r.data.clone().unwrap_or_default();
             let setting = format!(
-                "{} on {name} ({} training, {} test images), batches of {}",
-                word(&r["model"]),
-                data["train_images"],
-                data["test_images"],
-                r["batch_size"]
+                "{} on {} ({} training, {} test images), batches of {}",
+                r.model,
+                data_of(r),
+                data.train_images,
+                data.test_images,
+                r.batch_size
             );
             if !settings.contains(&setting) {
                 settings.push(setting);
@@ -110,7 +104,10 @@ impl<'a> Runs<'a> {
         let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
         for row in self.rows {
             for r in self.of(row) {
-                let rate = rate_of(&r["lr"]);
+                let rate = match &r.lr {
+                    Some(rate) => rate.to_string(),
+                    None => "not in the record".to_owned(),
+                };
                 match groups.iter_mut().find(|(known, _)| *known == rate) {
                     Some((_, rows)) if rows.contains(&row.name) => {}
                     Some((_, rows)) => rows.push(row.name),
@@ -142,19 +139,17 @@ impl<'a> Runs<'a> {
 
     /// The accuracy of a row's seeds.
     pub(super) fn sample(&self, name: &str) -> Sample {
-        self.sample_of(name, last_top1)
+        self.sample_of(name, |r| r.last_top1())
     }
 
     /// A number of each seed of a row.
-    pub(super) fn sample_of(&self, name: &str, of: impl Fn(&Value) -> Option<f64>) -> Sample {
+    pub(super) fn sample_of(&self, name: &str, of: impl Fn(&Record) -> Option<f64>) -> Sample {
         let row = self.rows.iter().find(|r| r.name == name);
         let lost = row.map_or(0, |row| self.all_of(row).len() - self.of(row).len());
         let found = self.named(name).into_iter();
         Sample {
             name: name.to_owned(),
-            of_seed: found
-                .filter_map(|r| Some((r["seed"].as_u64()?, of(r)?)))
-                .collect(),
+            of_seed: found.filter_map(|r| Some((r.seed, of(r)?))).collect(),
             lost,
         }
     }
@@ -171,7 +166,7 @@ impl<'a> Runs<'a> {
     /// Why a row has no figure.
     pub(super) fn absence(&self, row: &Row) -> String {
         let failed = self.all_of(row).into_iter();
-        let error = failed.filter_map(|r| r["error"].as_str()).next();
+        let error = failed.filter_map(|r| r.error.as_deref()).next();
         error.map_or("not run yet".to_owned(), |e| {
             // The reason, without the layer and the checkpoint behind it.
             let reason = e.split(';').next().unwrap_or(e);
@@ -184,22 +179,22 @@ impl<'a> Runs<'a> {
         let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for row in self.rows {
             for r in self.of(row) {
-                let word = |key: &str| r[key].as_str().unwrap_or("?");
-                let dirty = if r["git_dirty"] == true {
+                let word = |word: &'a Option<String>| word.as_deref().unwrap_or("?");
+                let dirty = if r.origin.git_dirty == Some(true) {
                     ", with changes"
                 } else {
                     ""
                 };
                 let place = format!(
                     "{}, {} threads, {}, activations {}, revision {}{dirty}, begun on {}",
-                    word("cpu"),
-                    r["threads"],
-                    word("isa"),
-                    word("dtype"),
-                    word("git_revision").get(..12).unwrap_or("?"),
-                    date_of(r["began_unix"].as_u64().unwrap_or(0)),
+                    word(&r.origin.cpu),
+                    r.origin.threads.unwrap_or(0),
+                    word(&r.origin.isa),
+                    r.dtype,
+                    word(&r.origin.git_revision).get(..12).unwrap_or("?"),
+                    date_of(r.origin.began_unix.unwrap_or(0)),
                 );
-                let seed = &r["seed"];
+                let seed = r.seed;
                 groups
                     .entry(place)
                     .or_default()
@@ -216,65 +211,35 @@ impl<'a> Runs<'a> {
     }
 }
 
-fn data_of(record: &Value) -> String {
-    let data = &record["data"];
-    match data["train_sha256"].as_str() {
-        Some(JPEG_COPY) => "a JPEG copy of CIFAR-10".to_owned(),
-        _ => {
-            let name = data["name"].as_str().unwrap_or("?");
-            name.trim_end_matches("/train").to_owned()
-        }
-    }
+/// The zero weights of the quantized layers at the end of each run, in %.
+pub(super) fn zeros(records: &[&Record]) -> Vec<f64> {
+    let zeros = records.iter().filter_map(|r| r.zeros);
+    zeros.map(|z| 100.0 * z).collect()
 }
 
-/// A schedule as a record has it: `0.1 (cosine)`, `0.1 (step, times 0.1 at 40 % and 80 %, in 4
-/// cycles)`.
-fn rate_of(lr: &Value) -> String {
-    let Some(shape) = lr["schedule"].as_str() else {
-        return "not in the record".to_owned();
-    };
-    let number = |key: &str, unless: f64| lr[key].as_f64().filter(|v| *v != unless);
-    let mut text = format!("{} ({shape}", lr["start"]);
-    if let Some(end) = number("end", 0.0) {
-        let _ = write!(text, " to {end}");
+fn data_of(record: &Record) -> String {
+    match &record.data {
+        Some(data) if data.train_sha256 == JPEG_COPY => "a JPEG copy of CIFAR-10".to_owned(),
+        Some(data) => data.name.trim_end_matches("/train").to_owned(),
+        None => "?".to_owned(),
     }
-    let milestones: Vec<String> = numbers(&lr["milestones"])
-        .iter()
-        .map(|m| format!("{:.0} %", 100.0 * m))
-        .collect();
-    if shape == "step" && !milestones.is_empty() {
-        let _ = write!(
-            text,
-            ", times {} at {}",
-            lr["factor"],
-            milestones.join(", ")
-        );
-    }
-    if let Some(epochs) = number("warmup_epochs", 0.0) {
-        let _ = write!(text, ", {epochs} epochs of warm-up");
-    }
-    if let Some(cycles) = number("cycles", 1.0) {
-        let _ = write!(text, ", in {cycles} cycles");
-    }
-    text + ")"
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     #[test]
     fn learning_rates_are_named_with_their_rows_where_they_differ() {
-        let record = |row: &str, lr: Value| json!({"row": row, "seed": 1, "epochs": 4, "lr": lr});
+        let record = |row: &str, lr: Value| {
+            Record::of(json!({"row": row, "seed": 1, "epochs": 4, "lr": lr}))
+        };
         let cosine = json!({"schedule": "cosine", "start": 0.1, "end": 0.0, "cycles": 1});
-        let step = json!({
-            "schedule": "step", "start": 0.01, "milestones": [0.4, 0.8], "factor": 0.1,
-            "warmup_epochs": 2.0, "cycles": 4,
-        });
+        let step = json!({"schedule": "step", "start": 0.01});
         let rows = [Row::of("a"), Row::of("b"), Row::of("c")];
-        let say = |records: &[Value]| {
+        let say = |records: &[Record]| {
             let (rows, records) = (&rows[..], records.iter().collect());
             let runs = Runs {
                 rows,
@@ -292,8 +257,7 @@ mod tests {
         assert_eq!(say(&all[..2]), " Learning rate: 0.1 (cosine).");
         assert_eq!(
             say(&all),
-            " Learning rates: 0.1 (cosine): a, b; 0.01 (step, times 0.1 at 40 %, 80 %, 2 epochs of \
-             warm-up, in 4 cycles): c."
+            " Learning rates: 0.1 (cosine): a, b; 0.01 (step): c."
         );
         // An older record is not taken for the others.
         let older = [record("a", Value::Null), all[1].clone()];

@@ -1,16 +1,15 @@
 //! Table 1 on CIFAR-10: every method on ResNet-20, with the recipe of its original and, where that
 //! does not suit a short run, a repaired one beside it.
 
-use serde_json::Value;
-
 use super::page::Page;
 use super::plan::{Plan, Row, Start};
+use super::record::Record;
 
 mod cost;
-mod picture;
+mod plots;
 mod rows;
 
-pub(super) use picture::pictures;
+pub(super) use plots::plots;
 pub(super) use rows::{columns_say, table};
 
 pub(super) const PLAN: Plan = Plan {
@@ -151,14 +150,14 @@ method alike is not measured. With activations in bf16 a convolution also rounds
 two are exact in it, so that this rounding falls on full precision and on float scales alone.
 ";
 
-fn page(plan: &Plan, records: &[Value]) -> Page {
+fn page(plan: &Plan, records: &[Record]) -> Page {
     let mut page = Page::new(INTRODUCTION);
     page.line("");
     page.text.push_str(columns_say());
     page.with_differences()
         .sections(plan, records, |page, runs| {
             table(page, runs);
-            pictures(plan, page, runs);
+            plots(plan, page, runs);
         })
 }
 
@@ -167,8 +166,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn record(name: &str, seed: u32, top1: f64) -> Value {
-        json!({
+    fn record(name: &str, seed: u32, top1: f64) -> Record {
+        Record::of(json!({
             "run": format!("cifar10/resnet20-{name}-0-s{seed}"),
             "experiment": format!("cifar10/resnet20-{name}"), "row": name,
             "seed": seed, "epochs": 10, "dtype": "bf16", "bits": 2, "operation": "sign_flip",
@@ -179,7 +178,7 @@ mod tests {
             "sign_flips": 0, "cpu": "C", "threads": 2, "isa": "avx2",
             "git_revision": "0123456789abcdef",
             "git_dirty": false, "began_unix": 0,
-        })
+        }))
     }
 
     #[test]
@@ -192,9 +191,9 @@ mod tests {
         });
         let records = [
             record("twn", 2, 0.52),
-            failed,
+            Record::of(failed),
             record("twn", 1, 0.5),
-            third,
+            Record::of(third),
             record("fp32", 1, 0.79),
         ];
         let page = page(&PLAN, &records).text;

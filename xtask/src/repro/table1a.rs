@@ -1,11 +1,10 @@
 //! Table 1 on CIFAR-10 with one recipe: every method on ResNet-20 with the same schedule and as
 //! many epochs in all.
 
-use serde_json::Value;
-
 use super::page::{Page, Runs};
 use super::plan::{Plan, Row, Start};
-use super::table1::{columns_say, pictures, table};
+use super::record::Record;
+use super::table1::{columns_say, plots, table};
 
 pub(super) const PLAN: Plan = Plan {
     name: "table1a-cifar10",
@@ -111,7 +110,7 @@ The first convolution, the classifier and batch norms are in full precision in e
 the 10,000 test images.
 ";
 
-fn page(plan: &Plan, records: &[Value]) -> Page {
+fn page(plan: &Plan, records: &[Record]) -> Page {
     let mut page = Page::new(INTRODUCTION);
     page.line("");
     page.text.push_str(columns_say());
@@ -119,7 +118,7 @@ fn page(plan: &Plan, records: &[Value]) -> Page {
         .sections(plan, records, |page, runs| {
             table(page, runs);
             groups(page, runs);
-            pictures(plan, page, runs);
+            plots(plan, page, runs);
         })
 }
 

@@ -1,11 +1,11 @@
 //! Table 3 on CIFAR-10: the coefficient of the dense-weight penalty and how it decays.
 
-use serde_json::Value;
+use s3_metrics::paired::{mean, spread};
 
 use super::fig5::{ablation, curves};
 use super::page::{Page, Runs};
 use super::plan::{Plan, Row};
-use super::sample::{mean, spread};
+use super::record::Record;
 
 const RECIPE: &str = "s3-3bit-authors";
 const NARROW_RECIPE: &str = "s3-3bit";
@@ -101,7 +101,7 @@ lie within 0.35 points, so that their order says nothing), but for alpha 1e-6 wi
 Rows `narrow` are those of `resnet20-s3-3bit.toml`, from the narrow start.
 ";
 
-fn page(plan: &Plan, records: &[Value]) -> Page {
+fn page(plan: &Plan, records: &[Record]) -> Page {
     Page::new(INTRODUCTION)
         .with_differences()
         .sections(plan, records, |page, runs| {

@@ -1,11 +1,11 @@
 //! Table 4 on CIFAR-10 with Figures 6 and 7: what more epochs give.
 
-use serde_json::Value;
+use s3_metrics::paired::spread;
 
 use super::fig5::curves;
 use super::page::{Page, Runs};
 use super::plan::{Plan, Row};
-use super::sample::spread;
+use super::record::Record;
 
 const S3: &str = "s3-3bit-authors";
 const NARROW: &str = "s3-3bit";
@@ -37,7 +37,7 @@ closes the gap to full precision; its Table 4, ImageNet, top-1 in %:
 Ours:
 ";
 
-fn page(plan: &Plan, records: &[Value]) -> Page {
+fn page(plan: &Plan, records: &[Record]) -> Page {
     let mut page = Page::new(INTRODUCTION);
     let budgets = Runs::by_epochs(plan, records);
     if !budgets.is_empty() {

@@ -1,11 +1,11 @@
 //! Table 5 on CIFAR-10: S3's shifts against a staircase.
 
-use serde_json::Value;
+use s3_metrics::paired::{MARGIN, Verdict};
 
 use super::fig5::{ablation, curves};
-use super::interval::{MARGIN, Verdict, verdict};
 use super::page::Page;
 use super::plan::{Plan, Row};
+use super::record::Record;
 
 /// Rows of other starts and slopes.
 pub(super) const NARROW: &[&str] = &[
@@ -122,7 +122,7 @@ fn beside_the_paper(verdict: Verdict, epochs: u64) -> Option<String> {
     })
 }
 
-fn page(plan: &Plan, records: &[Value]) -> Page {
+fn page(plan: &Plan, records: &[Record]) -> Page {
     Page::new(INTRODUCTION)
         .with_differences()
         .sections(plan, records, |page, runs| {
@@ -141,7 +141,7 @@ fn page(plan: &Plan, records: &[Value]) -> Page {
                 if known(s3) && known(staircase) {
                     let difference = runs.difference(s3, staircase);
                     page.line(&format!("- {}.", difference.say(MARGIN)));
-                    let said = verdict(difference.interval().as_ref(), MARGIN);
+                    let said = difference.verdict(MARGIN);
                     if let Some(words) = beside_the_paper(said, runs.epochs) {
                         page.line(&format!("  {words}."));
                     }
@@ -160,8 +160,8 @@ mod tests {
     fn the_order_is_set_beside_the_papers() {
         let page_of = |s3: [f64; 3]| {
             let record = |row: &str, seed: u32, top1: f64| {
-                json!({"row": row, "seed": seed,
-                "epochs": 4, "test_top1": [0.1, top1], "zeros": 0.5, "train_losses": [2.0, 1.5]})
+                Record::of(json!({"row": row, "seed": seed,
+                "epochs": 4, "test_top1": [0.1, top1], "zeros": 0.5, "train_losses": [2.0, 1.5]}))
             };
             let mut records = Vec::new();
             for (seed, top1) in (1..).zip(s3) {

@@ -6,6 +6,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
+use s3_metrics::spec::Spec;
 use serde_json::{Value, json};
 
 use super::options::How;
@@ -163,10 +164,10 @@ impl<'a> Trainer<'a> {
         Ok(answers["networks"].clone())
     }
 
-    /// Draws pictures into a folder, each for a light and a dark page.
-    pub(super) fn draw(&self, pictures: &[Value], folder: &Path) -> Result<()> {
-        let mut file = tempfile::NamedTempFile::new().context("a file for the pictures")?;
-        serde_json::to_writer(&mut file, pictures).context("writing the pictures' numbers")?;
+    /// Draws plots into a folder, each for a light and a dark page.
+    pub(super) fn draw(&self, plots: &[Spec], folder: &Path) -> Result<()> {
+        let mut file = tempfile::NamedTempFile::new().context("a file for the plots")?;
+        serde_json::to_writer(&mut file, plots).context("writing the plots' numbers")?;
         let mut command = Command::new(&self.binary);
         command
             .arg("plot")

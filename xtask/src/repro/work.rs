@@ -7,13 +7,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::options::How;
-use super::page::numbers;
 use super::plan::{Job, Plan};
 use super::plans::PLANS;
-use super::record::is_result;
+use super::record::Record;
 use super::seeds;
 use super::trainer::{End, Trainer, is_finished, stopped, write};
 
@@ -37,7 +36,7 @@ enum Outcome {
 /// Whether a run has no result yet.
 fn is_open((plan, job): &Work<'_>, how: &How) -> Result<bool> {
     let records = plan.records(how.aside().as_deref())?;
-    Ok(!records.iter().any(|r| job.is(r) && is_result(r)))
+    Ok(!records.iter().any(|r| job.is(r) && r.is_result()))
 }
 
 /// What has no result yet, without what an earlier page of the list trains as well.
@@ -98,16 +97,19 @@ impl Pace {
         let (mut rates, mut machines) = (BTreeMap::<String, Vec<f64>>::new(), Vec::new());
         for plan in PLANS {
             for record in plan.own_records(None)? {
-                let Some(images) = record["data"]["train_images"].as_f64() else {
+                let Some(data) = &record.data else {
                     continue;
                 };
-                let of = record["experiment"].as_str().unwrap_or_default();
-                let seconds = numbers(&record["images_per_second"])
-                    .into_iter()
-                    .map(|r| images / r);
-                rates.entry(of.to_owned()).or_default().extend(seconds);
-                let word = |key: &str| record[key].as_str().unwrap_or("?").to_owned();
-                let machine = format!("{}, {} threads", word("cpu"), record["threads"]);
+                let images = data.train_images as f64;
+                let seconds = record.images_per_second.iter().flatten();
+                let seconds = seconds.map(|rate| images / rate);
+                rates
+                    .entry(record.experiment.clone())
+                    .or_default()
+                    .extend(seconds);
+                let (cpu, threads) = (record.origin.cpu.as_deref(), record.origin.threads);
+                let cpu = cpu.unwrap_or("?");
+                let machine = format!("{cpu}, {} threads", threads.unwrap_or(0));
                 if !machines.contains(&machine) {
                     machines.push(machine);
                 }
@@ -227,7 +229,7 @@ impl Plan {
     /// call tries it again; any other refusal leaves none.
     fn train(&self, s3: &Trainer<'_>, job: &Job<'_>, is_new: bool) -> Result<Outcome> {
         let records = self.records(s3.how.aside().as_deref())?;
-        let is_this = |r: &&Value| job.is(r) && is_result(r);
+        let is_this = |r: &&Record| job.is(r) && r.is_result();
         if let Some(known) = records.iter().find(is_this) {
             // One that others started from may have been made in this very call.
             if !s3.how.resume && !is_new {
@@ -236,8 +238,8 @@ impl Plan {
                 ));
             }
             let dtype = s3.dtype(job.row);
-            if known["dtype"] != dtype {
-                let word = known["dtype"].as_str().unwrap_or("?");
+            if known.dtype != dtype {
+                let word = &known.dtype;
                 return Ok(Outcome::Refused(format!(
                     "has a record with activations {word}, wanted are {dtype}: --dtype {word} \
                      takes it, or remove its line"
@@ -282,30 +284,31 @@ impl Plan {
     }
 
     fn make(&self, s3: &Trainer<'_>, job: &Job<'_>, start: Option<&Path>) -> Result<Outcome> {
-        let (mut record, outcome) = match s3.train(job, start, s3.how.resume)? {
+        let (mut line, outcome) = match s3.train(job, start, s3.how.resume)? {
             End::Finished(folder) => {
-                let mut record = s3.record(&folder, self.layers)?;
+                let mut line = s3.record(&folder, self.layers)?;
                 if job.row.files_on > 0 {
-                    record["files"] = s3.files(&folder, job.row.files_on)?;
+                    line["files"] = s3.files(&folder, job.row.files_on)?;
                 }
-                (record, Outcome::Trained)
+                (line, Outcome::Trained)
             }
             End::Stopped => return Ok(Outcome::Stopped),
             End::Refused(error) if error.starts_with("training diverged") => {
-                let record = json!({
+                let line = json!({
                     "experiment": job.row.experiment(),
                     "seed": job.seed,
                     "epochs": job.own_epochs(),
                     "error": error,
                 });
-                (record, Outcome::Failed(error))
+                (line, Outcome::Failed(error))
             }
             End::Refused(error) => return Ok(Outcome::Failed(error)),
         };
-        record["row"] = json!(job.row.name);
+        line["row"] = json!(job.row.name);
         if job.own_epochs() != job.epochs {
-            record["total_epochs"] = json!(job.epochs);
+            line["total_epochs"] = json!(job.epochs);
         }
+        let record = Record::read(line).context("the record of a run is another one's")?;
         let aside = s3.how.aside();
         let mut records = self.own_records(aside.as_deref())?;
         records.retain(|r| !job.is(r));
@@ -313,7 +316,7 @@ impl Plan {
         if let Err(e) = seeds::check(&records, &self.records_path(aside.as_deref())) {
             return Ok(Outcome::Refused(e.to_string()));
         }
-        let lines: String = records.iter().map(|r| format!("{r}\n")).collect();
+        let lines: String = records.iter().map(|r| format!("{}\n", r.line)).collect();
         write(&self.records_path(aside.as_deref()), lines.as_bytes())?;
         Ok(outcome)
     }

@@ -5,24 +5,7 @@ use kuva::render::plots::Plot;
 
 use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::hex;
-use super::{Axis, Labels, Picture, PlotError, Scale, Style, missing};
-
-/// A bar: its name and the sizes of its parts.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Bar {
-    name: String,
-    parts: Vec<f64>,
-}
-
-impl Bar {
-    /// A named bar; its parts from the lowest to the highest, none negative.
-    pub fn new(name: &str, parts: Vec<f64>) -> Self {
-        Self {
-            name: name.to_owned(),
-            parts,
-        }
-    }
-}
+use super::{Axis, Bar, Labels, Picture, PlotError, Scale, Style, missing};
 
 /// A bar for each version, its parts on one another; `parts` names them from the lowest to the
 /// highest, and the legend lists them as they lie. Names are cut where there is no room: at 360
@@ -56,7 +39,7 @@ pub fn stacked_bars(
         && low != 0.0
     {
         return Err(PlotError::Number {
-            of: format!("ends of the axis {}", labels.y.label),
+            of: format!("ends of the axis {}", labels.y.title()),
             index: 0,
             value: low,
             expected: "0, where bars stand",
@@ -64,6 +47,7 @@ pub fn stacked_bars(
     }
     let labels = &Labels {
         x: Axis {
+            label: labels.x.title(),
             ends: None,
             scale: Scale::Plain,
             ..labels.x.clone()

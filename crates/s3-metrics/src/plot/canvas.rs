@@ -76,8 +76,8 @@ pub(super) fn draw(
         .with_body_size(SMALL)
         .with_ticks(5)
         .with_x_label_offset(0.0, -8.0)
-        .with_x_label(cut(&labels.x.label, f64::from(style.width), LABEL))
-        .with_y_label(cut(&labels.y.label, f64::from(style.height), LABEL));
+        .with_x_label(cut(&labels.x.title(), f64::from(style.width), LABEL))
+        .with_y_label(cut(&labels.y.title(), f64::from(style.height), LABEL));
     if !labels.title.is_empty() {
         layout = layout.with_title(cut(&labels.title, f64::from(style.width), TITLE));
     }

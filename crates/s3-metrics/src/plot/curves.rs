@@ -8,7 +8,7 @@ use kuva::render::plots::Plot;
 
 use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::{self, Rgb, blend, hex};
-use super::{Labels, Picture, PlotError, Style, missing};
+use super::{Curve, Labels, Picture, PlotError, Runs, Style, missing};
 use crate::density::Density;
 
 /// The faintest layer: this share of the full colour.
@@ -18,40 +18,6 @@ const NAMED_LAYERS: usize = 4;
 const BAND_OPACITY: f64 = 0.22;
 /// A single run has this share of the full colour.
 const ONE_SEED: f64 = 0.6;
-
-/// A named line: points `(x, y)` in ascending x.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Curve {
-    name: String,
-    points: Vec<(f64, f64)>,
-}
-
-impl Curve {
-    /// A named line.
-    pub fn new(name: &str, points: Vec<(f64, f64)>) -> Self {
-        Self {
-            name: name.to_owned(),
-            points,
-        }
-    }
-}
-
-/// The curves of one configuration, one a seed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Runs {
-    name: String,
-    seeds: Vec<Vec<(f64, f64)>>,
-}
-
-impl Runs {
-    /// A named set of runs; points `(x, y)`, of any order, each x once a run.
-    pub fn new(name: &str, seeds: Vec<Vec<(f64, f64)>>) -> Self {
-        Self {
-            name: name.to_owned(),
-            seeds,
-        }
-    }
-}
 
 /// One curve a layer, from the front of the network to its end (the paper's Figure 4).
 ///

@@ -5,28 +5,7 @@ use kuva::render::plots::Plot;
 
 use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::hex;
-use super::{Labels, Picture, PlotError, Scale, Style, missing};
-
-/// A named point.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Point {
-    name: String,
-    group: String,
-    x: f64,
-    y: f64,
-}
-
-impl Point {
-    /// A point of a group (a method, a number of bits): groups have a colour each.
-    pub fn new(name: &str, group: &str, x: f64, y: f64) -> Self {
-        Self {
-            name: name.to_owned(),
-            group: group.to_owned(),
-            x,
-            y,
-        }
-    }
-}
+use super::{Labels, Picture, PlotError, Point, Scale, Style, missing};
 
 /// Points with their names beside them, a colour and a mark for each group in order of appearance.
 ///

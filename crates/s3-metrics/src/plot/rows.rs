@@ -6,33 +6,11 @@ use kuva::render::plots::Plot;
 
 use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::hex;
-use super::{Labels, Picture, PlotError, Style, missing};
+use super::{Labels, Picture, PlotError, Style, Valued, missing};
 
 /// Pixels of a row, and of what is above and below all of them.
 const ROW: u32 = 17;
 const FRAME: u32 = 64;
-
-/// A named value and the ends of its spread.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Valued {
-    name: String,
-    group: String,
-    value: f64,
-    ends: Option<(f64, f64)>,
-}
-
-impl Valued {
-    /// A value of a group: groups have a colour each. `ends` are those of its line, as of several
-    /// seeds.
-    pub fn new(name: &str, group: &str, value: f64, ends: Option<(f64, f64)>) -> Self {
-        Self {
-            name: name.to_owned(),
-            group: group.to_owned(),
-            value,
-            ends,
-        }
-    }
-}
 
 /// A row for each value, in the order given from above: its name at the left, a mark at the value,
 /// and a line between its ends where it has some. Of the style the width counts; the height is that

@@ -41,12 +41,13 @@ pub(crate) fn run(args: &CompareArgs) -> Result<()> {
         let record = |run: &Path| {
             let mut record = finished::record(run)?;
             if args.dynamics {
-                record["layers"] = finished::layers(run)?;
+                record.layers = Some(finished::layers(run)?);
             }
             Ok(record)
         };
         for (_, record) in of_each(&args.runs, record)? {
-            say!("{record}");
+            // Keys in alphabetical order.
+            say!("{}", serde_json::to_value(record)?);
         }
         return Ok(());
     }

@@ -14,6 +14,7 @@ use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use s3_layers::export::{self, OnnxWeights};
 use s3_layers::model::{Activations, Model, Network};
 use s3_layers::quantize::quantize;
+use s3_metrics::finished::Answered;
 use s3_train::eval::{self, Answers};
 use s3_train::files::write_atomically;
 use s3_train::given::Given;
@@ -128,42 +129,19 @@ struct Measured {
     networks: Vec<Answered>,
 }
 
-/// What one network answers beside the trained one.
-#[derive(Serialize)]
-struct Answered {
-    /// `trained`, `f32`, `u8, mse`; of a file that another program ran `onnx int8` or `c, u8, mse`.
-    network: String,
-    /// That program, with its version.
-    program: Option<String>,
-    /// Share of the images.
-    top1: f64,
-    /// The same less the trained network's.
-    against_trained: f64,
-    /// Images whose class is another one than the trained network's.
-    other_answers: usize,
-    images: usize,
-    bytes: usize,
-    /// Of an ONNX file: the largest difference of a score from the packed runtime's, over the
-    /// largest score.
-    score_error: Option<f64>,
-    /// Of a C file: scores that are other bits than the packed runtime's, and how many there are.
-    other_scores: Option<[usize; 2]>,
-}
-
-impl Answered {
-    fn new(network: &str, reference: &Answers, answers: &Answers, bytes: usize) -> Self {
-        let top1 = |a: &Answers| a.accuracy.top1().unwrap_or(f64::NAN);
-        Self {
-            network: network.to_owned(),
-            program: None,
-            top1: top1(answers),
-            against_trained: top1(answers) - top1(reference),
-            other_answers: reference.differing(answers),
-            images: reference.top1.len(),
-            bytes,
-            score_error: None,
-            other_scores: None,
-        }
+/// What a network called `network`, of so many bytes, answers.
+fn answered(network: &str, reference: &Answers, answers: &Answers, bytes: usize) -> Answered {
+    let top1 = |a: &Answers| a.accuracy.top1().unwrap_or(f64::NAN);
+    Answered {
+        network: network.to_owned(),
+        program: None,
+        top1: top1(answers),
+        against_trained: top1(answers) - top1(reference),
+        other_answers: reference.differing(answers),
+        images: reference.top1.len(),
+        bytes,
+        score_error: None,
+        other_scores: None,
     }
 }
 
@@ -236,9 +214,8 @@ fn measure(
     let batch = trained.config.eval_batch_size;
     let reference = eval::evaluate(&trained.net, &test, batch, &trained.device)?;
     let frozen = trained.freeze()?;
-    let answered = |name: &str, answers: &Answers, bytes: usize| {
-        Answered::new(name, &reference, answers, bytes)
-    };
+    let answered =
+        |name: &str, answers: &Answers, bytes: usize| answered(name, &reference, answers, bytes);
     let mut all = vec![answered("trained", &reference, f32_bytes(&frozen))];
     let (model, bytes) = reread("f32", frozen.clone())?;
     if let Some(python) = &args.python {

@@ -2,6 +2,7 @@
 
 mod compare;
 mod compiled;
+mod data;
 mod demo;
 mod eval;
 mod experiment;
@@ -69,6 +70,9 @@ enum Verb {
     Plot(plot::PlotArgs),
     /// Store an experiment's pictures in few large files, each of which is read whole.
     Shards(shards::ShardsArgs),
+    /// Get the public data sets, or check what is there.
+    #[command(subcommand)]
+    Data(data::DataCommand),
     /// Show the layers of an experiment's or a run's network: parameters, operations, bytes; and
     /// its energy by a model.
     Summary(summary::SummaryArgs),
@@ -105,6 +109,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             stop_on_ctrl_c()?;
             shards::run(&args, &STOP).map(|()| ExitCode::SUCCESS)
         }
+        Verb::Data(command) => data::run(&command),
         Verb::Summary(args) => summary::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::List(args) => list::run(&args).map(|()| ExitCode::SUCCESS),
     }?;

@@ -22,11 +22,8 @@
 use crate::terminal;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use s3_metrics::density::Density;
-use s3_metrics::plot::{
-    Axis, Bar, Curve, Labels, Picture, PlotError, Point, Runs, Style, Theme, Valued, densities,
-    labelled_points, layer_curves, level_occupancy, seed_bands, stacked_bars, value_rows,
-};
+use s3_metrics::plot::{Axis, Picture, Scale, Style, Theme};
+use s3_metrics::spec::Shown;
 use s3_train::files::{read_regular, write_together};
 use s3_train::given::Given;
 use serde::Deserialize;
@@ -130,75 +127,6 @@ enum Kind {
     StackedBars,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Scale {
-    Plain,
-    Whole,
-    Percent,
-    Log,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AxisSpec {
-    label: String,
-    scale: Scale,
-    #[serde(default)]
-    ends: Option<(f64, f64)>,
-    #[serde(default)]
-    marks: Vec<f64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CurveSpec {
-    name: String,
-    points: Vec<(f64, f64)>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RunsSpec {
-    name: String,
-    seeds: Vec<Vec<(f64, f64)>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DensitySpec {
-    name: String,
-    density: Density,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PointSpec {
-    name: String,
-    group: String,
-    x: f64,
-    y: f64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ValuedSpec {
-    name: String,
-    group: String,
-    value: f64,
-    ends: Option<(f64, f64)>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BarSpec {
-    name: String,
-    parts: Vec<f64>,
-}
-
-/// Draws one picture in a style.
-type Drawing = Box<dyn Fn(&Style) -> Result<Picture, PlotError>>;
-
 /// The files of a picture by their names.
 fn draw(picture: Value, png: Option<f32>) -> Result<Vec<(String, Vec<u8>)>> {
     let Value::Object(fields) = picture else {
@@ -212,74 +140,46 @@ fn draw(picture: Value, png: Option<f32>) -> Result<Vec<(String, Vec<u8>)>> {
     let title: Option<String> = fields.take_if_there("title")?;
     let title = title.unwrap_or_default();
     let size: Option<(u32, u32)> = fields.take_if_there("size")?;
-    let drawing: Drawing = match kind {
-        Kind::LayerCurves => {
-            let labels = fields.labels(&title, false)?;
-            let curves: Vec<CurveSpec> = fields.take("curves")?;
-            let curves: Vec<Curve> = curves
-                .into_iter()
-                .map(|c| Curve::new(&c.name, c.points))
-                .collect();
-            Box::new(move |style| layer_curves(&curves, &labels, style))
-        }
-        Kind::SeedBands => {
-            let labels = fields.labels(&title, false)?;
-            let runs: Vec<RunsSpec> = fields.take("runs")?;
-            let runs: Vec<Runs> = runs
-                .into_iter()
-                .map(|r| Runs::new(&r.name, r.seeds))
-                .collect();
-            Box::new(move |style| seed_bands(&runs, &labels, style))
-        }
-        Kind::Densities => {
-            let labels = fields.labels(&title, false)?;
-            let all: Vec<DensitySpec> = fields.take("densities")?;
-            Box::new(move |style| {
-                let of: Vec<(&str, &Density)> =
-                    all.iter().map(|d| (d.name.as_str(), &d.density)).collect();
-                densities(&of, &labels, style)
-            })
-        }
-        Kind::LabelledPoints => {
-            let labels = fields.labels(&title, true)?;
-            let points: Vec<PointSpec> = fields.take("points")?;
-            let points: Vec<Point> = points
-                .into_iter()
-                .map(|p| Point::new(&p.name, &p.group, p.x, p.y))
-                .collect();
-            Box::new(move |style| labelled_points(&points, &labels, style))
-        }
-        Kind::ValueRows => {
-            let labels = Labels::new(&title, fields.axis("x", false)?, Axis::plain(""));
-            let rows: Vec<ValuedSpec> = fields.take("rows")?;
-            let rows: Vec<Valued> = rows
-                .into_iter()
-                .map(|r| Valued::new(&r.name, &r.group, r.value, r.ends))
-                .collect();
-            Box::new(move |style| value_rows(&rows, &labels, style))
-        }
-        Kind::LevelOccupancy => {
-            let levels: Vec<(u32, Vec<(f32, u64)>)> = fields.take("levels")?;
-            Box::new(move |style| level_occupancy(&levels, &title, style))
-        }
-        Kind::StackedBars => {
-            let labels = fields.labels(&title, false)?;
-            let parts: Vec<String> = fields.take("parts")?;
-            let bars: Vec<BarSpec> = fields.take("bars")?;
-            let bars: Vec<Bar> = bars
-                .into_iter()
-                .map(|b| Bar::new(&b.name, b.parts))
-                .collect();
-            Box::new(move |style| {
-                let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-                stacked_bars(&bars, &parts, &labels, style)
-            })
-        }
+    let shown = match kind {
+        Kind::LayerCurves => Shown::LayerCurves {
+            x: fields.axis("x", false)?,
+            y: fields.axis("y", false)?,
+            curves: fields.take("curves")?,
+        },
+        Kind::SeedBands => Shown::SeedBands {
+            x: fields.axis("x", false)?,
+            y: fields.axis("y", false)?,
+            runs: fields.take("runs")?,
+        },
+        Kind::Densities => Shown::Densities {
+            x: fields.axis("x", false)?,
+            y: fields.axis("y", false)?,
+            densities: fields.take("densities")?,
+        },
+        Kind::LabelledPoints => Shown::LabelledPoints {
+            x: fields.axis("x", true)?,
+            y: fields.axis("y", false)?,
+            points: fields.take("points")?,
+        },
+        Kind::ValueRows => Shown::ValueRows {
+            x: fields.axis("x", false)?,
+            rows: fields.take("rows")?,
+        },
+        Kind::LevelOccupancy => Shown::LevelOccupancy {
+            levels: fields.take("levels")?,
+        },
+        Kind::StackedBars => Shown::StackedBars {
+            x: fields.axis("x", false)?,
+            y: fields.axis("y", false)?,
+            parts: fields.take("parts")?,
+            bars: fields.take("bars")?,
+        },
     };
     fields.none_left()?;
     let on = |theme| {
         let style = Style::new(theme);
-        drawing(&size.map_or(style, |(width, height)| style.sized(width, height)))
+        let style = size.map_or(style, |(width, height)| style.sized(width, height));
+        shown.draw(&title, &style)
     };
     files_of(&file, &[on(Theme::Light)?, on(Theme::Dark)?], png)
 }
@@ -310,35 +210,17 @@ impl Fields {
         }
     }
 
-    fn labels(&mut self, title: &str, log_x: bool) -> Result<Labels> {
-        let x = self.axis("x", log_x)?;
-        let y = self.axis("y", false)?;
-        Ok(Labels::new(title, x, y))
-    }
-
     fn axis(&mut self, key: &str, log: bool) -> Result<Axis> {
-        let AxisSpec {
-            label,
-            scale,
-            ends,
-            marks,
-        } = self.take(key)?;
+        let axis: Axis = self.take(key)?;
         ensure!(
-            marks.is_empty() || key == "x",
+            axis.marks.is_empty() || key == "x",
             "{key}.marks: marks are for the x axis alone"
         );
-        let axis = match scale {
-            Scale::Plain => Axis::plain(&label),
-            Scale::Whole => Axis::whole(&label),
-            Scale::Percent => Axis::percent(&label),
-            Scale::Log if log => Axis::log(&label),
-            Scale::Log => bail!("{key}.scale: log is for the x axis of labelled_points alone"),
-        };
-        let axis = axis.marked(&marks);
-        Ok(match ends {
-            Some((low, high)) => axis.between(low, high),
-            None => axis,
-        })
+        ensure!(
+            log || axis.scale != Scale::Log,
+            "{key}.scale: log is for the x axis of labelled_points alone"
+        );
+        Ok(axis)
     }
 
     fn none_left(self) -> Result<()> {
@@ -352,6 +234,7 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use s3_metrics::density::Density;
 
     const AXES: &str =
         r#""x": {"label": "epoch", "scale": "plain"}, "y": {"label": "WSVR", "scale": "percent"}"#;

@@ -31,15 +31,22 @@ const CHANNELS: usize = 3;
 const IMAGE: usize = SIDE * SIDE * CHANNELS;
 
 /// Bytes of a record: label and image.
-const RECORD: usize = 1 + IMAGE;
+pub const RECORD: usize = 1 + IMAGE;
 
 /// Records of a file.
-const RECORDS: usize = 10_000;
+pub const RECORDS: usize = 10_000;
 
 /// The folder of the files, in the archive and unpacked.
-const FOLDER: &str = "cifar-10-batches-bin";
+pub const FOLDER: &str = "cifar-10-batches-bin";
 
-const ARCHIVE: &str = "cifar-10-binary.tar.gz";
+/// The official archive.
+pub const ARCHIVE: &str = "cifar-10-binary.tar.gz";
+
+/// Its MD5.
+pub const ARCHIVE_MD5: &str = "c32a1d4ab5d03f1284b67883e8d87530";
+
+/// Where it is.
+pub const SOURCES: &[&str] = &["https://www.cs.toronto.edu/~kriz"];
 
 /// The official archive unpacks to 184 MB.
 pub const UNPACKED: u64 = 1 << 28;
@@ -52,7 +59,7 @@ const PYTHON: [&str; 3] = [
 ];
 
 /// The files, those of the training split first.
-const FILES: [&str; 6] = [
+pub const FILES: [&str; 6] = [
     "data_batch_1.bin",
     "data_batch_2.bin",
     "data_batch_3.bin",

@@ -36,6 +36,46 @@ const MAX_IMAGES: usize = 1_000_000;
 const IMAGE_MAGIC: u32 = 0x803;
 const LABEL_MAGIC: u32 = 0x801;
 
+/// One of the four files of MNIST.
+pub struct File {
+    /// Name without `.gz`.
+    pub name: &'static str,
+    /// MD5 of the official `.gz`.
+    pub packed: &'static str,
+    /// MD5 of what it holds, whatever packed it.
+    pub unpacked: &'static str,
+}
+
+/// The files, those of the training split first, images before labels.
+pub const FILES: [File; 4] = [
+    File {
+        name: "train-images-idx3-ubyte",
+        packed: "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        unpacked: "6bbc9ace898e44ae57da46a324031adb",
+    },
+    File {
+        name: "train-labels-idx1-ubyte",
+        packed: "d53e105ee54ea40749a09fcbcd1e9432",
+        unpacked: "a25bea736e30d166cdddb491f175f624",
+    },
+    File {
+        name: "t10k-images-idx3-ubyte",
+        packed: "9fb629c4189551a2d022fa330f9573f3",
+        unpacked: "2646ac647ad5339dbf082846283269ea",
+    },
+    File {
+        name: "t10k-labels-idx1-ubyte",
+        packed: "ec29112dd5afa0611ce80d1b7f02629c",
+        unpacked: "27ae3e4e09519cfbb04c329615203637",
+    },
+];
+
+/// Where the `.gz` are.
+pub const SOURCES: &[&str] = &[
+    "https://ossci-datasets.s3.amazonaws.com/mnist",
+    "https://storage.googleapis.com/cvdf-datasets/mnist",
+];
+
 /// Reads the training and the test split from `data_dir/mnist`, from `data_dir`, or from
 /// `data_dir/MNIST/raw`, where torchvision puts them.
 ///
@@ -45,17 +85,17 @@ const LABEL_MAGIC: u32 = 0x801;
 ///
 /// [`DataError`] naming the file that is missing, unreadable or damaged.
 pub fn load(data_dir: &Path) -> Result<(Dataset, Dataset), DataError> {
-    let mut train = split(data_dir, "train", "mnist/train")?;
-    let mut test = split(data_dir, "t10k", "mnist/test")?;
+    let mut train = split(data_dir, 0, "mnist/train")?;
+    let mut test = split(data_dir, 2, "mnist/test")?;
     (train.mean, train.std) = channel_statistics(train.images.bytes(), 1);
     (test.mean, test.std) = (train.mean.clone(), train.std.clone());
     Ok((train, test))
 }
 
-/// A split, its statistics still missing.
-fn split(data_dir: &Path, prefix: &str, name: &str) -> Result<Dataset, DataError> {
-    let image_file = find(data_dir, &format!("{prefix}-images-idx3-ubyte"))?;
-    let label_file = find(data_dir, &format!("{prefix}-labels-idx1-ubyte"))?;
+/// The split of the files from `first` on, its statistics still missing.
+fn split(data_dir: &Path, first: usize, name: &str) -> Result<Dataset, DataError> {
+    let image_file = find(data_dir, FILES[first].name)?;
+    let label_file = find(data_dir, FILES[first + 1].name)?;
     let images = parse(&image_file, read_images)?;
     let labels = parse(&label_file, read_labels)?;
     let (image_count, label_count) = (images.len() / (SIDE * SIDE), labels.len());

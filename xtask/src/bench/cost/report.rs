@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
+use s3_metrics::budget::{MONTH, SIDE, TEST, TRAIN};
 
 use super::super::page::{provenance, summary};
-use super::{BATCH, Facts, MONTH, SIDE, TEST, TRAIN};
+use super::{BATCH, Facts};
 
 impl Facts {
     /// Measurements, arithmetic, tables and sources.
@@ -40,7 +41,7 @@ impl Facts {
     }
 
     fn arithmetic(&self, page: &mut String) {
-        let (epochs, pictures) = (self.epochs, self.pictures());
+        let (epochs, pictures) = (self.budget.epochs, self.budget.images());
         let _ = writeln!(
             page,
             "\n## Core-hours of {epochs} epochs\n\n\
@@ -67,7 +68,7 @@ impl Facts {
                        |\n|---|---|---|---|---|---|\n",
         );
         for step in &self.steps {
-            let (rate, hours) = (step.rate(), self.core_hours(step));
+            let (rate, hours) = (step.rate(), self.budget.core_hours(step.rate()));
             let _ = writeln!(
                 page,
                 "| {} | ({pictures:.0} / {rate:.2}{decoding}) / 3600 | {hours:.0} |",
@@ -77,9 +78,9 @@ impl Facts {
     }
 
     fn on_machines(&self, page: &mut String) -> Result<()> {
-        for machine in self.machines() {
-            let euros = self.euros_an_hour(machine)?;
-            let (cores, efficiency) = (machine.units, self.efficiency);
+        for machine in self.budget.machines() {
+            let euros = self.budget.euros_an_hour(machine)?;
+            let (cores, efficiency) = (machine.units, self.budget.efficiency);
             let _ = writeln!(
                 page,
                 "\n## On machines of {cores} cores: {}\n\n\
@@ -115,7 +116,7 @@ impl Facts {
             );
             let _ = writeln!(page, "|{}", "---|".repeat(7 + days.len()));
             for step in &self.steps {
-                let hours = self.machine_hours(step, machine);
+                let hours = self.budget.machine_hours(step.rate(), machine);
                 let days = self.machines.iter().map(|&n| hours / f64::from(n) / 24.0);
                 let days: Vec<String> = days.map(|days| format!("{days:.1}")).collect();
                 let _ = writeln!(
@@ -142,10 +143,10 @@ impl Facts {
              | network | GPU | GPUs | images/s | side | images/s at {SIDE} | GPU-hours | days | \
              euros a GPU-hour | euros | source |\n\
              |---|---|---|---|---|---|---|---|---|---|---|",
-            self.pictures(),
+            self.budget.images(),
         );
         for (index, gpu) in self.gpus.iter().enumerate() {
-            let (hours, euros) = (self.gpu_hours(gpu), self.price_of(gpu)?);
+            let (hours, euros) = (self.budget.gpu_hours(gpu), self.budget.price_of(gpu)?);
             let _ = writeln!(
                 page,
                 "| {} | {} | {} | {:.0} | {} | {:.0} | {hours:.1} | {:.2} | {euros:.2} | {:.0} | \
@@ -177,10 +178,10 @@ impl Facts {
              another file with `--prices`. A month has {MONTH} hours.\n\n\
              | what | price | euros an hour | source | date |\n|---|---|---|---|---|"
         );
-        for price in &self.prices {
+        for price in &self.budget.prices {
             let euros = match price.what.as_str() {
                 "rate" => "-".to_owned(),
-                _ => format!("{:.3}", self.euros_an_hour(price)?),
+                _ => format!("{:.3}", self.budget.euros_an_hour(price)?),
             };
             let _ = writeln!(
                 page,

@@ -1,7 +1,7 @@
 use super::super::plan::{Job, Page, Row, Start};
 use super::*;
 use clap::Parser;
-use serde_json::json;
+use s3_metrics::spec::{Shown, Spec};
 use std::os::unix::fs::PermissionsExt;
 
 /// Stands in for `s3`: a run is the folder OUT/RECIPE-eEPOCHS-sSEED; seed 3 of `twn` diverges, seed
@@ -57,7 +57,12 @@ const PLAN: Plan = Plan {
     layers: &["wsvr"],
     page: |_, records| {
         let mut page = Page::new(&format!("{} records\n", records.len()));
-        page.pictures.push(json!({"file": "a"}));
+        page.plots.push(Spec {
+            file: "a".to_owned(),
+            title: String::new(),
+            size: None,
+            shown: Shown::LevelOccupancy { levels: Vec::new() },
+        });
         page
     },
 };
@@ -115,7 +120,8 @@ fn a_plan_trains_each_run_once_and_what_it_starts_from_first() {
     assert_eq!(lines[2], "resnet20-twn 2 1");
     assert_eq!(lines.len(), 6, "{log}");
     assert_eq!(bench.read("smoke/made-up.md"), "6 records\n");
-    assert_eq!(bench.read("smoke/made-up/drawn.json"), r#"[{"file":"a"}]"#);
+    let drawn = r#"[{"file":"a","kind":"level_occupancy","levels":[]}]"#;
+    assert_eq!(bench.read("smoke/made-up/drawn.json"), drawn);
     let records = bench.read("smoke/made-up.jsonl");
     assert!(records.contains(r#""row":"ttq-2bit""#), "{records}");
     assert!(

@@ -1,8 +1,9 @@
 //! The table: a line a row.
 
-use super::super::page::{Page, Runs, numbers, zeros};
-use super::super::sample::spread;
-use super::cost::Cost;
+use s3_metrics::paired::spread;
+
+use super::super::page::{Page, Runs, zeros};
+use super::cost::{Cost, word};
 
 const COLUMNS: &[&str] = &[
     "row",
@@ -62,25 +63,30 @@ pub(in super::super) fn table(page: &mut Page, runs: &Runs<'_>) {
             page.row(&cells);
             continue;
         };
-        let start = match first["init_from"].is_null() {
-            true => "random",
-            false => "fp32",
+        let start = match first.init_from {
+            None => "random",
+            Some(_) => "fp32",
         };
         let less = match row.name {
             "fp32" => "-".to_owned(),
             name => runs.difference(name, "fp32").cell(),
         };
         // By the rate: the seconds of an epoch that was interrupted are those of its last sitting.
-        let rates = done.iter().flat_map(|r| numbers(&r["images_per_second"]));
-        let images = first["data"]["train_images"].as_f64().unwrap_or(f64::NAN);
-        let seconds = images / rates.fold(0.0, f64::max);
+        let rates = done
+            .iter()
+            .flat_map(|r| r.images_per_second.iter().flatten());
+        let images = first
+            .data
+            .as_ref()
+            .map_or(f64::NAN, |data| data.train_images as f64);
+        let seconds = images / rates.copied().fold(0.0, f64::max);
         let cost = Cost::of(first);
         let [adds, shifts, flips, multiplications] = cost.millions();
         page.row(&[
             row.name.to_owned(),
             paper,
-            first["bits"].to_string(),
-            cost.operation.replace('_', " "),
+            first.bits.map_or("-".to_owned(), |bits| bits.to_string()),
+            word(cost.operation),
             start.to_owned(),
             spread(&runs.top1(row.name)),
             less,

@@ -6,11 +6,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use flate2::read::GzDecoder;
 
-use super::sets::{
-    CHECKSUMS, CIFAR10, CIFAR10_ARCHIVE, CIFAR10_MD5, CIFAR10_SOURCES, DataSet, MNIST,
-    MNIST_SOURCES,
-};
-use super::verify::{self, State};
+use s3_train::data::{cifar, mnist};
+
+use super::set::DataSet;
+use super::verify::{self, CHECKSUMS, State};
 use super::{download, hash};
 
 /// Makes a data set whole in the data folder.
@@ -18,14 +17,14 @@ use super::{download, hash};
 /// # Errors
 /// One line: no source answers, a checksum is wrong, or files that are there are damaged (they
 /// are never overwritten).
-pub(crate) fn fetch(set: DataSet, folder: &Path, mirror: Option<&str>) -> Result<()> {
+pub(super) fn fetch(set: DataSet, folder: &Path, mirror: Option<&str>) -> Result<()> {
     match set {
         DataSet::Mnist => fetch_mnist(folder, mirror)?,
         DataSet::Cifar10 => fetch_cifar10(folder, mirror)?,
     }
     match verify::one(set, folder)? {
         State::Damaged(reason) => bail!("{}: {reason}", set.name()),
-        state => println!("{:8} {state}", set.name()),
+        state => say!("{:8} {state}", set.name()),
     }
     Ok(())
 }
@@ -33,12 +32,12 @@ pub(crate) fn fetch(set: DataSet, folder: &Path, mirror: Option<&str>) -> Result
 fn fetch_mnist(folder: &Path, mirror: Option<&str>) -> Result<()> {
     let agent = download::agent();
     let folder = folder.join(DataSet::Mnist.folder());
-    for file in &MNIST {
+    for file in &mnist::FILES {
         let packed = format!("{}.gz", file.name);
         let to = folder.join(&packed);
         if !to.exists() && !folder.join(file.name).exists() {
-            println!("fetching {packed}");
-            let sources = download::sources(mirror, MNIST_SOURCES, &packed);
+            say!("fetching {packed}");
+            let sources = download::sources(mirror, mnist::SOURCES, &packed);
             download::fetch(&agent, &sources, file.packed, &to)?;
         }
     }
@@ -50,18 +49,18 @@ fn fetch_cifar10(folder: &Path, mirror: Option<&str>) -> Result<()> {
     if to.exists() {
         return Ok(());
     }
-    let archive = folder.join(CIFAR10_ARCHIVE);
-    if !archive.exists() || hash::of_file(&archive)? != CIFAR10_MD5 {
-        println!("fetching {CIFAR10_ARCHIVE} (162 MB)");
-        let sources = download::sources(mirror, CIFAR10_SOURCES, CIFAR10_ARCHIVE);
-        download::fetch(&download::agent(), &sources, CIFAR10_MD5, &archive)?;
+    let archive = folder.join(cifar::ARCHIVE);
+    if !archive.exists() || hash::of_file(&archive)? != cifar::ARCHIVE_MD5 {
+        say!("fetching {} (162 MB)", cifar::ARCHIVE);
+        let sources = download::sources(mirror, cifar::SOURCES, cifar::ARCHIVE);
+        download::fetch(&download::agent(), &sources, cifar::ARCHIVE_MD5, &archive)?;
     }
     unpack_cifar10(&archive, &to)?;
     fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))
 }
 
 /// Unpacks the files of the archive into a folder that appears when all of them are there.
-pub(crate) fn unpack_cifar10(archive: &Path, to: &Path) -> Result<()> {
+pub(super) fn unpack_cifar10(archive: &Path, to: &Path) -> Result<()> {
     let unpacking = || format!("cannot unpack {}", archive.display());
     let parent = to.parent().unwrap_or(Path::new("."));
     let new = tempfile::Builder::new()
@@ -90,7 +89,7 @@ pub(crate) fn unpack_cifar10(archive: &Path, to: &Path) -> Result<()> {
         }
     }
     names.sort();
-    if let Some(missing) = CIFAR10
+    if let Some(missing) = cifar::FILES
         .iter()
         .find(|name| !names.iter().any(|n| n == *name))
     {

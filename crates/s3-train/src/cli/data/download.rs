@@ -26,7 +26,7 @@ const TRIES: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The client of all downloads; it honours the proxy variables of the environment.
-pub(crate) fn agent() -> Agent {
+pub(super) fn agent() -> Agent {
     Agent::config_builder()
         .timeout_connect(Some(PATIENCE))
         .timeout_recv_response(Some(PATIENCE))
@@ -34,7 +34,7 @@ pub(crate) fn agent() -> Agent {
         .http_status_as_error(false)
         // The files are compressed already and checked as they are.
         .accept_encoding("identity")
-        .user_agent(concat!("s3-xtask/", env!("CARGO_PKG_VERSION")))
+        .user_agent(concat!("s3/", env!("CARGO_PKG_VERSION")))
         .build()
         .into()
 }
@@ -44,7 +44,7 @@ pub(crate) fn agent() -> Agent {
 /// # Errors
 /// One line that names the file and, for each source, why not. What has arrived stays in
 /// `NAME.part` for the next call, unless its checksum was wrong.
-pub(crate) fn fetch(agent: &Agent, sources: &[String], md5: &str, to: &Path) -> Result<()> {
+pub(super) fn fetch(agent: &Agent, sources: &[String], md5: &str, to: &Path) -> Result<()> {
     let name = to
         .file_name()
         .unwrap_or_default()
@@ -176,7 +176,7 @@ fn copy(body: &mut impl Read, file: &mut File) -> Result<u64, Failure> {
 }
 
 /// The addresses of a file: under the mirror asked for, if any, then under the known sources.
-pub(crate) fn sources(mirror: Option<&str>, known: &[&str], file: &str) -> Vec<String> {
+pub(super) fn sources(mirror: Option<&str>, known: &[&str], file: &str) -> Vec<String> {
     let folders = mirror.into_iter().chain(known.iter().copied());
     folders
         .map(|folder| format!("{}/{file}", folder.trim_end_matches('/')))

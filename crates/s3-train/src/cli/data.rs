@@ -1,6 +1,6 @@
-//! `cargo xtask data`: getting the public data sets, and checking what is there.
+//! Getting the public data sets, and checking what is there.
 //!
-//! The data folder is `--dir`, else `$S3_DATA_DIR`, else `data/` of the repository. In it
+//! The data folder is `--dir`, else `$S3_DATA_DIR`, else `data`. In it
 //!
 //! | data set | files |
 //! | --- | --- |
@@ -13,7 +13,7 @@
 mod download;
 mod fetch;
 mod hash;
-mod sets;
+mod set;
 mod verify;
 
 use std::path::PathBuf;
@@ -21,17 +21,18 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::cargo::root;
+use super::folders::data_dir;
+use set::DataSet;
 
 /// `data fetch` and `data verify`.
 #[derive(clap::Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum DataCommand {
     /// Downloads a data set from its official source, resuming and checking; no-op where it is
     /// whole
     Fetch {
         /// Data set
-        set: sets::DataSet,
-        /// Data folder [default: $S3_DATA_DIR, else data/ of the repository]
+        set: DataSet,
+        /// Data folder [default: $S3_DATA_DIR, else data]
         #[arg(long, visible_alias = "data-dir", value_name = "DIR")]
         dir: Option<PathBuf>,
         /// Asks this address first: a folder with the official files
@@ -40,26 +41,26 @@ pub(crate) enum Command {
     },
     /// Checks every data set in the folder: what is there, whole, and has the right checksums
     Verify {
-        /// Data folder [default: $S3_DATA_DIR, else data/ of the repository]
+        /// Data folder [default: $S3_DATA_DIR, else data]
         #[arg(long, visible_alias = "data-dir", value_name = "DIR")]
         dir: Option<PathBuf>,
     },
 }
 
 /// Runs a command; `verify` fails where something is there and damaged or incomplete.
-pub(crate) fn run(command: &Command) -> Result<ExitCode> {
+pub(crate) fn run(command: &DataCommand) -> Result<ExitCode> {
     match command {
-        Command::Fetch { set, dir, mirror } => {
-            fetch::fetch(*set, &folder(dir), mirror.as_deref())?;
+        DataCommand::Fetch { set, dir, mirror } => {
+            fetch::fetch(*set, &data_dir(dir.as_ref()), mirror.as_deref())?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Verify { dir } => {
-            let folder = folder(dir);
-            println!("data folder {}", folder.display());
+        DataCommand::Verify { dir } => {
+            let folder = data_dir(dir.as_ref());
+            say!("data folder {}", folder.display());
             let mut sound = true;
             for (set, state) in verify::all(&folder)? {
                 sound &= !matches!(state, verify::State::Damaged(_));
-                println!("{:8} {state}", set.name());
+                say!("{:8} {state}", set.name());
             }
             Ok(if sound {
                 ExitCode::SUCCESS
@@ -68,15 +69,4 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
             })
         }
     }
-}
-
-fn folder(dir: &Option<PathBuf>) -> PathBuf {
-    let named = || {
-        std::env::var_os("S3_DATA_DIR")
-            .filter(|v| !v.is_empty())
-            .map(PathBuf::from)
-    };
-    dir.clone()
-        .or_else(named)
-        .unwrap_or_else(|| root().join("data"))
 }

@@ -7,12 +7,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use clap::ValueEnum as _;
+use s3_train::data::{cifar, mnist};
+
 use super::hash;
-use super::sets::{CHECKSUMS, CIFAR10, DataSet, MNIST};
+use super::set::DataSet;
+
+/// What is written beside the files of CIFAR-10 when the official archive is unpacked:
+/// the MD5 and the name of each, as `md5sum` writes them.
+pub(super) const CHECKSUMS: &str = "MD5SUMS";
 
 /// What is in the folder of a data set.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(super) enum State {
     /// Nothing.
     Absent {
         /// The data set.
@@ -51,21 +58,21 @@ impl fmt::Display for State {
 }
 
 /// The state of every data set.
-pub(crate) fn all(folder: &Path) -> Result<Vec<(DataSet, State)>> {
-    DataSet::ALL
-        .into_iter()
-        .map(|set| Ok((set, one(set, folder)?)))
+pub(super) fn all(folder: &Path) -> Result<Vec<(DataSet, State)>> {
+    DataSet::value_variants()
+        .iter()
+        .map(|&set| Ok((set, one(set, folder)?)))
         .collect()
 }
 
 /// The state of one data set; as for training, its files may also be in the data folder itself.
-pub(crate) fn one(set: DataSet, folder: &Path) -> Result<State> {
+pub(super) fn one(set: DataSet, folder: &Path) -> Result<State> {
     let names: Vec<String> = match set {
-        DataSet::Mnist => MNIST
+        DataSet::Mnist => mnist::FILES
             .iter()
             .flat_map(|f| [f.name.to_owned(), format!("{}.gz", f.name)])
             .collect(),
-        DataSet::Cifar10 => CIFAR10.map(str::to_owned).to_vec(),
+        DataSet::Cifar10 => cifar::FILES.map(str::to_owned).to_vec(),
     };
     let candidates = [folder.join(set.folder()), folder.to_owned()];
     let Some(folder) = candidates
@@ -81,7 +88,7 @@ pub(crate) fn one(set: DataSet, folder: &Path) -> Result<State> {
 }
 
 fn mnist(folder: PathBuf) -> Result<State> {
-    for file in &MNIST {
+    for file in &mnist::FILES {
         let plain = folder.join(file.name);
         let packed = folder.join(format!("{}.gz", file.name));
         let (path, got) = if packed.exists() {
@@ -108,12 +115,11 @@ fn mnist(folder: PathBuf) -> Result<State> {
     Ok(State::Official { folder })
 }
 
-/// 10,000 records of one label byte and 3,072 pixel bytes.
-const CIFAR10_RECORD: u64 = 3073;
-const CIFAR10_LENGTH: u64 = 10_000 * CIFAR10_RECORD;
+/// Bytes of a file of CIFAR-10.
+const CIFAR10_LENGTH: u64 = (cifar::RECORDS * cifar::RECORD) as u64;
 
 fn cifar10(folder: PathBuf) -> Result<State> {
-    for name in CIFAR10 {
+    for name in cifar::FILES {
         let path = folder.join(name);
         let Ok(metadata) = fs::metadata(&path) else {
             return Ok(State::Damaged(format!("{} is missing", path.display())));
@@ -135,7 +141,7 @@ fn cifar10(folder: PathBuf) -> Result<State> {
     let Ok(sums) = fs::read_to_string(folder.join(CHECKSUMS)) else {
         return Ok(State::Whole { folder });
     };
-    for name in CIFAR10 {
+    for name in cifar::FILES {
         let path = folder.join(name);
         let listed = sums
             .lines()
@@ -156,8 +162,8 @@ fn cifar10(folder: PathBuf) -> Result<State> {
 fn strange_label(path: &Path) -> Result<Option<(u64, u8)>> {
     let reading = || format!("cannot read {}", path.display());
     let mut reader = BufReader::new(File::open(path).with_context(reading)?);
-    let mut record = vec![0; CIFAR10_RECORD as usize];
-    for index in 0..CIFAR10_LENGTH / CIFAR10_RECORD {
+    let mut record = vec![0; cifar::RECORD];
+    for index in 0..cifar::RECORDS as u64 {
         reader.read_exact(&mut record).with_context(reading)?;
         if record[0] > 9 {
             return Ok(Some((index, record[0])));
@@ -179,7 +185,7 @@ mod tests {
         let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::fast()));
         let batch = vec![0u8; CIFAR10_LENGTH as usize];
         let html = "readme.html";
-        for (name, bytes) in CIFAR10
+        for (name, bytes) in cifar::FILES
             .iter()
             .map(|n| (*n, &batch[..]))
             .chain([(html, &b"hi"[..])])

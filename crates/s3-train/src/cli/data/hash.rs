@@ -9,7 +9,7 @@ use flate2::read::MultiGzDecoder;
 use md5::{Digest, Md5};
 
 /// MD5 of what a reader yields, as 32 lower-case hexadecimal digits.
-pub(crate) fn of_reader(mut reader: impl Read) -> io::Result<String> {
+pub(super) fn of_reader(mut reader: impl Read) -> io::Result<String> {
     let mut hash = Md5::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -26,13 +26,13 @@ pub(crate) fn of_reader(mut reader: impl Read) -> io::Result<String> {
 }
 
 /// MD5 of a file.
-pub(crate) fn of_file(path: &Path) -> Result<String> {
+pub(super) fn of_file(path: &Path) -> Result<String> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     of_reader(file).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// MD5 of what a gzip file holds; an error where it is cut short or not gzip.
-pub(crate) fn of_gzip(path: &Path) -> Result<String> {
+pub(super) fn of_gzip(path: &Path) -> Result<String> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     of_reader(MultiGzDecoder::new(io::BufReader::new(file)))
         .with_context(|| format!("cannot unpack {}", path.display()))
