@@ -138,7 +138,7 @@ fn every_page(repro: &Repro) -> Result<ExitCode> {
         }
         match repro.redraw {
             true => plan.write_page(&s3)?,
-            false => plan.check().and_then(|()| plan.check_pictures(&s3))?,
+            false => plan.check().and_then(|()| plan.check_plots(&s3))?,
         }
     }
     match repro.redraw {
@@ -149,10 +149,10 @@ fn every_page(repro: &Repro) -> Result<ExitCode> {
 }
 
 /// Trains every page's runs at the smoke budget with this `s3`, and writes the pages, all in a
-/// folder that is removed; then draws the pictures of the pages in docs/results and compares.
+/// folder that is removed; then draws the plots of the pages in docs/results and compares.
 ///
 /// # Errors
-/// The first page with a run that has no record, or with another picture.
+/// The first page with a run that has no record, or with another plot.
 pub(crate) fn smoke(s3: PathBuf) -> Result<()> {
     let folder = tempfile::tempdir().context("a temporary folder")?;
     let options = Options::smoke(folder.path());
@@ -167,7 +167,7 @@ pub(crate) fn smoke(s3: PathBuf) -> Result<()> {
         train_all(plan.name, &work, &s3)
             .map(drop)
             .with_context(|| plan.name)?;
-        plan.check_pictures(&s3).with_context(|| plan.name)
+        plan.check_plots(&s3).with_context(|| plan.name)
     })?;
     headline::check(&s3)
 }

@@ -1,4 +1,4 @@
-//! Pictures a second of the data loader alone: read, decode, random resized crop, mirror, normalise
+//! Images a second of the data loader alone: read, decode, random resized crop, mirror, normalise
 //! and batch, as training does; no network.
 //!
 //! Prints one JSON line (`{"bench":"loader",..}`). `benches/peers/loader.py` is torchvision's twin.
@@ -55,16 +55,16 @@ fn main() -> Result<()> {
     let mut rates = Vec::new();
     for epoch in 0..=args.epochs {
         let clock = Instant::now();
-        let mut pictures = 0;
+        let mut images = 0;
         for batch in Loader::new(&train, &loader, epoch, 0)? {
-            pictures += batch?.len();
+            images += batch?.len();
         }
-        rates.push(pictures as f64 / clock.elapsed().as_secs_f64());
+        rates.push(images as f64 / clock.elapsed().as_secs_f64());
     }
     let mut rates = rates.split_off(1);
     rates.sort_by(f64::total_cmp);
     let (shards, in_memory) = match &train.images {
-        Images::Pictures(pictures) => (pictures.shards(), pictures.stay_in_memory()),
+        Images::Files(images) => (images.shards(), images.stay_in_memory()),
         Images::Bytes(_) | Images::Floats(_) => (0, true),
     };
     let line = serde_json::json!({

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`Density::relative`] takes `scale = max|w|` and the range -1 to 1, so that layers and methods
-//! are compared in one picture; [`Density::over`] takes a range in the unit of the weights. An odd
+//! are compared in one plot; [`Density::over`] takes a range in the unit of the weights. An odd
 //! number of bins puts zero in the middle of a bin and puts no level `±2^-k` but `±1` on an edge.
 //!
 //! NaN and the infinities have no place: they are counted apart, do not enter `max|w|` and do not

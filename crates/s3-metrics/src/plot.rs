@@ -1,6 +1,6 @@
-//! Pictures of runs: plain numbers in, an SVG or a PNG out. Behind the feature `plot`.
+//! Plots of runs: plain numbers in, an SVG or a PNG out. Behind the feature `plot`.
 //!
-//! | function | picture |
+//! | function | plot |
 //! | --- | --- |
 //! | [`layer_curves`] | one curve a layer, its shade running from front to end (paper, Figure 4) |
 //! | [`seed_bands`] | a mean curve a method, with a band over its seeds (Figures 5 to 7) |
@@ -12,14 +12,14 @@
 //! | [`value_rows`] | many methods by accuracy, one below another |
 //! | [`stacked_bars`] | what a whole is made of, for versions side by side |
 //!
-//! All give a [`Picture`], drawn for a width of 360 pixels, text of 10 to 13 pixels; an SVG scales
+//! All give a [`Plot`], drawn for a width of 360 pixels, text of 10 to 13 pixels; an SVG scales
 //! without loss. The same data gives the same bytes, whatever was drawn before. A [`Theme`] is
 //! light or dark. The colours of methods are those of Okabe and Ito (2008), which the common kinds
 //! of colour blindness tell apart; after seven they return dashed. Layers and levels are shades,
 //! which print in grey.
 //!
 //! Where there is nothing to draw, or a number is not finite, the answer is a [`PlotError`] that
-//! names it, not an empty picture: leave out the epochs after a run has diverged, and say so.
+//! names it, not an empty plot: leave out the epochs after a run has diverged, and say so.
 //!
 //! ```
 //! use s3_metrics::plot::{Axis, Curve, Labels, PlotError, Style, layer_curves};
@@ -47,7 +47,7 @@ mod rows;
 mod shown;
 
 pub use bars::stacked_bars;
-pub use canvas::Picture;
+pub use canvas::Plot;
 pub use curves::{densities, layer_curves, seed_bands};
 pub use grids::{confusion, filters};
 pub use levels::level_occupancy;
@@ -61,7 +61,7 @@ const LARGEST: f64 = 1e12;
 /// Lengths of an axis that data may lie beyond its ends.
 const FARTHEST: f64 = 1000.0;
 
-/// What a picture is drawn on.
+/// What a plot is drawn on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Theme {
     /// Dark on white, for print and light pages.
@@ -71,9 +71,9 @@ pub enum Theme {
     Dark,
 }
 
-/// The theme and the size of a picture.
+/// The theme and the size of a plot.
 ///
-/// The size is that of the picture without its legend, which is added below; the confusion matrix
+/// The size is that of the plot without its legend, which is added below; the confusion matrix
 /// and the filters take the width and find their own height.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Style {
@@ -161,7 +161,7 @@ impl Axis {
             Scale::Log => (value.max(f64::MIN_POSITIVE) / low).log10() / (high / low).log10(),
             Scale::Plain | Scale::Whole | Scale::Percent => (value - low) / (high - low),
         };
-        // The renderer walks along lines outside of the picture, too.
+        // The renderer walks along lines outside of the plot, too.
         let far = |value: &f64| place(*value).abs() > FARTHEST;
         match shown.iter().position(far) {
             None => Ok(()),
@@ -182,7 +182,7 @@ impl Axis {
     }
 }
 
-/// The title and the two axes of a picture.
+/// The title and the two axes of a plot.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Labels {
     title: String,
@@ -201,10 +201,10 @@ impl Labels {
     }
 }
 
-/// Why there is no picture.
+/// Why there is no plot.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PlotError {
-    /// There is nothing of a kind that the picture needs.
+    /// There is nothing of a kind that the plot needs.
     Missing {
         /// What is missing, and of what.
         what: String,
@@ -229,7 +229,7 @@ pub enum PlotError {
         /// The one it has.
         got: usize,
     },
-    /// The picture cannot be written as a PNG.
+    /// The plot cannot be written as a PNG.
     Encoding {
         /// What the encoder says.
         reason: String,

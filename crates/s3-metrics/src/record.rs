@@ -75,10 +75,10 @@ pub struct EpochRecord {
     /// Zero weights over all weights of the quantized layers; `None` without such a layer.
     #[serde(default, with = "exact::optional_float")]
     pub sparsity: Option<f64>,
-    /// Training pictures that could not be decoded and were left out; absent for 0.
+    /// Training images that could not be decoded and were left out; absent for 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped_train: u64,
-    /// Test pictures that were left out, on which the accuracies are silent; absent for 0.
+    /// Test images that were left out, on which the accuracies are silent; absent for 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped_test: u64,
 }

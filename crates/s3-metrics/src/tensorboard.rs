@@ -87,7 +87,7 @@ impl<W: Write> EventWriter<W> {
     ///
     /// # Errors
     /// Those of `out`, and [`io::ErrorKind::InvalidInput`] where no weight is in a bin: TensorBoard
-    /// has no picture of that.
+    /// has no plot of that.
     pub fn histogram(
         &mut self,
         wall_time: f64,

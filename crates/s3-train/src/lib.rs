@@ -23,4 +23,4 @@ pub use run::{
     checkpoint, device, dynamics, eval, loss, memory, network, observe, optim, pretrained, ranks,
     schedule, summary, train,
 };
-pub use trained::{packed, picture};
+pub use trained::{input, packed};

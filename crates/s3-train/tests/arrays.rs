@@ -182,7 +182,7 @@ fn ds_cnn_learns_features_of_sound_and_is_packed() {
     // u8-shift takes no depthwise layers in full precision.
     assert_eq!(in_c.count(), usize::from(has_c), "{made}");
 
-    // One image a file, and no picture.
+    // One image a file, and no image.
     let one = sounds(2, 1000)[490..].to_vec();
     std::fs::write(bench.path("one.npy"), floats(&one, &[49, 10])).expect("a file");
     let answer = json(&succeed(&mut bench.s3(&[

@@ -175,8 +175,8 @@ fn images_are_classified_with_names() {
     succeed(&mut bench.train("runs", &["--set", "epochs=1"]));
     let run = bench.run("runs").display().to_string();
     succeed(&mut bench.s3(&["export", &run, "-o", "n.safetensors"]));
-    let picture = image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8, y as u8, 9]));
-    picture.save(bench.path("p.png")).expect("a picture");
+    let image = image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8, y as u8, 9]));
+    image.save(bench.path("p.png")).expect("a picture");
     let answer = succeed(&mut bench.s3(&["infer", "n.safetensors", "p.png", "--json"]));
     let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
     let top = answer["top"].as_array().expect("answers");

@@ -1,4 +1,4 @@
-//! Picture files from the folder to the trained network, through the binary.
+//! Image files from the folder to the trained network, through the binary.
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::process::Command;
 
 const CLASSES: [&str; 3] = ["n01", "n02", "n03"];
 
-/// `DATA/pets` with 8 + 3 pictures a class, and `pets.toml`, which trains on 16x16 pixels.
+/// `DATA/pets` with 8 + 3 images a class, and `pets.toml`, which trains on 16x16 pixels.
 fn pets() -> Bench {
     let bench = Bench::new();
     for (number, class) in CLASSES.iter().enumerate() {
@@ -16,13 +16,13 @@ fn pets() -> Bench {
             let folder = bench.path(&format!("data/pets/{split}/{class}"));
             std::fs::create_dir_all(&folder).expect("a folder");
             for i in 0..count {
-                let picture = image::RgbImage::from_fn(40 + 5 * i, 30, |x, y| {
+                let image = image::RgbImage::from_fn(40 + 5 * i, 30, |x, y| {
                     let bright = if (x / 4 + y / 4) % 2 == 0 { 220 } else { 30 };
                     let mut pixel = [bright, (x + 7 * i) as u8, y as u8];
                     pixel.rotate_right(number);
                     image::Rgb(pixel)
                 });
-                picture
+                image
                     .save(folder.join(format!("{i}.png")))
                     .expect("a picture");
             }
@@ -82,7 +82,7 @@ fn runs_are_the_same_bytes_whatever_the_threads_and_can_be_evaluated_and_packed(
         "{message}"
     );
     assert_eq!(right(&bench), inferred(&bench));
-    // A picture that cannot be decoded ends the evaluation, or is counted.
+    // An image that cannot be decoded ends the evaluation, or is counted.
     let broken = bench.path("data/pets/val/n01/0.png");
     std::fs::write(&broken, b"").expect("a file");
     let eval = ["eval", "net.safetensors", "--folder", "pets", "--json"];
@@ -111,14 +111,14 @@ fn runs_are_the_same_bytes_whatever_the_threads_and_can_be_evaluated_and_packed(
     assert_eq!(answer["checkpoint"], format!("{named}/last.safetensors"));
 }
 
-/// What a message about a broken picture says of the way out.
+/// What a message about a broken image says of the way out.
 const SKIPS: &str = "data.broken = \"skip\" (of `s3 eval`: --broken skip) leaves such pictures out";
 
 fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).expect("JSON")
 }
 
-/// Pictures of `val` whose class `eval` finds right.
+/// Images of `val` whose class `eval` finds right.
 fn right(bench: &Bench) -> f64 {
     let eval = ["eval", "net.safetensors", "--folder", "pets", "--json"];
     let answer = json(&succeed(&mut bench.s3(&eval)));
@@ -126,7 +126,7 @@ fn right(bench: &Bench) -> f64 {
     (9.0 * answer["top1"].as_f64().expect("top1")).round()
 }
 
-/// The same of `infer`, picture after picture.
+/// The same of `infer`, image after image.
 fn inferred(bench: &Bench) -> f64 {
     let of_class = |class| (0..3).map(move |i| format!("data/pets/val/{class}/{i}.png"));
     let is_right = |path: &String| {
@@ -177,7 +177,7 @@ fn shards_are_made_once_and_trained_on() {
 }
 
 #[test]
-fn a_broken_picture_stops_the_run_or_is_named_and_counted() {
+fn a_broken_image_stops_the_run_or_is_named_and_counted() {
     let bench = pets();
     std::fs::write(bench.path("data/pets/train/n02/3.png"), b"").expect("a file");
     let message = refusal(&mut bench.train("stop", &[]));
@@ -223,7 +223,7 @@ fn a_full_disk_leaves_the_shards_that_are_whole() {
     for name in ["val-00000.shard", "val.json"] {
         std::fs::remove_file(folder.join(name)).expect(name);
     }
-    // 9 pictures of val are 18 x 24 and more, without loss: 12 KB and more. Blocks of 512 or 1024
+    // 9 images of val are 18 x 24 and more, without loss: 12 KB and more. Blocks of 512 or 1024
     // bytes.
     let message = refusal(&mut shards("4"));
     let expected =
@@ -261,9 +261,9 @@ fn folders_that_do_not_fit_are_refused_before_a_run_folder_is_made() {
     assert!(!bench.path("runs").exists());
 }
 
-/// A batch without any picture that can be read makes no step, in training and in the evaluation.
+/// A batch without any image that can be read makes no step, in training and in the evaluation.
 #[test]
-fn batches_of_broken_pictures_alone_are_left_out() {
+fn batches_of_broken_images_alone_are_left_out() {
     let bench = pets();
     for file in ["train/n02/3.png", "val/n01/1.png"] {
         std::fs::write(bench.path(&format!("data/pets/{file}")), b"").expect("a file");
@@ -285,7 +285,7 @@ fn batches_of_broken_pictures_alone_are_left_out() {
 
 #[cfg(unix)]
 #[test]
-fn a_run_killed_between_pictures_ends_in_the_same_bytes() {
+fn a_run_killed_between_images_ends_in_the_same_bytes() {
     let bench = pets();
     let long = ["--set", "epochs=8", "--checkpoint-seconds", "0"];
     succeed(&mut bench.train("whole", &long));

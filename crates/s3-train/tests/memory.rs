@@ -32,11 +32,11 @@ fn packed<W: Write>(mut packer: W) -> W {
     packer
 }
 
-/// A picture of 8x8 pixels with a colour profile of `ASKED` MiB.
+/// An image of 8x8 pixels with a colour profile of `ASKED` MiB.
 fn profile() -> Vec<u8> {
     let mut png = std::io::Cursor::new(Vec::new());
-    let picture = image::RgbImage::from_pixel(8, 8, image::Rgb([9, 8, 7]));
-    let written = picture.write_to(&mut png, image::ImageFormat::Png);
+    let image = image::RgbImage::from_pixel(8, 8, image::Rgb([9, 8, 7]));
+    let written = image.write_to(&mut png, image::ImageFormat::Png);
     written.expect("a picture");
     let png = png.into_inner();
     let zlib = packed(ZlibEncoder::new(Vec::new(), Compression::fast()));
@@ -81,8 +81,8 @@ fn zeros(path: &Path, descr: &str, shape: &str, bytes: u64) {
 
 #[test]
 fn small_files_that_unpack_to_much_take_little_memory() {
-    let picture = profile();
-    assert!(picture.len() < 4 << 20);
+    let image = profile();
+    assert!(image.len() < 4 << 20);
     let folder = tempfile::tempdir().expect("a folder");
     let Some(before) = peak() else {
         eprintln!("skipped: this system has no /proc/self/status");
@@ -92,8 +92,8 @@ fn small_files_that_unpack_to_much_take_little_memory() {
         let now = peak().expect("it was there");
         assert!(now < before + ALLOWED, "{what}: {before} MiB, then {now}");
     };
-    let picture = decode(&picture).expect("a picture");
-    assert_eq!((picture.width, picture.height), (8, 8));
+    let image = decode(&image).expect("a picture");
+    assert_eq!((image.width, image.height), (8, 8));
     within("a picture's profile");
     let config: DataConfig = toml::from_str("name = \"cifar10\"").expect("a configuration");
     assert_eq!(config.name, DataName::Cifar10);

@@ -103,7 +103,7 @@ fn no_output_takes_the_place_of_what_training_keeps() {
     }
 }
 
-/// A run of one epoch on pictures of two classes in `data/pets`, whose broken ones are skipped, and
+/// A run of one epoch on images of two classes in `data/pets`, whose broken ones are skipped, and
 /// `net.safetensors` of it.
 fn pets() -> (Bench, String) {
     let bench = Bench::new();
@@ -112,9 +112,8 @@ fn pets() -> (Bench, String) {
             let folder = bench.path(&format!("data/pets/{split}/{class}"));
             std::fs::create_dir_all(&folder).expect("a folder");
             for i in 0..count {
-                let picture =
-                    image::RgbImage::from_pixel(20, 20, image::Rgb(colour.map(|c| c + i)));
-                picture
+                let image = image::RgbImage::from_pixel(20, 20, image::Rgb(colour.map(|c| c + i)));
+                image
                     .save(folder.join(format!("{i}.png")))
                     .expect("a picture");
             }
@@ -243,7 +242,7 @@ fn scores_that_are_not_finite_are_no_answer() {
 }
 
 #[test]
-fn what_was_given_in_place_of_weights_pictures_or_a_checkpoint_is_named() {
+fn what_was_given_in_place_of_weights_images_or_a_checkpoint_is_named() {
     let bench = Bench::new();
     let one = ["--set", "epochs=1", "--no-report"];
     succeed(&mut bench.train("runs", &one));
@@ -368,7 +367,7 @@ fn what_cannot_be_known_or_done_is_said_with_a_way_out() {
 }
 
 #[test]
-fn settings_that_no_folder_and_no_picture_can_have_are_named_by_their_keys() {
+fn settings_that_no_folder_and_no_image_can_have_are_named_by_their_keys() {
     let bench = Bench::new();
     let long = format!("experiment={}", "x".repeat(300));
     let large = r#"data={name="imagenet", size=100000}"#;

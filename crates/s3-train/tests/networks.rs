@@ -70,12 +70,12 @@ fn whatever_asks_a_network_gets_one_answer() {
     let (train, test) = shapes::generate(Some(96), Some(IMAGES));
     write(&bench, "train", &train);
     write(&bench, "test", &test);
-    let pictures: Vec<String> = (0..4).map(|i| format!("{i}.png")).collect();
-    for (i, picture) in pictures.iter().enumerate() {
+    let files: Vec<String> = (0..4).map(|i| format!("{i}.png")).collect();
+    for (i, file) in files.iter().enumerate() {
         let bytes = test.image(i).expect("an image").bytes().to_vec();
         let (width, height) = (test.width as u32, test.height as u32);
         let image = image::RgbImage::from_raw(width, height, bytes).expect("as many bytes");
-        image.save(bench.path(picture)).expect("a picture");
+        image.save(bench.path(file)).expect("a picture");
     }
     if !has_c() {
         skip("C: cc is not installed");
@@ -84,7 +84,7 @@ fn whatever_asks_a_network_gets_one_answer() {
         for bits in [2, 3] {
             let out = format!("{index}-{bits}");
             let run = trained(&bench, recipe, settings, bits, &out);
-            answers_are_one(&bench, &run, &pictures);
+            answers_are_one(&bench, &run, &files);
         }
     }
 }
@@ -108,7 +108,7 @@ fn trained(bench: &Bench, recipe: &str, settings: &[&str], bits: u32, out: &str)
     bench.run(&format!("{out}/{folder}")).display().to_string()
 }
 
-fn answers_are_one(bench: &Bench, run: &str, pictures: &[String]) {
+fn answers_are_one(bench: &Bench, run: &str, files: &[String]) {
     // The network as the library has it, image by image.
     let data_dir = bench.path("data");
     let trained = Trained::open(Path::new(run), "last", Some(&data_dir)).expect(run);
@@ -136,9 +136,9 @@ fn answers_are_one(bench: &Bench, run: &str, pictures: &[String]) {
     let error = (file - whole).abs() / whole;
     assert!(error < LOSS_ERROR, "{run}: loss {file}, {whole}");
 
-    for (picture, &class) in pictures.iter().zip(&answers.top1) {
-        let answer = ask(&["infer", "net.safetensors", picture, "--top", "1", "--json"]);
-        assert_eq!(answer["top"][0]["class"], class, "{run}: {picture}");
+    for (file, &class) in files.iter().zip(&answers.top1) {
+        let answer = ask(&["infer", "net.safetensors", file, "--top", "1", "--json"]);
+        assert_eq!(answer["top"][0]["class"], class, "{run}: {file}");
     }
 
     let summary = succeed(&mut bench.s3(&["summary", run]));

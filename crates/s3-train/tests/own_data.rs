@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// `DATA/pets` with 6 + 4 pictures a class, each class of its own colour, and `tiny.toml`, which
+/// `DATA/pets` with 6 + 4 images a class, each class of its own colour, and `tiny.toml`, which
 /// trains on them.
 fn pets() -> Bench {
     let bench = Bench::new();
@@ -37,9 +37,9 @@ fn class_of(bench: &Bench, class: &str, colour: [u8; 3]) {
                 let light = ((x * 7 + y * 3 + i * 11) % 30) as u8;
                 image::Rgb(colour.map(|c| c + light))
             };
-            let picture = image::RgbImage::from_fn(24 + i, 20, pixel);
+            let image = image::RgbImage::from_fn(24 + i, 20, pixel);
             let path = folder.join(format!("{i}.png"));
-            picture.save(path).expect("a picture");
+            image.save(path).expect("a picture");
         }
     }
 }
@@ -154,10 +154,8 @@ fn a_class_that_is_renamed_keeps_its_name_in_the_run_and_all_its_files() {
     assert!(c_after == c_before, "the C file is another one");
     for file in ["kept.safetensors", "u8.safetensors"] {
         for (class, name) in [("kitten", "cat"), ("dog", "dog")] {
-            let picture = format!("data/pets/val/{class}/0.png");
-            let top = json(&succeed(
-                &mut bench.s3(&["infer", file, &picture, "--json"]),
-            ));
+            let image = format!("data/pets/val/{class}/0.png");
+            let top = json(&succeed(&mut bench.s3(&["infer", file, &image, "--json"])));
             assert_eq!(top["top"][0]["name"], name, "{file}");
         }
     }
@@ -185,7 +183,7 @@ fn a_class_that_is_renamed_keeps_its_name_in_the_run_and_all_its_files() {
 }
 
 #[test]
-fn a_packed_file_of_pictures_is_read_as_it_says_and_an_older_one_by_its_name() {
+fn a_packed_file_of_images_is_read_as_it_says_and_an_older_one_by_its_name() {
     let bench = pets();
     let run = trained(&bench);
     let (bytes, _) = export(&bench, &run, "net.safetensors", "u8");
@@ -195,8 +193,8 @@ fn a_packed_file_of_pictures_is_read_as_it_says_and_an_older_one_by_its_name() {
         .clone();
     let infer = |network: &Network| {
         std::fs::write(bench.path("other.safetensors"), network.to_bytes()).expect("a file");
-        let picture = "data/pets/val/dog/3.png";
-        let mut command = bench.s3(&["infer", "other.safetensors", picture, "--json"]);
+        let image = "data/pets/val/dog/3.png";
+        let mut command = bench.s3(&["infer", "other.safetensors", image, "--json"]);
         (succeed(&mut command), notes(&mut command))
     };
     let (whole, said) = infer(&network);
@@ -260,7 +258,7 @@ fn another_order_and_another_number_of_classes_are_named_by_their_first_differen
 }
 
 #[test]
-fn other_pictures_of_the_same_classes_are_evaluated_with_a_line() {
+fn other_images_of_the_same_classes_are_evaluated_with_a_line() {
     let bench = pets();
     let run = trained(&bench);
     assert_eq!(notes(&mut bench.s3(&["eval", &run])), [] as [String; 0]);
@@ -288,7 +286,7 @@ fn other_pictures_of_the_same_classes_are_evaluated_with_a_line() {
     }
     let page = std::fs::read_to_string(Path::new(&run).join("report.html")).expect("the page");
     assert!(page.contains(&other("test")), "the page does not say so");
-    // Floats need no picture at all.
+    // Floats need no image at all.
     std::fs::remove_dir_all(bench.path("data")).expect("the data");
     let (_, said) = export(&bench, &run, "f32.safetensors", "f32");
     assert!(said.is_empty(), "{said:?}");

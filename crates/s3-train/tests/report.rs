@@ -13,8 +13,8 @@ fn page(bench: &Bench, args: &[&str], file: &Path) -> String {
     std::fs::read_to_string(file).expect("the page")
 }
 
-/// The pictures that could not be drawn, with their reasons.
-fn without_picture(page: &str) -> Vec<&str> {
+/// The plots that could not be drawn, with their reasons.
+fn without_plot(page: &str) -> Vec<&str> {
     let parts = page.split("No picture: ").skip(1);
     parts.filter_map(|p| p.split("</p>").next()).collect()
 }
@@ -41,14 +41,14 @@ fn a_finished_run_is_one_page_that_needs_no_network() {
     ] {
         assert!(page.contains(text), "{text}");
     }
-    assert_eq!(without_picture(&page), [] as [&str; 0]);
+    assert_eq!(without_plot(&page), [] as [&str; 0]);
     assert!(!page.contains("http:") && !page.contains("https:") && !page.contains("<script"));
     let open = page.matches("<figure").count();
     assert_eq!(open, page.matches("</figure>").count());
     the_record_holds_the_dynamics(&bench, &run);
     the_tables_hold_the_lines(&bench, &run);
     tensorboard_reads_the_events(&bench, &run);
-    every_picture_becomes_a_file(&bench, &run);
+    every_plot_becomes_a_file(&bench, &run);
     // A page that cannot be written is said, and the run is finished all the same.
     std::fs::remove_file(&file).expect("the page");
     std::fs::create_dir(&file).expect("a folder");
@@ -307,8 +307,8 @@ fn several_runs_stand_side_by_side_with_their_seeds_as_a_band() {
     let page = page(&bench, &args, &bench.path("all.html"));
     assert!(page.contains("Side by side") && page.contains("Size against accuracy"));
     assert!(!page.contains("taken for"));
-    // The full-precision run has no level and no sign latent; its pictures say so.
-    let missing = without_picture(&page);
+    // The full-precision run has no level and no sign latent; its plots say so.
+    let missing = without_plot(&page);
     assert!(!missing.is_empty() && missing.len() < 8, "{missing:?}");
 }
 
@@ -333,7 +333,7 @@ fn what_a_run_does_not_hold_is_said() {
     ] {
         assert!(page.contains(text), "{text}");
     }
-    assert!(!without_picture(&page).is_empty());
+    assert!(!without_plot(&page).is_empty());
 
     std::fs::remove_file(run.join("config.toml")).expect("a config");
     assert!(refusal(&mut bench.s3(&["report", &name])).contains("not a run's folder"));
@@ -406,7 +406,7 @@ fn a_summary_counts_the_terms_of_the_planes() {
     }
 }
 
-fn every_picture_becomes_a_file(bench: &Bench, run: &Path) {
+fn every_plot_becomes_a_file(bench: &Bench, run: &Path) {
     let run = run.display().to_string();
     let said = succeed(&mut bench.s3(&["report", &run, "-o", "page.html", "--pictures", "drawn"]));
     let page = std::fs::read_to_string(bench.path("page.html")).expect("the page");

@@ -7,12 +7,12 @@ use common::{Bench, refusal, succeed};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// A trained run of one epoch, its packed file and a picture.
+/// A trained run of one epoch, its packed file and an image.
 struct Trained {
     bench: Bench,
     run: PathBuf,
     file: PathBuf,
-    picture: PathBuf,
+    png: PathBuf,
 }
 
 fn trained() -> Trained {
@@ -22,14 +22,14 @@ fn trained() -> Trained {
     let file = bench.path("net.safetensors");
     let export = ["export", "--calibration-images", "20", "-o"];
     succeed(bench.s3(&export).args([&file, &run]));
-    let picture = bench.path("picture.png");
+    let png = bench.path("picture.png");
     let image = image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([x as u8, y as u8, 9]));
-    image.save(&picture).expect("a picture");
+    image.save(&png).expect("a picture");
     Trained {
         bench,
         run,
         file,
-        picture,
+        png,
     }
 }
 
@@ -58,12 +58,12 @@ fn names_that_are_no_utf8_and_control_characters_break_nothing() {
         bench,
         run,
         file,
-        picture,
+        png,
     } = trained();
     for odd in [&b"\xff\x1b[31m"[..], b"a\nb\x9b\xe2\x80\xae"] {
         let odd = OsStr::from_bytes(odd);
         let image = bench.path("").join(odd).with_extension("png");
-        std::fs::copy(&picture, &image).expect("a copy");
+        std::fs::copy(&png, &image).expect("a copy");
         for json in [&[][..], &["--json"]] {
             let out = output(bench.s3(&["infer"]).arg(&file).arg(&image).args(json));
             assert!(out.status.success(), "{}", text(&out.stderr));
@@ -196,10 +196,7 @@ fn variables_that_are_empty_are_none_and_foreign_ones_are_refused() {
 #[test]
 fn a_file_that_has_no_end_is_refused_and_not_waited_for() {
     let Trained {
-        bench,
-        file,
-        picture,
-        ..
+        bench, file, png, ..
     } = trained();
     let pipe = bench.path("pipe");
     let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
@@ -207,7 +204,7 @@ fn a_file_that_has_no_end_is_refused_and_not_waited_for() {
     for endless in [pipe.as_path(), Path::new("/dev/zero")] {
         for command in [
             bench.s3(&["infer"]).arg(&file).arg(endless),
-            bench.s3(&["infer"]).arg(endless).arg(&picture),
+            bench.s3(&["infer"]).arg(endless).arg(&png),
             bench.s3(&["plot", "--out", "x"]).arg(endless),
             bench.s3(&["train"]).arg(endless),
             bench.s3(&["summary"]).arg(endless),
@@ -278,12 +275,9 @@ fn a_pipe_in_place_of_any_file_of_a_run_is_not_waited_for() {
 }
 
 #[test]
-fn pictures_that_can_be_read_are_answered_and_the_others_named() {
+fn images_that_can_be_read_are_answered_and_the_others_named() {
     let Trained {
-        bench,
-        file,
-        picture,
-        ..
+        bench, file, png, ..
     } = trained();
     std::fs::write(bench.path("text.png"), "no picture").expect("a text");
     for json in [&[][..], &["--json"]] {
@@ -291,7 +285,7 @@ fn pictures_that_can_be_read_are_answered_and_the_others_named() {
         infer
             .arg(&file)
             .args(["missing.png", "text.png"])
-            .arg(&picture)
+            .arg(&png)
             .args(json);
         let out = output(&mut infer);
         assert_eq!(out.status.code(), Some(1));
@@ -314,13 +308,10 @@ fn pictures_that_can_be_read_are_answered_and_the_others_named() {
 #[test]
 fn what_is_no_packed_network_is_said_with_a_way_out() {
     let Trained {
-        bench,
-        run,
-        picture,
-        ..
+        bench, run, png, ..
     } = trained();
     let last = run.join("last.safetensors");
-    let infer = |what: &Path| refusal(bench.s3(&["infer"]).arg(what).arg(&picture));
+    let infer = |what: &Path| refusal(bench.s3(&["infer"]).arg(what).arg(&png));
     let eval = |what: &Path| refusal(bench.s3(&["eval"]).arg(what));
     let message = infer(&run);
     assert!(
@@ -348,7 +339,7 @@ fn what_is_no_packed_network_is_said_with_a_way_out() {
         ];
         assert!(words.iter().all(|w| message.contains(w)), "{message}");
     }
-    for message in [infer(&picture), eval(&picture)] {
+    for message in [infer(&png), eval(&png)] {
         assert!(message.contains("no safetensors file"), "{message}");
     }
 }

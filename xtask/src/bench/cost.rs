@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::page::{provenance, summary};
 use super::{loader, train_step};
 
-/// Pictures of a step in the experiments.
+/// Images of a step in the experiments.
 const BATCH: f64 = 256.0;
 
 #[derive(Args)]
@@ -98,7 +98,7 @@ struct Facts {
     budget: Budget,
     machines: Vec<u32>,
     steps: Vec<Step>,
-    /// Pictures a second that one core decodes, one figure a round.
+    /// Images a second that one core decodes, one figure a round.
     decoded: Vec<f64>,
     gpus: Vec<Gpu>,
 }
@@ -282,7 +282,7 @@ impl Facts {
 mod tests {
     use super::*;
 
-    /// 100 epochs of pictures so round that every figure can be told by heart.
+    /// 100 epochs of images so round that every figure can be told by heart.
     fn facts() -> Facts {
         let price = |what: &str, name: &str, units, price, currency: &str, per: &str| Price {
             what: what.to_owned(),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::page::{provenance, summary};
 use crate::s3::build_at;
 
-/// The paper's network for small pictures, on generated ones of the same shape.
+/// The paper's network for small images, on generated ones of the same shape.
 const EXPERIMENT: &str = r#"
 experiment = "ddp"
 epochs = 2

@@ -1,4 +1,4 @@
-//! `bench loader`: pictures a second of the data loader, from files and from shards, beside
+//! `bench loader`: images a second of the data loader, from files and from shards, beside
 //! torchvision's.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::page::{provenance, summary};
 use crate::s3::build;
 
-/// Any experiment on pictures: what it trains does not matter.
+/// Any experiment on images: what it trains does not matter.
 const EXPERIMENT: &str = "xtask/experiments/imagenet/resnet18-s3-3bit.toml";
 /// No more bytes are copied: copies are for a folder that is too small to be measured.
 const MOST_COPIED: u64 = 4_000_000_000;
@@ -85,7 +85,7 @@ struct Line {
 
 /// What the rounds gave.
 pub(super) struct Measured {
-    /// Pictures a second of each program, one figure a round.
+    /// Images a second of each program, one figure a round.
     pub(super) rates: BTreeMap<String, Vec<f64>>,
     /// The number of shards, if all of them stay in memory between epochs.
     in_memory: Option<u64>,
@@ -145,7 +145,7 @@ pub(super) fn measure(options: &Options) -> Result<Measured> {
     })
 }
 
-/// Copies the image folder `from`, the pictures of `train` so many times.
+/// Copies the image folder `from`, the images of `train` so many times.
 ///
 /// # Errors
 /// More than `most` bytes, before any is copied; those of the file system, naming the file.

@@ -1,7 +1,7 @@
-//! What a downstream crate answers beside `s3 infer`: the same names for the same picture.
+//! What a downstream crate answers beside `s3 infer`: the same names for the same image.
 //!
 //! A network is trained for seconds on generated images and exported; `checks/classify`, whose only
-//! dependency is `s3-kernels`, reads the picture as PPM and `s3` reads it as PNG.
+//! dependency is `s3-kernels`, reads the image as PPM and `s3` reads it as PNG.
 
 use std::io::Write;
 use std::process::Command;
@@ -43,7 +43,7 @@ pub(super) fn classify() -> Result<Outcome> {
         command.args(words).current_dir(folder.path());
         command
     };
-    let pixels = picture();
+    let pixels = image();
     for (name, bytes) in [
         ("e.toml", EXPERIMENT.into()),
         ("p.png", png(&pixels)?),
@@ -88,7 +88,7 @@ fn names_of_json(text: &str) -> Result<Vec<String>> {
 }
 
 /// A bright disc on a dark gradient, RGB.
-fn picture() -> Vec<u8> {
+fn image() -> Vec<u8> {
     let pixel = |i: u32| {
         let (x, y) = (i % SIDE, i / SIDE);
         if x.abs_diff(14).pow(2) + y.abs_diff(17).pow(2) < 81 {

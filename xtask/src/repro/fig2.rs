@@ -28,7 +28,7 @@ const NEAR_THRESHOLD: (f64, f64) = (0.8, 1.2);
 const NEAR_ZERO: f64 = 0.4;
 /// The ratio of a normal distribution, whose threshold is at 0.5585 deviations.
 const NORMAL: f64 = 0.861;
-/// The ends of the pictures, in units of the threshold.
+/// The ends of the plots, in units of the threshold.
 const SHOWN: f64 = 5.0;
 
 const INTRODUCTION: &str = "\

@@ -1,4 +1,4 @@
-//! What every page is made of: sections, rows and pictures.
+//! What every page is made of: sections, rows and plots.
 
 use s3_metrics::finished::Series;
 use s3_metrics::paired::range;

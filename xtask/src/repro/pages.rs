@@ -13,11 +13,11 @@ impl Plan {
         folder(aside).join(format!("{}.md", self.name))
     }
 
-    /// Whether this `s3` draws the page's pictures as they are, to the byte.
+    /// Whether this `s3` draws the page's plots as they are, to the byte.
     ///
     /// # Errors
-    /// The first picture that is another one.
-    pub(super) fn check_pictures(&self, s3: &Trainer<'_>) -> Result<()> {
+    /// The first plot that is another one.
+    pub(super) fn check_plots(&self, s3: &Trainer<'_>) -> Result<()> {
         let page = (self.page)(self, &self.records(None)?);
         let folder = folder(None).join(self.name);
         let files = page.files();
@@ -50,7 +50,7 @@ impl Plan {
     }
 
     /// # Errors
-    /// A page that is not what the records say, or a picture of it that is missing.
+    /// A page that is not what the records say, or a plot of it that is missing.
     pub(super) fn check(&self) -> Result<()> {
         let path = self.page_path(None);
         let found = std::fs::read_to_string(&path)

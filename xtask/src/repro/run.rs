@@ -14,7 +14,7 @@ impl Plan {
         let how = options.how();
         if options.check {
             self.check()?;
-            self.check_pictures(&Trainer::new(&how)?)?;
+            self.check_plots(&Trainer::new(&how)?)?;
             return Ok(ExitCode::SUCCESS);
         }
         let jobs = self.jobs(options)?;

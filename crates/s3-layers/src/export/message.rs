@@ -12,8 +12,8 @@ use super::proto::{
 /// The name of the dimension that counts images.
 const BATCH: &str = "N";
 
-/// How pictures become images and pixels numbers, and what the scores are called: keys that other
-/// readers leave alone.
+/// How image files become images and pixels numbers, and what the scores are called: keys that
+/// other readers leave alone.
 pub(super) fn metadata(network: &Network) -> Vec<StringStringEntryProto> {
     let entry = |key: &str, value: String| StringStringEntryProto {
         key: Some(key.to_owned()),

@@ -72,7 +72,7 @@ impl OnnxWeights {
 /// The input is `image`, f32 `[N, channels, height, width]`, normalised as
 /// [`Input`](s3_kernels::model::Input) says; the output `scores`, f32 `[N, classes]`. The file's
 /// `metadata_props` hold the mean, the standard deviation and the classes' names; where images are
-/// floats `s3.numbers`, which says so; and where the network says it `s3.fit`, how a picture
+/// floats `s3.numbers`, which says so; and where the network says it `s3.fit`, how an image
 /// becomes an image.
 ///
 /// Exact: the levels, and `scale * level`, because a level is a power of two. The runtime computes

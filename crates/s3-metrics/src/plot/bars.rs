@@ -1,11 +1,11 @@
 //! Bars: what a whole is made of, for versions side by side.
 
 use kuva::plot::BarPlot;
-use kuva::render::plots::Plot;
+use kuva::render::plots::Plot as Marks;
 
 use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::hex;
-use super::{Axis, Bar, Labels, Picture, PlotError, Scale, Style, missing};
+use super::{Axis, Bar, Labels, Plot, PlotError, Scale, Style, missing};
 
 /// A bar for each version, its parts on one another; `parts` names them from the lowest to the
 /// highest, and the legend lists them as they lie. Names are cut where there is no room: at 360
@@ -28,7 +28,7 @@ pub fn stacked_bars(
     parts: &[&str],
     labels: &Labels,
     style: &Style,
-) -> Result<Picture, PlotError> {
+) -> Result<Plot, PlotError> {
     if bars.is_empty() {
         return Err(missing("bar"));
     }
@@ -96,5 +96,5 @@ pub fn stacked_bars(
         x: None,
         y: Some((0.0, 1.05 * highest)),
     };
-    canvas::draw(vec![Plot::Bar(plot)], labels, ends, &legend, style)
+    canvas::draw(vec![Marks::Bar(plot)], labels, ends, &legend, style)
 }

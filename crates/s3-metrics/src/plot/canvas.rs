@@ -1,11 +1,11 @@
-//! From plots to a picture: size, fonts, theme, the legend below, and its text as an SVG with
+//! From plots to a plot: size, fonts, theme, the legend below, and its text as an SVG with
 //! stable ids.
 //!
 //! kuva lays out the axes and draws the data. Three things are ours. The legend stands below the
-//! picture in rows, since one at the right leaves half of 360 pixels to the data. The root element
-//! gets a `viewBox`, without which a browser cuts the picture instead of scaling it. The id of the
-//! clip path, which kuva counts up from picture to picture, is a hash of the picture instead, so
-//! that equal data gives equal bytes and two pictures fit in one page.
+//! plot in rows, since one at the right leaves half of 360 pixels to the data. The root element
+//! gets a `viewBox`, without which a browser cuts the plot instead of scaling it. The id of the
+//! clip path, which kuva counts up from plot to plot, is a hash of the plot instead, so
+//! that equal data gives equal bytes and two plots fit in one page.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use kuva::backend::raster::RasterBackend;
 use kuva::backend::svg::SvgBackend;
 use kuva::plot::annotations::ReferenceLine;
 use kuva::render::layout::{Layout, TickFormat};
-use kuva::render::plots::Plot;
+use kuva::render::plots::Plot as Marks;
 use kuva::render::render::{Primitive, Scene, TextAnchor, render_multiple};
 use kuva::render::theme;
 
@@ -55,12 +55,12 @@ pub(super) struct Ends {
 
 /// Axes, plots and a legend.
 pub(super) fn draw(
-    plots: Vec<Plot>,
+    plots: Vec<Marks>,
     labels: &Labels,
     ends: Ends,
     legend: &[Entry],
     style: &Style,
-) -> Result<Picture, PlotError> {
+) -> Result<Plot, PlotError> {
     let ends = Ends {
         x: labels.x.ends_or(ends.x)?,
         y: labels.y.ends_or(ends.y)?,
@@ -122,7 +122,7 @@ fn whole_step(length: f64) -> f64 {
     }
 }
 
-/// An empty picture for what has no axes.
+/// An empty plot for what has no axes.
 pub(super) fn blank(width: f64, height: f64, theme: Theme) -> Scene {
     let mut scene = Scene::new(width, height);
     scene.background_color = Some(hex(theme.background()));
@@ -131,24 +131,24 @@ pub(super) fn blank(width: f64, height: f64, theme: Theme) -> Scene {
     scene
 }
 
-pub(super) fn finish(scene: Scene, title: &str) -> Picture {
-    Picture {
+pub(super) fn finish(scene: Scene, title: &str) -> Plot {
+    Plot {
         scene,
         title: title.to_owned(),
     }
 }
 
-/// A drawn picture.
+/// A drawn plot.
 ///
 /// ```
-/// use s3_metrics::plot::{Picture, Style, confusion};
-/// let picture = confusion(&["cat", "dog"], &[3, 1, 0, 4], "", &Style::default())?;
-/// assert!(picture.to_svg().starts_with("<svg "));
-/// assert!(picture.to_png(Picture::SCREEN)?.starts_with(b"\x89PNG"));
+/// use s3_metrics::plot::{Plot, Style, confusion};
+/// let plot = confusion(&["cat", "dog"], &[3, 1, 0, 4], "", &Style::default())?;
+/// assert!(plot.to_svg().starts_with("<svg "));
+/// assert!(plot.to_png(Plot::SCREEN)?.starts_with(b"\x89PNG"));
 /// # Ok::<(), s3_metrics::plot::PlotError>(())
 /// ```
 #[derive(Debug)]
-pub struct Picture {
+pub struct Plot {
     scene: Scene,
     title: String,
 }
@@ -158,7 +158,7 @@ const SCALES: std::ops::RangeInclusive<f32> = 0.25..=16.0;
 /// 256 MB in memory.
 const MOST_PIXELS: f32 = 64e6;
 
-impl Picture {
+impl Plot {
     /// The text of an SVG with a `viewBox`; equal data gives equal bytes.
     pub fn to_svg(&self) -> String {
         let scene = &self.scene;
@@ -170,7 +170,7 @@ impl Picture {
             escaped(&self.title)
         );
         svg.replace_range(.."<svg".len(), &viewport);
-        // One clip path a picture; a label that looks like its id would be renamed with it.
+        // One clip path a plot; a label that looks like its id would be renamed with it.
         const ID: &str = "kuva-clip-";
         let Some(start) = svg.find(ID) else {
             return svg;
@@ -195,7 +195,7 @@ impl Picture {
     /// upwards come out bolder on light than in the SVG. Equal data gives equal bytes.
     ///
     /// # Errors
-    /// As [`Picture::pixels`].
+    /// As [`Plot::pixels`].
     pub fn to_png(&self, scale: f32) -> Result<Vec<u8>, PlotError> {
         self.pixels(scale)?;
         let backend = RasterBackend::new().with_scale(scale);

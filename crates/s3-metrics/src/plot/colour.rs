@@ -1,4 +1,4 @@
-//! The colours of a picture: of a theme, of methods, of layers, of levels.
+//! The colours of a plot: of a theme, of methods, of layers, of levels.
 //!
 //! Methods have the palette of Okabe and Ito, "Color Universal Design" (2008), in an order that
 //! starts with the largest contrast on the background; yellow is left out on white and the deep

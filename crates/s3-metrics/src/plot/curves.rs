@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use kuva::plot::line::LineStyle;
 use kuva::plot::{BandPlot, LinePlot};
-use kuva::render::plots::Plot;
+use kuva::render::plots::Plot as Marks;
 
 use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::{self, Rgb, blend, hex};
-use super::{Curve, Labels, Picture, PlotError, Runs, Style, missing};
+use super::{Curve, Labels, Plot, PlotError, Runs, Style, missing};
 use crate::density::Density;
 
 /// The faintest layer: this share of the full colour.
@@ -27,11 +27,7 @@ const ONE_SEED: f64 = 0.6;
 ///
 /// # Errors
 /// [`PlotError`] without a curve, for a curve without a point, and for a number that is not finite.
-pub fn layer_curves(
-    layers: &[Curve],
-    labels: &Labels,
-    style: &Style,
-) -> Result<Picture, PlotError> {
+pub fn layer_curves(layers: &[Curve], labels: &Labels, style: &Style) -> Result<Plot, PlotError> {
     if layers.is_empty() {
         return Err(missing("layer"));
     }
@@ -84,7 +80,7 @@ pub fn layer_curves(
 /// # Errors
 /// [`PlotError`] without a set, for a set without a run, a run without a point, and for a number
 /// that is not finite.
-pub fn seed_bands(sets: &[Runs], labels: &Labels, style: &Style) -> Result<Picture, PlotError> {
+pub fn seed_bands(sets: &[Runs], labels: &Labels, style: &Style) -> Result<Plot, PlotError> {
     if sets.is_empty() {
         return Err(missing("set of runs"));
     }
@@ -136,7 +132,7 @@ pub fn densities(
     of: &[(&str, &Density)],
     labels: &Labels,
     style: &Style,
-) -> Result<Picture, PlotError> {
+) -> Result<Plot, PlotError> {
     if of.is_empty() {
         return Err(missing("density"));
     }
@@ -240,7 +236,7 @@ pub(super) fn line(
     points: &[(f64, f64)],
     colour: Rgb,
     dashes: Option<&'static str>,
-) -> Plot {
+) -> Marks {
     if points.len() == 1 {
         let dot = kuva::plot::scatter::ScatterPlot::new();
         return dot
@@ -267,7 +263,7 @@ pub(super) fn area(
     edges: impl Iterator<Item = (f64, f64, f64)>,
     colour: Rgb,
     opacity: f64,
-) -> Plot {
+) -> Marks {
     let (mut x, mut low, mut high) = (Vec::new(), Vec::new(), Vec::new());
     for edge in edges {
         x.push(edge.0);

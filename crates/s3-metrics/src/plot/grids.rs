@@ -1,10 +1,10 @@
-//! Pictures made of cells: the confusion matrix and the filters of a first layer.
+//! Plots made of cells: the confusion matrix and the filters of a first layer.
 
 use kuva::render::render::{Primitive, TextAnchor};
 
 use super::canvas::{self, LABEL, SMALL, TITLE, cut, rectangle, text, width_of};
 use super::colour::{Rgb, blend, readable_on};
-use super::{Picture, PlotError, Style, drawable, missing};
+use super::{Plot, PlotError, Style, drawable, missing};
 
 const MARGIN: f64 = 10.0;
 const TITLE_HEIGHT: f64 = 26.0;
@@ -34,7 +34,7 @@ pub fn confusion(
     counts: &[u64],
     title: &str,
     style: &Style,
-) -> Result<Picture, PlotError> {
+) -> Result<Plot, PlotError> {
     if classes.is_empty() {
         return Err(missing("class"));
     }
@@ -155,7 +155,7 @@ pub fn filters(
     shape: [usize; 4],
     title: &str,
     style: &Style,
-) -> Result<Picture, PlotError> {
+) -> Result<Plot, PlotError> {
     const MOST: usize = 16_384;
     let [count, channels, height, width] = shape;
     let expected = shape

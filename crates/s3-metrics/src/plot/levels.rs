@@ -3,7 +3,7 @@
 use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::{Rgb, blend};
 use super::curves::{area, line};
-use super::{Axis, Labels, Picture, PlotError, Style, Theme, drawable, missing};
+use super::{Axis, Labels, Plot, PlotError, Style, Theme, drawable, missing};
 
 /// The weakest level beside zero: this share of the full colour.
 const WEAKEST: f64 = 0.3;
@@ -30,7 +30,7 @@ pub fn level_occupancy(
     snapshots: &[(u32, Vec<(f32, u64)>)],
     title: &str,
     style: &Style,
-) -> Result<Picture, PlotError> {
+) -> Result<Plot, PlotError> {
     if snapshots.len() < 2 {
         return Err(missing("second snapshot of the levels"));
     }
@@ -75,7 +75,7 @@ pub fn level_occupancy(
             },
         );
     }
-    // The last seam is the upper end of the picture.
+    // The last seam is the upper end of the plot.
     seams.pop();
     plots.append(&mut seams);
     let epochs = || snapshots.iter().map(|(epoch, _)| f64::from(*epoch));

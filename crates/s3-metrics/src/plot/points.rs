@@ -1,11 +1,11 @@
 //! Named points: methods by the size of their network and their accuracy.
 
 use kuva::plot::scatter::{MarkerShape, ScatterPlot};
-use kuva::render::plots::Plot;
+use kuva::render::plots::Plot as Marks;
 
 use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::hex;
-use super::{Labels, Picture, PlotError, Point, Scale, Style, missing};
+use super::{Labels, Plot, PlotError, Point, Scale, Style, missing};
 
 /// Points with their names beside them, a colour and a mark for each group in order of appearance.
 ///
@@ -19,7 +19,7 @@ pub fn labelled_points(
     points: &[Point],
     labels: &Labels,
     style: &Style,
-) -> Result<Picture, PlotError> {
+) -> Result<Plot, PlotError> {
     if points.is_empty() {
         return Err(missing("point"));
     }
@@ -59,7 +59,7 @@ pub fn labelled_points(
             .with_color(hex(colour))
             .with_size(4.0)
             .with_marker(marker);
-        plots.push(Plot::Scatter(scatter));
+        plots.push(Marks::Scatter(scatter));
         legend.push(Entry {
             name: (*group).to_owned(),
             colour,
@@ -77,7 +77,7 @@ pub fn labelled_points(
                 .map(|point| canvas::cut(&point.name, 160.0, canvas::SMALL)),
         )
         .with_repel_labels();
-    plots.push(Plot::Scatter(named));
+    plots.push(Marks::Scatter(named));
     // Room for the names at the ends; kuva would round a logarithmic axis to whole decades.
     let (low, high) = extent(points.clone().map(y));
     let room = if low < high { 0.12 * (high - low) } else { 1.0 };

@@ -2,11 +2,11 @@
 
 use kuva::plot::ForestPlot;
 use kuva::plot::forest::ForestRow;
-use kuva::render::plots::Plot;
+use kuva::render::plots::Plot as Marks;
 
 use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::hex;
-use super::{Labels, Picture, PlotError, Style, Valued, missing};
+use super::{Labels, Plot, PlotError, Style, Valued, missing};
 
 /// Pixels of a row, and of what is above and below all of them.
 const ROW: u32 = 17;
@@ -30,7 +30,7 @@ const FRAME: u32 = 64;
 /// assert!(svg.contains("s3-3bit") && svg.contains("test top-1 (%)"));
 /// # Ok::<(), s3_metrics::plot::PlotError>(())
 /// ```
-pub fn value_rows(rows: &[Valued], labels: &Labels, style: &Style) -> Result<Picture, PlotError> {
+pub fn value_rows(rows: &[Valued], labels: &Labels, style: &Style) -> Result<Plot, PlotError> {
     if rows.is_empty() {
         return Err(missing("row"));
     }
@@ -70,7 +70,7 @@ pub fn value_rows(rows: &[Valued], labels: &Labels, style: &Style) -> Result<Pic
     let legend: Vec<Entry> = legend.collect();
     let style = style.sized(style.width, FRAME + ROW * rows.len() as u32);
     canvas::draw(
-        vec![Plot::Forest(forest)],
+        vec![Marks::Forest(forest)],
         labels,
         Ends::default(),
         &legend,

@@ -5,7 +5,7 @@ use super::curves::{densities, layer_curves, seed_bands};
 use super::levels::level_occupancy;
 use super::points::labelled_points;
 use super::rows::value_rows;
-use super::{Axis, Labels, Picture, PlotError, Style};
+use super::{Axis, Labels, Plot, PlotError, Style};
 use crate::spec::Shown;
 
 impl Shown {
@@ -13,7 +13,7 @@ impl Shown {
     ///
     /// # Errors
     /// [`PlotError`], as the function of its kind says.
-    pub fn draw(&self, title: &str, style: &Style) -> Result<Picture, PlotError> {
+    pub fn draw(&self, title: &str, style: &Style) -> Result<Plot, PlotError> {
         let labels = |x: &Axis, y: &Axis| Labels::new(title, x.clone(), y.clone());
         match self {
             Self::LayerCurves { x, y, curves } => layer_curves(curves, &labels(x, y), style),

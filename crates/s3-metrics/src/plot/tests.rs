@@ -1,4 +1,4 @@
-//! What every picture has in common: sound XML, equal bytes, errors in place of empty pictures.
+//! What every plot has in common: sound XML, equal bytes, errors in place of empty plots.
 
 use super::*;
 use crate::density::Density;
@@ -9,7 +9,7 @@ fn labels() -> Labels {
 }
 
 /// One of each kind, from two numbers.
-fn every_kind(a: f64, b: f64, name: &str, style: &Style) -> Vec<Result<Picture, PlotError>> {
+fn every_kind(a: f64, b: f64, name: &str, style: &Style) -> Vec<Result<Plot, PlotError>> {
     let points = || vec![(a, b), (a + 1.0, b / 2.0), (a + 2.0, b)];
     let density = Density::over(&[0.25, 0.5], 0.0, 1.0, 4).expect("bins");
     let snapshots = [
@@ -42,7 +42,7 @@ fn every_kind(a: f64, b: f64, name: &str, style: &Style) -> Vec<Result<Picture, 
 /// The texts of [`every_kind`].
 fn every_svg(a: f64, b: f64, name: &str, style: &Style) -> Vec<Result<String, PlotError>> {
     let all = every_kind(a, b, name, style).into_iter();
-    all.map(|picture| Ok(picture?.to_svg())).collect()
+    all.map(|plot| Ok(plot?.to_svg())).collect()
 }
 
 #[test]
@@ -87,11 +87,11 @@ fn numbers_that_are_not_finite_are_named() {
 fn nothing_to_draw_is_an_error_that_says_what_is_missing() {
     let style = Style::default();
     let empty = Density::over(&[], 0.0, 1.0, 4).expect("bins");
-    let text = |picture: Result<Picture, PlotError>| picture.expect_err("nothing").to_string();
+    let text = |plot: Result<Plot, PlotError>| plot.expect_err("nothing").to_string();
     let no_point = [Curve::new("fc", vec![])];
     let no_run = [Runs::new("S3", vec![])];
     let no_weight = [(0, vec![(1.0, 1)]), (7, vec![])];
-    for (picture, what) in [
+    for (plot, what) in [
         (layer_curves(&[], &labels(), &style), "layer"),
         (layer_curves(&no_point, &labels(), &style), "point of fc"),
         (seed_bands(&[], &labels(), &style), "set of runs"),
@@ -125,7 +125,7 @@ fn nothing_to_draw_is_an_error_that_says_what_is_missing() {
             "part of a bar above 0",
         ),
     ] {
-        assert_eq!(text(picture), format!("nothing to draw: no {what}"));
+        assert_eq!(text(plot), format!("nothing to draw: no {what}"));
     }
 }
 
@@ -154,7 +154,7 @@ fn axes_end_where_they_are_told_to() {
     let curves = [Curve::new("fc", vec![(0.0, 0.01), (1.0, 0.02)])];
     let draw = |y: Axis| {
         let labels = Labels::new("", Axis::plain("epoch"), y);
-        layer_curves(&curves, &labels, &Style::default()).map(|picture| picture.to_svg())
+        layer_curves(&curves, &labels, &Style::default()).map(|plot| plot.to_svg())
     };
     let (free, tied) = (
         Axis::percent("WSVR"),
@@ -185,7 +185,7 @@ fn axes_end_where_they_are_told_to() {
     ];
     let named = |x: Axis| {
         let labels = Labels::new("", x, Axis::percent("top-1").between(0.4, 0.6));
-        labelled_points(&points, &labels, &Style::default()).map(|picture| picture.to_svg())
+        labelled_points(&points, &labels, &Style::default()).map(|plot| plot.to_svg())
     };
     let svg = named(Axis::log("KiB").between(5.0, 20.0)).expect("a picture");
     assert!(svg.contains(">in<") && !svg.contains(">out<"), "{svg}");
@@ -208,7 +208,7 @@ fn epochs_have_whole_ticks_and_marks_stand_where_they_are_told_to() {
     let curves = [Curve::new("fc", vec![(1.0, 0.1), (4.0, 0.2)])];
     let draw = |x: Axis| {
         let labels = Labels::new("", x, Axis::percent("y"));
-        layer_curves(&curves, &labels, &Style::default()).map(|picture| picture.to_svg())
+        layer_curves(&curves, &labels, &Style::default()).map(|plot| plot.to_svg())
     };
     let plain = draw(Axis::plain("epoch")).expect("a picture");
     let whole = draw(Axis::whole("epoch")).expect("a picture");
@@ -242,7 +242,7 @@ fn a_row_stands_in_its_place_and_outside_of_the_axis_it_is_left_out() {
     ];
     let draw = |x: Axis| {
         let labels = Labels::new("", x, Axis::plain(""));
-        value_rows(&rows, &labels, &Style::default()).map(|picture| picture.to_svg())
+        value_rows(&rows, &labels, &Style::default()).map(|plot| plot.to_svg())
     };
     let svg = draw(Axis::percent("top-1").between(0.7, 0.9)).expect("a picture");
     // How far below the upper edge a name stands.
@@ -262,18 +262,18 @@ fn a_row_stands_in_its_place_and_outside_of_the_axis_it_is_left_out() {
 }
 
 #[test]
-fn every_picture_is_a_png_of_its_size() {
-    for picture in every_kind(1.0, 2.0, "x", &Style::default()) {
-        let picture = picture.expect("a picture");
-        let png = picture.to_png(2.0).expect("a PNG");
-        assert_eq!(png, picture.to_png(2.0).expect("a PNG"));
+fn every_plot_is_a_png_of_its_size() {
+    for plot in every_kind(1.0, 2.0, "x", &Style::default()) {
+        let plot = plot.expect("a picture");
+        let png = plot.to_png(2.0).expect("a PNG");
+        assert_eq!(png, plot.to_png(2.0).expect("a PNG"));
         // Signature, then the header's length, name, width and height.
         assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
         let side = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().expect("4 bytes"));
-        assert_eq!(Ok([side(16), side(20)]), picture.pixels(2.0));
+        assert_eq!(Ok([side(16), side(20)]), plot.pixels(2.0));
         assert_eq!(side(16), 720);
         for scale in [0.0, -1.0, 17.0, f32::NAN] {
-            let error = picture.to_png(scale).expect_err("no scale").to_string();
+            let error = plot.to_png(scale).expect_err("no scale").to_string();
             assert!(error.contains("expected 0.25 to 16"), "{error}");
         }
     }
@@ -302,7 +302,7 @@ fn a_band_runs_from_the_least_to_the_largest_seed() {
 }
 
 #[test]
-fn the_picture_scales_and_says_what_it_is() {
+fn the_plot_scales_and_says_what_it_is() {
     let style = Style::default().sized(1, 10_000);
     let curves = [Curve::new("fc", vec![(0.0, 0.5), (1.0, 0.25)])];
     let svg = layer_curves(&curves, &labels(), &style)
@@ -314,7 +314,7 @@ fn the_picture_scales_and_says_what_it_is() {
 }
 
 #[test]
-fn the_largest_the_smallest_and_equal_numbers_give_a_picture() {
+fn the_largest_the_smallest_and_equal_numbers_give_a_plot() {
     let numbers = [0.0, 1.0, -1.0, 1e-12, 1e9, 9e9, -9e9, f64::MIN_POSITIVE];
     for a in numbers {
         for b in [a, -a, 0.0, a + 1.0] {
@@ -334,7 +334,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_finite_numbers_give_a_picture_without_nan(
+    fn any_finite_numbers_give_a_plot_without_nan(
         a in prop_oneof![Just(0.0), -1e9..1e9, -1e-9..1e-9],
         b in prop_oneof![Just(0.0), -1e9..1e9, -1e-9..1e-9],
     ) {

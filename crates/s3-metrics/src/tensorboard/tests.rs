@@ -48,7 +48,7 @@ fn a_scalar_is_these_bytes() {
 }
 
 #[test]
-fn what_has_no_picture_is_refused_and_writes_nothing() {
+fn what_has_no_plot_is_refused_and_writes_nothing() {
     let mut file = Vec::new();
     let mut events = EventWriter::resume(&mut file);
     let empty = Density::relative(&[f32::NAN], 3).expect("bins");

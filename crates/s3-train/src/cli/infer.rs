@@ -5,7 +5,7 @@ use crate::terminal::{self, note, one_line};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use s3_layers::model::Model;
-use s3_train::{packed, picture};
+use s3_train::{input, packed};
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
@@ -25,7 +25,7 @@ pub(crate) struct InferArgs {
 
 pub(crate) fn run(args: &InferArgs) -> Result<()> {
     let model = packed_file::load(&args.file, "infer")?;
-    note(picture::assumed(model.network()).map(|fit| {
+    note(input::assumed(model.network()).map(|fit| {
         let file = args.file.display();
         let older = "a file of an older version, which does not say how pictures are fitted";
         format!("{file}: {older}: taken to be {fit}")
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &InferArgs) -> Result<()> {
     }
     let mut refused = 0;
     for path in &args.images {
-        // One picture that cannot be read keeps no other from its answer.
+        // One image that cannot be read keeps no other from its answer.
         if let Err(e) = show(&model, path, args) {
             note!("error: {}", one_line(&e));
             refused += 1;
@@ -54,7 +54,7 @@ fn show(model: &Model, path: &Path, args: &InferArgs) -> Result<()> {
         let shown = terminal::path(path);
         bail!("{shown}: a folder, no image; {shown}/*.png names those in it")
     }
-    let scores = model.run(&picture::read(path, network)?, 1)?;
+    let scores = model.run(&input::read(path, network)?, 1)?;
     ensure!(
         scores.iter().all(|score| score.is_finite()),
         "{}: the network's scores are not finite: it has no answer",

@@ -1,6 +1,6 @@
-//! Pictures that a JSON file describes: names and numbers in, SVG and PNG files out.
+//! Plots that a JSON file describes: names and numbers in, SVG and PNG files out.
 //!
-//! The file is a list of pictures. Each has a `file` (its name without an ending), a `kind`, and
+//! The file is a list of plots. Each has a `file` (its name without an ending), a `kind`, and
 //! the fields of its kind; `title` and `size` (width and height in pixels) may be left out
 //! everywhere:
 //!
@@ -17,12 +17,12 @@
 //! `x` and `y` are axes, `{"label", "scale"}` and, where the data should not choose them, `"ends":
 //! [low, high]` in the unit of the data; the scale is `plain`, `whole` (ticks at whole numbers),
 //! `percent` (of shares of 1) or, for the x axis of `labelled_points` alone, `log`. The x axis may
-//! have `"marks": [x, ..]`, dashed lines. What the pictures show is said in [`s3_metrics::plot`].
+//! have `"marks": [x, ..]`, dashed lines. What the plots show is said in [`s3_metrics::plot`].
 
 use crate::terminal;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use s3_metrics::plot::{Axis, Picture, Scale, Style, Theme};
+use s3_metrics::plot::{Axis, Plot, Scale, Style, Theme};
 use s3_metrics::spec::Shown;
 use s3_train::files::{read_regular, write_together};
 use s3_train::given::Given;
@@ -32,7 +32,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// A description of pictures has at most these bytes.
+/// A description of plots has at most these bytes.
 const MAX_BYTES: u64 = 1 << 30;
 
 #[derive(Args)]
@@ -54,18 +54,18 @@ pub(crate) struct PlotArgs {
     png: Option<f32>,
 }
 
-/// The files of a picture by their names: NAME.svg on light and NAME-dark.svg on dark, with a PNG
+/// The files of a plot by their names: NAME.svg on light and NAME-dark.svg on dark, with a PNG
 /// beside each where a scale is given.
 pub(super) fn files_of(
     name: &str,
-    pictures: &[Picture; 2],
+    plots: &[Plot; 2],
     png: Option<f32>,
 ) -> Result<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
-    for (picture, theme) in pictures.iter().zip(["", "-dark"]) {
-        files.push((format!("{name}{theme}.svg"), picture.to_svg().into_bytes()));
+    for (plot, theme) in plots.iter().zip(["", "-dark"]) {
+        files.push((format!("{name}{theme}.svg"), plot.to_svg().into_bytes()));
         if let Some(scale) = png {
-            files.push((format!("{name}{theme}.png"), picture.to_png(scale)?));
+            files.push((format!("{name}{theme}.png"), plot.to_png(scale)?));
         }
     }
     Ok(files)
@@ -95,17 +95,17 @@ pub(crate) fn run(args: &PlotArgs) -> Result<()> {
     }
     let text = read_regular(&args.spec, MAX_BYTES).with_context(|| format!("reading {name}"))?;
     let spec: Value = serde_json::from_slice(&text).with_context(|| name.to_string())?;
-    let Value::Array(pictures) = spec else {
+    let Value::Array(plots) = spec else {
         bail!("{name}: expected a list of pictures")
     };
     // All are drawn before the first is written.
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for (i, picture) in pictures.into_iter().enumerate() {
-        let of = match picture.get("file").and_then(Value::as_str) {
+    for (i, plot) in plots.into_iter().enumerate() {
+        let of = match plot.get("file").and_then(Value::as_str) {
             Some(file) => format!("{name}: picture {file}"),
             None => format!("{name}: picture number {}", i + 1),
         };
-        for (file, bytes) in draw(picture, args.png).with_context(|| of.clone())? {
+        for (file, bytes) in draw(plot, args.png).with_context(|| of.clone())? {
             if files.contains_key(&file) {
                 bail!("{of}: another picture is {file} already")
             }
@@ -127,9 +127,9 @@ enum Kind {
     StackedBars,
 }
 
-/// The files of a picture by their names.
-fn draw(picture: Value, png: Option<f32>) -> Result<Vec<(String, Vec<u8>)>> {
-    let Value::Object(fields) = picture else {
+/// The files of a plot by their names.
+fn draw(plot: Value, png: Option<f32>) -> Result<Vec<(String, Vec<u8>)>> {
+    let Value::Object(fields) = plot else {
         bail!("expected an object")
     };
     let mut fields = Fields(fields);
@@ -184,7 +184,7 @@ fn draw(picture: Value, png: Option<f32>) -> Result<Vec<(String, Vec<u8>)>> {
     files_of(&file, &[on(Theme::Light)?, on(Theme::Dark)?], png)
 }
 
-/// The fields of a picture that are not read yet.
+/// The fields of a plot that are not read yet.
 struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_spec_names_the_file_the_picture_and_the_field() {
+    fn a_bad_spec_names_the_file_the_plot_and_the_field() {
         let good = format!(
             r#"{{"file": "good", "kind": "layer_curves", {AXES}, "curves": [{{"name": "c",
                 "points": [[1, 2]]}}]}}"#

@@ -18,7 +18,7 @@ pub(crate) struct Progress {
     spoke: Instant,
     /// The epoch under way, the images seen by its first step here, and when that was.
     first: Option<(usize, u64, Instant)>,
-    /// The pictures that were named as skipped.
+    /// The images that were named as skipped.
     named: HashSet<String>,
 }
 
@@ -120,8 +120,8 @@ impl Observer for Progress {
                     self.say(&format!("  evaluation {done}/{steps}"));
                 }
             }
-            Event::Skipped { pictures } => {
-                for line in pictures {
+            Event::Skipped { images } => {
+                for line in images {
                     if self.named.insert(line.clone()) {
                         self.say(&format!("skipped: {}", terminal::line(line)));
                     }

@@ -7,7 +7,7 @@ use super::plot::{files_of, write_files};
 use crate::terminal::{self, note, one_line};
 use anyhow::{Result, ensure};
 use clap::Args;
-use s3_metrics::plot::Picture;
+use s3_metrics::plot::Plot;
 use s3_train::files::write_atomically;
 use s3_train::given::Given;
 use s3_train::report;
@@ -60,10 +60,10 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
         return Ok(());
     };
     let mut files = BTreeMap::new();
-    for (i, drawn) in page.pictures.iter().enumerate() {
+    for (i, drawn) in page.plots.iter().enumerate() {
         let words = plain(&format!("{} {}", drawn.section, drawn.caption));
         let name = format!("{:02}-{words}", i + 1);
-        files.extend(files_of(&name, &drawn.pictures, Some(Picture::SCREEN))?);
+        files.extend(files_of(&name, &drawn.plots, Some(Plot::SCREEN))?);
     }
     write_files(folder, &files)
 }

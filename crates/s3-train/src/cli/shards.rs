@@ -1,4 +1,4 @@
-//! The shards of an experiment's pictures: few large files that an epoch reads instead of many
+//! The shards of an experiment's images: few large files that an epoch reads instead of many
 //! small ones.
 
 use super::experiment;
@@ -33,7 +33,7 @@ const QUIET: Duration = Duration::from_secs(20);
 /// One split on its way.
 struct Split {
     name: String,
-    pictures: usize,
+    images: usize,
     done: AtomicUsize,
     kept: AtomicUsize,
     broken: AtomicUsize,
@@ -43,20 +43,20 @@ struct Split {
 }
 
 impl Split {
-    fn new(name: &str, pictures: usize) -> Self {
+    fn new(name: &str, images: usize) -> Self {
         let style = ProgressStyle::with_template(
             "{prefix} {bar:30} {pos}/{len} pictures, {per_sec}, eta {eta}",
         );
         let bar = match style {
             Ok(style) if std::io::stderr().is_terminal() => {
-                let bar = ProgressBar::new(pictures as u64).with_style(style);
+                let bar = ProgressBar::new(images as u64).with_style(style);
                 Some(bar.with_prefix(name.to_string()))
             }
             _ => None,
         };
         Self {
             name: name.to_string(),
-            pictures,
+            images,
             done: AtomicUsize::new(0),
             kept: AtomicUsize::new(0),
             broken: AtomicUsize::new(0),
@@ -69,7 +69,7 @@ impl Split {
     fn tell(&self, made: Made) {
         let add = |to: &AtomicUsize, n: usize| to.fetch_add(n, Ordering::Relaxed);
         let n = match made {
-            Made::Picture => 1,
+            Made::Image => 1,
             Made::Broken(line) => {
                 let say = || note!("skipped: {}", terminal::line(&line));
                 self.bar.as_ref().map_or_else(say, |bar| bar.suspend(say));
@@ -90,12 +90,12 @@ impl Split {
         if spoke.elapsed() >= QUIET {
             *spoke = Instant::now();
             let speed = self.speed();
-            let (name, pictures) = (&self.name, self.pictures);
-            say!("  {name} {done}/{pictures}{}", speed.unwrap_or_default());
+            let (name, images) = (&self.name, self.images);
+            say!("  {name} {done}/{images}{}", speed.unwrap_or_default());
         }
     }
 
-    /// Of the pictures that were not there already.
+    /// Of the images that were not there already.
     fn speed(&self) -> Option<String> {
         let read = |n: &AtomicUsize| n.load(Ordering::Relaxed);
         let made = read(&self.done) - read(&self.kept);
@@ -107,7 +107,7 @@ impl Split {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        let mut line = format!("{}: {} pictures", self.name, self.pictures);
+        let mut line = format!("{}: {} pictures", self.name, self.images);
         let notes = [(&self.kept, "there already"), (&self.broken, "broken")];
         for (count, note) in notes {
             match count.load(Ordering::Relaxed) {
@@ -136,7 +136,7 @@ pub(crate) fn run(args: &ShardsArgs, stop: &AtomicBool) -> Result<()> {
     make_shards(&config.data, &data_dir, stop, |job| {
         end();
         folder = Some(job.folder.to_path_buf());
-        let split = Arc::new(Split::new(job.split, job.pictures));
+        let split = Arc::new(Split::new(job.split, job.images));
         *under_way.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&split));
         move |made| split.tell(made)
     })?;

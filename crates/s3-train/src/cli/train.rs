@@ -135,8 +135,8 @@ fn train_on(
     };
     if ranks.rank() > 0 {
         let mut only_skipped = |event: Event<'_>| {
-            if let Event::Skipped { pictures } = event {
-                for line in pictures {
+            if let Event::Skipped { images } = event {
+                for line in images {
                     note!("skipped: {}", terminal::line(line));
                 }
             }

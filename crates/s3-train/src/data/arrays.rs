@@ -1,4 +1,4 @@
-//! Arrays that NumPy has written: measurements, features of sound, tables, small pictures.
+//! Arrays that NumPy has written: measurements, features of sound, tables, small images.
 //!
 //! ```text
 //! DATA_DIR/arrays/{train,test}.npz         arrays `x` and `y`; `classes`, texts, where it is there
@@ -6,7 +6,7 @@
 //! DATA_DIR/arrays/classes.txt              a name a line, beside either; `folder` names another
 //! ```
 //!
-//! `x` holds the images, uint8, of which 255 counts as 1 as in pictures, or float32 or float64,
+//! `x` holds the images, uint8, of which 255 counts as 1 as in images, or float32 or float64,
 //! which count as they are. Its sides are `[n, height, width, channels]`, or `[n, height, width]`
 //! of one channel, or `[n, features]`, images of one pixel with so many channels. `y` holds their
 //! classes, `[n]` integers of any type, from 0.

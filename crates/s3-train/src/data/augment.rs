@@ -7,7 +7,7 @@
 //! `torchvision.transforms.RandomCrop`, padding is 0 *before* normalising, so it ends up at
 //! `-mean[c] / std[c]`.
 //!
-//! Pictures in files have many sizes and another recipe, `resized_crop` ([`view`](super::view)).
+//! Images in files have many sizes and another recipe, `resized_crop` ([`view`](super::view)).
 //!
 //! ```
 //! use s3_train::data::augment::{AugmentConfig, Placement};
@@ -33,7 +33,7 @@ pub struct AugmentConfig {
     pub pad: usize,
     /// Whether to mirror half of the images left to right.
     pub flip: bool,
-    /// Whether to train on a random part of each picture, resized. For pictures in files.
+    /// Whether to train on a random part of each image, resized. For images in files.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub resized_crop: bool,
 }

@@ -1,4 +1,4 @@
-//! One batch: its images made, on worker threads where they are picture files, in the order that
+//! One batch: its images made, on worker threads where they are image files, in the order that
 //! the epoch has.
 
 use std::ops::Range;
@@ -20,9 +20,9 @@ pub struct Batch {
     pub labels: Vec<u32>,
     /// `[len]`, the positions in the data set.
     pub indices: Vec<u32>,
-    /// A line for each picture that is left out because it cannot be decoded, naming its file.
+    /// A line for each image that is left out because it cannot be decoded, naming its file.
     pub skipped: Vec<String>,
-    /// Where the batch lies in its step, pictures that are left out included.
+    /// Where the batch lies in its step, images that are left out included.
     pub images_of_step: Range<usize>,
     /// Images of the whole step.
     pub step_len: usize,
@@ -71,7 +71,7 @@ impl Plan {
             Images::Bytes(_) | Images::Floats(_) => jobs
                 .filter_map(|(&index, out)| self.image(index, out).err().map(|e| (index, e)))
                 .collect(),
-            Images::Pictures(_) => self.on_workers(jobs)?,
+            Images::Files(_) => self.on_workers(jobs)?,
         };
         let labels = |indices: &[u32]| {
             let label = |&index: &u32| u32::from(self.dataset.labels[index as usize]);
@@ -133,9 +133,9 @@ impl Plan {
         let LoaderConfig { augment, seed, .. } = self.config;
         let placement = Placement::draw(augment, seed, self.epoch, index);
         let image = match &dataset.images {
-            Images::Pictures(pictures) if augment.resized_crop => {
+            Images::Files(images) if augment.resized_crop => {
                 let epoch = self.epoch;
-                Image::Bytes(pictures.view(index, View::Random { seed, epoch })?.into())
+                Image::Bytes(images.view(index, View::Random { seed, epoch })?.into())
             }
             _ => dataset.image(index)?,
         };
@@ -147,7 +147,7 @@ impl Plan {
         Ok(())
     }
 
-    /// The batch without the pictures that failed, or the first failure that stops the run.
+    /// The batch without the images that failed, or the first failure that stops the run.
     fn without(
         &self,
         failures: Vec<(u32, DataError)>,
@@ -156,13 +156,13 @@ impl Plan {
         labels: impl Fn(&[u32]) -> Vec<u32>,
     ) -> Result<Batch, DataError> {
         let skips = match &self.dataset.images {
-            Images::Pictures(pictures) => pictures.skips_broken(),
+            Images::Files(images) => images.skips_broken(),
             Images::Bytes(_) | Images::Floats(_) => false,
         };
         let mut failed = Vec::new();
         let mut skipped = Vec::new();
         for (index, e) in failures {
-            if !skips || !e.is_broken_picture() {
+            if !skips || !e.is_broken_image() {
                 return Err(e.stopping());
             }
             failed.push(index);

@@ -11,13 +11,13 @@ use super::augment::AugmentConfig;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DataName {
-    /// Generated pictures of ten geometric shapes.
+    /// Generated images of ten geometric shapes.
     Shapes,
     /// Handwritten digits.
     Mnist,
     /// CIFAR-10.
     Cifar10,
-    /// ILSVRC2012, or any other folder of pictures.
+    /// ILSVRC2012, or any other folder of images.
     Imagenet,
     /// Arrays that NumPy has written.
     Arrays,
@@ -102,13 +102,13 @@ pub struct DataConfig {
     /// Of `imagenet`: rows and columns that the network sees; 224 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<usize>,
-    /// Of `imagenet`: read the shards that `s3 shards` has made, instead of the picture files.
-    /// Training then sees pictures that were shrunk and compressed again, in another order. The
+    /// Of `imagenet`: read the shards that `s3 shards` has made, instead of the image files.
+    /// Training then sees images that were shrunk and compressed again, in another order. The
     /// files stay needed: they are listed at each start, for the labels and to see whether the
     /// shards are stale.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shards: bool,
-    /// Of `imagenet`: whether a picture that cannot be decoded stops the run (`stop`, the default)
+    /// Of `imagenet`: whether an image that cannot be decoded stops the run (`stop`, the default)
     /// or is counted and left out of its batch (`skip`).
     #[serde(default, skip_serializing_if = "is_default")]
     pub broken: Broken,
@@ -140,14 +140,14 @@ impl DataConfig {
     }
 }
 
-/// What happens when a picture cannot be decoded.
+/// What happens when an image cannot be decoded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Broken {
     /// The run stops, naming the file.
     #[default]
     Stop,
-    /// The picture is counted and left out of its batch.
+    /// The image is counted and left out of its batch.
     Skip,
 }
 

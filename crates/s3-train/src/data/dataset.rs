@@ -7,7 +7,7 @@ use std::ops::Range;
 use sha2::{Digest, Sha256};
 
 use super::error::DataError;
-use super::pictures::Pictures;
+use super::image_files::ImageFiles;
 use super::view::View;
 use crate::digest::hex;
 
@@ -18,17 +18,17 @@ pub enum Images {
     Bytes(Vec<u8>),
     /// `[len, height, width, channels]`, finite numbers that count as they are, in memory.
     Floats(Vec<f32>),
-    /// Picture files, or shards of them, read and decoded whenever they are asked for.
-    Pictures(Pictures),
+    /// Image files, or shards of them, read and decoded whenever they are asked for.
+    Files(ImageFiles),
 }
 
 impl Images {
-    /// The bytes of images in memory; none of floats and of pictures in files.
+    /// The bytes of images in memory; none of floats and of images in files.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes,
-            Self::Floats(_) | Self::Pictures(_) => &[],
+            Self::Floats(_) | Self::Files(_) => &[],
         }
     }
 
@@ -36,7 +36,7 @@ impl Images {
     #[must_use]
     pub const fn numbers(&self) -> Numbers {
         match self {
-            Self::Bytes(_) | Self::Pictures(_) => Numbers::Bytes,
+            Self::Bytes(_) | Self::Files(_) => Numbers::Bytes,
             Self::Floats(_) => Numbers::Floats,
         }
     }
@@ -95,7 +95,7 @@ pub struct Dataset {
     /// What the labels stand for.
     pub class_names: Vec<String>,
     /// Per channel, the mean of value / 255, of floats that of the values, over the whole official
-    /// **training** split, in the test split too and whatever the limits. Of pictures in files it
+    /// **training** split, in the test split too and whatever the limits. Of images in files it
     /// is ImageNet's ([`imagenet::MEAN`](super::imagenet::MEAN)), whatever the folder; of arrays
     /// the config may name it.
     pub mean: Vec<f32>,
@@ -142,7 +142,7 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// A picture that cannot be read; images in memory always can.
+    /// An image that cannot be read; images in memory always can.
     ///
     /// # Panics
     ///
@@ -153,7 +153,7 @@ impl Dataset {
         Ok(match &self.images {
             Images::Bytes(bytes) => Image::Bytes(bytes[range].into()),
             Images::Floats(floats) => Image::Floats(&floats[range]),
-            Images::Pictures(pictures) => Image::Bytes(pictures.view(index, View::Centre)?.into()),
+            Images::Files(images) => Image::Bytes(images.view(index, View::Centre)?.into()),
         })
     }
 
@@ -179,7 +179,7 @@ impl Dataset {
         let images = match &mut self.images {
             Images::Bytes(bytes) => Images::Bytes(bytes.split_off(keep * size)),
             Images::Floats(floats) => Images::Floats(floats.split_off(keep * size)),
-            Images::Pictures(pictures) => Images::Pictures(pictures.split_off(keep)),
+            Images::Files(images) => Images::Files(images.split_off(keep)),
         };
         let rest = Self {
             name: self.name.clone(),
@@ -210,19 +210,19 @@ impl Dataset {
         )
     }
 
-    /// Of pictures in files, a line that says how many there are, of how many classes, and what was
+    /// Of images in files, a line that says how many there are, of how many classes, and what was
     /// left out of the folder and why; `None` of images in memory.
     #[must_use]
     pub fn found(&self) -> Option<String> {
-        let Images::Pictures(pictures) = &self.images else {
+        let Images::Files(images) = &self.images else {
             return None;
         };
-        let (name, classes, all) = (&self.name, self.classes(), pictures.found());
+        let (name, classes, all) = (&self.name, self.classes(), images.found());
         let used = match self.len() {
             used if used < all => format!(", {used} of them used"),
             _ => String::new(),
         };
-        let left_out = pictures.left_out().map(|text| format!("; {text}"));
+        let left_out = images.left_out().map(|text| format!("; {text}"));
         let left_out = left_out.unwrap_or_default();
         Some(format!(
             "{name}: {all} pictures of {classes} classes{used}{left_out}"
@@ -235,7 +235,7 @@ impl Dataset {
         let one_a_label = match &self.images {
             Images::Bytes(bytes) => bytes.len() == self.len() * self.image_len(),
             Images::Floats(floats) => floats.len() == self.len() * self.image_len(),
-            Images::Pictures(pictures) => pictures.len() == self.len(),
+            Images::Files(images) => images.len() == self.len(),
         };
         if !one_a_label {
             return fail("the images' numbers do not divide into one image a label");
@@ -253,7 +253,7 @@ impl Dataset {
 /// SHA-256 of the shape, the images and the labels, as 64 hexadecimal digits: what a run's
 /// manifest records to say which data it saw. Names and statistics do not count.
 ///
-/// Of pictures in files it is the files' names and sizes that count, and not what is in them:
+/// Of images in files it is the files' names and sizes that count, and not what is in them:
 /// reading all of them would take as long as an epoch.
 #[must_use]
 pub fn fingerprint(dataset: &Dataset) -> String {
@@ -275,7 +275,7 @@ pub fn fingerprint(dataset: &Dataset) -> String {
                 hash.update(bytes);
             }
         }
-        Images::Pictures(pictures) => pictures.identify(&mut hash),
+        Images::Files(images) => images.identify(&mut hash),
     }
     for label in &dataset.labels {
         hash.update(label.to_le_bytes());

@@ -1,18 +1,18 @@
-//! From the bytes of a picture file to RGB: JPEG, PNG, WebP, TIFF, BMP, and PPM and PGM.
+//! From the bytes of an image file to RGB: JPEG, PNG, WebP, TIFF, BMP, and PPM and PGM.
 //!
 //! What the bytes are is read from their start and not from the file's name: one `.JPEG` of
 //! ImageNet is a PNG. Baseline and progressive JPEG; grey becomes three equal channels, CMYK and
 //! YCCK (inverted, as Adobe's programs write them) become RGB, an alpha channel is dropped, 16 bits
-//! become 8 (of grey too, where Pillow's `convert` cuts off what is above 255). Of several pictures
+//! become 8 (of grey too, where Pillow's `convert` cuts off what is above 255). Of several images
 //! in a file the first counts.
 //!
-//! A picture comes as its rows are stored. EXIF's orientation is not looked at, as torchvision's
+//! An image comes as its rows are stored. EXIF's orientation is not looked at, as torchvision's
 //! `ImageFolder` does not: Pillow's `convert("RGB")` turns nothing. A network that is to see
-//! pictures upright needs files that are; turning some would make another data set than the one
+//! images upright needs files that are; turning some would make another data set than the one
 //! that others train on.
 //!
 //! No file takes more than [`MEMORY`] while it is decoded, whatever its headers promise: what a
-//! picture needs is computed and compared before it is asked for; a colour profile that unpacks to
+//! image needs is computed and compared before it is asked for; a colour profile that unpacks to
 //! more than [`METADATA`] is left out. The code tables of a lossless WebP come on top.
 //!
 //! A JPEG without its end marker is an error, as it is in Pillow, and so is one whose headers are
@@ -23,8 +23,8 @@
 //!
 //! assert_eq!(decode(b"").unwrap_err().to_string(), "an empty file");
 //! assert!(decode(b"GIF89a").unwrap_err().to_string().starts_with("no JPEG, PNG, WebP,"));
-//! let picture = decode(b"P6 2 1 255\n\x01\x02\x03\x04\x05\x06")?;
-//! assert_eq!((picture.width, picture.height, &picture.rgb[..]), (2, 1, &[1, 2, 3, 4, 5, 6][..]));
+//! let image = decode(b"P6 2 1 255\n\x01\x02\x03\x04\x05\x06")?;
+//! assert_eq!((image.width, image.height, &image.rgb[..]), (2, 1, &[1, 2, 3, 4, 5, 6][..]));
 //! # Ok::<(), s3_train::data::Problem>(())
 //! ```
 
@@ -40,7 +40,7 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageResult, Limits};
 
-pub use super::decoded::{MAX_PIXELS, MAX_SIDE, MEMORY, Picture};
+pub use super::decoded::{MAX_PIXELS, MAX_SIDE, MEMORY, RgbImage};
 
 use super::decoded::{check_memory, check_size};
 use super::error::Problem;
@@ -50,7 +50,7 @@ use crate::files::read_regular;
 /// No more of a PNG's profile and texts is kept.
 pub const METADATA: usize = 1 << 24;
 
-/// The bytes of a picture file, of at most [`MEMORY`].
+/// The bytes of an image file, of at most [`MEMORY`].
 ///
 /// # Errors
 ///
@@ -60,26 +60,26 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     read_regular(path, MEMORY as u64)
 }
 
-/// Decodes the bytes of a picture file.
+/// Decodes the bytes of an image file.
 ///
 /// # Errors
 ///
-/// [`Problem::Picture`]: empty, another format, truncated, damaged, of no pixel, larger than
+/// [`Problem::Image`]: empty, another format, truncated, damaged, of no pixel, larger than
 /// [`MAX_SIDE`] and [`MAX_PIXELS`], or in need of more than [`MEMORY`]; a decoder that panics.
-pub fn decode(bytes: &[u8]) -> Result<Picture, Problem> {
+pub fn decode(bytes: &[u8]) -> Result<RgbImage, Problem> {
     caught(|| decode_or_panic(bytes))
 }
 
 /// A decoder that panics must not end a run of days without a word of the file.
 fn caught<T>(decode: impl FnOnce() -> Result<T, Problem> + UnwindSafe) -> Result<T, Problem> {
-    let panicked = |_| Err(Problem::picture("the decoder panics on this file"));
+    let panicked = |_| Err(Problem::image("the decoder panics on this file"));
     catch_unwind(decode).unwrap_or_else(panicked)
 }
 
-fn decode_or_panic(bytes: &[u8]) -> Result<Picture, Problem> {
+fn decode_or_panic(bytes: &[u8]) -> Result<RgbImage, Problem> {
     let file = Cursor::new(bytes);
     match bytes {
-        [] => Err(Problem::picture("an empty file")),
+        [] => Err(Problem::image("an empty file")),
         [0xff, 0xd8, ..] => jpeg::decode(bytes),
         [0x89, b'P', b'N', b'G', ..] => {
             let mut limits = Limits::no_limits();
@@ -105,14 +105,12 @@ fn decode_or_panic(bytes: &[u8]) -> Result<Picture, Problem> {
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => tiff(file),
         [b'B', b'M', ..] => through("BMP", BmpDecoder::new(file), 0).map(rgb),
         [b'P', b'1'..=b'7', ..] => through("PNM", PnmDecoder::new(file), 0).map(rgb),
-        _ => Err(Problem::picture(
-            "no JPEG, PNG, WebP, TIFF, BMP, PPM or PGM",
-        )),
+        _ => Err(Problem::image("no JPEG, PNG, WebP, TIFF, BMP, PPM or PGM")),
     }
 }
 
 /// A TIFF is turned as its own tag says: that is no EXIF, and Pillow does it.
-fn tiff(file: Cursor<&[u8]>) -> Result<Picture, Problem> {
+fn tiff(file: Cursor<&[u8]>) -> Result<RgbImage, Problem> {
     let mut decoder = TiffDecoder::new(file);
     let turn = decoder.as_mut().ok().and_then(|d| d.orientation().ok());
     let turn = turn.unwrap_or(Orientation::NoTransforms);
@@ -121,9 +119,9 @@ fn tiff(file: Cursor<&[u8]>) -> Result<Picture, Problem> {
     } else {
         8
     };
-    let mut picture = through("TIFF", decoder, copy)?;
-    picture.apply_orientation(turn);
-    Ok(rgb(picture))
+    let mut image = through("TIFF", decoder, copy)?;
+    image.apply_orientation(turn);
+    Ok(rgb(image))
 }
 
 /// Decodes a `format` of the crate `image`, which holds `more` bytes a pixel besides the pixels.
@@ -134,7 +132,7 @@ fn through(
 ) -> Result<DynamicImage, Problem> {
     let failed = |e: image::ImageError| {
         let text = format!("no {format} that can be read: {e}");
-        Problem::picture(text.split_whitespace().collect::<Vec<_>>().join(" "))
+        Problem::image(text.split_whitespace().collect::<Vec<_>>().join(" "))
     };
     let mut decoder = decoder.map_err(failed)?;
     let (width, height) = decoder.dimensions();
@@ -143,7 +141,7 @@ fn through(
     let colours = decoder.color_type();
     if matches!(colours, ColorType::Rgb32F | ColorType::Rgba32F) {
         let text = format!("a {format} of floats: 8 and 16 bits are read");
-        return Err(Problem::picture(text));
+        return Err(Problem::image(text));
     }
     let converted = if colours == ColorType::Rgb8 { 0 } else { 3 };
     let each = usize::from(colours.bytes_per_pixel()) + converted + more;
@@ -154,9 +152,9 @@ fn through(
     DynamicImage::from_decoder(decoder).map_err(failed)
 }
 
-fn rgb(picture: DynamicImage) -> Picture {
-    let rgb = picture.into_rgb8();
-    Picture {
+fn rgb(image: DynamicImage) -> RgbImage {
+    let rgb = image.into_rgb8();
+    RgbImage {
         width: rgb.width() as usize,
         height: rgb.height() as usize,
         rgb: rgb.into_raw(),
@@ -177,9 +175,9 @@ mod tests {
         std::fs::read(format!("{FOLDER}/{name}")).unwrap()
     }
 
-    fn encoded(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
-        picture.into().write_to(&mut bytes, format).unwrap();
+        image.into().write_to(&mut bytes, format).unwrap();
         bytes.into_inner()
     }
 
@@ -238,22 +236,22 @@ mod tests {
     #[test]
     fn lossless_files_come_back_as_written_whatever_their_colours() {
         for format in LOSSLESS {
-            let picture = ramp(5, 3);
-            let expected = Picture {
+            let image = ramp(5, 3);
+            let expected = super::RgbImage {
                 width: 5,
                 height: 3,
-                rgb: picture.as_raw().clone(),
+                rgb: image.as_raw().clone(),
             };
-            let grey = DynamicImage::from(picture.clone()).into_luma8();
+            let grey = DynamicImage::from(image.clone()).into_luma8();
             let of_grey: Vec<u8> = grey.as_raw().iter().flat_map(|&g| [g; 3]).collect();
             assert_eq!(
-                decode(&encoded(picture.clone(), format)),
+                decode(&encoded(image.clone(), format)),
                 Ok(expected.clone())
             );
             assert_eq!(decode(&encoded(grey, format)).unwrap().rgb, of_grey);
             if format != ImageFormat::Pnm {
                 // Alpha is dropped, not multiplied with.
-                let mut seen_through = DynamicImage::from(picture).into_rgba8();
+                let mut seen_through = DynamicImage::from(image).into_rgba8();
                 seen_through.pixels_mut().for_each(|pixel| pixel.0[3] = 40);
                 let expected = Ok(expected);
                 assert_eq!(
@@ -274,7 +272,7 @@ mod tests {
         assert_eq!(of(b"P3 1 1 255\n1 20 255\n"), [1, 20, 255]);
     }
 
-    /// The EXIF data that says how a picture is to be turned.
+    /// The EXIF data that says how an image is to be turned.
     fn orientation(turn: u8) -> Vec<u8> {
         let mut exif = b"II\x2a\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
         exif.extend([turn, 0, 0, 0, 0, 0, 0, 0]);
@@ -346,9 +344,9 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_an_error_of_the_picture() {
-        let problem = caught::<Picture>(|| panic!("a decoder's assertion")).unwrap_err();
-        assert_eq!(problem, Problem::picture("the decoder panics on this file"));
+    fn a_panic_is_an_error_of_the_image() {
+        let problem = caught::<super::RgbImage>(|| panic!("a decoder's assertion")).unwrap_err();
+        assert_eq!(problem, Problem::image("the decoder panics on this file"));
     }
 
     #[test]
@@ -387,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_picture_needs_is_refused_before_it_is_asked_for() {
+    fn what_an_image_needs_is_refused_before_it_is_asked_for() {
         let png = encoded(ramp(8, 8), ImageFormat::Png);
         // 16 bits of four channels, and three bytes of what becomes of them.
         let deep = with_header(&png, 1 << 13, 1 << 13, [16, 6]);
@@ -427,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_is_named() {
+    fn what_is_no_image_is_named() {
         for bytes in [&b"GIF89a"[..], b"text", b"RIFF\0\0\0\0WAVE", b"P8 1 1"] {
             assert_eq!(refusal(bytes), "no JPEG, PNG, WebP, TIFF, BMP, PPM or PGM");
         }

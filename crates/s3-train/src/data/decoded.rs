@@ -1,17 +1,17 @@
-//! A decoded picture, and how large one may be.
+//! A decoded image, and how large one may be.
 
 use super::error::Problem;
 
-/// No side of a picture may be longer.
+/// No side of an image may be longer.
 pub const MAX_SIDE: usize = 1 << 14;
-/// No picture may have more pixels: 402 MB of RGB.
+/// No image may have more pixels: 402 MB of RGB.
 pub const MAX_PIXELS: usize = 1 << 27;
 /// No file may be longer, and none may take more bytes while it is decoded.
 pub const MEMORY: usize = 1 << 29;
 
-/// A decoded picture.
+/// A decoded image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
+pub struct RgbImage {
     /// Columns, at least 1.
     pub width: usize,
     /// Rows, at least 1.
@@ -20,13 +20,13 @@ pub struct Picture {
     pub rgb: Vec<u8>,
 }
 
-/// Whether a picture may have so many pixels.
+/// Whether an image may have so many pixels.
 pub(super) fn check_size(width: usize, height: usize) -> Result<(), Problem> {
     if width == 0 || height == 0 {
-        return Err(Problem::picture("a picture without a pixel"));
+        return Err(Problem::image("a picture without a pixel"));
     }
     if width.max(height) > MAX_SIDE || width * height > MAX_PIXELS {
-        return Err(Problem::picture(format!(
+        return Err(Problem::image(format!(
             "{width}x{height} pixels: at most {MAX_SIDE} a side and {MAX_PIXELS} in all are read"
         )));
     }
@@ -36,7 +36,7 @@ pub(super) fn check_size(width: usize, height: usize) -> Result<(), Problem> {
 /// Whether decoding may take `bytes`.
 pub(super) fn check_memory(width: usize, height: usize, bytes: usize) -> Result<(), Problem> {
     if bytes > MEMORY {
-        return Err(Problem::picture(format!(
+        return Err(Problem::image(format!(
             "{width}x{height} pixels of this kind take {bytes} bytes to decode, at most {MEMORY} \
              are given"
         )));

@@ -103,37 +103,37 @@ impl DataError {
         }
     }
 
-    /// What is wrong with a folder of pictures, or with what says its classes.
+    /// What is wrong with a folder of images, or with what says its classes.
     pub(super) fn folder(path: &Path, text: impl Into<String>) -> Self {
         Self::malformed(path, Problem::Folder(text.into()))
     }
 
-    /// Why a picture's file could not be read: what is no file to read is a broken picture.
-    pub(super) fn picture(path: &Path, cause: std::io::Error) -> Self {
+    /// Why an image's file could not be read: what is no file to read is a broken image.
+    pub(super) fn image(path: &Path, cause: std::io::Error) -> Self {
         match cause.kind() {
             std::io::ErrorKind::InvalidData => {
-                Self::malformed(path, Problem::picture(cause.to_string()))
+                Self::malformed(path, Problem::image(cause.to_string()))
             }
             _ => Self::io(path, cause),
         }
     }
 
-    /// Whether the file of one picture is there and cannot be decoded: what `broken = "skip"`
+    /// Whether the file of one image is there and cannot be decoded: what `broken = "skip"`
     /// counts and leaves out.
     #[must_use]
-    pub fn is_broken_picture(&self) -> bool {
-        matches!(self, Self::Malformed { problem, .. } if problem.is_of_picture())
+    pub fn is_broken_image(&self) -> bool {
+        matches!(self, Self::Malformed { problem, .. } if problem.is_of_image())
     }
 
-    /// The same where it stops a run: of a broken picture, with what leaves such pictures out.
+    /// The same where it stops a run: of a broken image, with what leaves such images out.
     pub(super) fn stopping(self) -> Self {
         match self {
             Self::Malformed {
                 path,
-                problem: Problem::Picture(text),
+                problem: Problem::Image(text),
             } => {
                 let text = format!("{text}; {SKIPS}");
-                Self::malformed(&path, Problem::Picture(text))
+                Self::malformed(&path, Problem::Image(text))
             }
             other => other,
         }
@@ -213,9 +213,9 @@ pub enum Problem {
     /// A folder that is not laid out as the data set's.
     #[error("{0}")]
     Folder(String),
-    /// A picture that cannot be decoded.
+    /// An image that cannot be decoded.
     #[error("{0}")]
-    Picture(String),
+    Image(String),
     /// An array, or an archive of arrays, that is not read.
     #[error("{0}")]
     Array(String),
@@ -231,16 +231,16 @@ pub enum Problem {
 }
 
 impl Problem {
-    pub(super) fn picture(text: impl Into<String>) -> Self {
-        Self::Picture(escaped(&text.into()))
+    pub(super) fn image(text: impl Into<String>) -> Self {
+        Self::Image(escaped(&text.into()))
     }
 
     pub(super) fn array(text: impl Into<String>) -> Self {
         Self::Array(escaped(&text.into()))
     }
 
-    pub(super) fn is_of_picture(&self) -> bool {
-        matches!(self, Self::Picture(_))
+    pub(super) fn is_of_image(&self) -> bool {
+        matches!(self, Self::Image(_))
     }
 }
 
@@ -253,7 +253,7 @@ fn escaped(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
-/// What leaves broken pictures out: as a run's key, and as the flag of the command that has no key.
+/// What leaves broken images out: as a run's key, and as the flag of the command that has no key.
 pub(super) const SKIPS: &str =
     "data.broken = \"skip\" (of `s3 eval`: --broken skip) leaves such pictures out";
 

@@ -1,4 +1,4 @@
-//! An image folder: which pictures are there, and of which class?
+//! An image folder: which images are there, and of which class?
 //!
 //! ```text
 //! ROOT/train/<class>/*.JPEG        one folder a class, ILSVRC2012's are WordNet ids (wnid)
@@ -6,8 +6,8 @@
 //! ```
 //!
 //! or, as ILSVRC2012 and Tiny ImageNet are published, `ROOT/val/*.JPEG` or `ROOT/val/images/*.JPEG`
-//! with the classes in a file ([`truth`]). A class has all pictures below its folder, in subfolders
-//! too, as in torchvision's `ImageFolder`. Pictures beside class folders are an error, as they are
+//! with the classes in a file ([`truth`]). A class has all images below its folder, in subfolders
+//! too, as in torchvision's `ImageFolder`. Images beside class folders are an error, as they are
 //! where files were being moved. Classes are numbered in the order of their names.
 
 use std::cmp::Ordering;
@@ -28,12 +28,12 @@ pub(super) struct Folder {
     pub(super) val: Listing,
 }
 
-/// Lists the pictures below `root`.
+/// Lists the images below `root`.
 ///
 /// # Errors
 ///
-/// No folder `train` or `val`; no class, or more than 65536; a class without pictures; classes that
-/// differ between the splits; pictures beside class folders; a flat `val` whose classes are not
+/// No folder `train` or `val`; no class, or more than 65536; a class without images; classes that
+/// differ between the splits; images beside class folders; a flat `val` whose classes are not
 /// known; a name that is not UTF-8.
 pub(super) fn scan(root: &Path) -> Result<Folder, DataError> {
     for split in ["train", "val"] {
@@ -54,11 +54,11 @@ pub(super) fn scan(root: &Path) -> Result<Folder, DataError> {
     let found = entries(&val)?;
     let is_class = |name: &String| classes.binary_search(name).is_ok();
     let is_flat = !found.folders.iter().any(is_class)
-        && (found.folders.is_empty() && !found.pictures.is_empty() || truth::is_there(root, &val));
+        && (found.folders.is_empty() && !found.images.is_empty() || truth::is_there(root, &val));
     let val = if is_flat {
         let found = all_below(&val, "")?;
-        let labels = truth::labels(root, &val, &found.pictures, &classes)?;
-        let files = found.pictures.into_par_iter().zip(labels);
+        let labels = truth::labels(root, &val, &found.images, &classes)?;
+        let files = found.images.into_par_iter().zip(labels);
         let files = files.map(|(name, label)| file(&val, name, label));
         let files = files.collect::<Result<_, _>>()?;
         listing(val, files, found.left_out)
@@ -75,17 +75,17 @@ pub(super) fn scan(root: &Path) -> Result<Folder, DataError> {
     })
 }
 
-/// The names of the classes of `train` below `root`, in their order; no picture is looked at.
+/// The names of the classes of `train` below `root`, in their order; no image is looked at.
 ///
 /// # Errors
 ///
-/// The folder cannot be read; pictures beside class folders; a name that is not UTF-8.
+/// The folder cannot be read; images beside class folders; a name that is not UTF-8.
 pub(super) fn classes(root: &Path) -> Result<Vec<String>, DataError> {
     let train = root.join("train");
     Ok(class_folders(&train, entries(&train)?)?.0)
 }
 
-/// The class folders of a split, beside which there must be no picture, and what else is beside
+/// The class folders of a split, beside which there must be no image, and what else is beside
 /// them.
 fn class_folders(split: &Path, found: Entries) -> Result<(Vec<String>, LeftOut), DataError> {
     // No file of a network may have one in the name of a class.
@@ -94,9 +94,9 @@ fn class_folders(split: &Path, found: Entries) -> Result<(Vec<String>, LeftOut),
         let text = format!("control characters in the name of the class folder {class:?}");
         return Err(DataError::folder(split, text));
     }
-    match found.pictures.first() {
+    match found.images.first() {
         Some(first) if !found.folders.is_empty() => {
-            let count = found.pictures.len();
+            let count = found.images.len();
             let text = format!("{count} pictures beside the class folders, the first is {first}");
             Err(DataError::folder(split, text))
         }
@@ -133,7 +133,7 @@ fn of_classes(
 ) -> Result<Listing, DataError> {
     let of_class = |(label, class): (usize, &String)| {
         let found = all_below(&root, class)?;
-        if found.pictures.is_empty() {
+        if found.images.is_empty() {
             let other: Vec<String> = found
                 .left_out
                 .iter()
@@ -149,7 +149,7 @@ fn of_classes(
             );
             return Err(DataError::folder(&root.join(class), text));
         }
-        let files = found.pictures.into_iter();
+        let files = found.images.into_iter();
         let files = files.map(|name| file(&root, name, label as u16));
         Ok((files.collect::<Result<Vec<_>, _>>()?, found.left_out))
     };
@@ -162,7 +162,7 @@ fn of_classes(
     Ok(listing(root, files, left_out))
 }
 
-/// What the tests of picture files share.
+/// What the tests of image files share.
 #[cfg(test)]
 pub(super) mod testing {
     use std::fs;
@@ -183,7 +183,7 @@ pub(super) mod testing {
 
     /// A PNG of `width` by `height` pixels that depend on `seed`: smooth, with some noise.
     pub(in super::super) fn png(width: u32, height: u32, seed: u8) -> Vec<u8> {
-        let picture = image::RgbImage::from_fn(width, height, |x, y| {
+        let image = image::RgbImage::from_fn(width, height, |x, y| {
             let noise = (x.wrapping_mul(31) ^ y.wrapping_mul(17)) as u8 % 16;
             let ramp = (x * 200 / width) as u8;
             image::Rgb([
@@ -193,9 +193,7 @@ pub(super) mod testing {
             ])
         });
         let mut bytes = std::io::Cursor::new(Vec::new());
-        picture
-            .write_to(&mut bytes, image::ImageFormat::Png)
-            .unwrap();
+        image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
         bytes.into_inner()
     }
 }
@@ -220,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_are_numbered_by_name_and_what_is_no_picture_is_left_out() {
+    fn classes_are_numbered_by_name_and_what_is_no_image_is_left_out() {
         let names = [
             "train/b/1.JPEG",
             "train/b/2.png",
@@ -458,7 +456,7 @@ mod tests {
         fs::write(name(b"\xff.txt"), b"").unwrap();
         fs::write(name(b".\xff.jpg"), b"").unwrap();
         assert_eq!(scan(folder.path()).unwrap().train.files.len(), 1);
-        // A link of a picture's name would be a picture less than the folder shows.
+        // A link of an image's name would be an image less than the folder shows.
         symlink("nowhere", of_class.join("notes")).unwrap();
         let found = scan(folder.path()).unwrap().train;
         let told = found.left_out().unwrap();

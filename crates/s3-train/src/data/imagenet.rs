@@ -1,4 +1,4 @@
-//! ImageNet (ILSVRC2012), and any folder of pictures that is laid out like it (`folder.rs`).
+//! ImageNet (ILSVRC2012), and any folder of images that is laid out like it (`folder.rs`).
 //!
 //! ```text
 //! DATA_DIR/imagenet/{train,val}/<wnid>/*.JPEG                 `folder` names another one
@@ -20,8 +20,8 @@ use super::config::{DataConfig, DataName};
 use super::dataset::{Dataset, Images};
 use super::error::DataError;
 use super::folder::{self, Folder};
+use super::image_files::ImageFiles;
 use super::listing::Listing;
-use super::pictures::Pictures;
 use super::sharding;
 use super::shards::{Shards, Split};
 use super::view::side_of;
@@ -35,15 +35,15 @@ pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
 /// Rows and columns that a network sees.
 pub const SIZE: usize = 224;
-/// Rows and columns that a network may see of a picture.
+/// Rows and columns that a network may see of an image.
 pub const SIZES: RangeInclusive<usize> = 1..=1024;
 
-/// Lists the pictures of the folder that `config` names; opens its shards if `config` says so.
+/// Lists the images of the folder that `config` names; opens its shards if `config` says so.
 ///
 /// # Errors
 ///
 /// No folder; class folders that are missing, empty or differ between the splits; shards that are
-/// missing, stale or incomplete, of which the start and the length are looked at. No picture is
+/// missing, stale or incomplete, of which the start and the length are looked at. No image is
 /// read.
 pub(super) fn load(config: &DataConfig, data_dir: &Path) -> Result<(Dataset, Dataset), DataError> {
     let place = Place::of(config, data_dir)?;
@@ -65,13 +65,13 @@ pub(super) fn load(config: &DataConfig, data_dir: &Path) -> Result<(Dataset, Dat
         };
         let shards = config.shards.then(open).transpose()?;
         let skip = config.broken == Broken::Skip;
-        let pictures = Pictures::new(Arc::clone(&listing), shards, place.size, skip);
+        let images = ImageFiles::new(Arc::clone(&listing), shards, place.size, skip);
         Ok(Dataset {
             name: format!("{}/{}", place.name, split.as_str()),
             height: place.size,
             width: place.size,
             channels: 3,
-            images: Images::Pictures(pictures),
+            images: Images::Files(images),
             labels,
             class_names: classes.clone(),
             mean: MEAN.to_vec(),
@@ -82,7 +82,7 @@ pub(super) fn load(config: &DataConfig, data_dir: &Path) -> Result<(Dataset, Dat
 }
 
 /// The class names of the folder that `config` names, in the order of the labels; `None` where it
-/// has no folder `train`. No picture is looked at.
+/// has no folder `train`. No image is looked at.
 ///
 /// # Errors
 ///
@@ -93,13 +93,13 @@ pub fn classes(config: &DataConfig, data_dir: &Path) -> Result<Option<Vec<String
     is_there.then(|| folder::classes(&folder)).transpose()
 }
 
-/// Pictures of a split whose shards are being made.
+/// Images of a split whose shards are being made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardJob<'a> {
     /// `train` or `val`.
     pub split: &'a str,
-    /// Pictures in all.
-    pub pictures: usize,
+    /// Images in all.
+    pub images: usize,
     /// Where the shards go.
     pub folder: &'a Path,
 }
@@ -107,12 +107,12 @@ pub struct ShardJob<'a> {
 /// Makes the shards of both splits of the folder that `config` names, whatever `config.shards`
 /// says, on all threads of the pool. Shards that are whole and up to date stay.
 ///
-/// `begin` is told of each split and returns who is told of each picture; `stop` ends it between
+/// `begin` is told of each split and returns who is told of each image; `stop` ends it between
 /// two shards.
 ///
 /// # Errors
 ///
-/// As [`load`](super::load) has them of the folder; a broken picture, unless `config` skips them;
+/// As [`load`](super::load) has them of the folder; a broken image, unless `config` skips them;
 /// another process that makes the same shards; those of the file system.
 ///
 /// ```
@@ -133,12 +133,12 @@ pub struct ShardJob<'a> {
 /// let told = Mutex::new(Vec::new());
 /// for _ in 0..2 {
 ///     make_shards(&config, dir.path(), &AtomicBool::new(false), |job| {
-///         assert_eq!((job.pictures, job.folder), (1, &*dir.path().join("pets.shards-18")));
+///         assert_eq!((job.images, job.folder), (1, &*dir.path().join("pets.shards-18")));
 ///         |made| told.lock().unwrap().push(made)
 ///     })?;
 /// }
 /// let told = told.into_inner().unwrap();
-/// assert_eq!(told, [Made::Picture, Made::Picture, Made::Kept(1), Made::Kept(1)]);
+/// assert_eq!(told, [Made::Image, Made::Image, Made::Kept(1), Made::Kept(1)]);
 ///
 /// config.shards = true;
 /// let splits = data::load(&config, Some(dir.path()))?;
@@ -158,7 +158,7 @@ pub fn make_shards<T: Fn(Made) + Sync>(
     for (split, listing) in [(Split::Train, train), (Split::Val, val)] {
         let tell = begin(ShardJob {
             split: split.as_str(),
-            pictures: listing.files.len(),
+            images: listing.files.len(),
             folder: &place.shards,
         });
         let (side, listing) = (side_of(place.size), Arc::new(listing));
@@ -235,16 +235,16 @@ mod tests {
         }
     }
 
-    /// A data folder with `pets`, 2 classes of 12 and 3 pictures whose sides are 20 to 90.
+    /// A data folder with `pets`, 2 classes of 12 and 3 images whose sides are 20 to 90.
     fn pets() -> tempfile::TempDir {
-        let picture = |split: &str, n: usize| {
+        let image = |split: &str, n: usize| {
             (0..n)
                 .flat_map(move |i| {
                     ["cat", "dog"].map(|class| format!("pets/{split}/{class}/{i}.png"))
                 })
                 .collect::<Vec<_>>()
         };
-        let names = [picture("train", 12), picture("val", 3)].concat();
+        let names = [image("train", 12), image("val", 3)].concat();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         folder_of(&names, |name| {
             let seed = name
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_and_held_out_pictures_are_parts_of_the_split() {
+    fn limits_and_held_out_images_are_parts_of_the_split() {
         let data = pets();
         let all = splits(&config("pets", 16), data.path()).train;
         let limited = DataConfig {
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_picture_stops_or_is_skipped() {
+    fn a_broken_image_stops_or_is_skipped() {
         let data = pets();
         let broken = data.path().join("pets/train/cat/7.png");
         fs::write(&broken, b"").unwrap();
@@ -375,11 +375,11 @@ mod tests {
                 assert_eq!(*label, u32::from(train.labels[*index as usize]));
             }
         }
-        // A file that went away is no broken picture.
+        // A file that went away is no broken image.
         fs::remove_file(&broken).unwrap();
         let mut results = Loader::new(&train, &loader, 0, 0).unwrap();
         assert!(results.any(|b| b.is_err()));
-        // A batch whose only picture is broken is an empty one.
+        // A batch whose only image is broken is an empty one.
         fs::write(&broken, b"x").unwrap();
         let one = LoaderConfig {
             batch_size: 1,
@@ -401,7 +401,7 @@ mod tests {
         let data = pets();
         let files = splits(&config("pets", 16), data.path());
         let made = make(&config("pets", 16), data.path()).unwrap();
-        assert_eq!(made, vec![Made::Picture; 30]);
+        assert_eq!(made, vec![Made::Image; 30]);
         assert_eq!(
             make(&config("pets", 16), data.path()).unwrap(),
             [Made::Kept(24), Made::Kept(6)]
@@ -556,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn copied_shards_are_good_and_an_edited_picture_makes_them_stale() {
+    fn copied_shards_are_good_and_an_edited_image_makes_them_stale() {
         let data = pets();
         let sharded = DataConfig {
             shards: true,
@@ -591,7 +591,7 @@ mod tests {
             splits(&sharded, data.path()).train.image(3).unwrap()
         );
 
-        // Another picture of the same size in bytes, of which only the time tells.
+        // Another image of the same size in bytes, of which only the time tells.
         let edited = "pets/train/cat/3.png";
         let mut bytes = fs::read(path(edited)).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
@@ -608,7 +608,7 @@ mod tests {
     }
 
     #[test]
-    fn found_pictures_are_told_with_what_was_left_out() {
+    fn found_images_are_told_with_what_was_left_out() {
         let data = pets();
         fs::write(data.path().join("pets/train/cat/notes.txt"), b"").unwrap();
         let found = |config: &DataConfig| splits(config, data.path()).train.found();
@@ -629,7 +629,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_picture_stops_the_making_of_shards_or_is_stored_as_broken() {
+    fn a_broken_image_stops_the_making_of_shards_or_is_stored_as_broken() {
         let data = pets();
         fs::write(data.path().join("pets/train/dog/2.png"), b"GIF89a").unwrap();
         let stop = DataConfig {
@@ -653,7 +653,7 @@ mod tests {
             "{}: no JPEG, PNG, WebP, TIFF, BMP, PPM or PGM",
             path.display()
         );
-        let broken: Vec<&Made> = made.iter().filter(|m| **m != Made::Picture).collect();
+        let broken: Vec<&Made> = made.iter().filter(|m| **m != Made::Image).collect();
         assert_eq!(broken, [&Made::Broken(line)]);
         let got = batches(
             &splits(&skip, data.path()).train,
@@ -671,7 +671,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_broken_pictures_the_first_of_the_order_is_named() {
+    fn of_several_broken_images_the_first_of_the_order_is_named() {
         let data = pets();
         let folder = data.path().join("pets");
         for i in 0..12 {
@@ -690,7 +690,7 @@ mod tests {
         }
     }
 
-    /// What is said of a broken picture where it ends a run.
+    /// What is said of a broken image where it ends a run.
     fn stopped(said: &str) -> String {
         format!("{said}; {SKIPS}")
     }

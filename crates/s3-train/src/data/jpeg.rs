@@ -15,29 +15,29 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::decoded::{Picture, check_memory, check_size};
+use super::decoded::{RgbImage, check_memory, check_size};
 use super::error::Problem;
 
-/// No file may have more scans, of which each passes over all of the picture; usual files have 1 to
+/// No file may have more scans, of which each passes over all of the image; usual files have 1 to
 /// 12.
 const MAX_SCANS: usize = 500;
 
 const CUT: &str = "truncated: a JPEG without its end marker";
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Picture, Problem> {
+pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, Problem> {
     let Some(headers) = Headers::read(bytes) else {
         let ended = bytes.ends_with(&[0xff, 0xd9]);
-        return Err(Problem::picture(if ended {
+        return Err(Problem::image(if ended {
             "no JPEG that can be read: no picture behind its headers"
         } else {
             CUT
         }));
     };
-    // Behind the picture's own start of scan: a thumbnail's end lies before it, inside of a
+    // Behind the image's own start of scan: a thumbnail's end lies before it, inside of a
     // segment; inside of compressed data 0xff 0xd9 cannot occur.
     let mut pairs = bytes[headers.scan..].windows(2);
     if pairs.rfind(|pair| pair == &[0xff, 0xd9]).is_none() {
-        return Err(Problem::picture(CUT));
+        return Err(Problem::image(CUT));
     }
     let Headers { width, height, .. } = headers;
     check_size(width, height)?;
@@ -51,14 +51,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Picture, Problem> {
         by_jpeg_decoder(bytes, colours)?
     };
     if rgb.len() != 3 * width * height {
-        return Err(Problem::picture("a JPEG of a kind that has no RGB"));
+        return Err(Problem::image("a JPEG of a kind that has no RGB"));
     }
-    Ok(Picture { width, height, rgb })
+    Ok(RgbImage { width, height, rgb })
 }
 
 fn failed(e: &dyn std::fmt::Debug) -> Problem {
     let text = format!("no JPEG that can be read: {e:?}");
-    Problem::picture(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    Problem::image(text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 fn by_zune(bytes: &[u8]) -> Result<Vec<u8>, Problem> {
@@ -88,7 +88,7 @@ fn rgb_of_cmyk(inks: &[u8; 4]) -> [u8; 3] {
     [c, m, y].map(|paper| ((paper * light + 127) / 255) as u8)
 }
 
-/// A component of the picture.
+/// A component of the image.
 #[derive(Debug, Clone, Copy)]
 struct Component {
     id: u8,
@@ -191,7 +191,7 @@ impl Headers {
                 "a JPEG with frame SOF{number}: baseline and progressive ones with Huffman codes \
                  are read"
             );
-            return Err(Problem::picture(text));
+            return Err(Problem::image(text));
         }
         Ok(match (self.components.len(), self.adobe) {
             (1, _) => ColorTransform::Grayscale,
@@ -203,7 +203,7 @@ impl Headers {
             (4, _) => ColorTransform::YCCK,
             (count, _) => {
                 let text = format!("a JPEG of {count} components: 1, 3 and 4 are read");
-                return Err(Problem::picture(text));
+                return Err(Problem::image(text));
             }
         })
     }
@@ -228,7 +228,7 @@ impl Headers {
         if !is_plain && (self.is_progressive() || !in_one) {
             let text = "a JPEG in several scans with components sampled 1, 2 and 4 times: \
                         interleaved ones are read";
-            return Err(Problem::picture(text));
+            return Err(Problem::image(text));
         }
         let same_colours = match (colours, self.adobe) {
             (_, Some(3..)) => false,
@@ -236,7 +236,7 @@ impl Headers {
             (ColorTransform::YCCK, adobe) => adobe == Some(2),
             _ => true,
         };
-        // A progressive picture is put together before it is decoded, a sequential one scan by
+        // A progressive image is put together before it is decoded, a sequential one scan by
         // scan.
         let in_order = self.is_progressive() || in_one;
         Ok(luma == most && is_plain && of_all(&|n, _| n != 3) && same_colours && in_order)
@@ -273,7 +273,7 @@ impl Headers {
         let scans = pairs.filter(|&pair| pair == (&0xff, &0xda)).count();
         if scans > MAX_SCANS {
             let text = format!("a JPEG of {scans} scans: at most {MAX_SCANS} are read");
-            return Err(Problem::picture(text));
+            return Err(Problem::image(text));
         }
         Ok(())
     }
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jpeg_without_a_picture_is_refused() {
+    fn a_jpeg_without_an_image_is_refused() {
         for (bytes, words) in [
             (&b"\xff\xd8\xff\xd9"[..], "no picture behind its headers"),
             (

@@ -1,4 +1,4 @@
-//! The files of a split: which pictures, of which class, in which order.
+//! The files of a split: which images, of which class, in which order.
 //!
 //! The order is a fixed shuffle of the sorted paths: a prefix (`train_limit`), a suffix
 //! (`validation_images`) and a shard are then fair samples of all classes.
@@ -25,7 +25,7 @@ const TOLD: usize = 5;
 /// How many files, or folders, were left out: of a folder below the split's, and for a reason.
 pub(super) type LeftOut = BTreeMap<(String, String), usize>;
 
-/// A picture file.
+/// An image file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct File {
     /// Its path below the split's folder, with `/`.
@@ -105,7 +105,7 @@ pub(super) fn listing(root: PathBuf, mut files: Vec<File>, left_out: LeftOut) ->
     }
 }
 
-/// The picture file at `path` below `root`.
+/// The image file at `path` below `root`.
 pub(super) fn file(root: &Path, path: String, label: u16) -> Result<File, DataError> {
     let whole = root.join(&path);
     let about = fs::metadata(&whole).map_err(|source| DataError::io(&whole, source))?;
@@ -124,9 +124,9 @@ pub(super) fn stamp_text(stamp: &[u8; 32]) -> String {
     hex(stamp)
 }
 
-/// The name of a picture without its ending; `None` of what is no picture.
+/// The name of an image without its ending; `None` of what is no image.
 pub(super) fn stem(name: &str) -> Option<&str> {
     let (stem, ending) = name.rsplit_once('.')?;
-    let is_picture = ENDINGS.iter().any(|e| ending.eq_ignore_ascii_case(e));
-    is_picture.then_some(stem)
+    let is_image = ENDINGS.iter().any(|e| ending.eq_ignore_ascii_case(e));
+    is_image.then_some(stem)
 }

@@ -6,8 +6,8 @@
 //! each image: Placement::draw(seed, epoch, sample) -> crop, flip, normalise
 //! ```
 //!
-//! Pictures in files are read and decoded on `workers` threads, of which each takes the next
-//! picture of the batch; images in memory need one.
+//! Images in files are read and decoded on `workers` threads, of which each takes the next
+//! image of the batch; images in memory need one.
 //!
 //! Step `s` is a function of (config, epoch, s) alone. A run that resumes in the middle of an
 //! epoch therefore starts the loader at its step and sees what the uninterrupted run saw.
@@ -66,7 +66,7 @@ impl Loader {
             return Err(DataError::argument(&dataset.name, problem));
         }
         let blocks = match &dataset.images {
-            Images::Pictures(pictures) => pictures.blocks(),
+            Images::Files(images) => images.blocks(),
             Images::Bytes(_) | Images::Floats(_) => None,
         };
         let order = match blocks {

@@ -16,7 +16,7 @@
 //! | `shapes` | generated, needs no file ([`shapes`]) | 32x32x3 |
 //! | `mnist` | the official IDX files ([`mnist`]) | 28x28x1 |
 //! | `cifar10` | the official binary version ([`cifar`]) | 32x32x3 |
-//! | `imagenet` | a folder of picture files in class folders ([`imagenet`]) | 224x224x3, or `size` |
+//! | `imagenet` | a folder of image files in class folders ([`imagenet`]) | 224x224x3, or `size` |
 //! | `arrays` | arrays that NumPy has written, of bytes or floats ([`arrays`]) | those of the arrays |
 //!
 //! ```
@@ -46,6 +46,7 @@ pub mod decode;
 mod decoded;
 mod error;
 mod folder;
+pub mod image_files;
 pub mod imagenet;
 mod jpeg;
 mod listing;
@@ -56,7 +57,6 @@ mod npy;
 mod npz;
 mod order;
 mod parts;
-pub mod pictures;
 mod random;
 mod read;
 pub mod shapes;
@@ -88,7 +88,7 @@ pub struct Splits {
 }
 
 impl Splits {
-    /// What was found of pictures in files, and what was left out: a line a split
+    /// What was found of images in files, and what was left out: a line a split
     /// ([`Dataset::found`]).
     #[must_use]
     pub fn found(&self) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! Which images does each batch of an epoch have?
 //!
-//! Those of a shuffle of all. Pictures in shards have an order that reads four shards at a time,
-//! each whole: the shards are shuffled, and then all pictures of four shards among each other.
+//! Those of a shuffle of all. Images in shards have an order that reads four shards at a time,
+//! each whole: the shards are shuffled, and then all images of four shards among each other.
 
 use std::ops::Range;
 
@@ -25,7 +25,7 @@ pub struct LoaderConfig {
     pub augment: AugmentConfig,
     /// Batches to keep ready, besides the one being made.
     pub prefetch: usize,
-    /// Threads that decode pictures; changes no result. 0: as many as rayon has.
+    /// Threads that decode images; changes no result. 0: as many as rayon has.
     pub workers: usize,
     /// The micro-batches that are made of each step's batch.
     pub parts: Parts,

@@ -1,14 +1,14 @@
-//! `shapes`: ten classes of generated pictures, so that a run needs no download.
+//! `shapes`: ten classes of generated images, so that a run needs no download.
 //!
-//! A picture is 32x32 RGB: one shape, antialiased, of random position, size, rotation and colour,
+//! An image is 32x32 RGB: one shape, antialiased, of random position, size, rotation and colour,
 //! on a background of random colour with a mild texture; then noise on every value. The shape is
-//! lighter than its background in three pictures of four and darker in the fourth, so that the
-//! mean picture of a class says little: a linear model stays near chance (10 %), while a small
-//! convolutional network learns the classes from a few thousand pictures. The networks were
+//! lighter than its background in three images of four and darker in the fourth, so that the
+//! mean image of a class says little: a linear model stays near chance (10 %), while a small
+//! convolutional network learns the classes from a few thousand images. The networks were
 //! measured in PyTorch with SGD, momentum 0.9, a one-cycle learning rate up to 0.1 and no
 //! augmentation; the linear models are those of the tests below:
 //!
-//! | model | pictures seen | test accuracy |
+//! | model | images seen | test accuracy |
 //! | --- | --- | --- |
 //! | ResNet-8 (16-32-64 channels), batch 32 | 10,000 (1 epoch) | 97.2 to 99.2 % (3 seeds) |
 //! | ResNet-8, batch 64 | 20,000 (2 epochs) | 99.75 to 99.95 % (3 seeds) |
@@ -17,9 +17,9 @@
 //! | nearest class mean | 10,000 | 21 % |
 //!
 //! ```text
-//! picture i of a split, all numbers drawn from the stream (split, i):
+//! image i of a split, all numbers drawn from the stream (split, i):
 //!   class = i mod 10
-//!   place = centre, radius, rotation        the circumscribed circle lies inside the picture
+//!   place = centre, radius, rotation        the circumscribed circle lies inside the image
 //!   paint = background, foreground = mid -/+ contrast, each with a tint; swapped in 1 of 4
 //!   for each pixel
 //!     p        = rotation^-1 (pixel - centre) / radius
@@ -52,10 +52,10 @@ use rayon::prelude::*;
 use super::dataset::{Dataset, Images};
 use super::random::keyed_rng;
 
-/// Pictures of the training split.
+/// Images of the training split.
 pub const TRAIN_LEN: usize = 10_000;
 
-/// Pictures of the test split.
+/// Images of the test split.
 pub const TEST_LEN: usize = 2_000;
 
 /// What the labels `0..10` stand for.
@@ -63,7 +63,7 @@ pub const CLASS_NAMES: [&str; 10] = [
     "circle", "ring", "square", "frame", "triangle", "star", "cross", "bar", "crescent", "bowtie",
 ];
 
-/// Rows, and columns, of a picture.
+/// Rows, and columns, of an image.
 const SIDE: usize = 32;
 
 /// Red, green, blue.
@@ -95,10 +95,10 @@ const NOISE: f32 = 0.06;
 const MEAN: [f32; CHANNELS] = [0.431_293_34, 0.431_593_63, 0.431_901_4];
 const STD: [f32; CHANNELS] = [0.250_638_04, 0.250_613_03, 0.250_498_86];
 
-/// Generates the training and the test split: [`TRAIN_LEN`] and [`TEST_LEN`] pictures, or fewer
+/// Generates the training and the test split: [`TRAIN_LEN`] and [`TEST_LEN`] images, or fewer
 /// where a limit says so.
 ///
-/// Picture `i` has the class `i % 10`. Every prefix is therefore class-balanced, and the pictures
+/// Image `i` has the class `i % 10`. Every prefix is therefore class-balanced, and the images
 /// in it are those of the whole split.
 #[must_use]
 pub fn generate(train_limit: Option<usize>, test_limit: Option<usize>) -> (Dataset, Dataset) {
@@ -138,7 +138,7 @@ fn class_of(index: usize) -> usize {
     index % CLASS_NAMES.len()
 }
 
-/// The random numbers of one picture.
+/// The random numbers of one image.
 struct Draw(ChaCha8Rng);
 
 impl Draw {
@@ -181,7 +181,7 @@ impl Draw {
     }
 }
 
-/// Paints the picture of `class` that `random` describes into `image`: `[SIDE, SIDE, CHANNELS]`.
+/// Paints the image of `class` that `random` describes into `image`: `[SIDE, SIDE, CHANNELS]`.
 fn draw(class: usize, mut random: Draw, image: &mut [u8]) {
     let radius = random.between(RADIUS.0, RADIUS.1);
     let room = SIDE as f32 / 2.0 - radius;
@@ -300,7 +300,7 @@ mod tests {
     use crate::digest::sha256;
 
     #[test]
-    fn the_first_pictures_are_the_same_bytes_on_every_machine() {
+    fn the_first_images_are_the_same_bytes_on_every_machine() {
         let (train, test) = generate(Some(100), Some(100));
         let hash = |dataset: &Dataset| sha256(dataset.images.bytes());
         let expected = "87a67367e476ee611bf0354a34d6fade01a2ed830b579341797d8ef0c0fd24aa";
@@ -321,14 +321,14 @@ mod tests {
     }
 
     #[test]
-    fn the_splits_share_no_picture() {
+    fn the_splits_share_no_image() {
         let (train, test) = generate(Some(300), Some(300));
         let train: Vec<_> = train.images.bytes().chunks(3072).collect();
         assert!(
             test.images
                 .bytes()
                 .chunks(3072)
-                .all(|picture| !train.contains(&picture))
+                .all(|image| !train.contains(&image))
         );
     }
 
@@ -403,7 +403,7 @@ mod tests {
         }
     }
 
-    /// Values of all pictures, standardised by channel.
+    /// Values of all images, standardised by channel.
     fn standardised(dataset: &Dataset) -> Vec<f32> {
         let value = |(i, &byte): (usize, &u8)| (f32::from(byte) / 255.0 - MEAN[i % 3]) / STD[i % 3];
         dataset
@@ -435,10 +435,10 @@ mod tests {
         /// Percent of `dataset` on which the largest score is that of the label.
         fn accuracy(&self, dataset: &Dataset) -> f64 {
             let values = standardised(dataset);
-            let pictures = values
+            let images = values
                 .chunks_exact(dataset.image_len())
                 .zip(&dataset.labels);
-            let right = pictures.filter(|(x, label)| {
+            let right = images.filter(|(x, label)| {
                 let scores = self.scores(x);
                 let best = (0..10).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
                 best == Some(usize::from(**label))
@@ -447,7 +447,7 @@ mod tests {
         }
     }
 
-    /// Chance is 10 %; its standard deviation over 2,000 pictures is 0.7 %.
+    /// Chance is 10 %; its standard deviation over 2,000 images is 0.7 %.
     const ABOVE_CHANCE: f64 = 12.5;
 
     /// What the data set promises of linear models.
@@ -455,7 +455,7 @@ mod tests {
 
     #[test]
     fn softmax_regression_is_above_chance_and_under_60_percent() {
-        /// Learning rate of one picture.
+        /// Learning rate of one image.
         const RATE: f32 = 1e-4;
         let (train, test) = generate(None, None);
         let (values, size) = (standardised(&train), train.image_len());
@@ -499,8 +499,8 @@ mod tests {
         let (train, test) = generate(None, None);
         let size = train.image_len();
         let mut weight = vec![[0.0; 10]; size];
-        for (picture, &label) in standardised(&train).chunks_exact(size).zip(&train.labels) {
-            for (row, x) in weight.iter_mut().zip(picture) {
+        for (image, &label) in standardised(&train).chunks_exact(size).zip(&train.labels) {
+            for (row, x) in weight.iter_mut().zip(image) {
                 row[usize::from(label)] += x / (TRAIN_LEN / 10) as f32;
             }
         }

@@ -11,7 +11,7 @@ use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use rayon::prelude::*;
 
-use super::decode::{self, Picture, decode};
+use super::decode::{self, RgbImage, decode};
 use super::error::{DataError, Problem};
 use super::listing::Listing;
 use super::shards::{
@@ -25,11 +25,11 @@ use crate::lock::Lock;
 /// How making shards goes on ([`make_shards`](super::imagenet::make_shards)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Made {
-    /// A picture is stored.
-    Picture,
-    /// So many pictures are in a shard that was there already.
+    /// An image is stored.
+    Image,
+    /// So many images are in a shard that was there already.
     Kept(usize),
-    /// A picture cannot be decoded and is left out: a line that names its file and what is wrong.
+    /// An image cannot be decoded and is left out: a line that names its file and what is wrong.
     Broken(String),
 }
 
@@ -48,7 +48,7 @@ pub(super) fn claim(folder: &Path) -> Result<Lock> {
 ///
 /// # Errors
 ///
-/// The first broken picture of a shard unless `skip_broken`; a lock that is gone; those of the file
+/// The first broken image of a shard unless `skip_broken`; a lock that is gone; those of the file
 /// system, naming the file. The shards that are whole stay.
 pub(super) fn make(
     lock: &Lock,
@@ -64,15 +64,15 @@ pub(super) fn make(
         if stop.load(Ordering::Relaxed) {
             bail!("stopped; the same command goes on")
         }
-        let pictures = plan.pictures(number);
+        let images = plan.images(number);
         if is_kept(&plan, number)? {
-            tell(Made::Kept(pictures.len()));
+            tell(Made::Kept(images.len()));
             continue;
         }
-        let made = pictures.clone().into_par_iter().map(|index| {
+        let made = images.clone().into_par_iter().map(|index| {
             let (hash, record) = record(&plan, index);
             if record.is_ok() {
-                tell(Made::Picture);
+                tell(Made::Image);
             }
             (hash, record)
         });
@@ -80,7 +80,7 @@ pub(super) fn make(
         // fastest.
         let made: Vec<(Digest16, Result<Vec<u8>, DataError>)> = made.collect();
         let in_place_of = |e: DataError| match e {
-            DataError::Malformed { path, problem } if skip_broken && problem.is_of_picture() => {
+            DataError::Malformed { path, problem } if skip_broken && problem.is_of_image() => {
                 tell(Made::Broken(format!("{}: {problem}", path.display())));
                 Ok([&[BROKEN], problem.to_string().as_bytes()].concat())
             }
@@ -89,9 +89,9 @@ pub(super) fn make(
         let whole = |(hash, made): (Digest16, Result<_, _>)| Ok((hash, made.or_else(in_place_of)?));
         let records = made.into_iter().map(whole);
         let records: Vec<(Digest16, Vec<u8>)> = records.collect::<Result<_, DataError>>()?;
-        let mut bytes = header(&plan, &pictures);
+        let mut bytes = header(&plan, &images);
         let mut end = HEADER + ENTRY * records.len();
-        for ((hash, record), index) in records.iter().zip(pictures) {
+        for ((hash, record), index) in records.iter().zip(images) {
             end += record.len();
             bytes.extend((end as u64).to_le_bytes());
             bytes.extend(plan.listing.files[index].modified.to_le_bytes());
@@ -138,22 +138,22 @@ fn is_kept(plan: &Plan, number: usize) -> Result<bool> {
     Ok(true)
 }
 
-/// The hash of picture `index`, and its record.
+/// The hash of image `index`, and its record.
 fn record(plan: &Plan, index: usize) -> (Digest16, Result<Vec<u8>, DataError>) {
     let path = plan.listing.path(index);
     match decode::read(&path) {
         Ok(file) => (digest(&file), stored(plan, &path, &file)),
-        Err(e) => (UNREADABLE, Err(DataError::picture(&path, e))),
+        Err(e) => (UNREADABLE, Err(DataError::image(&path, e))),
     }
 }
 
 fn stored(plan: &Plan, path: &Path, file: &[u8]) -> Result<Vec<u8>, DataError> {
     let of = |problem| DataError::malformed(path, problem);
-    let picture = decode(file).map_err(of)?;
-    if plan.split == Split::Train && picture.width.min(picture.height) <= plan.side {
+    let image = decode(file).map_err(of)?;
+    if plan.split == Split::Train && image.width.min(image.height) <= plan.side {
         return Ok([&[FILE], file].concat());
     }
-    let Picture { width, height, rgb } = with_short_side(picture, plan.side).map_err(of)?;
+    let RgbImage { width, height, rgb } = with_short_side(image, plan.side).map_err(of)?;
     let (w, h) = (width as u32, height as u32);
     if plan.split == Split::Val {
         return Ok([&[RAW], &w.to_le_bytes()[..], &h.to_le_bytes(), &rgb].concat());
@@ -161,6 +161,6 @@ fn stored(plan: &Plan, path: &Path, file: &[u8]) -> Result<Vec<u8>, DataError> {
     let mut out = vec![FILE];
     JpegEncoder::new_with_quality(&mut out, QUALITY)
         .encode(&rgb, w, h, ExtendedColorType::Rgb8)
-        .map_err(|e| of(Problem::picture(format!("cannot be written as JPEG: {e}"))))?;
+        .map_err(|e| of(Problem::image(format!("cannot be written as JPEG: {e}"))))?;
     Ok(out)
 }

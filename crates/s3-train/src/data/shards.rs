@@ -1,15 +1,15 @@
-//! A split's pictures in few large files, so that an epoch opens few files and reads each of them
+//! A split's images in few large files, so that an epoch opens few files and reads each of them
 //! whole.
 //!
-//! Training takes the shards in random order, [`TOGETHER`] at a time, and mixes the pictures of
+//! Training takes the shards in random order, [`TOGETHER`] at a time, and mixes the images of
 //! those; evaluation takes one after the other.
 //!
-//! A picture of the training split is stored with its short side shrunk to what evaluation resizes
+//! An image of the training split is stored with its short side shrunk to what evaluation resizes
 //! to (256 for 224), as JPEG of quality 92 without chroma subsampling, or as its file's own bytes
 //! where that side is not larger. One of `val` is stored as evaluation resizes it, without loss: a
 //! network sees the same bytes of it with shards and without.
 //!
-//! The picture files stay needed: labels and order come from listing them, and so does the stamp
+//! The image files stay needed: labels and order come from listing them, and so does the stamp
 //! that tells stale shards from those that are up to date.
 //!
 //! Shards are stale if names, sizes, classes or contents of the files are others; when the files
@@ -20,7 +20,7 @@
 //! more than that; a few edited files are all compared.
 //!
 //! ```text
-//! FOLDER.shards-<side>/<split>-00000.shard ..   2048 pictures each (val: 256), in the split's
+//! FOLDER.shards-<side>/<split>-00000.shard ..   2048 images each (val: 256), in the split's
 //!                                               order
 //! FOLDER.shards-<side>/<split>.json             written last: what the shards were made from
 //! FOLDER.shards-<side>/lock                     empty, held by the process that makes them
@@ -28,14 +28,14 @@
 //! a shard, little endian:
 //!   8 bytes   "S3SHARD2"
 //!   32 bytes  stamp: SHA-256 of the files' names, sizes and classes, and of this format
-//!   8 bytes   number of the first picture
-//!   4 bytes   number of pictures, n
-//!   n x 32    of each picture: where its record ends, from the start of the file (8); when its
+//!   8 bytes   number of the first image
+//!   4 bytes   number of images, n
+//!   n x 32    of each image: where its record ends, from the start of the file (8); when its
 //!             file was last written, in nanoseconds since 1970 (8); the first half of its file's
 //!             SHA-256 (16)
-//!   records   1 byte kind, then  0: what is wrong with the picture (UTF-8)
+//!   records   1 byte kind, then  0: what is wrong with the image (UTF-8)
 //!                                1: width and height (4 bytes each), RGB
-//!                                2: the file of a picture
+//!                                2: the file of an image
 //!   4 bytes   CRC-32 of everything before
 //! ```
 //!
@@ -50,13 +50,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::decode::{self, Picture, decode};
+use super::decode::{self, RgbImage, decode};
 use super::error::{DataError, Problem};
 use super::listing::{Listing, stamp_text};
 use crate::files::{open_regular, read_regular};
 
 const MAGIC: &[u8; 8] = b"S3SHARD2";
-/// Bytes of a picture in the table.
+/// Bytes of an image in the table.
 pub(super) const ENTRY: usize = 8 + 8 + size_of::<Digest16>();
 /// Files of a split whose contents are compared when shards are opened and the times are others.
 const COMPARED: usize = 1024;
@@ -76,7 +76,7 @@ pub(super) const BROKEN: u8 = 0;
 pub(super) const RAW: u8 = 1;
 pub(super) const FILE: u8 = 2;
 
-/// Which split, which decides how its pictures are stored.
+/// Which split, which decides how its images are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Split {
     Train,
@@ -91,7 +91,7 @@ impl Split {
         }
     }
 
-    const fn pictures_each(self) -> usize {
+    const fn images_each(self) -> usize {
         match self {
             Self::Train => 2048,
             Self::Val => 256,
@@ -112,7 +112,7 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(folder: &Path, split: Split, side: usize, listing: Arc<Listing>) -> Self {
-        let each = split.pictures_each();
+        let each = split.images_each();
         let mut hash = Sha256::new();
         hash.update(MAGIC);
         hash.update([QUALITY]);
@@ -149,8 +149,8 @@ impl Plan {
         format!("{value:#}\n")
     }
 
-    /// The pictures of shard `number`.
-    pub(super) fn pictures(&self, number: usize) -> std::ops::Range<usize> {
+    /// The images of shard `number`.
+    pub(super) fn images(&self, number: usize) -> std::ops::Range<usize> {
         let first = number * self.each;
         first..(first + self.each).min(self.listing.files.len())
     }
@@ -159,7 +159,7 @@ impl Plan {
         self.listing.files.len().div_ceil(self.each)
     }
 
-    /// The pictures of shard `number` whose files have other times than in its table, with the
+    /// The images of shard `number` whose files have other times than in its table, with the
     /// hashes there.
     pub(super) fn moved(&self, number: usize, start: &[u8]) -> Vec<(usize, Digest16)> {
         let table = start[HEADER..].as_chunks::<ENTRY>().0.iter();
@@ -168,19 +168,16 @@ impl Plan {
             let hash = entry[16..].first_chunk().copied()?;
             (time != self.listing.files[index].modified).then_some((index, hash))
         };
-        self.pictures(number)
-            .zip(table)
-            .filter_map(of_file)
-            .collect()
+        self.images(number).zip(table).filter_map(of_file).collect()
     }
 
-    /// The first of these pictures whose file has another hash.
+    /// The first of these images whose file has another hash.
     pub(super) fn changed(&self, files: &[(usize, Digest16)]) -> Result<Option<usize>, DataError> {
         let is_other = |&(index, hash): &(usize, Digest16)| {
             let path = self.listing.path(index);
-            let now = match decode::read(&path).map_err(|e| DataError::picture(&path, e)) {
+            let now = match decode::read(&path).map_err(|e| DataError::image(&path, e)) {
                 Ok(file) => digest(&file),
-                Err(e) if e.is_broken_picture() => UNREADABLE,
+                Err(e) if e.is_broken_image() => UNREADABLE,
                 Err(e) => return Err(e),
             };
             Ok((now != hash).then_some(index))
@@ -269,12 +266,12 @@ impl Shards {
         })
     }
 
-    pub(super) fn pictures_each(&self) -> usize {
+    pub(super) fn images_each(&self) -> usize {
         self.plan.each
     }
 
-    /// Picture `index` of the split.
-    pub(super) fn picture(&self, index: usize) -> Result<Picture, DataError> {
+    /// Image `index` of the split.
+    pub(super) fn image(&self, index: usize) -> Result<RgbImage, DataError> {
         let number = index / self.plan.each;
         let slot = self.slot(number);
         let read = || read(&self.plan, number);
@@ -285,8 +282,8 @@ impl Shards {
         let record = shard.record(index - number * self.plan.each);
         let of = |problem| DataError::malformed(&self.plan.listing.path(index), problem);
         match record {
-            Some([BROKEN, text @ ..]) => Err(of(Problem::picture(String::from_utf8_lossy(text)))),
-            Some([RAW, raw @ ..]) => raw_picture(raw).ok_or_else(|| self.damaged(number)),
+            Some([BROKEN, text @ ..]) => Err(of(Problem::image(String::from_utf8_lossy(text)))),
+            Some([RAW, raw @ ..]) => raw_image(raw).ok_or_else(|| self.damaged(number)),
             Some([FILE, file @ ..]) => decode(file).map_err(of),
             _ => Err(self.damaged(number)),
         }
@@ -318,7 +315,7 @@ fn wrong(path: &Path, text: impl Into<String>) -> DataError {
     DataError::malformed(path, Problem::Shard(text.into()))
 }
 
-fn raw_picture(bytes: &[u8]) -> Option<Picture> {
+fn raw_image(bytes: &[u8]) -> Option<RgbImage> {
     let number = |at: usize| -> Option<usize> {
         let word = bytes.get(at..at + 4)?.try_into().ok()?;
         usize::try_from(u32::from_le_bytes(word)).ok()
@@ -326,7 +323,7 @@ fn raw_picture(bytes: &[u8]) -> Option<Picture> {
     let (width, height) = (number(0)?, number(4)?);
     let rgb = bytes[8..].to_vec();
     let fits = rgb.len() == 3 * width * height && !rgb.is_empty();
-    fits.then_some(Picture { width, height, rgb })
+    fits.then_some(RgbImage { width, height, rgb })
 }
 
 /// Reads a shard and checks it; the error says what is wrong with it.
@@ -336,7 +333,7 @@ pub(super) fn read(plan: &Plan, number: usize) -> Result<Shard, String> {
     let body = bytes.split_last_chunk::<CHECKSUM>();
     let is_whole =
         body.is_some_and(|(body, sum)| crc32fast::hash(body) == u32::from_le_bytes(*sum));
-    let count = plan.pictures(number).len();
+    let count = plan.images(number).len();
     is_whole
         .then_some(Shard { bytes, count })
         .ok_or(CORRUPTED.to_owned())
@@ -346,7 +343,7 @@ pub(super) fn read(plan: &Plan, number: usize) -> Result<Shard, String> {
 fn glance(plan: &Plan, number: usize) -> Result<Vec<u8>, String> {
     let file = open_regular(&plan.shard(number)).map_err(unreadable)?;
     let len = file.metadata().map_err(unreadable)?.len();
-    let start = (HEADER + ENTRY * plan.pictures(number).len()) as u64;
+    let start = (HEADER + ENTRY * plan.images(number).len()) as u64;
     let mut bytes = Vec::new();
     file.take(start)
         .read_to_end(&mut bytes)
@@ -364,12 +361,12 @@ fn unreadable(e: std::io::Error) -> String {
 
 /// Checks the header and the table at the start of a shard of `len` bytes.
 fn check_start(plan: &Plan, number: usize, start: &[u8], len: usize) -> Result<(), &'static str> {
-    let pictures = plan.pictures(number);
-    if !start.starts_with(&header(plan, &pictures)) {
+    let images = plan.images(number);
+    if !start.starts_with(&header(plan, &images)) {
         let is_shard = start.len() >= HEADER && start.starts_with(MAGIC);
         return Err(if is_shard { STALE } else { CORRUPTED });
     }
-    match end_of(start, pictures.len() - 1) {
+    match end_of(start, images.len() - 1) {
         Some(end) if Some(len) == end.checked_add(CHECKSUM) => Ok(()),
         _ => Err(CORRUPTED),
     }
@@ -381,19 +378,19 @@ fn end_of(shard: &[u8], at: usize) -> Option<usize> {
     usize::try_from(u64::from_le_bytes(*word)).ok()
 }
 
-pub(super) fn header(plan: &Plan, pictures: &std::ops::Range<usize>) -> Vec<u8> {
+pub(super) fn header(plan: &Plan, images: &std::ops::Range<usize>) -> Vec<u8> {
     let mut header = MAGIC.to_vec();
     header.extend(plan.stamp);
-    header.extend((pictures.start as u64).to_le_bytes());
-    header.extend((pictures.len() as u32).to_le_bytes());
+    header.extend((images.start as u64).to_le_bytes());
+    header.extend((images.len() as u32).to_le_bytes());
     header
 }
 
 impl Shard {
-    /// The bytes of its file with the times that its pictures' files have now.
+    /// The bytes of its file with the times that its images' files have now.
     pub(super) fn with_times_of(mut self, plan: &Plan, number: usize) -> Vec<u8> {
         let table = &mut self.bytes[HEADER..HEADER + ENTRY * self.count];
-        for (index, entry) in plan.pictures(number).zip(table.as_chunks_mut::<ENTRY>().0) {
+        for (index, entry) in plan.images(number).zip(table.as_chunks_mut::<ENTRY>().0) {
             let time = plan.listing.files[index].modified.to_le_bytes();
             entry[8..16].copy_from_slice(&time);
         }

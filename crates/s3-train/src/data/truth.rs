@@ -1,7 +1,7 @@
-//! The classes of a flat `val`, as ILSVRC2012 is published: all pictures in one folder, and a file
+//! The classes of a flat `val`, as ILSVRC2012 is published: all images in one folder, and a file
 //! that says which is what.
 //!
-//! The first of these files that is found in the data set's folder or in `val` is read; pictures
+//! The first of these files that is found in the data set's folder or in `val` is read; images
 //! are known by their names, whatever the folder below `val`:
 //!
 //! | file | a line |
@@ -9,7 +9,7 @@
 //! | `LOC_val_solution.csv` (Kaggle) | `ILSVRC2012_val_00000001,n01751748 111 108 441 193` |
 //! | `val_annotations.txt` (Tiny ImageNet) | `val_0.JPEG n03444034 0 32 44 62`, with tabs |
 //! | `val.txt` | `ILSVRC2012_val_00000001.JPEG 65` (place of the class in the order of the names, from 0) or `... n01751748` |
-//! | `ILSVRC2012_validation_ground_truth.txt` (development kit) | `490`, line i for the i-th picture by name; needs `meta.mat` beside it |
+//! | `ILSVRC2012_validation_ground_truth.txt` (development kit) | `490`, line i for the i-th image by name; needs `meta.mat` beside it |
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -48,16 +48,16 @@ pub(super) fn is_there(root: &Path, val: &Path) -> bool {
     all.any(|path| path.is_file())
 }
 
-/// The class of each of `pictures`, which are sorted, in `val`; `classes` are sorted too.
+/// The class of each of `images`, which are sorted, in `val`; `classes` are sorted too.
 ///
 /// # Errors
 ///
-/// No such file, one that cannot be read, a picture without a line, one whose line names no class,
+/// No such file, one that cannot be read, an image without a line, one whose line names no class,
 /// lines that contradict each other.
 pub(super) fn labels(
     root: &Path,
     val: &Path,
-    pictures: &[String],
+    images: &[String],
     classes: &[String],
 ) -> Result<Vec<u16>, DataError> {
     let folders = folders(root, val);
@@ -66,25 +66,25 @@ pub(super) fn labels(
         path.rsplit_once('/')
             .map_or(path.clone(), |(_, n)| n.to_owned())
     };
-    let pictures: &[String] = &pictures.iter().map(of_path).collect::<Vec<_>>();
+    let images: &[String] = &images.iter().map(of_path).collect::<Vec<_>>();
     let find = |name: &str| -> Option<PathBuf> {
         let mut paths = folders.iter().map(|folder| folder.join(name));
         paths.find(|path| path.is_file())
     };
     if let Some(path) = find(KAGGLE) {
-        return named(&path, pictures, classes, |line| {
+        return named(&path, images, classes, |line| {
             let (name, rest) = line.split_once(',')?;
             Some((name, rest.split_whitespace().next()?))
         });
     }
     if let Some(path) = find(TINY) {
-        return named(&path, pictures, classes, |line| {
+        return named(&path, images, classes, |line| {
             let mut words = line.split('\t');
             Some((words.next()?, words.next()?.trim()))
         });
     }
     if let Some(path) = find(LIST) {
-        return named(&path, pictures, classes, |line| {
+        return named(&path, images, classes, |line| {
             let (name, class) = line.split_once(char::is_whitespace)?;
             Some((name, class.trim()))
         });
@@ -93,14 +93,14 @@ pub(super) fn labels(
         let file = format!("class folders and no {KAGGLE}, {TINY}, {LIST} or {NUMBERS}");
         return Err(DataError::missing("imagenet", file, &folders[..2]));
     };
-    numbered(&path, pictures, classes)
+    numbered(&path, images, classes)
 }
 
-/// Lines that `split` takes apart into a picture's name, with or without its ending, and its class.
-/// What they say of pictures that are not there does not matter.
+/// Lines that `split` takes apart into an image's name, with or without its ending, and its class.
+/// What they say of images that are not there does not matter.
 fn named(
     path: &Path,
-    pictures: &[String],
+    images: &[String],
     classes: &[String],
     split: impl Fn(&str) -> Option<(&str, &str)>,
 ) -> Result<Vec<u16>, DataError> {
@@ -127,13 +127,13 @@ fn named(
         by_name.or_else(number).ok_or_else(|| wrong(at, NOTHING))
     };
     // A line with the whole name counts more than one with another ending or none.
-    let label = |picture: &String| {
-        let all = found.get(stem(picture).unwrap_or(picture));
+    let label = |image: &String| {
+        let all = found.get(stem(image).unwrap_or(image));
         let all = all.map(Vec::as_slice).unwrap_or_default();
-        let is_exact = all.iter().any(|(_, name, _)| name == picture);
+        let is_exact = all.iter().any(|(_, name, _)| name == image);
         let mut known = None;
         for &(at, name, class) in all {
-            if is_exact && name != picture {
+            if is_exact && name != image {
                 continue;
             }
             let label = class_of(at, class)?;
@@ -146,25 +146,25 @@ fn named(
             }
         }
         let (_, label) =
-            known.ok_or_else(|| DataError::folder(path, format!("no line for {picture}")))?;
+            known.ok_or_else(|| DataError::folder(path, format!("no line for {image}")))?;
         Ok(label as u16)
     };
-    pictures.iter().map(label).collect()
+    images.iter().map(label).collect()
 }
 
 /// Lines of the development kit's class numbers, which `meta.mat` translates.
-fn numbered(path: &Path, pictures: &[String], classes: &[String]) -> Result<Vec<u16>, DataError> {
+fn numbered(path: &Path, images: &[String], classes: &[String]) -> Result<Vec<u16>, DataError> {
     let text = read(path)?;
     let lines: Vec<&str> = text
         .lines()
         .map(str::trim)
         .filter(|l| !l.is_empty())
         .collect();
-    if lines.len() != pictures.len() {
-        let (lines, pictures) = (lines.len(), pictures.len());
+    if lines.len() != images.len() {
+        let (lines, images) = (lines.len(), images.len());
         return Err(DataError::folder(
             path,
-            format!("{lines} lines for {pictures} pictures in val"),
+            format!("{lines} lines for {images} pictures in val"),
         ));
     }
     let meta = path.with_file_name(META);
@@ -197,7 +197,7 @@ mod tests {
     use super::super::folder::scan;
     use super::super::folder::testing::folder_of;
 
-    /// The labels of a flat `val` of three pictures, in the order of their names.
+    /// The labels of a flat `val` of three images, in the order of their names.
     fn labels_of(file: &str, text: &str) -> Result<Vec<u16>, String> {
         labels_of_these(["v_1.JPEG", "v_2.JPEG", "v_3.JPEG"], file, text)
     }
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_pictures_that_are_not_there_do_not_matter() {
+    fn lines_of_images_that_are_not_there_do_not_matter() {
         let lines = "v_9,n777 1\nv_2,n1 1\nv_1,n2 1\nv_8,n1 1\nv_8,n2 1\nv_3,n2 0";
         let kaggle = format!("ImageId,PredictionString\n{lines}\n");
         assert_eq!(

@@ -1,4 +1,4 @@
-//! From a picture of any size to the square that a network sees, as torchvision does it.
+//! From an image of any size to the square that a network sees, as torchvision does it.
 //!
 //! Evaluation: the short side becomes `side`, `Resize(side)`, and the middle `size` by `size` are
 //! cut out, `CenterCrop(size)`. Training: `RandomResizedCrop(size)`, a window of 8 to 100 % of the
@@ -22,7 +22,7 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
-use super::decoded::Picture;
+use super::decoded::RgbImage;
 use super::error::Problem;
 use super::random::{below, keyed_rng};
 
@@ -32,10 +32,10 @@ const AREA: (f64, f64) = (0.08, 1.0);
 const ASPECT: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
 /// Windows that are drawn before the middle is taken instead.
 const TRIES: usize = 10;
-/// No side of a resized picture may be longer.
+/// No side of a resized image may be longer.
 const MAX_SIDE: usize = 1 << 15;
 
-/// Which part of a picture is asked for.
+/// Which part of an image is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
     /// The middle, as evaluation sees it.
@@ -49,14 +49,14 @@ pub enum View {
     },
 }
 
-/// The side that the short side of a picture is resized to before the middle `size` are cut out:
+/// The side that the short side of an image is resized to before the middle `size` are cut out:
 /// `round(size * 256 / 224)`, 256 for 224.
 #[must_use]
 pub const fn side_of(size: usize) -> usize {
     (size * 256 + 112) / 224
 }
 
-/// The width and height of a picture whose short side becomes `side`.
+/// The width and height of an image whose short side becomes `side`.
 ///
 /// # Panics
 ///
@@ -70,7 +70,7 @@ pub const fn resized(width: usize, height: usize, side: usize) -> (usize, usize)
     }
 }
 
-/// A part of a picture, in pixels.
+/// A part of an image, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Columns to its left.
@@ -84,17 +84,17 @@ pub struct Window {
 }
 
 impl Window {
-    /// All of a picture.
-    const fn whole(picture: &Picture) -> Self {
+    /// All of an image.
+    const fn whole(image: &RgbImage) -> Self {
         Self {
             left: 0,
             top: 0,
-            width: picture.width,
-            height: picture.height,
+            width: image.width,
+            height: image.height,
         }
     }
 
-    /// The window of picture `sample`, of `width` by `height` pixels, in epoch `epoch` of a run
+    /// The window of image `sample`, of `width` by `height` pixels, in epoch `epoch` of a run
     /// seeded `seed`: a function of its arguments.
     ///
     /// # Panics
@@ -145,38 +145,38 @@ fn uniform(rng: &mut ChaCha8Rng, (low, high): (f64, f64)) -> f64 {
     low + (high - low) * unit
 }
 
-/// The picture with a short side of `side`.
+/// The image with a short side of `side`.
 ///
 /// # Errors
 ///
-/// [`Problem::Picture`] if it is so long and thin that its other side would be beyond 32768.
-pub fn with_short_side(picture: Picture, side: usize) -> Result<Picture, Problem> {
-    let (width, height) = resized(picture.width, picture.height, side);
+/// [`Problem::Image`] if it is so long and thin that its other side would be beyond 32768.
+pub fn with_short_side(image: RgbImage, side: usize) -> Result<RgbImage, Problem> {
+    let (width, height) = resized(image.width, image.height, side);
     if width.max(height) > MAX_SIDE {
-        let Picture { width, height, .. } = picture;
+        let RgbImage { width, height, .. } = image;
         let text = format!("{width}x{height} pixels: too long and thin for a short side of {side}");
-        return Err(Problem::picture(text));
+        return Err(Problem::image(text));
     }
-    // torchvision leaves a picture alone whose short side fits.
-    if picture.width.min(picture.height) == side {
-        return Ok(picture);
+    // torchvision leaves an image alone whose short side fits.
+    if image.width.min(image.height) == side {
+        return Ok(image);
     }
-    let rgb = resize(&picture, Window::whole(&picture), width, height)?;
-    Ok(Picture { width, height, rgb })
+    let rgb = resize(&image, Window::whole(&image), width, height)?;
+    Ok(RgbImage { width, height, rgb })
 }
 
-/// What evaluation sees of a picture, whose short side becomes `side`: the middle, `[size, size,
+/// What evaluation sees of an image, whose short side becomes `side`: the middle, `[size, size,
 /// 3]`.
 ///
 /// # Errors
 ///
 /// As [`with_short_side`].
-pub fn centre(picture: Picture, side: usize, size: usize) -> Result<Vec<u8>, Problem> {
-    let picture = with_short_side(picture, side)?;
+pub fn centre(image: RgbImage, side: usize, size: usize) -> Result<Vec<u8>, Problem> {
+    let image = with_short_side(image, side)?;
     // CenterCrop rounds half to even.
     let margin = |side: usize| ((side - size) as f64 / 2.0).round_ties_even() as usize;
-    let (left, top) = (margin(picture.width), margin(picture.height));
-    let rows = picture.rgb.chunks_exact(3 * picture.width);
+    let (left, top) = (margin(image.width), margin(image.height));
+    let rows = image.rgb.chunks_exact(3 * image.width);
     let inside = rows.skip(top).take(size);
     Ok(inside
         .flat_map(|row| &row[3 * left..3 * (left + size)])
@@ -184,41 +184,41 @@ pub fn centre(picture: Picture, side: usize, size: usize) -> Result<Vec<u8>, Pro
         .collect())
 }
 
-/// What training sees of a picture through `window`: `[size, size, 3]`.
+/// What training sees of an image through `window`: `[size, size, 3]`.
 ///
 /// # Errors
 ///
-/// None that a window inside of the picture can meet.
-pub fn through(picture: &Picture, window: Window, size: usize) -> Result<Vec<u8>, Problem> {
-    resize(picture, window, size, size)
+/// None that a window inside of the image can meet.
+pub fn through(image: &RgbImage, window: Window, size: usize) -> Result<Vec<u8>, Problem> {
+    resize(image, window, size, size)
 }
 
-/// All of a picture in `width` by `height` pixels, whatever its proportions: `[height, width, 3]`.
+/// All of an image in `width` by `height` pixels, whatever its proportions: `[height, width, 3]`.
 ///
 /// # Errors
 ///
 /// A side beyond 2^32.
-pub fn squeezed(picture: &Picture, width: usize, height: usize) -> Result<Vec<u8>, Problem> {
-    resize(picture, Window::whole(picture), width, height)
+pub fn squeezed(image: &RgbImage, width: usize, height: usize) -> Result<Vec<u8>, Problem> {
+    resize(image, Window::whole(image), width, height)
 }
 
 thread_local! {
-    /// Keeps its buffers from one picture to the next.
+    /// Keeps its buffers from one image to the next.
     static RESIZER: RefCell<Resizer> = RefCell::new(Resizer::new());
 }
 
 /// The window in `width` by `height` pixels.
 fn resize(
-    picture: &Picture,
+    image: &RgbImage,
     window: Window,
     width: usize,
     height: usize,
 ) -> Result<Vec<u8>, Problem> {
-    let failed = |e: &dyn std::fmt::Display| Problem::picture(format!("cannot be resized: {e}"));
+    let failed = |e: &dyn std::fmt::Display| Problem::image(format!("cannot be resized: {e}"));
     let number = |n: usize| u32::try_from(n).map_err(|e| failed(&e));
-    let (of_width, of_height) = (number(picture.width)?, number(picture.height)?);
-    let from = ImageRef::new(of_width, of_height, &picture.rgb, PixelType::U8x3)
-        .map_err(|e| failed(&e))?;
+    let (of_width, of_height) = (number(image.width)?, number(image.height)?);
+    let from =
+        ImageRef::new(of_width, of_height, &image.rgb, PixelType::U8x3).map_err(|e| failed(&e))?;
     let mut to = Image::new(number(width)?, number(height)?, PixelType::U8x3);
     // A view of the window alone: the resizer's own crop lets the filter see what lies around it.
     let (left, top) = (number(window.left)?, number(window.top)?);
@@ -237,15 +237,15 @@ mod tests {
 
     use super::*;
 
-    fn noise(width: usize, height: usize) -> Picture {
+    fn noise(width: usize, height: usize) -> RgbImage {
         let mut rgb = vec![0; 3 * width * height];
         keyed_rng(*b"testing.", 0, 0, 0).fill_bytes(&mut rgb);
-        Picture { width, height, rgb }
+        RgbImage { width, height, rgb }
     }
 
     /// The definition in f64: each pixel is a mean of those below it, weighted by a triangle as
-    /// wide as the pixel (or as a source pixel, where the picture grows), within the window.
-    fn reference(picture: &Picture, window: Window, width: usize, height: usize) -> Vec<f64> {
+    /// wide as the pixel (or as a source pixel, where the image grows), within the window.
+    fn reference(image: &RgbImage, window: Window, width: usize, height: usize) -> Vec<f64> {
         let weights = |at: usize, from: usize, to: usize| -> Vec<f64> {
             let scale = from as f64 / to as f64;
             let (middle, reach) = ((at as f64 + 0.5) * scale, scale.max(1.0));
@@ -263,8 +263,8 @@ mod tests {
                     let mut sum = 0.0;
                     for (i, v) in down.iter().enumerate().filter(|(_, v)| **v > 0.0) {
                         for (j, h) in across.iter().enumerate().filter(|(_, h)| **h > 0.0) {
-                            let at = (window.top + i) * picture.width + window.left + j;
-                            sum += v * h * f64::from(picture.rgb[3 * at + c]);
+                            let at = (window.top + i) * image.width + window.left + j;
+                            sum += v * h * f64::from(image.rgb[3 * at + c]);
                         }
                     }
                     out.push(sum);
@@ -282,7 +282,7 @@ mod tests {
             (width, height) in (1usize..40, 1usize..40),
             draws in prop::array::uniform4(0.0f64..1.0),
         ) {
-            let picture = noise(of_width, of_height);
+            let image = noise(of_width, of_height);
             let part = |of: usize, a: f64, b: f64| {
                 let len = 1 + (a * of as f64) as usize;
                 ((b * (of - len + 1) as f64) as usize, len)
@@ -290,9 +290,9 @@ mod tests {
             let (left, w) = part(of_width, draws[0], draws[1]);
             let (top, h) = part(of_height, draws[2], draws[3]);
             let window = Window { left, top, width: w, height: h };
-            let got = resize(&picture, window, width, height).unwrap();
+            let got = resize(&image, window, width, height).unwrap();
             // Two passes, each rounded to a byte, the second spreading the error of the first.
-            for (got, expected) in got.iter().zip(reference(&picture, window, width, height)) {
+            for (got, expected) in got.iter().zip(reference(&image, window, width, height)) {
                 prop_assert!((f64::from(*got) - expected).abs() < 1.6, "{} {}", got, expected);
             }
         }
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn long_thin_pictures_get_the_middle() {
+    fn long_thin_images_get_the_middle() {
         let w = Window::draw(1, 0, 0, 1000, 10);
         assert_eq!((w.width, w.height, w.left, w.top), (13, 10, 493, 0));
         let w = Window::draw(1, 0, 0, 10, 1000);
@@ -361,22 +361,22 @@ mod tests {
     }
 
     #[test]
-    fn the_middle_is_cut_out_of_the_resized_picture() {
+    fn the_middle_is_cut_out_of_the_resized_image() {
         assert_eq!((side_of(224), side_of(64), side_of(1)), (256, 73, 1));
         // A short side that fits is left alone: 16 columns and 20 rows go on either side.
-        let picture = noise(256, 265);
-        let got = centre(picture.clone(), 256, 224).unwrap();
-        let pixel = |x: usize, y: usize| &picture.rgb[3 * (256 * y + x)..][..3];
+        let image = noise(256, 265);
+        let got = centre(image.clone(), 256, 224).unwrap();
+        let pixel = |x: usize, y: usize| &image.rgb[3 * (256 * y + x)..][..3];
         assert_eq!(&got[..3], pixel(16, 20));
         assert_eq!(&got[got.len() - 3..], pixel(16 + 223, 20 + 223));
         // One pixel becomes a plain square.
-        let one = Picture {
+        let one = RgbImage {
             width: 1,
             height: 1,
             rgb: vec![1, 2, 3],
         };
         assert_eq!(centre(one, 73, 64).unwrap(), [1, 2, 3].repeat(64 * 64));
-        let long = Picture {
+        let long = RgbImage {
             width: 16000,
             height: 1,
             rgb: vec![0; 48000],

@@ -1,6 +1,6 @@
-//! What is in a folder, and below it: pictures, folders, and what is left out.
+//! What is in a folder, and below it: images, folders, and what is left out.
 //!
-//! Files with the endings that torchvision takes for pictures count
+//! Files with the endings that torchvision takes for images count
 //! ([`ENDINGS`](super::listing::ENDINGS)), in any case; others and hidden ones do not, and a line
 //! says so. Links are followed, in no circle.
 
@@ -15,7 +15,7 @@ use super::truth;
 /// What is in a folder, sorted.
 pub(super) struct Entries {
     pub(super) folders: Vec<String>,
-    pub(super) pictures: Vec<String>,
+    pub(super) images: Vec<String>,
     /// For which reasons others are left out, how many each.
     pub(super) left_out: BTreeMap<String, usize>,
 }
@@ -24,10 +24,10 @@ pub(super) struct Entries {
 ///
 /// # Errors
 ///
-/// It cannot be read; a picture that is no regular file; a name that is not UTF-8.
+/// It cannot be read; an image that is no regular file; a name that is not UTF-8.
 pub(super) fn entries(folder: &Path) -> Result<Entries, DataError> {
     let io = |source| DataError::io(folder, source);
-    let (mut folders, mut pictures) = (Vec::new(), Vec::new());
+    let (mut folders, mut images) = (Vec::new(), Vec::new());
     let mut left_out = BTreeMap::new();
     for entry in fs::read_dir(folder).map_err(io)? {
         let entry = entry.map_err(io)?;
@@ -63,7 +63,7 @@ pub(super) fn entries(folder: &Path) -> Result<Entries, DataError> {
             }
             continue;
         } else if kind.is_file() {
-            &mut pictures
+            &mut images
         } else {
             let text = "a named pipe, a socket or a device, no regular file";
             return Err(DataError::folder(&path, text));
@@ -72,18 +72,18 @@ pub(super) fn entries(folder: &Path) -> Result<Entries, DataError> {
         list.push(name.to_str().ok_or_else(text)?.to_owned());
     }
     folders.sort_unstable();
-    pictures.sort_unstable();
+    images.sort_unstable();
     Ok(Entries {
         folders,
-        pictures,
+        images,
         left_out,
     })
 }
 
-/// The pictures below a folder, and what else there is.
+/// The images below a folder, and what else there is.
 #[derive(Default)]
 pub(super) struct Below {
-    pub(super) pictures: Vec<String>,
+    pub(super) images: Vec<String>,
     pub(super) left_out: LeftOut,
 }
 
@@ -114,10 +114,10 @@ fn walk(
     };
     let Entries {
         folders,
-        pictures,
+        images,
         left_out,
     } = entries(&folder)?;
-    found.pictures.extend(pictures.iter().map(path));
+    found.images.extend(images.iter().map(path));
     let left_out = left_out.into_iter();
     found
         .left_out

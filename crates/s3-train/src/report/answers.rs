@@ -2,7 +2,7 @@
 //! another class, and the filters that see them.
 
 use super::html::Html;
-use super::pictures::picture;
+use super::plots::plot;
 use crate::data::{Dataset, Image};
 use crate::run::eval;
 use crate::trained::Trained;
@@ -11,7 +11,7 @@ use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
 use s3_core::host::{Host, on_cpu};
 use s3_layers::Mode;
 use s3_layers::model::Numbers;
-use s3_metrics::plot::{Picture, PlotError, Style, confusion, filters};
+use s3_metrics::plot::{Plot, PlotError, Style, confusion, filters};
 use std::borrow::Cow;
 use std::path::Path;
 
@@ -26,7 +26,7 @@ struct Wrong {
     shape: [u32; 3],
 }
 
-/// A picture for programs that show bitmaps.
+/// A plot for programs that show bitmaps.
 pub(crate) struct Bitmap {
     /// Its place among the others: `confusion`, `filters`, `wrong/00 cat, taken for dog`.
     pub(crate) name: String,
@@ -41,7 +41,7 @@ pub struct Answers {
     /// Row: the true class; column: the answer.
     counts: Vec<u64>,
     wrong: Vec<Wrong>,
-    /// What is to be said of the pictures of these images.
+    /// What is to be said of the plots of these images.
     drawing: Option<String>,
     images: usize,
     /// The first layer's weight and its shape.
@@ -112,7 +112,7 @@ pub fn answers(folder: &Path, data_dir: Option<&Path>, other_classes: bool) -> R
     })
 }
 
-/// What a picture of an image would be, where there are such pictures.
+/// What a plot of an image would be, where there are such plots.
 fn kind(data: &Dataset) -> Option<ExtendedColorType> {
     match data.channels {
         1 => Some(ExtendedColorType::L8),
@@ -122,7 +122,7 @@ fn kind(data: &Dataset) -> Option<ExtendedColorType> {
 }
 
 /// Image `index` as its files have it, floats from its least to its largest; `None` where it is no
-/// picture.
+/// plot.
 fn png(data: &Dataset, index: usize) -> Result<Option<Vec<u8>>> {
     let Some(kind) = kind(data) else {
         return Ok(None);
@@ -148,12 +148,12 @@ fn stretched(floats: &[f32]) -> Vec<u8> {
 }
 
 impl Answers {
-    fn confusion(&self, style: &Style) -> Result<Picture, PlotError> {
+    fn confusion(&self, style: &Style) -> Result<Plot, PlotError> {
         let classes: Vec<&str> = self.classes.iter().map(String::as_str).collect();
         confusion(&classes, &self.counts, "", style)
     }
 
-    fn filters(&self, style: &Style) -> Result<Picture, PlotError> {
+    fn filters(&self, style: &Style) -> Result<Plot, PlotError> {
         match &self.filters {
             Some((weights, shape)) => filters(weights, *shape, "", style),
             None => Err(PlotError::Missing {
@@ -162,7 +162,7 @@ impl Answers {
         }
     }
 
-    /// The pictures of the answers as bitmaps; one that cannot be drawn is left out.
+    /// The plots of the answers as bitmaps; one that cannot be drawn is left out.
     pub(crate) fn bitmaps(&self) -> Vec<Bitmap> {
         let style = Style::default();
         let drawn = [
@@ -171,7 +171,7 @@ impl Answers {
         ];
         let drawn = drawn
             .into_iter()
-            .filter_map(|(name, picture)| Bitmap::of(name, &picture.ok()?));
+            .filter_map(|(name, plot)| Bitmap::of(name, &plot.ok()?));
         let wrong = self.wrong.iter().enumerate().map(|(i, wrong)| Bitmap {
             name: format!("wrong/{i:02} {}", wrong.caption),
             png: wrong.png.clone(),
@@ -189,10 +189,10 @@ impl Answers {
                     "The {} test images: row, the true class; column, the answer",
                     self.images
                 ),
-                picture(|style| self.confusion(style)),
+                plot(|style| self.confusion(style)),
             );
             if self.filters.is_some() {
-                let drawn = picture(|style| self.filters(style));
+                let drawn = plot(|style| self.filters(style));
                 f.push("The filters of the first layer", drawn);
             }
         });
@@ -217,12 +217,12 @@ impl Answers {
 }
 
 impl Bitmap {
-    /// A picture in red, green, blue and opacity, twice as large as its SVG.
-    pub(crate) fn of(name: &str, picture: &Picture) -> Option<Self> {
-        let [width, height] = picture.pixels(Picture::SCREEN).ok()?;
+    /// A plot in red, green, blue and opacity, twice as large as its SVG.
+    pub(crate) fn of(name: &str, plot: &Plot) -> Option<Self> {
+        let [width, height] = plot.pixels(Plot::SCREEN).ok()?;
         Some(Self {
             name: name.to_owned(),
-            png: picture.to_png(Picture::SCREEN).ok()?,
+            png: plot.to_png(Plot::SCREEN).ok()?,
             shape: [height, width, 4],
         })
     }
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn images_of_other_channels_than_a_pictures_are_not_drawn() -> Result<()> {
+    fn images_of_other_channels_than_a_plots_are_not_drawn() -> Result<()> {
         let of = |channels: usize| Dataset {
             name: "arrays/test".to_owned(),
             height: 2,

@@ -113,7 +113,7 @@ impl Groups {
         self.of[run]
     }
 
-    /// A name that no other group has, of a length for a picture's legend: the experiment's last
+    /// A name that no other group has, of a length for a plot's legend: the experiment's last
     /// part and, where others share that, what tells them apart or, where that is long, the hash
     /// that the run's name has.
     ///

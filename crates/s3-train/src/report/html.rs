@@ -1,9 +1,9 @@
 //! The frame of a page: headings, tables, figures, folded texts.
 
-use super::pictures::InBoth;
+use super::plots::InBoth;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use s3_metrics::plot::Picture;
+use s3_metrics::plot::Plot;
 use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("page.css");
@@ -28,7 +28,7 @@ pub(super) fn data_uri(kind: &str, bytes: &[u8]) -> String {
     format!("data:{kind};base64,{}", STANDARD.encode(bytes))
 }
 
-/// A picture of a page.
+/// A plot of a page.
 #[derive(Debug)]
 pub struct Drawn {
     /// Of several runs, the one that it is of; else empty.
@@ -36,13 +36,13 @@ pub struct Drawn {
     /// What stands below it.
     pub caption: String,
     /// On light and on dark.
-    pub pictures: [Picture; 2],
+    pub plots: [Plot; 2],
 }
 
 /// A page under way.
 pub(super) struct Html {
     text: String,
-    pictures: Vec<Drawn>,
+    plots: Vec<Drawn>,
     /// Its last heading; empty before the first.
     section: String,
 }
@@ -50,23 +50,23 @@ pub(super) struct Html {
 /// The figures of one row.
 pub(super) struct Figures<'a> {
     text: String,
-    pictures: &'a mut Vec<Drawn>,
+    plots: &'a mut Vec<Drawn>,
     section: &'a str,
 }
 
 impl Figures<'_> {
-    /// A picture with its caption, or the sentence why there is none.
-    pub(super) fn push(&mut self, caption: &str, picture: InBoth) {
+    /// A plot with its caption, or the sentence why there is none.
+    pub(super) fn push(&mut self, caption: &str, plot: InBoth) {
         let plain = caption;
         let caption = escape(caption);
-        let inner = match picture {
-            Ok(pictures) => {
-                let uri = |of: &Picture| data_uri("image/svg+xml", of.to_svg().as_bytes());
-                let [light, dark] = pictures.each_ref().map(uri);
-                self.pictures.push(Drawn {
+        let inner = match plot {
+            Ok(plots) => {
+                let uri = |of: &Plot| data_uri("image/svg+xml", of.to_svg().as_bytes());
+                let [light, dark] = plots.each_ref().map(uri);
+                self.plots.push(Drawn {
                     section: self.section.to_owned(),
                     caption: plain.to_owned(),
-                    pictures,
+                    plots,
                 });
                 format!(
                     "<picture><source media=\"(prefers-color-scheme: dark)\" srcset=\"{dark}\">\
@@ -104,7 +104,7 @@ impl Html {
         );
         Self {
             text: head,
-            pictures: Vec::new(),
+            plots: Vec::new(),
             section: String::new(),
         }
     }
@@ -157,7 +157,7 @@ impl Html {
     pub(super) fn figures(&mut self, fill: impl FnOnce(&mut Figures)) {
         let mut figures = Figures {
             text: String::new(),
-            pictures: &mut self.pictures,
+            plots: &mut self.plots,
             section: &self.section,
         };
         fill(&mut figures);
@@ -176,6 +176,6 @@ impl Html {
 
     pub(super) fn finish(mut self) -> (String, Vec<Drawn>) {
         self.text.push_str("</main></body></html>\n");
-        (self.text, self.pictures)
+        (self.text, self.plots)
     }
 }

@@ -21,7 +21,7 @@
 //! | `dynamics/wsvr`, `dynamics/wsvr_latent`, `dynamics/wlvr` | image | all layers over the epochs, at the last one |
 //! | `answers/..` | image | confusion matrix, first filters, misclassified images, at the last epoch; where given |
 
-use super::pictures::{MEASURES, measure};
+use super::plots::{MEASURES, measure};
 use super::{Answers, Bitmap};
 use crate::run::RunFolder;
 use anyhow::{Context, Result};
@@ -141,7 +141,7 @@ impl Logs {
         ]
     }
 
-    /// The events as `(file name, bytes)`, with the pictures of `answers` where there are some. A
+    /// The events as `(file name, bytes)`, with the plots of `answers` where there are some. A
     /// latent without a finite value has no histogram, and what cannot be drawn no image.
     ///
     /// # Errors
@@ -186,8 +186,8 @@ impl Logs {
         let (time, step) = (self.time(last), i64::from(last));
         let style = Style::default();
         let measures = MEASURES.iter().filter_map(|&(of, _)| {
-            let picture = measure(&self.dynamics, of, &style).ok()?;
-            Bitmap::of(&format!("dynamics/{}", of.key()), &picture)
+            let plot = measure(&self.dynamics, of, &style).ok()?;
+            Bitmap::of(&format!("dynamics/{}", of.key()), &plot)
         });
         let answers = answers.map(Answers::bitmaps).unwrap_or_default();
         let answers = answers.into_iter().map(|b| Bitmap {

@@ -1,7 +1,7 @@
 //! What is shown of runs: a page, the rows of a table, lines for other programs.
 //!
 //! ```text
-//! run folders --read--> Run --page--> HTML (pictures are SVG in data URIs; no script, no network)
+//! run folders --read--> Run --page--> HTML (plots are SVG in data URIs; no script, no network)
 //!      |--finished--> rows of a table, by their groups of seeds
 //!      `--logs--> CSV, TensorBoard
 //! ```
@@ -16,7 +16,7 @@ pub mod groups;
 mod html;
 pub mod logs;
 mod page;
-pub(crate) mod pictures;
+pub(crate) mod plots;
 mod run;
 mod settings;
 

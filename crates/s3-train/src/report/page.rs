@@ -3,19 +3,19 @@
 use super::answers::Answers;
 use super::groups;
 use super::html::{Drawn, Html};
-use super::pictures::{self, picture};
+use super::plots::{self, plot};
 use super::run::{Run, groups_of};
 use s3_metrics::cost::ModelCost;
 use s3_metrics::cost::energy::EnergyModel;
 use s3_metrics::plot::{Axis, Bar, Labels, Point, labelled_points, stacked_bars};
 
-/// A page, and the pictures on it in their order.
+/// A page, and the plots on it in their order.
 #[derive(Debug)]
 pub struct Page {
     /// Self-contained.
     pub html: String,
     /// Without the small bitmaps of test images.
-    pub pictures: Vec<Drawn>,
+    pub plots: Vec<Drawn>,
 }
 
 /// The page of one run, or of several beside each other; `answers` belong to the runs by their
@@ -37,8 +37,8 @@ pub fn page(runs: &[Run], answers: &[Option<Answers>]) -> Page {
             runs.len() > 1,
         );
     }
-    let (html, pictures) = html.finish();
-    Page { html, pictures }
+    let (html, plots) = html.finish();
+    Page { html, plots }
 }
 
 fn comparison(html: &mut Html, runs: &[Run]) {
@@ -57,10 +57,10 @@ fn comparison(html: &mut Html, runs: &[Run]) {
     });
     html.table(&header, rows.collect(), false);
     html.figures(|f| {
-        for (what, caption) in pictures::OVER_EPOCHS {
+        for (what, caption) in plots::OVER_EPOCHS {
             f.push(
                 caption,
-                picture(|style| pictures::over_epochs(runs, &groups, *what, style)),
+                plot(|style| plots::over_epochs(runs, &groups, *what, style)),
             );
         }
         // A method's name, where that says it all.
@@ -87,7 +87,7 @@ fn comparison(html: &mut Html, runs: &[Run]) {
         );
         f.push(
             "Size against accuracy, after the last epoch that is there",
-            picture(|style| labelled_points(&points, &labels, style)),
+            plot(|style| labelled_points(&points, &labels, style)),
         );
     });
 }
@@ -106,10 +106,10 @@ fn one(html: &mut Html, run: &Run, answers: Option<&Answers>, among_others: bool
     html.figures(|f| {
         let this = std::slice::from_ref(run);
         let groups = groups_of(this);
-        for (what, caption) in pictures::OVER_EPOCHS {
+        for (what, caption) in plots::OVER_EPOCHS {
             f.push(
                 caption,
-                picture(|style| pictures::over_epochs(this, &groups, *what, style)),
+                plot(|style| plots::over_epochs(this, &groups, *what, style)),
             );
         }
     });
@@ -120,13 +120,13 @@ fn one(html: &mut Html, run: &Run, answers: Option<&Answers>, among_others: bool
          of a discrete layer, of weights below 0.03 of the largest in a continuous one.",
     );
     html.figures(|f| {
-        for (measure, caption) in pictures::MEASURES {
+        for (measure, caption) in plots::MEASURES {
             f.push(
                 caption,
-                picture(|style| pictures::measure(&run.dynamics, *measure, style)),
+                plot(|style| plots::measure(&run.dynamics, *measure, style)),
             );
         }
-        for (caption, svg) in pictures::latents(&run.dynamics) {
+        for (caption, svg) in plots::latents(&run.dynamics) {
             f.push(&caption, svg);
         }
     });
@@ -238,7 +238,7 @@ fn layers(html: &mut Html, cost: &ModelCost) {
         f.push(
             "Energy of one inference of one image, a model and not a measurement; shift is this \
              network as it is, with activations of 8 bits",
-            picture(|style| {
+            plot(|style| {
                 stacked_bars(
                     &bars,
                     &["operations", "weights", "activations"],

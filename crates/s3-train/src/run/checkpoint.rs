@@ -65,7 +65,7 @@ pub struct Position {
     pub step: u64,
     /// Loss and hits of the epoch under way.
     pub sums: Accuracy,
-    /// Training pictures that were left out in the epoch under way.
+    /// Training images that were left out in the epoch under way.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
     /// Penalties of the epoch under way, summed over its steps, as the bits of an f64.

@@ -32,7 +32,7 @@ pub struct Answers {
     pub top1: Vec<u32>,
     /// The positions of these images in the data set.
     pub images: Vec<u32>,
-    /// A line for each picture that could not be decoded and is left out.
+    /// A line for each image that could not be decoded and is left out.
     pub skipped: Vec<String>,
 }
 
@@ -49,7 +49,7 @@ impl Answers {
 /// and normalised, with `n`, and returns `[n, classes]`.
 ///
 /// # Errors
-/// Those of the loader and of `scores`; no picture that can be decoded, or scores whose loss is no
+/// Those of the loader and of `scores`; no image that can be decoded, or scores whose loss is no
 /// number: there is nothing to say of either.
 pub fn answers(
     data: &Arc<Dataset>,
@@ -170,7 +170,7 @@ fn scores(
 
 /// Accuracy and loss of `net` on `data`, whose batches the ranks share. The batches are added up in
 /// their order, whatever the number of ranks. After each of this rank's, `see` is given a line for
-/// each picture that was left out, the batches done, and how many there are.
+/// each image that was left out, the batches done, and how many there are.
 ///
 /// # Errors
 /// As [`evaluate`], and those of the ranks.

@@ -69,7 +69,7 @@ pub struct Input {
     pub mean: Vec<f32>,
     /// What the difference is divided by; positive.
     pub std: Vec<f32>,
-    /// How evaluation makes such an image of a picture.
+    /// How evaluation makes what the network sees of an image.
     pub fit: Fit,
     /// What images are made of; a run of an older version says none, and saw bytes.
     #[serde(default, skip_serializing_if = "Numbers::is_bytes")]
@@ -298,11 +298,11 @@ pub fn normalisation_difference(mean: &[f32], std: &[f32], data: &Dataset) -> Op
     ))
 }
 
-/// How evaluation fits the pictures of `data`.
+/// How evaluation fits the images of `data`.
 fn fit_of(data: &Dataset) -> Fit {
     match data.images {
         Images::Bytes(_) | Images::Floats(_) => Fit::AsIs {},
-        Images::Pictures(_) => Fit::ResizeAndCrop {
+        Images::Files(_) => Fit::ResizeAndCrop {
             resize: side_of(data.height),
             crop: data.height,
         },
@@ -318,8 +318,8 @@ fn fit_of(data: &Dataset) -> Fit {
 /// assert_eq!(fit_difference(None, &data), None);
 /// assert_eq!(fit_difference(Some(Fit::AsIs {}), &data), None);
 /// let said = fit_difference(Some(Fit::ResizeAndCrop { resize: 36, crop: 32 }), &data).unwrap();
-/// let pictures = "the network sees pictures resized to 36 pixels, the middle 32 of them";
-/// assert_eq!(said, format!("{pictures}, the data has them as they are"));
+/// let shown = "the network sees pictures resized to 36 pixels, the middle 32 of them";
+/// assert_eq!(said, format!("{shown}, the data has them as they are"));
 /// ```
 #[must_use]
 pub fn fit_difference(fit: Option<Fit>, data: &Dataset) -> Option<String> {

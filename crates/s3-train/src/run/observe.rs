@@ -46,10 +46,10 @@ pub enum Event<'a> {
         /// Batches of the evaluation.
         steps: usize,
     },
-    /// Pictures that cannot be decoded are left out (`data.broken = "skip"`).
+    /// Images that cannot be decoded are left out (`data.broken = "skip"`).
     Skipped {
         /// A line each, naming the file.
-        pictures: &'a [String],
+        images: &'a [String],
     },
     /// An epoch is evaluated and saved.
     Epoch {
@@ -79,9 +79,9 @@ pub(super) fn tell(observer: &mut dyn Observer, notes: &[String]) {
     }
 }
 
-/// Tells pictures that were left out, where there are such.
-pub(super) fn skipped(observer: &mut dyn Observer, pictures: &[String]) {
-    if !pictures.is_empty() {
-        observer.event(Event::Skipped { pictures });
+/// Tells images that were left out, where there are such.
+pub(super) fn skipped(observer: &mut dyn Observer, images: &[String]) {
+    if !images.is_empty() {
+        observer.event(Event::Skipped { images });
     }
 }

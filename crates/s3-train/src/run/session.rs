@@ -378,7 +378,7 @@ fn check_memory(
     }))
 }
 
-/// Refuses a crop that need not hold anything of its picture.
+/// Refuses a crop that need not hold anything of its image.
 fn check_augmentation(config: &Config, train: &Dataset) -> Result<()> {
     let (pad, least) = (config.data.augment.pad, train.height.min(train.width));
     if pad >= least {
@@ -390,7 +390,7 @@ fn check_augmentation(config: &Config, train: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// Refuses pictures of which none can be decoded: the end of the first epoch would find nothing to
+/// Refuses images of which none can be decoded: the end of the first epoch would find nothing to
 /// measure.
 fn check_readable(what: &str, data: &Dataset) -> Result<()> {
     if !(0..data.len()).any(|i| data.image(i).is_ok()) {

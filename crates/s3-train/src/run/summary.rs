@@ -12,7 +12,7 @@ use s3_layers::{Mode, Net, QuantLayer};
 use s3_metrics::cost::{KernelOp, LayerCost, ModelCost, summarize};
 use std::collections::BTreeMap;
 
-/// The size of a data set's images and its number of classes, known without loading it; of picture
+/// The size of a data set's images and its number of classes, known without loading it; of image
 /// folders as many classes as ImageNet has, which is a guess ([`imagenet::classes`] counts those of
 /// a folder). `None` of arrays, whose files say both
 /// ([`arrays::shape`](crate::data::arrays::shape)).

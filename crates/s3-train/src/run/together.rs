@@ -13,7 +13,7 @@ use s3_metrics::accuracy::Accuracy;
 /// running statistics and fits to a layer's inputs, which each micro-batch moves from the same
 /// start; masks and stages, on which all agree.
 ///
-/// A micro-batch's numbers are one leaf of the tree of [`sum`]. Its share is its pictures' of the
+/// A micro-batch's numbers are one leaf of the tree of [`sum`]. Its share is its images' of the
 /// step's; where some were left out, the sum is scaled to the mean over those that were not. A step
 /// that one process takes at once copies nothing.
 pub(crate) struct Together<'a> {
@@ -27,17 +27,17 @@ pub(crate) struct Together<'a> {
     /// Gradients of the last micro-batch, whose places take the sums.
     grads: Option<GradStore>,
     sums: Vec<Accuracy>,
-    /// Pictures that were left out.
+    /// Images that were left out.
     skipped: usize,
 }
 
 /// What the micro-batches of all ranks come to.
 pub(crate) struct Step {
-    /// The gradients of the step; `None` where no picture could be read.
+    /// The gradients of the step; `None` where no image could be read.
     pub(crate) grads: Option<GradStore>,
     /// Loss and hits of each micro-batch, in their order.
     pub(crate) sums: Vec<Accuracy>,
-    /// Pictures that were left out.
+    /// Images that were left out.
     pub(crate) skipped: u64,
     /// Whether a rank was told to stop.
     pub(crate) stops: bool,
@@ -76,7 +76,7 @@ impl<'a> Together<'a> {
     }
 
     /// Takes a micro-batch that went through forward and backward, and resets the buffers; `None`
-    /// for one without a picture.
+    /// for one without an image.
     pub(crate) fn add(
         &mut self,
         pass: Option<(GradStore, Accuracy)>,

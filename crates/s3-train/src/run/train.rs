@@ -254,7 +254,7 @@ impl Session<'_> {
         Ok((record, timing))
     }
 
-    /// Accuracy and loss on `data`, and the number of pictures that were left out.
+    /// Accuracy and loss on `data`, and the number of images that were left out.
     fn evaluate(
         &self,
         data: &Arc<Dataset>,

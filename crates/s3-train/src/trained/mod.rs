@@ -1,8 +1,8 @@
 //! A trained network, taken from its run's folder, and the data at hand beside what it was trained
 //! on.
 
+pub mod input;
 pub mod packed;
-pub mod picture;
 
 use crate::config::Config;
 use crate::data::{self, DataName, Splits};

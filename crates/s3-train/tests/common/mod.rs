@@ -77,7 +77,7 @@ pub(crate) fn refusal(command: &mut Command) -> String {
     line.to_owned()
 }
 
-/// Whether a line says which pictures a folder holds, as `train`, `eval` and their like do once.
+/// Whether a line says which images a folder holds, as `train`, `eval` and their like do once.
 pub(crate) fn is_inventory(line: &str) -> bool {
     line.starts_with("note: ") && line.contains(" pictures of ") && line.contains(" classes")
 }

@@ -41,11 +41,11 @@ impl Facts {
     }
 
     fn arithmetic(&self, page: &mut String) {
-        let (epochs, pictures) = (self.budget.epochs, self.budget.images());
+        let (epochs, images) = (self.budget.epochs, self.budget.images());
         let _ = writeln!(
             page,
             "\n## Core-hours of {epochs} epochs\n\n\
-             {epochs} · ({TRAIN} + {TEST} / 3) = {pictures:.0} pictures: a test picture counts as \
+             {epochs} · ({TRAIN} + {TEST} / 3) = {images:.0} pictures: a test picture counts as \
              a third of a training picture, one pass of three. That share is an assumption.",
         );
         let decoding = match self.decoded.is_empty() {
@@ -71,7 +71,7 @@ impl Facts {
             let (rate, hours) = (step.rate(), self.budget.core_hours(step.rate()));
             let _ = writeln!(
                 page,
-                "| {} | ({pictures:.0} / {rate:.2}{decoding}) / 3600 | {hours:.0} |",
+                "| {} | ({images:.0} / {rate:.2}{decoding}) / 3600 | {hours:.0} |",
                 step.name(),
             );
         }

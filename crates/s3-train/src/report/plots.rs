@@ -1,21 +1,21 @@
-//! The pictures of a page, each in both themes, from the records of runs.
+//! The plots of a page, each in both themes, from the records of runs.
 
 use super::groups::Groups;
 use super::run::Run;
 use crate::run::dynamics::by_layer;
 use s3_metrics::density::Density;
 use s3_metrics::plot::{
-    Axis, Curve, Labels, Picture, PlotError, Runs, Style, Theme, densities, layer_curves,
+    Axis, Curve, Labels, Plot, PlotError, Runs, Style, Theme, densities, layer_curves,
     level_occupancy, seed_bands,
 };
 use s3_metrics::record::{DynamicsRecord, EpochRecord, LatentRecord};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A picture on light and on dark, or why there is none.
-pub(super) type InBoth = Result<[Picture; 2], String>;
+/// A plot on light and on dark, or why there is none.
+pub(super) type InBoth = Result<[Plot; 2], String>;
 
-/// Draws a picture in both themes.
-pub(super) fn picture(draw: impl Fn(&Style) -> Result<Picture, PlotError>) -> InBoth {
+/// Draws a plot in both themes.
+pub(super) fn plot(draw: impl Fn(&Style) -> Result<Plot, PlotError>) -> InBoth {
     let one = |theme| draw(&Style::new(theme)).map_err(|e| e.to_string());
     Ok([one(Theme::Light)?, one(Theme::Dark)?])
 }
@@ -43,7 +43,7 @@ pub(super) fn over_epochs(
     groups: &Groups,
     what: OverEpochs,
     style: &Style,
-) -> Result<Picture, PlotError> {
+) -> Result<Plot, PlotError> {
     let value = |e: &EpochRecord| match what {
         OverEpochs::TestTop1 => e.test_top1,
         OverEpochs::TrainLoss => Some(e.train_loss),
@@ -119,7 +119,7 @@ pub(crate) fn measure(
     dynamics: &[DynamicsRecord],
     what: Measure,
     style: &Style,
-) -> Result<Picture, PlotError> {
+) -> Result<Plot, PlotError> {
     let (curves, label) = match what {
         Measure::Wsvr => (curves(dynamics, |r| r.wsvr), "WSVR"),
         Measure::WsvrLatent => (curves(dynamics, |r| r.wsvr_latent), "WSVR of w_sign"),
@@ -170,7 +170,7 @@ fn levels(snapshots: &[&DynamicsRecord]) -> (Vec<(u32, Occupancy)>, &'static str
     (snapshots.iter().map(of).collect(), name)
 }
 
-/// Pictures of the latents: densities and levels of the middle layer, gates and gradients of all.
+/// Plots of the latents: densities and levels of the middle layer, gates and gradients of all.
 pub(super) fn latents(dynamics: &[DynamicsRecord]) -> Vec<(String, InBoth)> {
     let mut out = Vec::new();
     let layers = by_layer(dynamics);
@@ -190,7 +190,7 @@ pub(super) fn latents(dynamics: &[DynamicsRecord]) -> Vec<(String, InBoth)> {
         let (levels, caption) = levels(snapshots);
         out.push((
             format!("{caption} of {layer}"),
-            picture(|style| level_occupancy(&levels, "", style)),
+            plot(|style| level_occupancy(&levels, "", style)),
         ));
     }
     for now in &last.latents {
@@ -207,7 +207,7 @@ pub(super) fn latents(dynamics: &[DynamicsRecord]) -> Vec<(String, InBoth)> {
         );
         out.push((
             format!("Density of {layer}, {name}"),
-            picture(|style| densities(&shown, &labels, style)),
+            plot(|style| densities(&shown, &labels, style)),
         ));
     }
     // Every name that a layer has, in the order of the middle one.
@@ -236,7 +236,7 @@ pub(super) fn latents(dynamics: &[DynamicsRecord]) -> Vec<(String, InBoth)> {
             let labels = Labels::new("", Axis::whole("epoch"), axis);
             out.push((
                 format!("{caption}: {name}"),
-                picture(|style| layer_curves(&curves, &labels, style)),
+                plot(|style| layer_curves(&curves, &labels, style)),
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! Pictures that do not fit into memory: read, decoded and cut whenever one is asked for.
+//! Images that do not fit into memory: read, decoded and cut whenever one is asked for.
 //!
 //! They come from the files of a folder or from its shards (`shards.rs`); both decode and cut by
 //! the same code. Asking is a function of its arguments and needs no lock, so any number of threads
@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::decode::{self, Picture, decode};
+use super::decode::{self, RgbImage, decode};
 use super::error::DataError;
 use super::listing::Listing;
 use super::shards::{KEPT, Shards};
 use super::view::{View, Window, centre, side_of, through};
 
-/// The pictures of a split, or a range of them; a clone shares them.
+/// The images of a split, or a range of them; a clone shares them.
 ///
 /// ```
 /// use s3_train::data::{self, DataConfig, DataName, Images, view::View};
@@ -32,16 +32,16 @@ use super::view::{View, Window, centre, side_of, through};
 /// config.folder = Some("pets".to_owned());
 /// config.size = Some(16);
 /// let train = data::load(&config, Some(dir.path()))?.train;
-/// let Images::Pictures(pictures) = &train.images else {
+/// let Images::Files(images) = &train.images else {
 ///     panic!("pictures are not kept in memory")
 /// };
-/// assert_eq!((pictures.len(), pictures.shards()), (1, 0));
-/// assert!(pictures.path(0).ends_with("pets/train/cat/0.png"));
-/// assert_eq!(pictures.view(0, View::Centre)?, [9, 8, 7].repeat(16 * 16));
+/// assert_eq!((images.len(), images.shards()), (1, 0));
+/// assert!(images.path(0).ends_with("pets/train/cat/0.png"));
+/// assert_eq!(images.view(0, View::Centre)?, [9, 8, 7].repeat(16 * 16));
 /// # Ok::<(), anyhow::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Pictures {
+pub struct ImageFiles {
     all: Arc<All>,
     range: Range<usize>,
 }
@@ -54,7 +54,7 @@ struct All {
     skip_broken: bool,
 }
 
-impl Pictures {
+impl ImageFiles {
     pub(super) fn new(
         listing: Arc<Listing>,
         shards: Option<Shards>,
@@ -74,7 +74,7 @@ impl Pictures {
         }
     }
 
-    /// Number of pictures.
+    /// Number of images.
     #[must_use]
     pub fn len(&self) -> usize {
         self.range.len()
@@ -86,7 +86,7 @@ impl Pictures {
         self.range.is_empty()
     }
 
-    /// Number of pictures that were found in the split's folder.
+    /// Number of images that were found in the split's folder.
     pub(super) fn found(&self) -> usize {
         self.all.listing.files.len()
     }
@@ -102,7 +102,7 @@ impl Pictures {
         self.all.skip_broken
     }
 
-    /// The file of picture `index`.
+    /// The file of image `index`.
     ///
     /// # Panics
     ///
@@ -112,45 +112,45 @@ impl Pictures {
         self.all.listing.path(self.place(index))
     }
 
-    /// What a network sees of picture `index`: `[size, size, 3]`, a function of the arguments.
+    /// What a network sees of image `index`: `[size, size, 3]`, a function of the arguments.
     ///
     /// # Errors
     ///
     /// [`DataError`] naming the file: it cannot be read, or it is broken
-    /// ([`DataError::is_broken_picture`]).
+    /// ([`DataError::is_broken_image`]).
     ///
     /// # Panics
     ///
     /// If `index >= self.len()`.
     pub fn view(&self, index: usize, view: View) -> Result<Vec<u8>, DataError> {
-        let picture = self.picture(index)?;
+        let image = self.image(index)?;
         let (size, of) = (self.all.size, |problem| {
             DataError::malformed(&self.path(index), problem)
         });
         match view {
-            View::Centre => centre(picture, side_of(size), size).map_err(of),
+            View::Centre => centre(image, side_of(size), size).map_err(of),
             View::Random { seed, epoch } => {
-                let window = Window::draw(seed, epoch, index, picture.width, picture.height);
-                through(&picture, window, size).map_err(of)
+                let window = Window::draw(seed, epoch, index, image.width, image.height);
+                through(&image, window, size).map_err(of)
             }
         }
     }
 
-    fn picture(&self, index: usize) -> Result<Picture, DataError> {
+    fn image(&self, index: usize) -> Result<RgbImage, DataError> {
         let All {
             listing, shards, ..
         } = &*self.all;
         match shards {
-            Some(shards) => shards.picture(self.place(index)),
+            Some(shards) => shards.image(self.place(index)),
             None => {
                 let path = listing.path(self.place(index));
-                let bytes = decode::read(&path).map_err(|e| DataError::picture(&path, e))?;
+                let bytes = decode::read(&path).map_err(|e| DataError::image(&path, e))?;
                 decode(&bytes).map_err(|problem| DataError::malformed(&path, problem))
             }
         }
     }
 
-    /// Number of the shards that hold these pictures; 0 where each is a file of its own.
+    /// Number of the shards that hold these images; 0 where each is a file of its own.
     #[must_use]
     pub fn shards(&self) -> usize {
         self.blocks().map_or(0, |blocks| blocks.len())
@@ -168,9 +168,9 @@ impl Pictures {
         self.range.start + index
     }
 
-    /// The pictures of each shard that is part of this range, or `None` where each is its own file.
+    /// The images of each shard that is part of this range, or `None` where each is its own file.
     pub(super) fn blocks(&self) -> Option<Vec<Range<usize>>> {
-        let each = self.all.shards.as_ref()?.pictures_each();
+        let each = self.all.shards.as_ref()?.images_each();
         let Range { start, end } = self.range;
         let blocks = start / each..end.div_ceil(each);
         let cut =
@@ -201,8 +201,8 @@ impl Pictures {
     }
 }
 
-/// The same pictures, not equal ones.
-impl PartialEq for Pictures {
+/// The same images, not equal ones.
+impl PartialEq for ImageFiles {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.all, &other.all) && self.range == other.range
     }

@@ -1,6 +1,6 @@
-//! Every kind of picture from made-up numbers, light and dark, into a folder.
+//! Every kind of plot from made-up numbers, light and dark, into a folder.
 //!
-//! `cargo run --release -p s3-metrics --features plot --example pictures -- FOLDER`
+//! `cargo run --release -p s3-metrics --features plot --example plots -- FOLDER`
 
 #![forbid(unsafe_code)]
 
@@ -9,22 +9,22 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 use s3_metrics::density::{BINS, Density};
-use s3_metrics::plot::{self, Axis, Bar, Curve, Labels, Picture, Point, Runs, Style, Theme};
+use s3_metrics::plot::{self, Axis, Bar, Curve, Labels, Plot, Point, Runs, Style, Theme};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(env::args().nth(1).ok_or("expected a folder")?);
     fs::create_dir_all(&folder)?;
     for (theme, suffix) in [(Theme::Light, "light"), (Theme::Dark, "dark")] {
-        for (name, picture) in pictures(&Style::new(theme))? {
+        for (name, plot) in plots(&Style::new(theme))? {
             let file = |ending| folder.join(format!("{name}-{suffix}.{ending}"));
-            fs::write(file("svg"), picture.to_svg())?;
-            fs::write(file("png"), picture.to_png(2.0)?)?;
+            fs::write(file("svg"), plot.to_svg())?;
+            fs::write(file("png"), plot.to_png(2.0)?)?;
         }
     }
     Ok(())
 }
 
-fn pictures(style: &Style) -> Result<Vec<(&'static str, Picture)>, Box<dyn Error>> {
+fn plots(style: &Style) -> Result<Vec<(&'static str, Plot)>, Box<dyn Error>> {
     Ok(vec![
         ("wsvr", wsvr(style)?),
         ("accuracy", accuracy(style)?),
@@ -49,7 +49,7 @@ fn noise(seed: u64) -> impl FnMut() -> f64 {
     }
 }
 
-fn wsvr(style: &Style) -> Result<Picture, plot::PlotError> {
+fn wsvr(style: &Style) -> Result<Plot, plot::PlotError> {
     let labels = Labels::new(
         "S3 ternary, ResNet-20 on CIFAR-10",
         Axis::whole("epoch"),
@@ -70,7 +70,7 @@ fn wsvr(style: &Style) -> Result<Picture, plot::PlotError> {
     plot::layer_curves(&layers, &labels, style)
 }
 
-fn accuracy(style: &Style) -> Result<Picture, plot::PlotError> {
+fn accuracy(style: &Style) -> Result<Plot, plot::PlotError> {
     let labels = Labels::new(
         "ResNet-20 on CIFAR-10",
         Axis::whole("epoch"),
@@ -99,7 +99,7 @@ fn accuracy(style: &Style) -> Result<Picture, plot::PlotError> {
     plot::seed_bands(&sets, &labels, style)
 }
 
-fn density(style: &Style) -> Result<Picture, Box<dyn Error>> {
+fn density(style: &Style) -> Result<Plot, Box<dyn Error>> {
     let mut noise = noise(5);
     let mut normal = || (0..6).map(|_| noise()).sum::<f64>() / 2.45;
     let float: Vec<f32> = (0..9216).map(|_| (0.1 * normal()) as f32).collect();
@@ -120,7 +120,7 @@ fn density(style: &Style) -> Result<Picture, Box<dyn Error>> {
     Ok(plot::densities(&of, &labels, style)?)
 }
 
-fn levels(style: &Style) -> Result<Picture, plot::PlotError> {
+fn levels(style: &Style) -> Result<Plot, plot::PlotError> {
     let snapshot = |epoch: u32| {
         let e = f64::from(epoch);
         let zero = (1000.0 + 30.0 * e) as u64;
@@ -139,7 +139,7 @@ fn levels(style: &Style) -> Result<Picture, plot::PlotError> {
     plot::level_occupancy(&snapshots, "layer1.0.conv1, 4 bit", style)
 }
 
-fn confusion(style: &Style) -> Result<Picture, plot::PlotError> {
+fn confusion(style: &Style) -> Result<Plot, plot::PlotError> {
     let classes = [
         "airplane",
         "automobile",
@@ -167,13 +167,13 @@ fn confusion(style: &Style) -> Result<Picture, plot::PlotError> {
     plot::confusion(&classes, &counts, "ResNet-20, S3 3 bit", style)
 }
 
-fn filters(style: &Style) -> Result<Picture, plot::PlotError> {
+fn filters(style: &Style) -> Result<Plot, plot::PlotError> {
     let mut noise = noise(3);
     let weights: Vec<f32> = (0..16 * 27).map(|_| (0.4 * noise()) as f32).collect();
     plot::filters(&weights, [16, 3, 3, 3], "conv1", style)
 }
 
-fn grey_filters(style: &Style) -> Result<Picture, plot::PlotError> {
+fn grey_filters(style: &Style) -> Result<Plot, plot::PlotError> {
     let mut noise = noise(4);
     let weights: Vec<f32> = (0..6 * 25)
         .map(|_| (1.4 * noise()).round() as f32)
@@ -181,7 +181,7 @@ fn grey_filters(style: &Style) -> Result<Picture, plot::PlotError> {
     plot::filters(&weights, [6, 1, 5, 5], "conv1, ternary", style)
 }
 
-fn size(style: &Style) -> Result<Picture, plot::PlotError> {
+fn size(style: &Style) -> Result<Plot, plot::PlotError> {
     let labels = Labels::new(
         "ResNet-20 on CIFAR-10",
         Axis::log("packed network (KiB)"),
@@ -200,7 +200,7 @@ fn size(style: &Style) -> Result<Picture, plot::PlotError> {
     plot::labelled_points(&points, &labels, style)
 }
 
-fn energy(style: &Style) -> Result<Picture, plot::PlotError> {
+fn energy(style: &Style) -> Result<Plot, plot::PlotError> {
     let labels = Labels::new("", Axis::plain("version"), Axis::plain("energy (µJ)"));
     let bars = [
         Bar::new("float32", vec![170.0, 175.0, 30.0]),

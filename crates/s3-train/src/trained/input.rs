@@ -1,8 +1,8 @@
 //! An image file as the numbers that a network takes.
 //!
-//! A network that was trained on picture files says so ([`Fit`]), and sees what evaluation shows
+//! A network that was trained on image files says so ([`Fit`]), and sees what evaluation shows
 //! it: the short side resized, the middle cut out ([`view::centre`]), by the same code. Any other
-//! was trained on small images that are what they show: it sees the whole picture, resized whatever
+//! was trained on small images that are what they show: it sees the whole image, resized whatever
 //! its proportions. Files of older versions do not say it: [`assumed`]. A network of one channel
 //! sees grey. Then `(byte / 255 - mean) / std`.
 //!
@@ -20,35 +20,35 @@ use s3_layers::model::{Fit, Network, Numbers, Size};
 use std::path::Path;
 
 /// From this side on, a network of an older file and an unknown data set sees the middle of a
-/// picture.
+/// image.
 const LARGE: usize = 64;
 
-/// How a picture is fitted for a square network that does not say it and was, by its name, which
-/// ends with its data set, trained on picture files; or by its 64 pixels and more, where the name
-/// says no data set. `None` where nothing has to be assumed: such networks see all of a picture.
+/// How an image is fitted for a square network that does not say it and was, by its name, which
+/// ends with its data set, trained on image files; or by its 64 pixels and more, where the name
+/// says no data set. `None` where nothing has to be assumed: such networks see all of an image.
 ///
-/// [`Trained::freeze`](crate::trained::Trained::freeze) leaves no network of picture files to this
+/// [`Trained::freeze`](crate::trained::Trained::freeze) leaves no network of image files to this
 /// guess.
 #[must_use]
 pub fn assumed(network: &Network) -> Option<Fit> {
     let Size { height, width, .. } = network.graph.image;
-    let on_pictures = match data_of(&network.name) {
+    let on_images = match data_of(&network.name) {
         Some(data) => data == DataName::Imagenet,
         None => height >= LARGE,
     };
     let is_guessed = network.input.fit.is_none() && network.input.numbers == Numbers::Bytes;
-    (is_guessed && on_pictures && height == width).then_some(Fit::ResizeAndCrop {
+    (is_guessed && on_images && height == width).then_some(Fit::ResizeAndCrop {
         resize: side_of(height),
         crop: height,
     })
 }
 
-/// The picture in `path` ([`decode()`]), or the array, as `network` wants it: `[height, width,
+/// The image in `path` ([`decode()`]), or the array, as `network` wants it: `[height, width,
 /// channels]`.
 ///
 /// # Errors
 /// One line that names the file: it cannot be read, or not be decoded ([`decode()`]); the network
-/// has neither one channel nor three, or takes floats, which no picture holds; an array of other
+/// has neither one channel nor three, or takes floats, which no image holds; an array of other
 /// sides or numbers.
 ///
 /// ```
@@ -70,7 +70,7 @@ pub fn assumed(network: &Network) -> Option<Fit> {
 ///     activations: Activations::F32,
 ///     graph: Graph::new(Size { height: 2, width: 2, channels: 1 }),
 /// };
-/// assert_eq!(s3_train::picture::read(&path, &network)?, [2.0; 4]);
+/// assert_eq!(s3_train::input::read(&path, &network)?, [2.0; 4]);
 /// # Ok::<(), anyhow::Error>(())
 /// ```
 pub fn read(path: &Path, network: &Network) -> Result<Vec<f32>> {
@@ -89,10 +89,10 @@ fn numbers(file: &[u8], network: &Network) -> Result<Vec<f32>> {
     if network.input.numbers == Numbers::Floats {
         bail!("the network takes floats, which no picture holds: a .npy file is expected")
     }
-    let picture = decode(file)?;
+    let decoded = decode(file)?;
     let rgb = match network.input.fit.or_else(|| assumed(network)) {
-        Some(Fit::ResizeAndCrop { resize, crop }) => view::centre(picture, resize, crop)?,
-        Some(Fit::AsIs {}) | None => squeezed(&picture, image.width, image.height)?,
+        Some(Fit::ResizeAndCrop { resize, crop }) => view::centre(decoded, resize, crop)?,
+        Some(Fit::AsIs {}) | None => squeezed(&decoded, image.width, image.height)?,
     };
     let bytes: Vec<u8> = match image.channels {
         1 => rgb
@@ -145,15 +145,15 @@ mod tests {
         }
     }
 
-    fn png(picture: impl Into<image::DynamicImage>) -> Vec<u8> {
+    fn png(image: impl Into<image::DynamicImage>) -> Vec<u8> {
         let mut bytes = std::io::Cursor::new(Vec::new());
-        let written = picture.into().write_to(&mut bytes, ImageFormat::Png);
+        let written = image.into().write_to(&mut bytes, ImageFormat::Png);
         written.expect("a PNG");
         bytes.into_inner()
     }
 
     #[test]
-    fn a_network_for_picture_files_sees_what_evaluation_shows_it() -> Result<()> {
+    fn a_network_for_image_files_sees_what_evaluation_shows_it() -> Result<()> {
         let dir = tempfile::tempdir()?;
         for (split, width, height) in [("train", 90, 41), ("val", 33, 120)] {
             let class = dir.path().join("pets").join(split).join("cat");
@@ -161,7 +161,7 @@ mod tests {
             let colour = |x: u32, y: u32| Rgb([x as u8, y as u8, (x * y) as u8]);
             RgbImage::from_fn(width, height, colour).save(class.join("0.png"))?;
         }
-        // Smaller and larger than LARGE, and than the pictures.
+        // Smaller and larger than LARGE, and than the images.
         for size in [16, 32, 96] {
             let config = DataConfig {
                 folder: Some("pets".to_owned()),
@@ -170,7 +170,7 @@ mod tests {
             };
             let splits = data::load(&config, Some(dir.path()))?;
             for split in [&splits.train, &splits.test] {
-                let data::Images::Pictures(pictures) = &split.images else {
+                let data::Images::Files(images) = &split.images else {
                     bail!("pictures in memory")
                 };
                 let mut network = network("resnet18-imagenet", size, 3);
@@ -178,14 +178,14 @@ mod tests {
                 network.input.std.clone_from(&split.std);
                 let batch = data::Loader::new(split, &data::LoaderConfig::eval(1), 0, 0)?.next();
                 let shown = batch.context("a batch")??.images;
-                assert_eq!(read(&pictures.path(0), &network)?, shown, "{}", split.name);
+                assert_eq!(read(&images.path(0), &network)?, shown, "{}", split.name);
             }
         }
         Ok(())
     }
 
     #[test]
-    fn small_networks_see_all_of_a_picture_and_unknown_large_ones_its_middle() -> Result<()> {
+    fn small_networks_see_all_of_an_image_and_unknown_large_ones_its_middle() -> Result<()> {
         // Left half black, right half white, twice as wide as high.
         let half = |x, _| Rgb([if x < 256 { 0 } else { 255 }; 3]);
         let half = png(RgbImage::from_fn(512, 256, half));
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_network_says_of_its_pictures_counts_and_not_its_name() -> Result<()> {
+    fn what_a_network_says_of_its_images_counts_and_not_its_name() -> Result<()> {
         // Each pixel is its column; the middle of 6 x 4 pixels is columns 1 to 4.
         let columns = png(RgbImage::from_fn(6, 4, |x, _| Rgb([x as u8; 3])));
         let middle = Fit::ResizeAndCrop { resize: 4, crop: 4 };
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!((&row[..], guess), (&[1, 2, 3, 4][..], None));
         let (all, guess) = shown("x-imagenet", 4, Some(Fit::AsIs {}))?;
         assert_eq!((all[0], all[3], guess), (0, 5, None));
-        // 64 pixels of 4: the picture grows to 96 x 64, and 16 columns, one pixel's, go on either
+        // 64 pixels of 4: the image grows to 96 x 64, and 16 columns, one pixel's, go on either
         // side.
         let large = Fit::ResizeAndCrop {
             resize: 64,
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_the_networks_size_is_taken_as_it_is() -> Result<()> {
+    fn an_image_of_the_networks_size_is_taken_as_it_is() -> Result<()> {
         let ramp = GrayImage::from_fn(28, 28, |x, y| Luma([(9 * x + y) as u8]));
         let got = numbers(&png(ramp.clone()), &network("resnet8-mnist", 28, 1))?;
         let expected = ramp
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn arrays_are_taken_as_they_are_and_floats_from_no_picture() -> Result<()> {
+    fn arrays_are_taken_as_they_are_and_floats_from_no_image() -> Result<()> {
         let npy = |descr: &str, values: &[u8]| {
             let text =
                 format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (2, 2), }}\n");
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn grey_pictures_serve_colour_networks() -> Result<()> {
+    fn grey_images_serve_colour_networks() -> Result<()> {
         let grey = png(GrayImage::from_pixel(9, 5, Luma([255])));
         let white = numbers(&grey, &network("resnet8-shapes", 2, 3))?;
         assert!(white.len() == 12 && white.iter().all(|&v| v == 2.0));
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_picture_is_named() -> Result<()> {
+    fn a_file_that_is_no_image_is_named() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let network = network("resnet8-mnist", 2, 1);
         let refusal = |path: &Path| format!("{:#}", read(path, &network).expect_err("no picture"));
