@@ -7,8 +7,8 @@
 //! G = X̃ X̃ᵀ,   X̃ Xᵀ      in f64, over evenly spaced positions of the images
 //! ```
 
+use crate::layer::{Mode, in_layer};
 use crate::net::Net;
-use crate::quantized::{Mode, in_layer};
 use candle_core::{Result, Tensor, bail};
 use s3_core::InputMoments;
 use s3_core::host::{Host, on_cpu};

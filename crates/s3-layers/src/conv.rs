@@ -1,7 +1,7 @@
 //! A convolution whose weight is what a [`Quantizer`](s3_core::Quantizer) says.
 
+use crate::layer::{Mode, QuantLayer};
 use crate::ops;
-use crate::quantized::{Mode, QuantLayer};
 use candle_core::{Result, Tensor};
 use candle_nn::ModuleT;
 use s3_core::{LayerSpec, Method, Params, Role};

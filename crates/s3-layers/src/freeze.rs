@@ -20,8 +20,8 @@
 
 pub(crate) mod lower;
 
+use crate::layer::{QuantLayer, in_layer};
 use crate::net::{Net, Trained};
-use crate::quantized::{QuantLayer, in_layer};
 use candle_core::{Result, bail};
 use s3_core::host::{Host, on_cpu};
 use s3_core::{Codes, Scale, WeightForm};

@@ -30,18 +30,18 @@ mod conv;
 pub mod export;
 mod freeze;
 mod fused;
+pub mod int8;
+mod layer;
 mod linear;
 mod net;
 mod norm;
 pub mod ops;
-pub mod quantize;
-mod quantized;
 
 pub use conv::QuantConv2d;
+pub use layer::{Mode, QuantLayer};
 pub use linear::QuantLinear;
 pub use net::{Net, Trace};
 pub use norm::BatchNorm;
-pub use quantized::{Mode, QuantLayer};
 /// What a frozen network is, how it runs and its file.
 pub use s3_kernels::model;
 /// Architectures: what a [`Net`] is built from.

@@ -1,6 +1,6 @@
 //! A linear layer whose weight is what a [`Quantizer`](s3_core::Quantizer) says.
 
-use crate::quantized::{Mode, QuantLayer, in_layer};
+use crate::layer::{Mode, QuantLayer, in_layer};
 use candle_core::{Result, Tensor, Var};
 use candle_nn::ModuleT;
 use s3_core::{Init, LayerSpec, Method, ParamKind, Params, Role};

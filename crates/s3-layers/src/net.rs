@@ -11,9 +11,9 @@ pub use value::Trace;
 
 use crate::fused::front::Front;
 use crate::fused::{Buffers, step};
+use crate::layer::{Mode, QuantLayer, in_layer};
 use crate::norm::BatchNorm;
-use crate::ops::{AcrossRanks, Draw};
-use crate::quantized::{Mode, QuantLayer, in_layer};
+use crate::ops::{AllReduce, Draw};
 use candle_core::{DType, Error, Result, Tensor, bail};
 use candle_nn::ModuleT;
 use s3_core::backend::is_fused;
@@ -264,7 +264,7 @@ impl Net {
     ///
     /// # Errors
     /// A network that trains in bf16: these sums are taken of f32.
-    pub fn synchronise(&mut self, across: Option<&AcrossRanks>) -> Result<()> {
+    pub fn synchronise(&mut self, across: Option<&AllReduce>) -> Result<()> {
         if across.is_some() && !matches!(self.buffers, Buffers::F32(_)) {
             bail!("dtype: expected \"f32\": batch norms over all processes train in f32 only")
         }

@@ -1,8 +1,8 @@
 //! Batch norm with torch's semantics, fused with the residual sum and the activation that follow
 //! it.
 
-use crate::ops::{self, AcrossRanks};
-use crate::quantized::{Mode, in_layer};
+use crate::layer::{Mode, in_layer};
+use crate::ops::{self, AllReduce};
 use candle_core::{Result, Tensor, Var, bail};
 use s3_core::{Init, ParamKind, Params};
 use s3_kernels::model::Act;
@@ -26,7 +26,7 @@ pub struct BatchNorm {
     running_mean: Var,
     running_var: Var,
     /// Where statistics are those of several processes' batches.
-    across: Option<AcrossRanks>,
+    across: Option<AllReduce>,
 }
 
 impl BatchNorm {
@@ -84,7 +84,7 @@ impl BatchNorm {
     }
 
     /// Takes the statistics of training over all processes, or over this one's batch alone.
-    pub(crate) fn synchronise(&mut self, across: Option<AcrossRanks>) {
+    pub(crate) fn synchronise(&mut self, across: Option<AllReduce>) {
         self.across = across;
     }
 

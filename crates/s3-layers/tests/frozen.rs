@@ -5,10 +5,10 @@ mod weights;
 use candle_core::{DType, Device, Result, Tensor};
 use s3_core::s3::{S3, Start};
 use s3_core::{LayerSpec, Method, Params, Quantizer, Role};
+use s3_layers::int8::{Calibration, Observed, quantize};
 use s3_layers::model::{
     Act, Activations, Graph, Input, Layer, Model, Network, Numbers, Op, Size, Weight, Window,
 };
-use s3_layers::quantize::{Calibration, Observed, quantize};
 use s3_layers::zoo::{Architecture, Plan, ResNet, Shortcut};
 use s3_layers::{Mode, Net};
 use weights::{Float, Planes};

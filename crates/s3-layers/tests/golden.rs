@@ -11,8 +11,8 @@ use s3_core::{
     Codes, Init, LayerSpec, Method, ParamKind, Params, Progress, Quantizer, Role, WeightForm, ste,
 };
 use s3_layers::export::{self, OnnxWeights};
+use s3_layers::int8::{Calibration, Observed, quantize};
 use s3_layers::model::{Activations, Input, Model, Network, Numbers, Size};
-use s3_layers::quantize::{Calibration, Observed, quantize};
 use s3_layers::zoo::{Architecture, ResNet, Shortcut};
 use s3_layers::{Mode, Net};
 use std::fmt::Write;

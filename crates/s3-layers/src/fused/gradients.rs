@@ -1,7 +1,7 @@
 //! The gradients of the values of a front while its backward pass runs: one a value, while there is
 //! one.
 
-use super::scratch::{Buffer, Scratch};
+use super::workspace::{Buffer, Workspace};
 use crate::ops::kernel_error;
 use candle_core::Result;
 use s3_kernels::train::{self, Element};
@@ -12,16 +12,16 @@ use std::sync::Arc;
 pub(crate) struct Gradients<T> {
     values: Vec<Option<Buffer<T>>>,
     wants_image: bool,
-    scratch: Arc<Scratch<T>>,
+    workspace: Arc<Workspace<T>>,
 }
 
 impl<T: Element> Gradients<T> {
     /// None yet, of so many values; that of the image only where it is wanted.
-    pub(crate) fn new(values: usize, wants_image: bool, scratch: &Arc<Scratch<T>>) -> Self {
+    pub(crate) fn new(values: usize, wants_image: bool, workspace: &Arc<Workspace<T>>) -> Self {
         Self {
             values: (0..values).map(|_| None).collect(),
             wants_image,
-            scratch: scratch.clone(),
+            workspace: workspace.clone(),
         }
     }
 
@@ -73,7 +73,7 @@ impl<T: Element> Gradients<T> {
         if !self.wants(value) {
             return Ok(());
         }
-        let mut gradient = self.scratch.take(len);
+        let mut gradient = self.workspace.take(len);
         write(&mut gradient)?;
         self.add(value, gradient)
     }

@@ -3,7 +3,7 @@
 
 use super::front::Share;
 use super::norm;
-use super::scratch::{Buffer, Scratch};
+use super::workspace::{Buffer, Workspace};
 use crate::ops::kernel_error;
 use candle_core::Result;
 use s3_kernels::model::{Layer, Size};
@@ -23,14 +23,14 @@ pub(crate) struct At<'a, T> {
     pub(crate) weight: &'a [f32],
     /// What follows the sums: gains and biases, or biases, or nothing.
     pub(crate) then: &'a [&'a [f32]],
-    pub(crate) scratch: &'a Arc<Scratch<T>>,
+    pub(crate) workspace: &'a Arc<Workspace<T>>,
 }
 
 impl<T: Element> At<'_, T> {
     /// Writes `y = act(then(conv(x)) + residual)`.
     pub(crate) fn forward(&self, x: &[T], residual: Option<&[T]>, y: &mut [T]) -> Result<Kept<T>> {
         let (layer, shape) = (self.layer, self.layer.shape(self.batch, self.from));
-        let mut sums = self.scratch.take(y.len());
+        let mut sums = self.workspace.take(y.len());
         train::conv2d_forward(&shape, x, self.weight, &mut sums).map_err(kernel_error)?;
         if let &[gains, biases] = self.then {
             let kept = norm::forward(&sums, residual, [gains, biases], layer.act, y)?;
@@ -53,7 +53,7 @@ impl<T: Element> At<'_, T> {
         d_then: &mut [Vec<f32>],
     ) -> Result<Buffer<T>> {
         let act = self.layer.act;
-        let mut d_sums = self.scratch.take(dy.len());
+        let mut d_sums = self.workspace.take(dy.len());
         if let (Some((sums, kept)), [gains, _], [d_gains, d_biases]) =
             (&kept.0, self.then, &mut *d_then)
         {

@@ -2,7 +2,7 @@
 //!
 //! candle's backward pass allocates, zeroes and adds once for every tensor that a gradient flows
 //! through, which for activations costs more than the batch norms. Inside one op the gradients flow
-//! through buffers that are used again and again ([`scratch`]). The op computes what the layers
+//! through buffers that are used again and again ([`workspace`]). The op computes what the layers
 //! compute one by one, with the same kernels; a test holds the two equal.
 //!
 //! The parameters are weight, gains and biases of each layer and batch norm in the order of the
@@ -18,18 +18,18 @@ mod moves;
 mod node;
 mod norm;
 mod parameters;
-pub(crate) mod scratch;
 pub(crate) mod step;
+pub(crate) mod workspace;
 
 use candle_core::{DType, Result, bail};
 use s3_kernels::train::{Bf16, Element};
-use scratch::{Buffer, Scratch};
 use std::sync::Arc;
+use workspace::{Buffer, Workspace};
 
 /// The store of a step's buffers, and with it the type of its activations.
 pub(crate) enum Buffers {
-    F32(Arc<Scratch<f32>>),
-    Bf16(Arc<Scratch<Bf16>>),
+    F32(Arc<Workspace<f32>>),
+    Bf16(Arc<Workspace<Bf16>>),
 }
 
 impl Buffers {
@@ -50,7 +50,7 @@ pub(crate) trait Activation: Element {
     fn images<'a>(
         x: &'a [f32],
         buffer: &'a mut Option<Buffer<Self>>,
-        scratch: &Arc<Scratch<Self>>,
+        workspace: &Arc<Workspace<Self>>,
     ) -> &'a [Self];
 }
 
@@ -58,7 +58,7 @@ impl Activation for f32 {
     fn images<'a>(
         x: &'a [f32],
         _: &'a mut Option<Buffer<f32>>,
-        _: &Arc<Scratch<f32>>,
+        _: &Arc<Workspace<f32>>,
     ) -> &'a [f32] {
         x
     }
@@ -68,10 +68,10 @@ impl Activation for Bf16 {
     fn images<'a>(
         x: &'a [f32],
         buffer: &'a mut Option<Buffer<Bf16>>,
-        scratch: &Arc<Scratch<Bf16>>,
+        workspace: &Arc<Workspace<Bf16>>,
     ) -> &'a [Bf16] {
         buffer.get_or_insert_with(|| {
-            let mut rounded = scratch.take(x.len());
+            let mut rounded = workspace.take(x.len());
             for (to, from) in rounded.iter_mut().zip(x) {
                 *to = Bf16::from_f32(*from);
             }

@@ -6,7 +6,7 @@ use super::gradients::Gradients;
 use super::layer;
 use super::moves::Move;
 use super::norm::{self, Moments};
-use super::scratch::{Buffer, Scratch};
+use super::workspace::{Buffer, Workspace};
 use crate::ops::{Draw, SubsampleAndPad, dropout_factors, kernel_error};
 use candle_core::{Result, bail};
 use rayon::prelude::*;
@@ -57,7 +57,7 @@ pub(crate) struct Visit<'a, T> {
     /// Those of all nodes.
     pub(crate) parameters: &'a [&'a [f32]],
     pub(crate) draw: Draw,
-    pub(crate) scratch: &'a Arc<Scratch<T>>,
+    pub(crate) workspace: &'a Arc<Workspace<T>>,
 }
 
 impl<'a, T: Element> Visit<'a, T> {
@@ -90,7 +90,7 @@ impl<'a, T: Element> Visit<'a, T> {
             from: self.size(self.node().input()),
             weight: self.parameters[layer.holds.start],
             then: &self.parameters[layer.holds.clone()][1..],
-            scratch: self.scratch,
+            workspace: self.workspace,
         }
     }
 
@@ -137,7 +137,7 @@ impl<'a, T: Element> Visit<'a, T> {
     pub(crate) fn forward<'v>(&self, value: impl Fn(usize) -> &'v [T]) -> Result<Made<T>> {
         let node = self.node();
         let (input, x) = (node.input(), value(node.input()));
-        let mut y = self.scratch.take(self.len(self.index + 1));
+        let mut y = self.workspace.take(self.len(self.index + 1));
         let mut kept = Kept::Nothing;
         match &node.op {
             Op::Layer(layer) => {
@@ -203,7 +203,9 @@ impl<'a, T: Element> Visit<'a, T> {
         match (&node.op, &made.kept) {
             (Op::Layer(layer), Kept::Layer(kept)) => {
                 let at = self.layer(layer);
-                let mut added = layer.add.map(|value| (value, self.scratch.take(dy.len())));
+                let mut added = layer
+                    .add
+                    .map(|value| (value, self.workspace.take(dy.len())));
                 let residual = added.as_mut().map(|(_, buffer)| &mut **buffer);
                 let y = made.result(layer.act, &dy);
                 let d_then = &mut d_parameters[layer.holds.clone()][1..];
@@ -215,7 +217,7 @@ impl<'a, T: Element> Visit<'a, T> {
                 if gradients.wants(input) {
                     let there = gradients.take(input);
                     let add = there.is_some();
-                    let mut dx = there.unwrap_or_else(|| self.scratch.take(len));
+                    let mut dx = there.unwrap_or_else(|| self.workspace.take(len));
                     at.backward_input(&d_sums, &mut dx, add)?;
                     gradients.put(input, dx);
                 }
@@ -228,7 +230,7 @@ impl<'a, T: Element> Visit<'a, T> {
                 let [d_gains, d_biases] = &mut d_parameters[holds.clone()] else {
                     bail!("the fused step: a norm of other parameters than gains and biases")
                 };
-                let mut dx = self.scratch.take(len);
+                let mut dx = self.workspace.take(len);
                 let grads = norm::Grads {
                     x: &mut dx,
                     residual: None,
@@ -240,7 +242,7 @@ impl<'a, T: Element> Visit<'a, T> {
             }
             (Op::Add { act }, _) => {
                 if *act != Act::None {
-                    let mut passed = self.scratch.take(dy.len());
+                    let mut passed = self.workspace.take(dy.len());
                     train::act_backward(&made.y, *act, &dy, &mut passed, &mut [])
                         .map_err(kernel_error)?;
                     dy = passed;
@@ -276,7 +278,7 @@ impl<'a, T: Element> Visit<'a, T> {
             }
             (&Op::Subsample { stride, channels }, _) if gradients.wants(input) => {
                 let mut dx = gradients.take(input).unwrap_or_else(|| {
-                    let mut zeros = self.scratch.take(len);
+                    let mut zeros = self.workspace.take(len);
                     zeros.fill(T::default());
                     zeros
                 });

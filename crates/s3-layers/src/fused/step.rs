@@ -7,7 +7,7 @@ use super::gradients::Gradients;
 use super::node::{self, Made, Visit};
 use super::norm::Moments;
 use super::parameters::{ParameterGradients, Parameters};
-use super::scratch::{Buffer, Scratch};
+use super::workspace::{Buffer, Workspace};
 use super::{Activation, Buffers};
 use crate::ops::Draw;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
@@ -25,8 +25,8 @@ pub(crate) fn step(
     buffers: &Buffers,
 ) -> Result<(Tensor, Vec<Moments>)> {
     match buffers {
-        Buffers::F32(scratch) => step_of(x, parameters, front, draw, scratch),
-        Buffers::Bf16(scratch) => step_of(x, parameters, front, draw, scratch),
+        Buffers::F32(workspace) => step_of(x, parameters, front, draw, workspace),
+        Buffers::Bf16(workspace) => step_of(x, parameters, front, draw, workspace),
     }
 }
 
@@ -35,7 +35,7 @@ fn step_of<T: Activation>(
     parameters: &[Tensor],
     front: &Arc<Front>,
     draw: Draw,
-    scratch: &Arc<Scratch<T>>,
+    workspace: &Arc<Workspace<T>>,
 ) -> Result<(Tensor, Vec<Moments>)> {
     if parameters.len() != front.parameters() {
         bail!(
@@ -50,7 +50,7 @@ fn step_of<T: Activation>(
         front: front.clone(),
         parameters,
         draw,
-        scratch: scratch.clone(),
+        workspace: workspace.clone(),
         kept: kept.clone(),
     };
     let y = x.contiguous()?.apply_op2(&tokens, op)?;
@@ -81,7 +81,7 @@ struct Step<T> {
     front: Arc<Front>,
     parameters: Parameters,
     draw: Draw,
-    scratch: Arc<Scratch<T>>,
+    workspace: Arc<Workspace<T>>,
     kept: Arc<Mutex<Option<Kept<T>>>>,
 }
 
@@ -98,7 +98,7 @@ impl<T: Activation> Step<T> {
             batch,
             parameters,
             draw: self.draw,
-            scratch: &self.scratch,
+            workspace: &self.workspace,
         }
     }
 
@@ -109,7 +109,7 @@ impl<T: Activation> Step<T> {
         let hosts = self.parameters.hosts()?;
         let parameters: Vec<&[f32]> = hosts.iter().map(|host| &**host).collect();
         let mut rounded = None;
-        let x = T::images(images, &mut rounded, &self.scratch);
+        let x = T::images(images, &mut rounded, &self.workspace);
         let mut made = Vec::with_capacity(front.len());
         for index in 0..front.inner() {
             let visit = self.visit(index, batch, &parameters);
@@ -141,11 +141,11 @@ impl<T: Activation> Step<T> {
         let batch = images.len() / front.graph.image.len().max(1);
         let zeros = |parameter: &&[f32]| vec![0f32; parameter.len()];
         let mut d_parameters: ParameterGradients = parameters.iter().map(zeros).collect();
-        let x = T::images(images, &mut kept.images, &self.scratch);
-        let mut gradients = Gradients::new(front.sizes.len(), wants_dx, &self.scratch);
+        let x = T::images(images, &mut kept.images, &self.workspace);
+        let mut gradients = Gradients::new(front.sizes.len(), wants_dx, &self.workspace);
         let (end, is_pooled) = front.end();
         let size = &front.sizes[end];
-        let mut last = self.scratch.take(batch * size.len());
+        let mut last = self.workspace.take(batch * size.len());
         match is_pooled {
             true => node::mean_gradient(size, dy, &mut last)?,
             false => node::round(dy, &mut last),

@@ -1,7 +1,7 @@
 //! What a layer, or a batch norm on its own, holds in training, and what it freezes to.
 
+use crate::layer::QuantLayer;
 use crate::norm::BatchNorm;
-use crate::quantized::QuantLayer;
 use candle_core::{Result, Var, bail};
 use s3_core::{Init, LayerSpec, Method, ParamKind, Params};
 use s3_kernels::model::{Node, Op, Size};

@@ -1,8 +1,8 @@
 //! What one node makes of the values before it: layer by layer, from single ops.
 
 use super::trained::Trained;
+use crate::layer::{Mode, in_layer};
 use crate::ops::{self, Draw, activated};
-use crate::quantized::{Mode, in_layer};
 use candle_core::{Result, Tensor, bail};
 use s3_kernels::model::{Act, Layer, Node, Op};
 

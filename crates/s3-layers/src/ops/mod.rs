@@ -1,18 +1,17 @@
 //! The ops below the layers. Each file holds one op twice: over the kernels of `s3-kernels` on the
 //! CPU, and composed from candle's ops for other devices, which is also the oracle of its tests.
 
-mod across;
 mod conv;
 mod dropout;
 mod norm;
 mod pool;
 mod relu;
 mod shortcut;
+mod synced_norm;
 #[cfg(test)]
 mod testing;
 mod windows;
 
-pub use across::{AcrossRanks, batch_norm_across};
 pub use conv::{conv2d, depthwise_conv2d};
 pub(crate) use dropout::{Draw, dropout, dropout_factors};
 pub use norm::{batch_norm, scale_shift};
@@ -21,6 +20,7 @@ pub(crate) use relu::activated;
 pub use relu::{relu, relu6};
 pub(crate) use shortcut::SubsampleAndPad;
 pub use shortcut::subsample_and_pad;
+pub use synced_norm::{AllReduce, batch_norm_across};
 
 use candle_core::{DType, Device, Error, Result, Tensor, bail};
 use s3_kernels::train::{Bf16, instructions};

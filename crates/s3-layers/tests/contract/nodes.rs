@@ -5,11 +5,11 @@
 //! of its result, of its factors and of its weights, nothing else.
 
 use super::parts::Outcome;
+use s3_layers::int8::Unit;
 use s3_layers::model::{
     Act, Activations, Frozen, Layer, MAX_LEVEL, Model, Network, Node, Op, Size, Then, Value,
     Weight, Window,
 };
-use s3_layers::quantize::Unit;
 use std::error::Error;
 
 /// `(acc + bias) factor` and a residual are rounded to this share of a step each.

@@ -5,10 +5,10 @@ use super::{nodes, programs};
 use candle_core::{DType, Device, Tensor};
 use s3_core::{ParamKind, Params};
 use s3_layers::export::{self, OnnxWeights};
+use s3_layers::int8::{Calibration, Observed, Unit, with_units};
 use s3_layers::model::{
     Activations, FRACTION, Graph, Input, Model, Network, Numbers, Op, Requant, Size, Then,
 };
-use s3_layers::quantize::{Calibration, Observed, Unit, with_units};
 use s3_layers::zoo::{self, Plan};
 use s3_layers::{Mode, Net};
 use std::error::Error;

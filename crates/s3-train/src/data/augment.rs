@@ -7,7 +7,7 @@
 //! `torchvision.transforms.RandomCrop`, padding is 0 *before* normalising, so it ends up at
 //! `-mean[c] / std[c]`.
 //!
-//! Images in files have many sizes and another recipe, `resized_crop` ([`view`](super::view)).
+//! Images in files have many sizes and another recipe, `resized_crop` ([`crop`](super::crop)).
 //!
 //! ```
 //! use s3_train::data::augment::{AugmentConfig, Placement};

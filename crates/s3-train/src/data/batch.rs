@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::augment::{Normalizer, Placement};
+use super::crop::View;
 use super::error::DataError;
 use super::order::LoaderConfig;
-use super::view::View;
 use super::{Dataset, Image, Images};
 
 /// Images and labels of one step.

@@ -6,9 +6,9 @@ use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
+use super::crop::View;
 use super::error::DataError;
 use super::image_files::ImageFiles;
-use super::view::View;
 use crate::digest::hex;
 
 /// Where the images of a split are.

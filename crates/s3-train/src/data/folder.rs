@@ -17,7 +17,7 @@ use rayon::prelude::*;
 
 use super::error::DataError;
 use super::listing::{ENDINGS, LeftOut, Listing, file, listing};
-use super::truth;
+use super::val_labels;
 use super::walk::{Entries, all_below, entries};
 
 /// The names of the classes, and the two splits.
@@ -54,10 +54,11 @@ pub(super) fn scan(root: &Path) -> Result<Folder, DataError> {
     let found = entries(&val)?;
     let is_class = |name: &String| classes.binary_search(name).is_ok();
     let is_flat = !found.folders.iter().any(is_class)
-        && (found.folders.is_empty() && !found.images.is_empty() || truth::is_there(root, &val));
+        && (found.folders.is_empty() && !found.images.is_empty()
+            || val_labels::is_there(root, &val));
     let val = if is_flat {
         let found = all_below(&val, "")?;
-        let labels = truth::labels(root, &val, &found.images, &classes)?;
+        let labels = val_labels::labels(root, &val, &found.images, &classes)?;
         let files = found.images.into_par_iter().zip(labels);
         let files = files.map(|(name, label)| file(&val, name, label));
         let files = files.collect::<Result<_, _>>()?;

@@ -1,6 +1,6 @@
 //! Images that do not fit into memory: read, decoded and cut whenever one is asked for.
 //!
-//! They come from the files of a folder or from its shards (`shards.rs`); both decode and cut by
+//! They come from the files of a folder or from its shards (`shards/`); both decode and cut by
 //! the same code. Asking is a function of its arguments and needs no lock, so any number of threads
 //! may ask.
 
@@ -10,16 +10,16 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::crop::{View, Window, centre, side_of, through};
 use super::decode::{self, RgbImage, decode};
 use super::error::DataError;
 use super::listing::Listing;
 use super::shards::{KEPT, Shards};
-use super::view::{View, Window, centre, side_of, through};
 
 /// The images of a split, or a range of them; a clone shares them.
 ///
 /// ```
-/// use s3_train::data::{self, DataConfig, DataName, Images, view::View};
+/// use s3_train::data::{self, DataConfig, DataName, Images, crop::View};
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # for split in ["train", "val"] {

@@ -17,17 +17,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::config::{DataConfig, DataName};
+use super::crop::side_of;
 use super::dataset::{Dataset, Images};
 use super::error::DataError;
 use super::folder::{self, Folder};
 use super::image_files::ImageFiles;
 use super::listing::Listing;
-use super::sharding;
-use super::shards::{Shards, Split};
-use super::view::side_of;
+use super::shards::{Shards, Split, write};
 
 pub use super::config::Broken;
-pub use super::sharding::Made;
+pub use super::shards::write::Made;
 
 /// Per channel, what every published ImageNet network subtracts from value / 255.
 pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
@@ -154,7 +153,7 @@ pub fn make_shards<T: Fn(Made) + Sync>(
     let place = Place::of(config, data_dir)?;
     let Folder { train, val, .. } = folder::scan(&place.folder)?;
     let skip = config.broken == Broken::Skip;
-    let lock = sharding::claim(&place.shards)?;
+    let lock = write::claim(&place.shards)?;
     for (split, listing) in [(Split::Train, train), (Split::Val, val)] {
         let tell = begin(ShardJob {
             split: split.as_str(),
@@ -162,7 +161,7 @@ pub fn make_shards<T: Fn(Made) + Sync>(
             folder: &place.shards,
         });
         let (side, listing) = (side_of(place.size), Arc::new(listing));
-        sharding::make(&lock, split, side, listing, skip, stop, &tell)?;
+        write::make(&lock, split, side, listing, skip, stop, &tell)?;
     }
     Ok(())
 }
@@ -699,7 +698,7 @@ mod tests {
     fn making_keeps_others_out_and_removes_the_shards_of_a_larger_split() {
         let data = pets();
         let root = data.path().join("pets.shards-18");
-        let lock = sharding::claim(&root).unwrap();
+        let lock = write::claim(&root).unwrap();
         let (mine, unfinished) = (root.join("train-00001.shard"), root.join(".x.tmp"));
         let foreign = [
             "train-1.shard",

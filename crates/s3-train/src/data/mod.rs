@@ -41,6 +41,7 @@ pub mod augment;
 mod batch;
 pub mod cifar;
 mod config;
+pub mod crop;
 mod dataset;
 pub mod decode;
 mod decoded;
@@ -52,18 +53,16 @@ mod jpeg;
 mod listing;
 pub mod loader;
 mod matlab;
+mod micro_batches;
 pub mod mnist;
 mod npy;
 mod npz;
 mod order;
-mod parts;
 mod random;
 mod read;
 pub mod shapes;
-mod sharding;
 mod shards;
-mod truth;
-pub mod view;
+mod val_labels;
 mod walk;
 
 use std::path::Path;
@@ -75,8 +74,8 @@ pub use config::{Broken, DataConfig, DataName};
 pub use dataset::{Dataset, Image, Images, fingerprint};
 pub use error::{DataError, Problem};
 pub use loader::Loader;
+pub use micro_batches::MicroBatches;
 pub use order::{LoaderConfig, epoch_order, steps_per_epoch};
-pub use parts::Parts;
 
 /// A data set's training and test images, shared with the loaders' threads.
 #[derive(Debug, Clone)]

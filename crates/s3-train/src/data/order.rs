@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::augment::AugmentConfig;
-use super::parts::Parts;
+use super::micro_batches::MicroBatches;
 use super::random::{below, keyed_rng};
 use super::shards::TOGETHER;
 
@@ -28,7 +28,7 @@ pub struct LoaderConfig {
     /// Threads that decode images; changes no result. 0: as many as rayon has.
     pub workers: usize,
     /// The micro-batches that are made of each step's batch.
-    pub parts: Parts,
+    pub parts: MicroBatches,
 }
 
 impl LoaderConfig {
@@ -43,7 +43,7 @@ impl LoaderConfig {
             augment,
             prefetch: 2,
             workers: 0,
-            parts: Parts::WHOLE,
+            parts: MicroBatches::WHOLE,
         }
     }
 
@@ -59,7 +59,7 @@ impl LoaderConfig {
             augment,
             prefetch: 2,
             workers: 0,
-            parts: Parts::WHOLE,
+            parts: MicroBatches::WHOLE,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::DataError;
 use super::listing::{LeftOut, stem};
-use super::truth;
+use super::val_labels;
 
 /// What is in a folder, sorted.
 pub(super) struct Entries {
@@ -54,7 +54,7 @@ pub(super) fn entries(folder: &Path) -> Result<Entries, DataError> {
         let list = if kind.is_dir() {
             &mut folders
         } else if stem(&readable).is_none() {
-            if !truth::is_of(&readable) {
+            if !val_labels::is_of(&readable) {
                 let ending = readable
                     .rsplit_once('.')
                     .map(|(_, e)| format!(".{}", e.escape_debug()));

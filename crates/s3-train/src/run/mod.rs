@@ -8,6 +8,7 @@
 //! [`train::train`] runs an experiment from its start or from its last checkpoint ([`checkpoint`]),
 //! alone or with other processes ([`ranks`]), and tells an [`observe::Observer`].
 
+mod accumulate;
 mod batches;
 pub mod checkpoint;
 pub mod device;
@@ -28,7 +29,6 @@ mod session;
 mod sitting;
 mod step;
 pub mod summary;
-mod together;
 pub mod train;
 
 pub(crate) use folder::data_record;

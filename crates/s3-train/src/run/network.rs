@@ -25,7 +25,7 @@
 
 use super::folder::RunFolder;
 use crate::config::MAX_WEIGHTS;
-use crate::data::view::side_of;
+use crate::data::crop::side_of;
 use crate::data::{Dataset, Images};
 use anyhow::{Context, Result, bail, ensure};
 pub use s3_layers::model::Fit;

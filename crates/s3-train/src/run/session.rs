@@ -10,7 +10,7 @@ use super::network::Description;
 use super::optim::{Optimizer, PREFIX as OPTIMIZER};
 use super::parameters::build;
 use super::pretrained::{self, Source, Started};
-use super::ranks::{Parts, Ranks, collective};
+use super::ranks::{MicroBatches, Ranks, collective};
 use super::summary::{f32_alone, model_cost};
 use crate::config::Config;
 use crate::data::{Broken, Dataset, LoaderConfig, Splits, steps_per_epoch};
@@ -20,7 +20,7 @@ use candle_core::{DType, Device};
 use s3_core::Params;
 use s3_layers::Net;
 use s3_layers::model::Graph;
-use s3_layers::ops::AcrossRanks;
+use s3_layers::ops::AllReduce;
 use s3_layers::zoo::Plan;
 use s3_metrics::record::{EpochRecord, TimingRecord, append_jsonl, read_jsonl};
 use serde_json::json;
@@ -115,7 +115,7 @@ impl<'a> Session<'a> {
         } else {
             config.micro_batches
         };
-        loader.parts = Parts::of_rank(of, ranks.rank(), ranks.size())?;
+        loader.parts = MicroBatches::of_rank(of, ranks.rank(), ranks.size())?;
         if synced && ranks.size() > 1 {
             if !device.is_cpu() {
                 bail!(
@@ -124,7 +124,7 @@ impl<'a> Session<'a> {
                 )
             }
             let ranks = ranks.clone();
-            let across: AcrossRanks = Arc::new(move |values: &mut [f32]| {
+            let across: AllReduce = Arc::new(move |values: &mut [f32]| {
                 let summed = collective::sum(&*ranks, values);
                 summed.map_err(|e| candle_core::Error::Msg(format!("{e:#}")))
             });

@@ -1,11 +1,11 @@
 //! One step: the gradients of its micro-batches, and the update of the parameters.
 
+use super::accumulate::Accumulator;
 use super::dynamics;
 use super::eval::tensors;
 use super::loss::cross_entropy;
 use super::observe::{Observer, skipped};
 use super::session::Session;
-use super::together::Together;
 use crate::data::{self, Loader};
 use anyhow::{Context, Result, bail};
 use candle_core::Tensor;
@@ -40,7 +40,7 @@ impl Session<'_> {
         let alpha = self.alpha(step, steps, per_epoch);
         let penalties = self.net.penalties()?;
         let ranks = self.ranks.clone();
-        let mut together = Together::begin(&self.params, self.loader.parts, &*ranks)?;
+        let mut accumulator = Accumulator::begin(&self.params, self.loader.parts, &*ranks)?;
         for _ in 0..self.loader.parts.count {
             let clock = Instant::now();
             let batch = loader.next();
@@ -69,9 +69,9 @@ impl Session<'_> {
                 true => None,
                 false => Some(self.pass(batch, alpha, &penalties)?),
             };
-            together.add(pass, left_out)?;
+            accumulator.add(pass, left_out)?;
         }
-        let done = together.end(stop.load(Ordering::Relaxed))?;
+        let done = accumulator.end(stop.load(Ordering::Relaxed))?;
         let ends_epoch = self.position.step_in_epoch as u64 + 1 == per_epoch;
         if let Some(grads) = &done.grads {
             if ends_epoch && self.snapshot_is_due(epoch + 1) {

@@ -1,7 +1,7 @@
 //! An image file as the numbers that a network takes.
 //!
 //! A network that was trained on image files says so ([`Fit`]), and sees what evaluation shows
-//! it: the short side resized, the middle cut out ([`view::centre`]), by the same code. Any other
+//! it: the short side resized, the middle cut out ([`crop::centre`]), by the same code. Any other
 //! was trained on small images that are what they show: it sees the whole image, resized whatever
 //! its proportions. Files of older versions do not say it: [`assumed`]. A network of one channel
 //! sees grey. Then `(byte / 255 - mean) / std`.
@@ -11,8 +11,8 @@
 
 use super::data_of;
 use crate::data::augment::{Normalizer, Number, Placement};
+use crate::data::crop::{self, side_of, squeezed};
 use crate::data::decode::{self, decode};
-use crate::data::view::{self, side_of, squeezed};
 use crate::data::{DataName, Images, arrays};
 use anyhow::{Context, Result, bail};
 use image::{Pixel, Rgb};
@@ -91,7 +91,7 @@ fn numbers(file: &[u8], network: &Network) -> Result<Vec<f32>> {
     }
     let decoded = decode(file)?;
     let rgb = match network.input.fit.or_else(|| assumed(network)) {
-        Some(Fit::ResizeAndCrop { resize, crop }) => view::centre(decoded, resize, crop)?,
+        Some(Fit::ResizeAndCrop { resize, crop }) => crop::centre(decoded, resize, crop)?,
         Some(Fit::AsIs {}) | None => squeezed(&decoded, image.width, image.height)?,
     };
     let bytes: Vec<u8> = match image.channels {

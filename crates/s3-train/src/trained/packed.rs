@@ -4,10 +4,10 @@ use crate::data::{Dataset, Loader, LoaderConfig};
 use crate::run::eval::{Answers, answers};
 use crate::run::network::{check_images, class_difference};
 use anyhow::{Context, Result, bail};
+use s3_layers::int8::{Calibration, Observed, quantize};
 use s3_layers::model::{
     self, Activations, Frozen, Layer, Model, Network, Node, Op, Size, Then, Weight,
 };
-use s3_layers::quantize::{Calibration, Observed, quantize};
 use std::path::Path;
 use std::sync::Arc;
 

@@ -17,7 +17,7 @@ mod mpi;
 mod start;
 mod threads;
 
-pub use crate::data::Parts;
+pub use crate::data::MicroBatches;
 pub use start::start;
 pub use threads::Threads;
 

@@ -17,7 +17,7 @@ mod nodes;
 mod requant;
 mod units;
 
-use crate::quantized::in_layer;
+use crate::layer::in_layer;
 use candle_core::{Result, bail};
 pub use histogram::Calibration;
 use histogram::Histogram;

@@ -1,4 +1,4 @@
-//! Making shards (`shards.rs`): on all threads, one shard after the other, each whole or not at
+//! Making shards: on all threads, one shard after the other, each whole or not at
 //! all.
 
 use std::fs;
@@ -11,18 +11,19 @@ use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use rayon::prelude::*;
 
-use super::decode::{self, RgbImage, decode};
-use super::error::{DataError, Problem};
-use super::listing::Listing;
-use super::shards::{
+use super::super::crop::with_short_side;
+use super::super::decode::{self, RgbImage, decode};
+use super::super::error::{DataError, Problem};
+use super::super::listing::Listing;
+use super::read::read;
+use super::{
     BROKEN, CHECKSUM, Digest16, ENTRY, FILE, HEADER, Plan, QUALITY, RAW, Split, UNREADABLE, digest,
-    header, read,
+    header,
 };
-use super::view::with_short_side;
 use crate::files::write_atomically;
 use crate::lock::Lock;
 
-/// How making shards goes on ([`make_shards`](super::imagenet::make_shards)).
+/// How making shards goes on ([`make_shards`](super::super::imagenet::make_shards)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Made {
     /// An image is stored.
@@ -38,7 +39,7 @@ pub enum Made {
 /// # Errors
 ///
 /// Another process makes shards there; those of the file system, naming the file.
-pub(super) fn claim(folder: &Path) -> Result<Lock> {
+pub(in super::super) fn claim(folder: &Path) -> Result<Lock> {
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     Lock::take(folder, "another process makes these shards")
 }
@@ -50,7 +51,7 @@ pub(super) fn claim(folder: &Path) -> Result<Lock> {
 ///
 /// The first broken image of a shard unless `skip_broken`; a lock that is gone; those of the file
 /// system, naming the file. The shards that are whole stay.
-pub(super) fn make(
+pub(in super::super) fn make(
     lock: &Lock,
     split: Split,
     side: usize,

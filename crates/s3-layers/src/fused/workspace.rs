@@ -6,11 +6,11 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A store of buffers that are not in use.
-pub(crate) struct Scratch<T> {
+pub(crate) struct Workspace<T> {
     free: Mutex<Vec<Vec<T>>>,
 }
 
-impl<T> Default for Scratch<T> {
+impl<T> Default for Workspace<T> {
     fn default() -> Self {
         Self {
             free: Mutex::default(),
@@ -18,7 +18,7 @@ impl<T> Default for Scratch<T> {
     }
 }
 
-impl<T: Element> Scratch<T> {
+impl<T: Element> Workspace<T> {
     /// A buffer of `len` values, **whatever they are**: the caller writes all of them.
     pub(crate) fn take(self: &Arc<Self>, len: usize) -> Buffer<T> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
@@ -41,11 +41,11 @@ impl<T: Element> Scratch<T> {
     }
 }
 
-/// A buffer that goes back to its [`Scratch`] when dropped.
+/// A buffer that goes back to its [`Workspace`] when dropped.
 pub(crate) struct Buffer<T> {
     values: Vec<T>,
     len: usize,
-    home: Arc<Scratch<T>>,
+    home: Arc<Workspace<T>>,
 }
 
 impl<T> Buffer<T> {
@@ -86,20 +86,20 @@ mod tests {
 
     #[test]
     fn buffers_are_used_again_and_never_much_too_large() {
-        let scratch = Arc::new(Scratch::<f32>::default());
-        let a = scratch.take(100);
+        let workspace = Arc::new(Workspace::<f32>::default());
+        let a = workspace.take(100);
         let place = a.as_ptr();
         drop(a);
-        let b = scratch.take(60);
+        let b = workspace.take(60);
         assert_eq!((b.as_ptr(), b.len()), (place, 60));
         drop(b);
-        assert_ne!(scratch.take(10).as_ptr(), place);
-        let mut c = scratch.take(100);
+        assert_ne!(workspace.take(10).as_ptr(), place);
+        let mut c = workspace.take(100);
         assert_eq!(c.as_ptr(), place);
         c.release();
         assert!(c.is_empty());
-        assert_eq!(scratch.take(100).as_ptr(), place);
+        assert_eq!(workspace.take(100).as_ptr(), place);
         drop(c);
-        assert!(scratch.take(0).is_empty());
+        assert!(workspace.take(0).is_empty());
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// Adds values up over all processes, in place; every process calls it as often and with as many
 /// values.
-pub type AcrossRanks = Arc<dyn Fn(&mut [f32]) -> Result<()> + Send + Sync>;
+pub type AllReduce = Arc<dyn Fn(&mut [f32]) -> Result<()> + Send + Sync>;
 
 /// [`batch_norm`](super::batch_norm) over the rows of all processes:
 /// `(y, mean, biased variance, rows of all)`. Composed from candle's ops, on the CPU and in f32.
@@ -32,7 +32,7 @@ pub fn batch_norm_across(
     residual: Option<&Tensor>,
     act: Act,
     eps: f64,
-    across: &AcrossRanks,
+    across: &AllReduce,
 ) -> Result<(Tensor, Tensor, Tensor, usize)> {
     if !x.device().is_cpu() {
         bail!(
@@ -48,7 +48,7 @@ pub fn batch_norm_across(
     Ok((y, mean, var, n as usize))
 }
 
-struct Sum(AcrossRanks);
+struct Sum(AllReduce);
 
 impl CustomOp1 for Sum {
     fn name(&self) -> &'static str {
@@ -76,7 +76,7 @@ mod tests {
     use std::sync::{Barrier, Mutex};
 
     /// Two processes, as threads.
-    fn two() -> AcrossRanks {
+    fn two() -> AllReduce {
         let total = Mutex::new((0, Vec::new()));
         let barrier = Barrier::new(2);
         Arc::new(move |values| {

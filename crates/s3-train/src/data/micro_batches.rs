@@ -6,13 +6,13 @@ use std::ops::Range;
 /// A rank's micro-batches: `count` of the step's `of`, from number `first`.
 ///
 /// ```
-/// use s3_train::data::Parts;
-/// let parts = Parts { of: 4, first: 2, count: 2 };
+/// use s3_train::data::MicroBatches;
+/// let parts = MicroBatches { of: 4, first: 2, count: 2 };
 /// assert_eq!((parts.images(128, 0), parts.images(128, 1)), (64..96, 96..128));
 /// assert_eq!(parts.images(81, 1), 60..81); // the last, short batch of an epoch
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parts {
+pub struct MicroBatches {
     /// Micro-batches of a step.
     pub of: usize,
     /// The rank's first one.
@@ -21,7 +21,7 @@ pub struct Parts {
     pub count: usize,
 }
 
-impl Parts {
+impl MicroBatches {
     /// The whole step at once.
     pub const WHOLE: Self = Self {
         of: 1,

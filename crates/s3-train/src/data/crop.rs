@@ -6,7 +6,7 @@
 //! pixel covers (`antialias`), in the fixed-point arithmetic of Pillow.
 //!
 //! ```
-//! use s3_train::data::view::{Window, resized};
+//! use s3_train::data::crop::{Window, resized};
 //!
 //! // torchvision cuts the long side's length off, `int(256 * 375 / 330)`.
 //! assert_eq!(resized(375, 330, 256), (290, 256));

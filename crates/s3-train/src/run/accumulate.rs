@@ -1,7 +1,7 @@
 //! One step's gradients and buffers, from the micro-batches of all ranks.
 
 use super::ranks::collective::{TreeSum, gather, gather_accuracies, sum};
-use super::ranks::{Parts, Ranks};
+use super::ranks::{MicroBatches, Ranks};
 use anyhow::Result;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
@@ -16,8 +16,8 @@ use s3_metrics::accuracy::Accuracy;
 /// A micro-batch's numbers are one leaf of the tree of [`sum`]. Its share is its images' of the
 /// step's; where some were left out, the sum is scaled to the mean over those that were not. A step
 /// that one process takes at once copies nothing.
-pub(crate) struct Together<'a> {
-    parts: Parts,
+pub(crate) struct Accumulator<'a> {
+    parts: MicroBatches,
     ranks: &'a dyn Ranks,
     trained: Vec<Var>,
     buffers: Vec<Var>,
@@ -43,8 +43,12 @@ pub(crate) struct Step {
     pub(crate) stops: bool,
 }
 
-impl<'a> Together<'a> {
-    pub(crate) fn begin(params: &Params, parts: Parts, ranks: &'a dyn Ranks) -> Result<Self> {
+impl<'a> Accumulator<'a> {
+    pub(crate) fn begin(
+        params: &Params,
+        parts: MicroBatches,
+        ranks: &'a dyn Ranks,
+    ) -> Result<Self> {
         let mut this = Self {
             parts,
             ranks,
