@@ -51,6 +51,13 @@ pub enum WeightForm {
     },
 }
 
+impl WeightForm {
+    /// Weights from a codebook of so many bits.
+    pub const fn discrete(bits: u32, op: KernelOp) -> Self {
+        Self::Discrete { bits, op }
+    }
+}
+
 /// What a layer does for its method besides multiplying with the weight. Most methods need nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
@@ -282,7 +289,9 @@ pub trait Quantizer: Send + Sync {
     ///
     /// # Errors
     /// Those of candle.
-    fn codes(&self) -> Result<Option<Codes>>;
+    fn codes(&self) -> Result<Option<Codes>> {
+        Ok(None)
+    }
 
     /// The weight as a sum of scaled codes, added from the first on in f32; one plane where
     /// [`codes`](Self::codes) has it all, several for additive codes, `None` for float weights.

@@ -80,10 +80,7 @@ impl Quantizer for Plain {
     fn form(&self) -> WeightForm {
         match self.is_float {
             true => WeightForm::Float,
-            false => WeightForm::Discrete {
-                bits: 5,
-                op: s3_core::KernelOp::ShiftSignFlip,
-            },
+            false => WeightForm::discrete(5, s3_core::KernelOp::ShiftSignFlip),
         }
     }
 }

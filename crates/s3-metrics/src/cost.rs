@@ -57,10 +57,9 @@
 //!     LayerCost::linear("fc", 10, 64).with_bias(),
 //! ];
 //! let cost = summarize(&layers);
-//! assert_eq!(cost.layers[1].counts.macs, 2304 * 1024);
-//! assert_eq!(cost.layers[1].counts.shifts, 1000 * 1024);
-//! assert_eq!(cost.layers[1].counts.multiplications, 0);
-//! assert_eq!(cost.layers[1].counts.bytes, 2304 * 3 / 8);
+//! let counts = &cost.layers[1].counts;
+//! assert_eq!((counts.macs, counts.shifts), (2304 * 1024, 1000 * 1024));
+//! assert_eq!((counts.multiplications, counts.bytes), (0, 2304 * 3 / 8));
 //! assert_eq!(cost.total.parameters, 432 + 2304 + 650);
 //! assert!(cost.table().contains("shift + sign flip"));
 //! ```

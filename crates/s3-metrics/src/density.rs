@@ -66,7 +66,7 @@ impl std::error::Error for DensityError {}
 /// The counts of a layer's weights over bins of equal width.
 ///
 /// As JSON the field names below, in this order. A reader of a file made elsewhere should expect
-/// any numbers: [`Density::polygon`] and [`Density::smoothed`] then answer with an empty curve.
+/// any numbers: [`Density::polygon`] then answers with an empty curve.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Density {
     /// What the weights were divided by: `max|w|`, or 1 where the range is in their own unit.
@@ -187,42 +187,6 @@ impl Density {
         self.counts.iter().enumerate().map(of_bin).collect()
     }
 
-    /// A Gaussian kernel estimate on the centres of the bins, from the counts.
-    ///
-    /// ```text
-    /// f(x) = sum_i counts_i * exp(-(x - centre_i)^2 / (2 h^2)) / (sum(counts) * h * sqrt(2 pi))
-    /// ```
-    ///
-    /// `bandwidth` (h) is in the unit of `w / scale` and should be no smaller than a bin. What the
-    /// kernel spreads beyond the ends of the range is lost: the curve integrates to a little less
-    /// than 1 where weights lie within `2 h` of an end. Empty as [`Density::polygon`], and where
-    /// the bandwidth is not a positive number.
-    ///
-    /// ```
-    /// use s3_metrics::density::Density;
-    /// let smooth = Density::over(&[0.0], -3.0, 3.0, 3)?.smoothed(1.0);
-    /// assert!((smooth[1].1 - 0.398_942_28).abs() < 1e-8); // 1 / sqrt(2 pi)
-    /// # Ok::<(), s3_metrics::density::DensityError>(())
-    /// ```
-    pub fn smoothed(&self, bandwidth: f64) -> Vec<(f64, f64)> {
-        let Some(width) = self.width().filter(|_| bandwidth > 0.0) else {
-            return Vec::new();
-        };
-        let norm = self.inside() as f64 * bandwidth * std::f64::consts::TAU.sqrt();
-        let at = |bin: usize| {
-            let x = self.centre(bin, width);
-            let kernel = |(other, &count): (usize, &u64)| {
-                let distance = (x - self.centre(other, width)) / bandwidth;
-                count as f64 * (-0.5 * distance * distance).exp()
-            };
-            (
-                x,
-                self.counts.iter().enumerate().map(kernel).sum::<f64>() / norm,
-            )
-        };
-        (0..self.counts.len()).map(at).collect()
-    }
-
     /// The mean size of `w / scale`, a bin's weights at its middle; `None` of no weight.
     pub fn mean_size(&self) -> Option<f64> {
         let all = self.inside();
@@ -307,7 +271,6 @@ mod tests {
         for weights in [&[][..], &[f32::NAN, f32::NEG_INFINITY]] {
             let none = Density::relative(weights, 3).expect("3 bins");
             assert_eq!((none.inside(), none.polygon()), (0, vec![]));
-            assert_eq!(none.smoothed(0.1), []);
             assert_eq!(none.not_finite, weights.len() as u64);
         }
     }
@@ -333,10 +296,7 @@ mod tests {
     fn a_record_that_nobody_made_has_no_curve() {
         let json = r#"{"scale":1,"low":1,"high":"NaN","outside":0,"not_finite":0,"counts":[1]}"#;
         let odd: Density = serde_json::from_str(json).expect("reads");
-        assert_eq!((odd.polygon(), odd.smoothed(1.0)), (vec![], vec![]));
-        let sound = Density::relative(&[1.0], 3).expect("3 bins");
-        assert_eq!(sound.smoothed(0.0), []);
-        assert_eq!(sound.smoothed(f64::NAN), []);
+        assert_eq!(odd.polygon(), []);
     }
 
     /// Sums of a hundred terms near 1.
@@ -353,15 +313,6 @@ mod tests {
             prop_assert_eq!(density.outside, 0);
             let integral: f64 = density.polygon().iter().map(|(_, d)| d * 2.0 / bins as f64).sum();
             prop_assert!(density.inside() == 0 || (integral - 1.0).abs() < ROUNDING);
-        }
-
-        #[test]
-        fn a_smooth_curve_far_from_the_ends_integrates_to_one(
-            weights in prop::collection::vec(-1.0f32..1.0, 1..60)
-        ) {
-            let density = Density::over(&weights, -4.0, 4.0, 161).expect("bins");
-            let integral: f64 = density.smoothed(0.3).iter().map(|(_, d)| d * 8.0 / 161.0).sum();
-            prop_assert!((integral - 1.0).abs() < 1e-9, "{}", integral); // ten bandwidths of tail
         }
 
         #[test]

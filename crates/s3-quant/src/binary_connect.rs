@@ -94,10 +94,7 @@ impl Quantizer for Signs {
     }
 
     fn form(&self) -> WeightForm {
-        WeightForm::Discrete {
-            bits: 1,
-            op: KernelOp::SignFlip,
-        }
+        WeightForm::discrete(1, KernelOp::SignFlip)
     }
 }
 

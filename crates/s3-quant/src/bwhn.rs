@@ -221,10 +221,7 @@ impl Quantizer for Hashed {
     }
 
     fn form(&self) -> WeightForm {
-        WeightForm::Discrete {
-            bits: 1,
-            op: KernelOp::SignFlip,
-        }
+        WeightForm::discrete(1, KernelOp::SignFlip)
     }
 }
 

@@ -130,10 +130,7 @@ impl Quantizer for Binary {
     }
 
     fn form(&self) -> WeightForm {
-        WeightForm::Discrete {
-            bits: 1,
-            op: KernelOp::SignFlip,
-        }
+        WeightForm::discrete(1, KernelOp::SignFlip)
     }
 }
 

@@ -117,10 +117,7 @@ impl Quantizer for Rounded {
     }
 
     fn form(&self) -> WeightForm {
-        WeightForm::Discrete {
-            bits: self.bits,
-            op: KernelOp::ShiftSignFlip,
-        }
+        WeightForm::discrete(self.bits, KernelOp::ShiftSignFlip)
     }
 }
 

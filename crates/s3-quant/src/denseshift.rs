@@ -76,10 +76,7 @@ impl Quantizer for Latents {
     }
 
     fn form(&self) -> WeightForm {
-        WeightForm::Discrete {
-            bits: self.bits,
-            op: KernelOp::ShiftSignFlip,
-        }
+        WeightForm::discrete(self.bits, KernelOp::ShiftSignFlip)
     }
 
     fn sign_latent(&self) -> Option<&Tensor> {

@@ -2,7 +2,7 @@
 
 use crate::filters::weight_latent;
 use candle_core::{Result, Tensor, Var};
-use s3_core::{Codes, KernelOp, LayerSpec, Method, MethodConfig, Params, Quantizer, WeightForm};
+use s3_core::{KernelOp, LayerSpec, Method, MethodConfig, Params, Quantizer, WeightForm};
 use serde::{Deserialize, Serialize};
 
 /// Plain float weights, `N(0, 2/(k·k·c_out))` at the start (He, fan-out).
@@ -32,10 +32,6 @@ impl Quantizer for Weight {
 
     fn start_from(&self, weight: &Tensor) -> Result<()> {
         self.0.set(weight)
-    }
-
-    fn codes(&self) -> Result<Option<Codes>> {
-        Ok(None)
     }
 
     fn form(&self) -> WeightForm {

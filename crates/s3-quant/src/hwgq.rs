@@ -91,10 +91,7 @@ impl Quantizer for Binary {
     }
 
     fn form(&self) -> WeightForm {
-        WeightForm::Discrete {
-            bits: 1,
-            op: KernelOp::SignFlip,
-        }
+        WeightForm::discrete(1, KernelOp::SignFlip)
     }
 }
 

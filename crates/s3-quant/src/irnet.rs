@@ -120,10 +120,7 @@ impl Quantizer for Balanced {
     }
 
     fn form(&self) -> WeightForm {
-        WeightForm::Discrete {
-            bits: 1,
-            op: KernelOp::SignFlip,
-        }
+        WeightForm::discrete(1, KernelOp::SignFlip)
     }
 }
 

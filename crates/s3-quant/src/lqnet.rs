@@ -260,19 +260,12 @@ impl Quantizer for Learned {
         self.w.set(weight)
     }
 
-    fn codes(&self) -> Result<Option<Codes>> {
-        Ok(None)
-    }
-
     fn planes(&self) -> Result<Option<Vec<Codes>>> {
         self.frozen().map(Some)
     }
 
     fn form(&self) -> WeightForm {
-        WeightForm::Discrete {
-            bits: self.bits,
-            op: KernelOp::SumOfSignFlips,
-        }
+        WeightForm::discrete(self.bits, KernelOp::SumOfSignFlips)
     }
 }
 

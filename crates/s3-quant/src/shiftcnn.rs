@@ -104,19 +104,12 @@ impl Quantizer for Sum {
         self.w.set(weight)
     }
 
-    fn codes(&self) -> Result<Option<Codes>> {
-        Ok(None)
-    }
-
     fn planes(&self) -> Result<Option<Vec<Codes>>> {
         self.frozen().map(Some)
     }
 
     fn form(&self) -> WeightForm {
-        WeightForm::Discrete {
-            bits: 8,
-            op: KernelOp::SumOfTwoShifts,
-        }
+        WeightForm::discrete(8, KernelOp::SumOfTwoShifts)
     }
 }
 

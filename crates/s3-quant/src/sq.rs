@@ -166,10 +166,7 @@ impl Quantizer for Stochastic {
     }
 
     fn form(&self) -> WeightForm {
-        WeightForm::Discrete {
-            bits: 2,
-            op: KernelOp::SignFlip,
-        }
+        WeightForm::discrete(2, KernelOp::SignFlip)
     }
 }
 

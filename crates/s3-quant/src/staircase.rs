@@ -132,10 +132,7 @@ impl Quantizer for Latents {
     }
 
     fn form(&self) -> WeightForm {
-        WeightForm::Discrete {
-            bits: 3,
-            op: KernelOp::ShiftSignFlip,
-        }
+        WeightForm::discrete(3, KernelOp::ShiftSignFlip)
     }
 
     fn sign_latent(&self) -> Option<&Tensor> {

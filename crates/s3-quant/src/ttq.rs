@@ -114,19 +114,12 @@ impl Quantizer for Trained {
         self.w.set(weight)
     }
 
-    fn codes(&self) -> Result<Option<Codes>> {
-        Ok(None)
-    }
-
     fn planes(&self) -> Result<Option<Vec<Codes>>> {
         self.frozen().map(Some)
     }
 
     fn form(&self) -> WeightForm {
-        WeightForm::Discrete {
-            bits: 2,
-            op: KernelOp::SumOfSignFlips,
-        }
+        WeightForm::discrete(2, KernelOp::SumOfSignFlips)
     }
 }
 

@@ -115,10 +115,7 @@ impl Quantizer for Ternary {
     }
 
     fn form(&self) -> WeightForm {
-        WeightForm::Discrete {
-            bits: 2,
-            op: KernelOp::SignFlip,
-        }
+        WeightForm::discrete(2, KernelOp::SignFlip)
     }
 }
 

@@ -236,6 +236,14 @@ impl Config {
         }
     }
 
+    /// How many parts of a batch are computed on their own, by so many processes.
+    pub(crate) fn parts(&self, ranks: usize) -> Result<usize> {
+        match self.batch_norm_is_synced()? {
+            true => Ok(ranks),
+            false => Ok(self.micro_batches),
+        }
+    }
+
     /// What activations are stored in while training.
     ///
     /// # Errors

@@ -55,9 +55,6 @@ impl Quantizer for Planes {
         self.codes_of_both().map(Some)
     }
     fn form(&self) -> WeightForm {
-        WeightForm::Discrete {
-            bits: 4,
-            op: KernelOp::SumOfTwoShifts,
-        }
+        WeightForm::discrete(4, KernelOp::SumOfTwoShifts)
     }
 }

@@ -3,9 +3,12 @@
 //! All of it follows from the graph and the number of images. What kernels keep beside the values,
 //! and parameters, are not counted.
 
+use crate::config::Config;
+use crate::data::Splits;
 use anyhow::{Result, bail};
 use candle_core::DType;
 use s3_layers::model::Graph;
+use s3_layers::zoo::Plan;
 
 /// The values of a network for so many images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +101,35 @@ pub fn shown(bytes: u128) -> String {
         1_000_000..1_000_000_000 => format!("{:.1} MB", in_units(1e6)),
         _ => format!("{:.1} GB", in_units(1e9)),
     }
+}
+
+/// Refuses batches whose values `memory` bytes cannot hold, and says of a step where it may need
+/// more than three quarters of that.
+pub(crate) fn check(
+    config: &Config,
+    plan: &Graph<Plan>,
+    splits: &Splits,
+    ranks: usize,
+    memory: u128,
+) -> Result<Option<String>> {
+    let parts = config.parts(ranks)?;
+    let trained = splits.train.len().saturating_sub(config.validation_images);
+    let images = config.batch_size.min(trained).div_ceil(parts);
+    let step = Values::of(plan, images, config.activations()?)?;
+    step.check("batch_size", images, memory)?;
+    let tested = config.validation_images.max(splits.test.len());
+    let images_tested = config.eval_batch_size.min(tested);
+    let test = Values::of(plan, images_tested, DType::F32)?;
+    test.check("eval_batch_size", images_tested, memory)?;
+    let needed = step.all + step.least;
+    Ok((needed > memory / 4 * 3).then(|| {
+        format!(
+            "a step of {images} images may need {} for values and their gradients, this machine \
+             has {} (batch_size, micro_batches)",
+            shown(needed),
+            shown(memory)
+        )
+    }))
 }
 
 #[cfg(test)]

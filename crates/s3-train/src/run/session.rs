@@ -5,7 +5,7 @@ use super::batches::Batches;
 use super::checkpoint::{self, Header, Position, Tensors, VERSION};
 use super::dynamics;
 use super::folder::{RunFolder, data_record};
-use super::memory::{self, Values};
+use super::memory;
 use super::network::Description;
 use super::optim::{Optimizer, PREFIX as OPTIMIZER};
 use super::parameters::build;
@@ -16,12 +16,10 @@ use crate::config::Config;
 use crate::data::{Broken, Dataset, LoaderConfig, Splits, steps_per_epoch};
 use crate::lock::Lock;
 use anyhow::{Context, Result, bail};
-use candle_core::{DType, Device};
+use candle_core::Device;
 use s3_core::Params;
 use s3_layers::Net;
-use s3_layers::model::Graph;
 use s3_layers::ops::AllReduce;
-use s3_layers::zoo::Plan;
 use s3_metrics::record::{EpochRecord, TimingRecord, append_jsonl, read_jsonl};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -89,7 +87,7 @@ impl<'a> Session<'a> {
         if device.is_cpu()
             && let Some(memory) = memory::of_machine()
         {
-            notes.extend(check_memory(config, &plan, &splits, ranks.size(), memory)?);
+            notes.extend(memory::check(config, &plan, &splits, ranks.size(), memory)?);
         }
         notes.extend(f32_alone(&plan));
         let (mut net, params) = build(config, &plan, &device)?;
@@ -109,13 +107,8 @@ impl<'a> Session<'a> {
         let (train, validation) = hold_out(splits.train, config.validation_images)?;
         let mut loader = LoaderConfig::train(config.batch_size, config.seed, config.data.augment);
         loader.drop_last = config.drop_last;
-        let synced = config.batch_norm_is_synced()?;
-        let of = if synced {
-            ranks.size()
-        } else {
-            config.micro_batches
-        };
-        loader.parts = MicroBatches::of_rank(of, ranks.rank(), ranks.size())?;
+        let (parts, synced) = (config.parts(ranks.size())?, config.batch_norm_is_synced()?);
+        loader.parts = MicroBatches::of_rank(parts, ranks.rank(), ranks.size())?;
         if synced && ranks.size() > 1 {
             if !device.is_cpu() {
                 bail!(
@@ -140,7 +133,7 @@ impl<'a> Session<'a> {
         let batches = Batches {
             images: train.len(),
             drop_last: config.drop_last,
-            parts: of,
+            parts,
             whole_statistics: synced,
             values: net.plan().smallest_norm()?,
         };
@@ -344,38 +337,6 @@ impl<'a> Session<'a> {
         )?;
         Ok(Outcome::Finished { folder, last })
     }
-}
-
-/// Refuses batches whose values `memory` bytes cannot hold, and says of a step where it may need
-/// more than three quarters of that.
-fn check_memory(
-    config: &Config,
-    plan: &Graph<Plan>,
-    splits: &Splits,
-    ranks: usize,
-    memory: u128,
-) -> Result<Option<String>> {
-    let parts = match config.batch_norm_is_synced()? {
-        true => ranks,
-        false => config.micro_batches,
-    };
-    let trained = splits.train.len().saturating_sub(config.validation_images);
-    let images = config.batch_size.min(trained).div_ceil(parts);
-    let step = Values::of(plan, images, config.activations()?)?;
-    step.check("batch_size", images, memory)?;
-    let tested = config.validation_images.max(splits.test.len());
-    let images_tested = config.eval_batch_size.min(tested);
-    let test = Values::of(plan, images_tested, DType::F32)?;
-    test.check("eval_batch_size", images_tested, memory)?;
-    let needed = step.all + step.least;
-    Ok((needed > memory / 4 * 3).then(|| {
-        format!(
-            "a step of {images} images may need {} for values and their gradients, this machine \
-             has {} (batch_size, micro_batches)",
-            memory::shown(needed),
-            memory::shown(memory)
-        )
-    }))
 }
 
 /// Refuses a crop that need not hold anything of its image.
