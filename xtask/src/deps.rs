@@ -18,9 +18,10 @@
 
 mod circles;
 mod files;
-mod lexer;
+
 mod map;
 mod sources;
+mod tokens;
 mod workspace;
 
 use std::process::ExitCode;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::files::Source;
-use super::lexer::{Kind, Token, tokens, without_tests};
+use super::tokens::{Kind, Token};
 
 /// A path as it is written, the item last; `*` stands for all of a module.
 type Path = Vec<String>;
@@ -69,7 +69,7 @@ impl<'a> Crate<'a> {
         let files = sources
             .iter()
             .zip(&modules)
-            .map(|(source, module)| File::new(&source.text, module, &children))
+            .map(|(source, module)| File::new(source, module, &children))
             .collect();
         Self {
             folder,
@@ -131,8 +131,8 @@ fn module_of(folder: &str, path: &str) -> Path {
 }
 
 impl File {
-    fn new(text: &str, module: &Path, modules: &BTreeSet<&Path>) -> Self {
-        let tokens = without_tests(&tokens(text));
+    fn new(source: &Source, module: &Path, modules: &BTreeSet<&Path>) -> Self {
+        let tokens = source.without_tests();
         let mut file = Self {
             module: module.clone(),
             imported: BTreeMap::new(),
@@ -394,13 +394,10 @@ mod tests {
     use super::*;
 
     fn failures_of(files: &[(&str, &str)]) -> Vec<String> {
-        let sources: Vec<Source> = files
-            .iter()
-            .map(|(path, text)| Source {
-                path: format!("crates/a/src/{path}"),
-                text: (*text).into(),
-            })
-            .collect();
+        let source = |(path, text): &(&str, &str)| {
+            Source::new(&format!("crates/a/src/{path}"), text).expect("Rust")
+        };
+        let sources: Vec<Source> = files.iter().map(source).collect();
         check("crates/a/src/", &sources)
     }
 

@@ -5,10 +5,29 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// A source file: its path from the root of the workspace, with `/`, and its text.
+use super::tokens::{Token, tokens, without_tests};
+
+/// A source file.
 pub(super) struct Source {
+    /// From the root of the workspace, with `/`.
     pub(super) path: String,
     pub(super) text: String,
+    pub(super) tokens: Vec<Token>,
+}
+
+impl Source {
+    pub(super) fn new(path: &str, text: &str) -> Result<Self> {
+        Ok(Self {
+            tokens: tokens(text).with_context(|| path.to_owned())?,
+            path: path.to_owned(),
+            text: text.to_owned(),
+        })
+    }
+
+    /// What is compiled where nothing is tested.
+    pub(super) fn without_tests(&self) -> Vec<Token> {
+        without_tests(&self.tokens)
+    }
 }
 
 /// Every `.rs` file under a folder, in the order of their paths.
@@ -28,10 +47,7 @@ pub(super) fn rust_files(root: &Path, folder: &str) -> Result<Vec<Source>> {
                     folders.push(path);
                 }
             } else if name.ends_with(".rs") {
-                sources.push(Source {
-                    text: read(root, &path)?,
-                    path,
-                });
+                sources.push(Source::new(&path, &read(root, &path)?)?);
             }
         }
     }

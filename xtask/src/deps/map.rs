@@ -105,10 +105,7 @@ mod tests {
 ";
 
     fn failures_of(map: &str, paths: &[&str]) -> Vec<String> {
-        let source = |path: &&str| Source {
-            path: format!("crates/a/{path}"),
-            text: String::new(),
-        };
+        let source = |path: &&str| Source::new(&format!("crates/a/{path}"), "").expect("nothing");
         check(map, &paths.iter().map(source).collect::<Vec<_>>())
     }
 

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 
 use super::circles;
 use super::files::{Source, is_test_file, read, rust_files};
-use super::lexer::{Kind, Token, texts_of, tokens, without_tests};
 use super::map;
+use super::tokens::{Kind, Token, texts_of};
 use super::workspace::{Package, Workspace};
 
 /// The crates that must not know a method by name.
@@ -31,15 +31,15 @@ struct Names {
 
 /// Checks the sources of every member.
 pub(crate) fn check(root: &Path, workspace: &Workspace) -> Result<Vec<String>> {
-    let list = read(root, REGISTRATION_LIST)?;
+    let source = |path: &str| Source::new(path, &read(root, path)?);
     let mut methods = Vec::new();
     for folder in METHOD_FOLDERS {
         methods.extend(rust_files(root, folder)?);
     }
     let zoo = rust_files(root, ARCHITECTURE_FOLDER)?;
     let names = Names {
-        methods: method_names(&list, &methods)?,
-        architectures: architecture_names(&read(root, ARCHITECTURE_LIST)?, &zoo)?,
+        methods: method_names(&source(REGISTRATION_LIST)?, &methods)?,
+        architectures: architecture_names(&source(ARCHITECTURE_LIST)?, &zoo)?,
     };
 
     let mut failures = Vec::new();
@@ -66,13 +66,13 @@ pub(crate) fn check(root: &Path, workspace: &Workspace) -> Result<Vec<String>> {
 }
 
 fn check_file(member: &Package, source: &Source, names: &Names) -> Vec<String> {
-    let all = tokens(&source.text);
+    let all = &source.tokens;
     let mut failures = Vec::new();
     let mut fail = |line: usize, rule: &str, what: &str| {
         failures.push(format!("{}:{line}: {rule}: {what}", source.path));
     };
 
-    if member.name != "s3-kernels" && member.roots.contains(&source.path) && !forbids_unsafe(&all) {
+    if member.name != "s3-kernels" && member.roots.contains(&source.path) && !forbids_unsafe(all) {
         fail(1, "forbid-unsafe", "#![forbid(unsafe_code)] is missing");
     }
     if !may_be_unsafe(member, &source.path) {
@@ -80,7 +80,7 @@ fn check_file(member: &Package, source: &Source, names: &Names) -> Vec<String> {
             fail(token.line, "unsafe", "allowed only in arch/ of s3-kernels");
         }
     }
-    let verbatim = verbatim(&all);
+    let verbatim = verbatim(all);
     for (line, text) in (1..).zip(source.text.lines()) {
         let columns = text.chars().count();
         if columns > COLUMNS && !is_row(text) && !verbatim.contains(&line) {
@@ -92,7 +92,7 @@ fn check_file(member: &Package, source: &Source, names: &Names) -> Vec<String> {
         let knows_methods = !WITHOUT_METHOD_NAMES.contains(&member.name.as_str());
         let knows_architectures = !member.manifest.starts_with("crates/")
             || source.path.starts_with(&format!("{ARCHITECTURE_FOLDER}/"));
-        for token in without_tests(&all) {
+        for token in source.without_tests() {
             let Kind::Text(text) = &token.kind else {
                 continue;
             };
@@ -155,13 +155,10 @@ fn may_be_unsafe(member: &Package, path: &str) -> bool {
 
 /// The names behind the registration list: for each `entry::<path::Type>()`, the `NAME` in the
 /// `impl MethodConfig for Type`.
-fn method_names(list: &str, methods: &[Source]) -> Result<Vec<String>> {
-    let methods: Vec<Vec<Token>> = methods
-        .iter()
-        .map(|source| without_tests(&tokens(&source.text)))
-        .collect();
+fn method_names(list: &Source, methods: &[Source]) -> Result<Vec<String>> {
+    let methods: Vec<Vec<Token>> = methods.iter().map(Source::without_tests).collect();
     let mut names = Vec::new();
-    for method in entries(list, REGISTRATION_LIST, "METHODS")? {
+    for method in entries(list, "METHODS")? {
         let method = method.as_str();
         match methods
             .iter()
@@ -176,13 +173,10 @@ fn method_names(list: &str, methods: &[Source]) -> Result<Vec<String>> {
 
 /// The names behind the list of architectures: for each `entry::<Type>()`, the texts of `NAMES` and
 /// of `FORMS`, which it may be made of, in the file of the `impl Architecture for Type`.
-fn architecture_names(list: &str, zoo: &[Source]) -> Result<Vec<String>> {
-    let zoo: Vec<Vec<Token>> = zoo
-        .iter()
-        .map(|source| without_tests(&tokens(&source.text)))
-        .collect();
+fn architecture_names(list: &Source, zoo: &[Source]) -> Result<Vec<String>> {
+    let zoo: Vec<Vec<Token>> = zoo.iter().map(Source::without_tests).collect();
     let mut names = Vec::new();
-    for architecture in entries(list, ARCHITECTURE_LIST, "ARCHITECTURES")? {
+    for architecture in entries(list, "ARCHITECTURES")? {
         let header = ["Architecture", "for", &architecture];
         let starts = |window: &[Token]| window.iter().zip(header).all(|(t, word)| t.is_word(word));
         let file = zoo
@@ -198,8 +192,8 @@ fn architecture_names(list: &str, zoo: &[Source]) -> Result<Vec<String>> {
 }
 
 /// The types of each `entry::<path::Type>()` in the constant `name` of a list.
-fn entries(list: &str, path: &str, name: &str) -> Result<Vec<String>> {
-    let list = without_tests(&tokens(list));
+fn entries(source: &Source, name: &str) -> Result<Vec<String>> {
+    let (list, path) = (source.without_tests(), &source.path);
     let is_name = |pair: &[Token]| pair[0].is_word("const") && pair[1].is_word(name);
     let start = list.windows(2).position(is_name);
     let start = start.with_context(|| format!("{path} has no {name}"))?;
@@ -255,10 +249,7 @@ mod tests {
     }
 
     fn failures_of(crate_name: &str, file: &str, text: &str) -> Vec<String> {
-        let source = Source {
-            path: format!("crates/{crate_name}/{file}"),
-            text: text.into(),
-        };
+        let source = Source::new(&format!("crates/{crate_name}/{file}"), text).expect("Rust");
         let names = Names {
             methods: vec!["s3".into(), "twn".into()],
             architectures: vec!["resnet20".into()],
@@ -362,10 +353,7 @@ mod tests {
     #[test]
     fn networks_are_read_from_the_list_of_architectures() {
         let list = "pub const ARCHITECTURES: &[Entry] = &[entry::<A>(), entry::<B>()];";
-        let source = |text: &str| Source {
-            path: String::new(),
-            text: text.into(),
-        };
+        let source = |text: &str| Source::new("", text).expect("Rust");
         let zoo = [
             source(
                 "impl Architecture for A { const NAMES: &'static [&'static str] = &[\"a\", \"b\"]; \
@@ -376,32 +364,32 @@ mod tests {
                  for B { const NAMES: &[&str] = &NAMES; }",
             ),
         ];
-        let names = architecture_names(list, &zoo).expect("reads");
+        let names = architecture_names(&source(list), &zoo).expect("reads");
         assert_eq!(names, ["a", "b", "c", "d"]);
-        assert!(architecture_names(list, &zoo[..1]).is_err());
-        assert!(architecture_names("", &zoo).is_err());
+        assert!(architecture_names(&source(list), &zoo[..1]).is_err());
+        assert!(architecture_names(&source(""), &zoo).is_err());
     }
 
     #[test]
     fn names_are_read_from_the_registration_list() {
         let list = "pub const METHODS: &[Entry] = &[ entry::<Twn>(), entry::<s3_core::s3::S3>() ];
                     fn entry_of() { entry::<Other>() }";
-        let source = |text: &str| Source {
-            path: String::new(),
-            text: text.into(),
-        };
+        let source = |text: &str| Source::new("", text).expect("Rust");
         let methods = [
             source("impl MethodConfig for Twn { const NAME: &'static str = \"twn\"; }"),
             source("impl MethodConfig for S3 { const BITS: u8 = 1; const NAME: &str = \"s3\"; }"),
         ];
-        assert_eq!(method_names(list, &methods).expect("reads"), ["twn", "s3"]);
-        let error = method_names(list, &methods[..1])
+        assert_eq!(
+            method_names(&source(list), &methods).expect("reads"),
+            ["twn", "s3"]
+        );
+        let error = method_names(&source(list), &methods[..1])
             .expect_err("no S3")
             .to_string();
         assert!(
             error.ends_with("no `impl MethodConfig for S3` with a NAME"),
             "{error}"
         );
-        assert!(method_names("", &methods).is_err());
+        assert!(method_names(&source(""), &methods).is_err());
     }
 }
