@@ -18,7 +18,6 @@
 
 mod circles;
 mod files;
-
 mod map;
 mod sources;
 mod tokens;

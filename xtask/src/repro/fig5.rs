@@ -13,39 +13,33 @@ const NARROW_RECIPE: &str = "s3-3bit";
 const NONE: &str = "alpha=0";
 const NARROW_NONE: &str = "narrow alpha=0";
 
-/// The rows of the narrow start.
-pub(super) const NARROW: &[&str] = &[
-    NARROW_NONE,
-    "narrow alpha=1e-6",
-    "narrow alpha=1e-5",
-    "narrow alpha=1e-4",
-    "narrow alpha=1e-3",
-    "narrow alpha=1e-2",
-];
+/// A row for each alpha, then the same rows from the narrow start.
+macro_rules! rows {
+    ($($name:literal, $setting:literal;)*) => {
+        const ROWS: &[Row] = &[
+            $(Row::with($name, RECIPE, &[$setting]),)*
+            $(Row {
+                only_full: true,
+                ..Row::with(concat!("narrow ", $name), NARROW_RECIPE, &[$setting])
+            },)*
+        ];
+        /// The rows of the narrow start.
+        pub(super) const NARROW: &[&str] = &[$(concat!("narrow ", $name)),*];
+    };
+}
 
-const fn narrow(name: &'static str, settings: &'static [&'static str]) -> Row {
-    Row {
-        only_full: true,
-        ..Row::with(name, NARROW_RECIPE, settings)
-    }
+rows! {
+    "alpha=0", "alpha.start=0.0";
+    "alpha=1e-6", "alpha.start=1e-6";
+    "alpha=1e-5", "alpha.start=1e-5";
+    "alpha=1e-4", "alpha.start=1e-4";
+    "alpha=1e-3", "alpha.start=1e-3";
+    "alpha=1e-2", "alpha.start=1e-2";
 }
 
 pub(super) const PLAN: Plan = Plan {
     name: "fig5",
-    rows: &[
-        Row::with(NONE, RECIPE, &["alpha.start=0.0"]),
-        Row::with("alpha=1e-6", RECIPE, &["alpha.start=1e-6"]),
-        Row::with("alpha=1e-5", RECIPE, &["alpha.start=1e-5"]),
-        Row::with("alpha=1e-4", RECIPE, &["alpha.start=1e-4"]),
-        Row::with("alpha=1e-3", RECIPE, &["alpha.start=1e-3"]),
-        Row::with("alpha=1e-2", RECIPE, &["alpha.start=1e-2"]),
-        narrow(NARROW[0], &["alpha.start=0.0"]),
-        narrow(NARROW[1], &["alpha.start=1e-6"]),
-        narrow(NARROW[2], &["alpha.start=1e-5"]),
-        narrow(NARROW[3], &["alpha.start=1e-4"]),
-        narrow(NARROW[4], &["alpha.start=1e-3"]),
-        narrow(NARROW[5], &["alpha.start=1e-2"]),
-    ],
+    rows: ROWS,
     epochs: [&[4], &[200]],
     seeds: 3,
     layers: &[],

@@ -19,77 +19,43 @@ pub(super) const PLAN: Plan = Plan {
     page,
 };
 
-/// A row with the paper's top-1 on ResNet-18 and ImageNet.
-const fn row(name: &'static str, settings: &'static [&'static str], paper: &'static str) -> Row {
-    Row {
-        paper,
-        ..Row::with(name, RECIPE, settings)
-    }
-}
-
-/// The same from the narrow start.
-const fn narrow(name: &'static str, settings: &'static [&'static str], paper: &'static str) -> Row {
-    Row {
-        only_full: true,
-        paper,
-        ..Row::with(name, NARROW_RECIPE, settings)
-    }
-}
-
 const LINEAR: &str = "alpha.schedule=\"linear\"";
 const COSINE: &str = "alpha.schedule=\"cosine\"";
 
-const ROWS: &[Row] = &[
-    row("none 1e-2", &["alpha.start=1e-2"], "69.78"),
-    row("none 1e-3", &["alpha.start=1e-3"], "69.85"),
-    row("none 1e-4", &["alpha.start=1e-4"], "69.84"),
-    row("none 1e-5", &["alpha.start=1e-5"], "69.82"),
-    row("none 1e-6", &["alpha.start=1e-6"], "69.83"),
-    row("linear 1e-2", &[LINEAR, "alpha.start=1e-2"], "69.91"),
-    row("linear 1e-3", &[LINEAR, "alpha.start=1e-3"], "69.68"),
-    row("linear 1e-4", &[LINEAR, "alpha.start=1e-4"], "69.74"),
-    row("linear 1e-5", &[LINEAR, "alpha.start=1e-5"], "69.62"),
-    row("linear 1e-6", &[LINEAR, "alpha.start=1e-6"], "66.70"),
-    row("cosine 1e-2", &[COSINE, "alpha.start=1e-2"], "69.91"),
-    row("cosine 1e-3", &[COSINE, "alpha.start=1e-3"], "69.85"),
-    row("cosine 1e-4", &[COSINE, "alpha.start=1e-4"], "69.85"),
-    row("cosine 1e-5", &[COSINE, "alpha.start=1e-5"], "69.57"),
-    row("cosine 1e-6", &[COSINE, "alpha.start=1e-6"], "65.82"),
-    narrow("narrow none 1e-2", &["alpha.start=1e-2"], "69.78"),
-    narrow("narrow none 1e-3", &["alpha.start=1e-3"], "69.85"),
-    narrow("narrow none 1e-4", &["alpha.start=1e-4"], "69.84"),
-    narrow("narrow none 1e-5", &["alpha.start=1e-5"], "69.82"),
-    narrow("narrow none 1e-6", &["alpha.start=1e-6"], "69.83"),
-    narrow("narrow linear 1e-2", &[LINEAR, "alpha.start=1e-2"], "69.91"),
-    narrow("narrow linear 1e-3", &[LINEAR, "alpha.start=1e-3"], "69.68"),
-    narrow("narrow linear 1e-4", &[LINEAR, "alpha.start=1e-4"], "69.74"),
-    narrow("narrow linear 1e-5", &[LINEAR, "alpha.start=1e-5"], "69.62"),
-    narrow("narrow linear 1e-6", &[LINEAR, "alpha.start=1e-6"], "66.70"),
-    narrow("narrow cosine 1e-2", &[COSINE, "alpha.start=1e-2"], "69.91"),
-    narrow("narrow cosine 1e-3", &[COSINE, "alpha.start=1e-3"], "69.85"),
-    narrow("narrow cosine 1e-4", &[COSINE, "alpha.start=1e-4"], "69.85"),
-    narrow("narrow cosine 1e-5", &[COSINE, "alpha.start=1e-5"], "69.57"),
-    narrow("narrow cosine 1e-6", &[COSINE, "alpha.start=1e-6"], "65.82"),
-];
+/// Each row with the paper's top-1 on ResNet-18 and ImageNet, then the same rows from the narrow
+/// start.
+macro_rules! rows {
+    ($($name:literal, $settings:expr, $paper:literal;)*) => {
+        const ROWS: &[Row] = &[
+            $(Row { paper: $paper, ..Row::with($name, RECIPE, $settings) },)*
+            $(Row {
+                only_full: true,
+                paper: $paper,
+                ..Row::with(concat!("narrow ", $name), NARROW_RECIPE, $settings)
+            },)*
+        ];
+        /// The rows of the narrow start.
+        pub(super) const NARROW: &[&str] = &[$(concat!("narrow ", $name)),*];
+    };
+}
 
-/// The rows of the narrow start.
-pub(super) const NARROW: &[&str] = &[
-    "narrow none 1e-2",
-    "narrow none 1e-3",
-    "narrow none 1e-4",
-    "narrow none 1e-5",
-    "narrow none 1e-6",
-    "narrow linear 1e-2",
-    "narrow linear 1e-3",
-    "narrow linear 1e-4",
-    "narrow linear 1e-5",
-    "narrow linear 1e-6",
-    "narrow cosine 1e-2",
-    "narrow cosine 1e-3",
-    "narrow cosine 1e-4",
-    "narrow cosine 1e-5",
-    "narrow cosine 1e-6",
-];
+rows! {
+    "none 1e-2", &["alpha.start=1e-2"], "69.78";
+    "none 1e-3", &["alpha.start=1e-3"], "69.85";
+    "none 1e-4", &["alpha.start=1e-4"], "69.84";
+    "none 1e-5", &["alpha.start=1e-5"], "69.82";
+    "none 1e-6", &["alpha.start=1e-6"], "69.83";
+    "linear 1e-2", &[LINEAR, "alpha.start=1e-2"], "69.91";
+    "linear 1e-3", &[LINEAR, "alpha.start=1e-3"], "69.68";
+    "linear 1e-4", &[LINEAR, "alpha.start=1e-4"], "69.74";
+    "linear 1e-5", &[LINEAR, "alpha.start=1e-5"], "69.62";
+    "linear 1e-6", &[LINEAR, "alpha.start=1e-6"], "66.70";
+    "cosine 1e-2", &[COSINE, "alpha.start=1e-2"], "69.91";
+    "cosine 1e-3", &[COSINE, "alpha.start=1e-3"], "69.85";
+    "cosine 1e-4", &[COSINE, "alpha.start=1e-4"], "69.85";
+    "cosine 1e-5", &[COSINE, "alpha.start=1e-5"], "69.57";
+    "cosine 1e-6", &[COSINE, "alpha.start=1e-6"], "65.82";
+}
 
 const INTRODUCTION: &str = "\
 # Table 3 on CIFAR-10: coefficient and decay of the dense-weight penalty

@@ -18,71 +18,34 @@ const SLOPE: &str = "method.slope=\"one\"";
 
 pub(super) const PLAN: Plan = Plan {
     name: "table5-cifar10",
-    rows: &[
-        row(
-            "staircase 1e-5",
-            "staircase-3bit",
-            &["alpha.start=1e-5"],
-            false,
-        ),
-        row("s3 1e-5", "s3-3bit-authors", &["alpha.start=1e-5"], false),
-        row(
-            "staircase 1e-4",
-            "staircase-3bit",
-            &["alpha.start=1e-4"],
-            true,
-        ),
-        row("s3 1e-4", "s3-3bit-authors", &["alpha.start=1e-4"], true),
-        row(
-            "staircase 1e-3",
-            "staircase-3bit",
-            &["alpha.start=1e-3"],
-            true,
-        ),
-        row("s3 1e-3", "s3-3bit-authors", &["alpha.start=1e-3"], true),
-        row(
-            "staircase 1e-2",
-            "staircase-3bit",
-            &["alpha.start=1e-2"],
-            true,
-        ),
-        row("s3 1e-2", "s3-3bit-authors", &["alpha.start=1e-2"], true),
-        row(
-            NARROW[0],
-            "staircase-3bit-narrow",
-            &["alpha.start=1e-5"],
-            true,
-        ),
-        row(NARROW[1], "s3-3bit", &["alpha.start=1e-5"], true),
-        row(
-            NARROW[2],
-            "staircase-3bit",
-            &[SLOPE, "alpha.start=1e-5"],
-            true,
-        ),
-        row(
-            NARROW[3],
-            "staircase-3bit-narrow",
-            &[SLOPE, "alpha.start=1e-5"],
-            true,
-        ),
-    ],
+    rows: ROWS,
     epochs: [&[4], &[120]],
     seeds: 3,
     layers: &[],
     page,
 };
 
-const fn row(
-    name: &'static str,
-    recipe: &'static str,
-    settings: &'static [&'static str],
-    only_full: bool,
-) -> Row {
-    Row {
-        only_full,
-        ..Row::with(name, recipe, settings)
-    }
+macro_rules! rows {
+    ($($name:literal, $recipe:literal, $settings:expr, $only_full:literal;)*) => {
+        const ROWS: &[Row] = &[$(
+            Row { only_full: $only_full, ..Row::with($name, $recipe, $settings) },
+        )*];
+    };
+}
+
+rows! {
+    "staircase 1e-5", "staircase-3bit", &["alpha.start=1e-5"], false;
+    "s3 1e-5", "s3-3bit-authors", &["alpha.start=1e-5"], false;
+    "staircase 1e-4", "staircase-3bit", &["alpha.start=1e-4"], true;
+    "s3 1e-4", "s3-3bit-authors", &["alpha.start=1e-4"], true;
+    "staircase 1e-3", "staircase-3bit", &["alpha.start=1e-3"], true;
+    "s3 1e-3", "s3-3bit-authors", &["alpha.start=1e-3"], true;
+    "staircase 1e-2", "staircase-3bit", &["alpha.start=1e-2"], true;
+    "s3 1e-2", "s3-3bit-authors", &["alpha.start=1e-2"], true;
+    "narrow staircase 1e-5", "staircase-3bit-narrow", &["alpha.start=1e-5"], true;
+    "narrow s3 1e-5", "s3-3bit", &["alpha.start=1e-5"], true;
+    "slope 1 staircase 1e-5", "staircase-3bit", &[SLOPE, "alpha.start=1e-5"], true;
+    "narrow slope 1 staircase 1e-5", "staircase-3bit-narrow", &[SLOPE, "alpha.start=1e-5"], true;
 }
 
 const INTRODUCTION: &str = "\
