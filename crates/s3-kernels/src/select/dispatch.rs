@@ -12,53 +12,54 @@ use crate::isa::Isa;
 use crate::micro::bytes::AccRow;
 use crate::micro::loops;
 
+/// `$call` with the registers `$V` of the instruction set, where it has some and `$holds`.
+macro_rules! on_registers {
+    ($isa:expr, if $holds:expr, $V:ident => $call:expr, else $other:expr) => {
+        match $isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 if $holds => {
+                type $V = Avx512;
+                $call
+            }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 if $holds => {
+                type $V = Avx2;
+                $call
+            }
+            _ => $other,
+        }
+    };
+}
+
 impl Store for Scale<'_> {
     fn store(&self, isa: Isa, _narrow: Narrow, tile: &[AccRow], place: &Place, y: &mut [f32]) {
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => x86::epilogue::store::<Avx512, _>(self, tile, place, y),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => x86::epilogue::store::<Avx2, _>(self, tile, place, y),
-            _ => store_by_value(self, tile, place, y),
-        }
+        on_registers!(isa, if true, V => x86::epilogue::store::<V, _>(self, tile, place, y),
+            else store_by_value(self, tile, place, y))
     }
 }
 
 impl Store for ShiftRequant<'_> {
     fn store(&self, isa: Isa, narrow: Narrow, tile: &[AccRow], place: &Place, y: &mut [u8]) {
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 if narrow.0 => x86::epilogue::store::<Avx512, _>(self, tile, place, y),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 if narrow.0 => x86::epilogue::store::<Avx2, _>(self, tile, place, y),
-            _ => store_by_value(self, tile, place, y),
-        }
+        on_registers!(isa, if narrow.0, V => x86::epilogue::store::<V, _>(self, tile, place, y),
+            else store_by_value(self, tile, place, y))
     }
 }
 
 #[cfg(feature = "model")]
 impl Store for Requantize<'_> {
     fn store(&self, isa: Isa, narrow: Narrow, tile: &[AccRow], place: &Place, y: &mut [u8]) {
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 if narrow.0 => x86::epilogue::store::<Avx512, _>(self, tile, place, y),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 if narrow.0 => x86::epilogue::store::<Avx2, _>(self, tile, place, y),
-            _ if narrow.0 && self.table.places.is_none() => self.store_narrow(tile, place, y),
-            _ => store_by_value(self, tile, place, y),
-        }
+        on_registers!(isa, if narrow.0, V => x86::epilogue::store::<V, _>(self, tile, place, y),
+        else match narrow.0 && self.table.places.is_none() {
+            true => self.store_narrow(tile, place, y),
+            false => store_by_value(self, tile, place, y),
+        })
     }
 }
 
 /// The loops of [`loops::depthwise`], compiled for `isa`.
 pub(crate) fn float_depthwise(isa: Isa, strip: &loops::Strip<'_>, y: &mut [f32]) {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => x86::loops::depthwise::<Avx512>(strip, y),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => x86::loops::depthwise::<Avx2>(strip, y),
-        _ => loops::depthwise(strip, y),
-    }
+    on_registers!(isa, if true, V => x86::loops::depthwise::<V>(strip, y),
+        else loops::depthwise(strip, y))
 }
 
 /// The loops of [`loops::dense`], compiled for `isa`.
@@ -69,11 +70,6 @@ pub(crate) fn float_dense(
     panel: &[[f32; loops::LANES]],
     sums: &mut [[f32; loops::LANES]; loops::ROWS],
 ) {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => x86::loops::dense::<Avx512>(windows, panel, sums),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => x86::loops::dense::<Avx2>(windows, panel, sums),
-        _ => loops::dense(windows, panel, sums),
-    }
+    on_registers!(isa, if true, V => x86::loops::dense::<V>(windows, panel, sums),
+        else loops::dense(windows, panel, sums))
 }

@@ -50,16 +50,9 @@ impl LoaderConfig {
     /// Every image once, as it is, in the order of the data set.
     #[must_use]
     pub const fn eval(batch_size: usize) -> Self {
-        let augment = AugmentConfig::OFF;
         Self {
-            batch_size,
-            seed: 0,
             shuffle: false,
-            drop_last: false,
-            augment,
-            prefetch: 2,
-            workers: 0,
-            parts: MicroBatches::WHOLE,
+            ..Self::train(batch_size, 0, AugmentConfig::OFF)
         }
     }
 }
