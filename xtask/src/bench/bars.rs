@@ -75,6 +75,21 @@ const fn bar(bench: &'static str, shapes: &'static [Shape], against: Against, le
     }
 }
 
+impl Bar {
+    const fn cold(self) -> Self {
+        Self { cold: true, ..self }
+    }
+
+    const fn bits(self, bits: u64) -> Self {
+        Self { bits, ..self }
+    }
+
+    const fn isa(self, isa: &'static str) -> Self {
+        let isa = Some(isa);
+        Self { isa, ..self }
+    }
+}
+
 /// The bars, in the order of the table.
 fn bars() -> Vec<Bar> {
     let mut bars = vec![
@@ -83,11 +98,7 @@ fn bars() -> Vec<Bar> {
         bar("gemv", &[SQUARE], DOT, 0.95),
     ];
     for bits in [2, 3, 4] {
-        bars.push(Bar {
-            cold: true,
-            bits,
-            ..bar("gemv", &[SQUARE], READ, 0.9)
-        });
+        bars.push(bar("gemv", &[SQUARE], READ, 0.9).cold().bits(bits));
     }
     bars.extend([
         bar("gemm", &[BATCH_8], DOT, 1.05),
@@ -98,14 +109,8 @@ fn bars() -> Vec<Bar> {
         bar("gemm", &RESNET, F32, 4.0),
     ]);
     for bits in [3, 4] {
-        bars.push(Bar {
-            bits,
-            ..bar("gemm", &WIDE, Against::Bits(2), 0.95)
-        });
-        bars.push(Bar {
-            bits,
-            ..bar("gemm", &RESNET, Against::Bits(2), 0.95)
-        });
+        bars.push(bar("gemm", &WIDE, Against::Bits(2), 0.95).bits(bits));
+        bars.push(bar("gemm", &RESNET, Against::Bits(2), 0.95).bits(bits));
     }
     for (bench, shapes) in [
         ("gemv", &[SQUARE][..]),
@@ -115,29 +120,17 @@ fn bars() -> Vec<Bar> {
         ("conv", &CONV),
     ] {
         for bits in [2, 3, 4] {
-            bars.push(Bar {
-                isa: Some("scalar"),
-                bits,
-                ..bar(bench, shapes, PLAIN, 1.0)
-            });
+            let bar = bar(bench, shapes, PLAIN, 1.0);
+            bars.push(bar.isa("scalar").bits(bits));
         }
     }
     bars.extend([
         bar("conv", &CONV, ORT, 1.0),
         bar("conv", &CONV, ORT_NHWC, 1.0),
         bar("conv", &CONV, ORT_F32, 3.8),
-        Bar {
-            isa: Some("avx2"),
-            ..bar("gemv", &[SQUARE], DOT, 0.6)
-        },
-        Bar {
-            isa: Some("avx2"),
-            ..bar("gemm", &WIDE, DOT, 0.6)
-        },
-        Bar {
-            isa: Some("avx2"),
-            ..bar("gemm", &RESNET, DOT, 0.6)
-        },
+        bar("gemv", &[SQUARE], DOT, 0.6).isa("avx2"),
+        bar("gemm", &WIDE, DOT, 0.6).isa("avx2"),
+        bar("gemm", &RESNET, DOT, 0.6).isa("avx2"),
         bar("gemm", &WIDE, Against::Threads, 1.8),
         bar("gemm", &RESNET, Against::Threads, 1.8),
         bar("conv", &CONV, Against::Threads, 1.8),
