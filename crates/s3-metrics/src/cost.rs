@@ -67,7 +67,10 @@
 use serde::{Deserialize, Serialize};
 
 pub mod energy;
+mod operation;
 mod table;
+
+pub use operation::KernelOp;
 
 /// What a layer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,23 +82,6 @@ pub enum LayerKind {
     Linear,
     /// A batch norm; weight shape `[channels]`, two parameters (scale, offset) a channel.
     BatchNorm,
-}
-
-/// What a layer does for each weight, as the first column of the paper's Table 1 has it: what a
-/// method says of its own, and what is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KernelOp {
-    /// A floating-point (or integer) multiplication.
-    Multiply,
-    /// Weights of -1, 0 and 1: add, subtract or skip.
-    SignFlip,
-    /// As many planes of 0 and ±1 as there are bits, each with float scales (LQ-Net, TTQ).
-    SumOfSignFlips,
-    /// Weights that are zero or a signed power of two.
-    ShiftSignFlip,
-    /// Weights that are the sum of two of these (APoT at 4 and 5 bits, ShiftCNN).
-    SumOfTwoShifts,
 }
 
 /// One layer of a network, as plain numbers.

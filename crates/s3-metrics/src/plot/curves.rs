@@ -10,6 +10,7 @@ use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::{self, Rgb, blend, hex};
 use super::{Curve, Labels, Plot, PlotError, Runs, Style, missing};
 use crate::density::Density;
+use crate::paired::{mean, range};
 
 /// The faintest layer: this share of the full colour.
 const FAINTEST: f64 = 0.3;
@@ -155,16 +156,11 @@ pub fn densities(
         });
     }
     areas.append(&mut lines);
-    let low = of
+    let edges = of
         .iter()
-        .map(|(_, density)| density.low)
-        .fold(f64::INFINITY, f64::min);
-    let high = of
-        .iter()
-        .map(|(_, density)| density.high)
-        .fold(f64::NEG_INFINITY, f64::max);
+        .flat_map(|(_, density)| [density.low, density.high]);
     let ends = Ends {
-        x: Some((low, high)),
+        x: Some(range(edges)),
         y: None,
     };
     canvas::draw(areas, labels, ends, &legend, style)
@@ -201,11 +197,9 @@ fn spread(set: &Runs, labels: &Labels) -> Result<Vec<Spread>, PlotError> {
                 .push(y);
         }
     }
-    let of_x = |(x, ys): (f64, Vec<f64>)| Spread {
-        x,
-        low: ys.iter().copied().fold(f64::INFINITY, f64::min),
-        mean: ys.iter().sum::<f64>() / ys.len() as f64,
-        high: ys.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+    let of_x = |(x, ys): (f64, Vec<f64>)| {
+        let (mean, (low, high)) = (mean(&ys), range(ys));
+        Spread { x, low, mean, high }
     };
     Ok(at.into_values().map(of_x).collect())
 }

@@ -4,6 +4,7 @@ use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::{Rgb, blend};
 use super::curves::{area, line};
 use super::{Axis, Labels, Plot, PlotError, Style, Theme, drawable, missing};
+use crate::paired::range;
 
 /// The weakest level beside zero: this share of the full colour.
 const WEAKEST: f64 = 0.3;
@@ -78,12 +79,9 @@ pub fn level_occupancy(
     // The last seam is the upper end of the plot.
     seams.pop();
     plots.append(&mut seams);
-    let epochs = || snapshots.iter().map(|(epoch, _)| f64::from(*epoch));
+    let epochs = snapshots.iter().map(|(epoch, _)| f64::from(*epoch));
     let ends = Ends {
-        x: Some((
-            epochs().fold(f64::INFINITY, f64::min),
-            epochs().fold(f64::NEG_INFINITY, f64::max),
-        )),
+        x: Some(range(epochs)),
         y: Some((0.0, 100.0)),
     };
     canvas::draw(plots, &labels, ends, &legend, style)

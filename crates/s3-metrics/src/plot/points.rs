@@ -6,6 +6,7 @@ use kuva::render::plots::Plot as Marks;
 use super::canvas::{self, Ends, Entry, Mark};
 use super::colour::hex;
 use super::{Labels, Plot, PlotError, Point, Scale, Style, missing};
+use crate::paired::range;
 
 /// Points with their names beside them, a colour and a mark for each group in order of appearance.
 ///
@@ -79,23 +80,17 @@ pub fn labelled_points(
         .with_repel_labels();
     plots.push(Marks::Scatter(named));
     // Room for the names at the ends; kuva would round a logarithmic axis to whole decades.
-    let (low, high) = extent(points.clone().map(y));
+    let (low, high) = range(points.clone().map(y));
     let room = if low < high { 0.12 * (high - low) } else { 1.0 };
     let mut ends = Ends {
         x: None,
         y: Some((low - room, high + room)),
     };
     if labels.x.scale == Scale::Log {
-        let (low, high) = extent(points.map(x));
+        let (low, high) = range(points.map(x));
         ends.x = Some((low / 1.6, high * 1.6));
     }
     canvas::draw(plots, labels, ends, &legend, style)
-}
-
-fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-        (low.min(value), high.max(value))
-    })
 }
 
 const MARKERS: [(MarkerShape, char); 4] = [

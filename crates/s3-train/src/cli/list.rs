@@ -25,14 +25,6 @@ pub(crate) struct ListArgs {
     results: PathBuf,
 }
 
-/// The word of the paper's tables for an operation, `shift_sign_flip`.
-fn word(value: &impl serde::Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(s)) => s.replace('_', " "),
-        _ => String::new(),
-    }
-}
-
 pub(crate) fn run(args: &ListArgs) -> Result<()> {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN).set_header([
@@ -44,7 +36,7 @@ pub(crate) fn run(args: &ListArgs) -> Result<()> {
     ]);
     for m in METHODS {
         let bits: Vec<String> = m.bits.iter().map(ToString::to_string).collect();
-        let (bits, op) = (bits.join(", "), word(&m.operation));
+        let (bits, op) = (bits.join(", "), m.operation.words().to_owned());
         table.add_row([m.name, &bits, &op, m.start, m.summary]);
     }
     say!("{table}\n");

@@ -11,6 +11,7 @@ use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
 use s3_core::host::{Host, on_cpu};
 use s3_layers::Mode;
 use s3_layers::model::Numbers;
+use s3_metrics::paired::range;
 use s3_metrics::plot::{Plot, PlotError, Style, confusion, filters};
 use std::borrow::Cow;
 use std::path::Path;
@@ -141,9 +142,9 @@ fn png(data: &Dataset, index: usize) -> Result<Option<Vec<u8>>> {
 /// `floats` as bytes, the least as 0 and the largest as 255.
 fn stretched(floats: &[f32]) -> Vec<u8> {
     let floats = || floats.iter().map(|&v| f64::from(v));
-    let least = floats().fold(f64::INFINITY, f64::min);
-    let range = floats().fold(f64::NEG_INFINITY, f64::max) - least;
-    let byte = |v: f64| (255.0 * (v - least) / range.max(f64::MIN_POSITIVE)).round() as u8;
+    let (least, largest) = range(floats());
+    let length = (largest - least).max(f64::MIN_POSITIVE);
+    let byte = |v: f64| (255.0 * (v - least) / length).round() as u8;
     floats().map(byte).collect()
 }
 

@@ -164,7 +164,6 @@ fn layers(html: &mut Html, cost: &ModelCost) {
     ];
     let row = |l: &s3_metrics::cost::CountedLayer| {
         let (layer, counts) = (&l.layer, &l.counts);
-        let operation = serde_json::to_value(layer.operation).unwrap_or_default();
         let weights: u64 = layer.weight_shape.iter().product();
         let zeros = layer.nonzero.map_or("-".into(), |n| {
             format!("{:.1} %", 100.0 * (1.0 - n as f64 / weights.max(1) as f64))
@@ -178,7 +177,7 @@ fn layers(html: &mut Html, cost: &ModelCost) {
                 .collect::<Vec<_>>()
                 .join(" x "),
             layer.bits.map_or("32".into(), |b| b.to_string()),
-            operation.as_str().unwrap_or("?").replace('_', " "),
+            layer.operation.words().to_owned(),
             counts.multiplications.to_string(),
             counts.additions.to_string(),
             counts.shifts.to_string(),

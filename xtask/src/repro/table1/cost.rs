@@ -102,9 +102,8 @@ impl Cost {
 }
 
 /// An operation in words.
-pub(super) fn word(operation: Option<KernelOp>) -> String {
-    let word = serde_json::to_value(operation).unwrap_or_default();
-    word.as_str().unwrap_or("?").replace('_', " ")
+pub(super) fn word(operation: Option<KernelOp>) -> &'static str {
+    operation.map_or("?", KernelOp::words)
 }
 
 #[cfg(test)]
@@ -132,13 +131,10 @@ mod tests {
     fn an_older_record_is_corrected_as_far_as_it_goes() {
         let of = |name, bits, operation| Cost::of(&record(name, bits, operation));
         let inq = of("inq", 2, KernelOp::ShiftSignFlip);
-        assert_eq!(
-            (word(inq.operation).as_str(), inq.shifts),
-            ("sign flip", 0.0)
-        );
+        assert_eq!((word(inq.operation), inq.shifts), ("sign flip", 0.0));
         let three = of("inq", 3, KernelOp::ShiftSignFlip);
         assert_eq!(
-            (word(three.operation).as_str(), three.shifts),
+            (word(three.operation), three.shifts),
             ("shift sign flip", 8e7)
         );
         let lqnet = [2, 3, 4].map(|bits| of("lqnet", bits, KernelOp::SumOfSignFlips).bytes);

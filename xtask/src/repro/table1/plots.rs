@@ -52,7 +52,7 @@ pub(in super::super) fn plots(plan: &Plan, page: &mut Page, runs: &Runs<'_>) {
             .marked(&float.map(|f| f / 100.0).into_iter().collect::<Vec<_>>());
         drawn.push(Spec {
             file: format!("{}-{}", title.replace(' ', "-"), runs.epochs),
-            title,
+            title: title.to_owned(),
             size: Some((480, 250)),
             shown: Shown::ValueRows { x, rows },
         });
@@ -92,7 +92,7 @@ impl<'a> Drawn<'a> {
 
     fn valued(&self) -> Valued {
         let ends = (self.low < self.high).then_some((self.low / 100.0, self.high / 100.0));
-        Valued::new(self.name, &word(self.operation), self.mean / 100.0, ends)
+        Valued::new(self.name, word(self.operation), self.mean / 100.0, ends)
     }
 }
 

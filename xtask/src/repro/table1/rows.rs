@@ -86,7 +86,7 @@ pub(in super::super) fn table(page: &mut Page, runs: &Runs<'_>) {
             row.name.to_owned(),
             paper,
             first.bits.map_or("-".to_owned(), |bits| bits.to_string()),
-            word(cost.operation),
+            word(cost.operation).to_owned(),
             start.to_owned(),
             spread(&runs.top1(row.name)),
             less,
