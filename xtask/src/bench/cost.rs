@@ -16,7 +16,7 @@ use clap::Args;
 use s3_metrics::budget::{Budget, Gpu, Price};
 use serde_json::{Value, json};
 
-use super::page::{provenance, summary};
+use super::page::{provenance, show, summary};
 use super::{loader, train_step};
 
 /// Images of a step in the experiments.
@@ -124,14 +124,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         gpus,
     };
     let page = facts.page()?;
-    match options.json {
-        true => println!("{}", facts.as_json()?),
-        false => println!("{page}"),
+    if options.json {
+        println!("{}", facts.as_json()?);
     }
-    if let Some(path) = &options.report {
-        fs::write(path, &page).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    show(&page, !options.json, options.report.as_deref())
 }
 
 fn steps(options: &Options) -> Result<Vec<Step>> {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::page::{provenance, summary};
+use super::page::{provenance, show, summary};
 use crate::s3::build_at;
 
 /// The paper's network for small images, on generated ones of the same shape.
@@ -82,13 +82,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         println!("{}", as_json(&rows));
     }
     let page = report(&rows, options.images);
-    if !options.json {
-        println!("{page}");
-    }
-    if let Some(path) = &options.report {
-        fs::write(path, &page).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    show(&page, !options.json, options.report.as_deref())
 }
 
 /// Images a second of the second epoch.

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::choice::{self, Choice};
 use super::host::Host;
 use super::measured::Measured;
-use super::page::summary;
+use super::page::{show, summary};
 use super::report::report;
 use super::shapes;
 use crate::cargo::root;
@@ -125,10 +125,7 @@ pub(super) fn run(benches: &[&str], options: &Options) -> Result<ExitCode> {
     if let Some(path) = &options.record {
         choice::record(path, &choices)?;
     }
-    if let Some(path) = &options.report {
-        std::fs::write(path, &page).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    show(&page, false, options.report.as_deref())
 }
 
 /// A process, and whether it is asked only about hot weights of the first of the bits.

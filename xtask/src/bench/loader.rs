@@ -12,7 +12,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::page::{provenance, summary};
+use super::page::{provenance, show, summary};
 use crate::s3::build;
 
 /// Any experiment on images: what it trains does not matter.
@@ -54,14 +54,10 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let Measured { rates, in_memory } = measure(options)?;
     let page = report(&rates, in_memory, options.workers, options.batch);
-    match options.json {
-        true => println!("{}", as_json(&rates, options)),
-        false => println!("{page}"),
+    if options.json {
+        println!("{}", as_json(&rates, options));
     }
-    if let Some(path) = &options.report {
-        fs::write(path, &page).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    show(&page, !options.json, options.report.as_deref())
 }
 
 fn as_json(rates: &BTreeMap<String, Vec<f64>>, options: &Options) -> Value {

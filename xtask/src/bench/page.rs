@@ -1,6 +1,21 @@
 //! What every page of results says: machine, command, date, and how often.
 
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+
+/// Prints a page where it is to be read, and writes it where it is to stay.
+pub(super) fn show(page: &str, printed: bool, report: Option<&Path>) -> Result<ExitCode> {
+    if printed {
+        println!("{page}");
+    }
+    if let Some(path) = report {
+        std::fs::write(path, page).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
 
 /// The command, the machine and the day, as the beginning of a sentence.
 pub(super) fn provenance() -> String {

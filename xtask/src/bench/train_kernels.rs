@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Deserialize;
 
-use super::page::{provenance, summary};
+use super::page::{provenance, show, summary};
 use crate::s3::build;
 
 /// The share of the f32 peak that a convolution should reach.
@@ -54,13 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     let page = report(&rows);
-    if !options.json {
-        println!("{page}");
-    }
-    if let Some(path) = &options.report {
-        std::fs::write(path, &page).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    show(&page, !options.json, options.report.as_deref())
 }
 
 /// What the program says of a pass.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Deserialize;
 
-use super::page::{provenance, summary};
+use super::page::{provenance, show, summary};
 use crate::s3::build;
 
 #[derive(Args)]
@@ -77,13 +77,7 @@ pub(super) struct Rounds {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let page = report(&measure(options)?);
-    if !options.json {
-        println!("{page}");
-    }
-    if let Some(path) = &options.report {
-        std::fs::write(path, &page).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    show(&page, !options.json, options.report.as_deref())
 }
 
 /// Every row that the options ask for.
