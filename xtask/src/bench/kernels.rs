@@ -52,6 +52,15 @@ pub(crate) struct Options {
     /// kind of CPU
     #[arg(long, requires = "every_kernel", value_name = "FILE.jsonl")]
     record: Option<PathBuf>,
+    /// Processes of ours, one after the other, each of which measures its rates and chooses anew
+    #[arg(
+        long,
+        requires = "every_kernel",
+        default_value_t = 1,
+        conflicts_with = "peers"
+    )]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    processes: u32,
     /// Rounds of the alternation
     #[arg(long, default_value_t = 7)]
     rounds: u32,
@@ -78,10 +87,35 @@ pub(crate) struct Options {
 }
 
 pub(super) fn run(benches: &[&str], options: &Options) -> Result<ExitCode> {
+    let (mut all, mut choices) = (Vec::new(), Vec::new());
+    for process in 0..options.processes as usize {
+        let measured = one_process(benches, options, process, &mut choices)?;
+        // The page of kernels is one process's.
+        if process == 0 {
+            all = measured;
+        }
+    }
+    let page = report(&all);
+    if !options.json {
+        println!("{page}\n{}", choice::table(&choices));
+    }
+    if let Some(path) = &options.record {
+        choice::record(path, &choices)?;
+    }
+    show(&page, false, options.report.as_deref())
+}
+
+/// Every case in one process of each side; the choices of ours go to `choices`.
+fn one_process(
+    benches: &[&str],
+    options: &Options,
+    process: usize,
+    choices: &mut Vec<Choice>,
+) -> Result<Vec<Measured>> {
     let networks = benches.contains(&"infer");
     let mut hosts = start(options, networks)?;
     let onnx = (options.peers && networks).then(Onnx::new).transpose()?;
-    let (mut all, mut choices) = (Vec::new(), Vec::new());
+    let mut all = Vec::new();
     for bench in benches {
         let all_shapes = options.all || options.model.is_some();
         for mut case in shapes::cases(bench, all_shapes, &options.bits) {
@@ -99,33 +133,24 @@ pub(super) fn run(benches: &[&str], options: &Options) -> Result<ExitCode> {
                 case["plain"] = true.into();
             }
             let measured = measure(&mut hosts, onnx.as_ref(), case, options)?;
-            for one in measured.iter().filter(|m| !m.about["limit"].is_string()) {
-                if options.json {
+            if options.json {
+                for one in measured.iter().filter(|m| !m.about["limit"].is_string()) {
                     println!("{}", line(one, &measured));
                 }
             }
-            let chosen = if options.every_kernel {
-                Choice::of(&measured)
-            } else {
-                Vec::new()
-            };
-            if options.json {
-                for choice in &chosen {
-                    println!("{}", choice.line());
+            if options.every_kernel {
+                let chosen = Choice::of(&measured, process);
+                if options.json {
+                    for choice in &chosen {
+                        println!("{}", choice.line());
+                    }
                 }
+                choices.extend(chosen);
             }
-            choices.extend(chosen);
             all.extend(measured);
         }
     }
-    let page = report(&all);
-    if !options.json {
-        println!("{page}\n{}", choice::table(&choices));
-    }
-    if let Some(path) = &options.record {
-        choice::record(path, &choices)?;
-    }
-    show(&page, false, options.report.as_deref())
+    Ok(all)
 }
 
 /// A process, and whether it is asked only about hot weights of the first of the bits.
