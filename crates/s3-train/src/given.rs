@@ -105,3 +105,44 @@ impl Given {
 pub(crate) fn is_run(folder: &Path) -> bool {
     folder.join(CONFIG).is_file()
 }
+
+/// Folders between that of all runs and that of one: an experiment's name has two parts.
+const DEEPEST: usize = 2;
+
+/// The runs in a folder and in folders of it, by name.
+///
+/// ```
+/// use s3_train::given::runs_below;
+///
+/// # let dir = tempfile::tempdir()?;
+/// let runs = ["b", "mnist/a", "x/y/too-deep"].map(|name| dir.path().join(name));
+/// for run in &runs {
+///     std::fs::create_dir_all(run)?;
+///     std::fs::write(run.join("config.toml"), "")?;
+/// }
+/// assert_eq!(runs_below(dir.path()), runs[..2]);
+/// assert!(runs_below(&dir.path().join("none")).is_empty());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[must_use]
+pub fn runs_below(folder: &Path) -> Vec<PathBuf> {
+    let mut runs = Vec::new();
+    collect(folder, DEEPEST, &mut runs);
+    runs
+}
+
+fn collect(folder: &Path, deep: usize, runs: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    folders.retain(|path| path.is_dir());
+    folders.sort();
+    for path in folders {
+        if is_run(&path) {
+            runs.push(path);
+        } else if deep > 1 {
+            collect(&path, deep - 1, runs);
+        }
+    }
+}

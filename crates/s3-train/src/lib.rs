@@ -7,6 +7,11 @@
 //! are read as networks ([`trained`]) and shown as pages and tables ([`report`]).
 #![forbid(unsafe_code)]
 
+/// The code of the README is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod config;
 pub mod data;
 mod digest;
@@ -21,6 +26,6 @@ pub mod trained;
 pub use report::{finished, groups, logs};
 pub use run::{
     checkpoint, device, dynamics, eval, loss, memory, network, observe, optim, pretrained, ranks,
-    schedule, summary, train,
+    schedule, status, summary, train,
 };
 pub use trained::{input, packed};

@@ -76,6 +76,15 @@ impl Lock {
     }
 }
 
+/// Whether a process holds the lock of `folder`.
+#[must_use]
+pub fn is_held(folder: &Path) -> bool {
+    let path = folder.join("lock");
+    let file = own_file(&path).and_then(|()| Ok(File::open(&path)?));
+    // A lock that is had for a moment is one that nobody holds; who takes it then waits.
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 /// How long a lock is waited for. A process that was killed between fork and exec of a child leaves
 /// its open files to the child, which is about to close them.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -137,6 +146,7 @@ mod tests {
     #[test]
     fn a_lock_keeps_others_out_and_unfinished_files_in_place() -> Result<()> {
         let dir = tempfile::tempdir()?;
+        assert!(!is_held(dir.path()));
         let unfinished = dir.path().join(".x.tmp");
         let lock = Lock::take(dir.path(), "busy")?;
         std::fs::write(&unfinished, b"half")?;

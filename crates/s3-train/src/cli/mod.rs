@@ -19,17 +19,19 @@ mod packed_file;
 mod plot;
 mod progress;
 mod report;
+mod runs;
 mod shards;
 mod stop;
 mod summary;
 mod threads;
 mod train;
+mod watch;
 
 use crate::terminal;
 use anyhow::{Result, bail};
 use candle_core::DType;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use folders::Folders;
 use s3_train::keys;
 use std::process::ExitCode;
@@ -60,6 +62,10 @@ enum Verb {
     Infer(infer::InferArgs),
     /// Compare runs' networks with every file they can become.
     Fidelity(fidelity::FidelityArgs),
+    /// List the runs in a folder: finished, training or stopped, how far, and how long still.
+    Runs(runs::RunsArgs),
+    /// Follow a run that another process trains.
+    Watch(watch::WatchArgs),
     /// Compare finished runs in one table.
     Compare(compare::CompareArgs),
     /// Write an HTML page of a run, or of several beside each other.
@@ -78,6 +84,11 @@ enum Verb {
     Summary(summary::SummaryArgs),
     /// List the methods and the experiments.
     List(list::ListArgs),
+    /// Write a script by which a shell completes this command's words.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Parses the command line and runs its verb.
@@ -101,6 +112,8 @@ pub(crate) fn run() -> Result<ExitCode> {
         Verb::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Infer(args) => infer::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Fidelity(args) => fidelity::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Runs(args) => runs::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Watch(args) => watch::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Compare(args) => compare::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Report(args) => report::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Logs(args) => logs::run(&args).map(|()| ExitCode::SUCCESS),
@@ -112,6 +125,14 @@ pub(crate) fn run() -> Result<ExitCode> {
         Verb::Data(command) => data::run(&command),
         Verb::Summary(args) => summary::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::List(args) => list::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            let mut command = Cli::command();
+            let name = command.get_name().to_owned();
+            clap_complete::generate(shell, &mut command, name, &mut script);
+            say!("{}", String::from_utf8_lossy(&script).trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
     }?;
     if terminal::has_lost_lines() {
         bail!("standard output: lines could not be written, as on a full disk")

@@ -175,6 +175,10 @@ pub(super) fn conclude(outcome: &Outcome, hint: &str) -> ExitCode {
                 last.epoch,
                 terminal::path(folder)
             );
+            say!(
+                "next: s3 export {} -o net.safetensors",
+                terminal::path(folder)
+            );
         }
         Outcome::Stopped { folder, step } => {
             say!(

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::data::{Dataset, fingerprint};
 use crate::digest::sha256;
 use crate::files::{is_unfinished, open_regular, read_regular, write_atomically};
-use crate::given::{CONFIG, Given, is_run};
+use crate::given::{CONFIG, Given, is_run, runs_below};
 use crate::keys;
 use crate::lock::Lock;
 use anyhow::{Context, Result, bail};
@@ -116,8 +116,10 @@ impl RunFolder {
             }),
             Given::Nothing => bail!("{shown}: no such folder"),
             Given::Folder => {
-                let run = run_below(root, DEEPEST);
-                let hint = run.map(|run| format!("; {} is one", run.display()));
+                let runs = runs_below(root);
+                let hint = runs
+                    .first()
+                    .map(|run| format!("; {} is one", run.display()));
                 bail!(
                     "{shown}: not a run's folder (no config.toml in it){}",
                     hint.unwrap_or_default()
@@ -272,24 +274,6 @@ pub fn pinned(config: &Config, out: &Path) -> Result<Config> {
         (found, _) => config.init_sha256 = Some(found?),
     }
     Ok(config)
-}
-
-/// Folders between that of all runs and that of one: an experiment's name has two parts.
-const DEEPEST: usize = 2;
-
-/// The first run, by its name, in a folder or in folders of it, but for `deep` of them.
-fn run_below(folder: &Path, deep: usize) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(folder).ok()?.flatten();
-    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    folders.retain(|path| path.is_dir());
-    folders.sort();
-    let run = folders.iter().find(|folder| is_run(folder)).cloned();
-    let below = || {
-        folders
-            .iter()
-            .find_map(|folder| run_below(folder, deep - 1))
-    };
-    run.or_else(|| (deep > 1).then(below).flatten())
 }
 
 /// The settings of a `config.toml`, without the comments behind them.

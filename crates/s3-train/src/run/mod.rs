@@ -27,6 +27,7 @@ mod resume;
 pub mod schedule;
 mod session;
 mod sitting;
+pub mod status;
 mod step;
 pub mod summary;
 pub mod train;
