@@ -7,6 +7,7 @@
 mod classify;
 mod foreign;
 mod outcome;
+mod package;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -269,6 +270,7 @@ fn steps() -> Vec<Step> {
     steps.push(Step::own("c-foreign", foreign::c));
     // What a downstream crate sees: its only dependency is s3-kernels.
     steps.push(Step::own("classify", classify::classify));
+    steps.push(Step::own("package", package::package));
     steps.push(Step::own("repro", pages));
     steps.push(Step::own("mpi", mpi));
     steps.push(Step::own("gpu", gpu));

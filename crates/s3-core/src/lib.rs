@@ -26,6 +26,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+/// The code of the README is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod backend;
 pub mod host;
 pub mod params;

@@ -12,7 +12,7 @@
 //! * [`Isa`] names the instruction set that a kernel runs on and picks it at run time.
 #![cfg_attr(
     feature = "train",
-    doc = "* [`train`] holds convolution, batch norm and pooling in f32, with their gradients."
+    doc = "* [`train`] holds convolution, batch norm and pooling in f32 and bf16, with gradients."
 )]
 //!
 //! # Features

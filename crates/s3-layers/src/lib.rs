@@ -25,6 +25,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+/// The code of the README is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod calibrate;
 mod conv;
 pub mod export;

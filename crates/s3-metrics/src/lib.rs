@@ -34,6 +34,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+/// The code of the README is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod accuracy;
 pub mod budget;
 pub mod confusion;

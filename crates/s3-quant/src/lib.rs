@@ -13,6 +13,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+/// The code of the README is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod activation;
 mod apot;
 mod binary_connect;
@@ -63,7 +68,7 @@ pub use twn::{Granularity, Twn};
 
 /// The registration list.
 pub const METHODS: &[Entry] = &[
-    entry::<Fp32>(), //
+    entry::<Fp32>(),
     entry::<s3_core::s3::S3>(),
     entry::<Staircase>(),
     entry::<DenseShift>(),

@@ -5,7 +5,7 @@ use anyhow::Result;
 use std::fmt::Write as _;
 use toml::{Table, Value};
 
-const PAGE: &str = include_str!("../../../docs/CONFIG.md");
+const PAGE: &str = include_str!("CONFIG.md");
 
 /// A row of docs/CONFIG.md.
 #[derive(Clone, Debug, PartialEq, Eq)]

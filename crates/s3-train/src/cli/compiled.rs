@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
-const PROGRAM: &str = include_str!("../../../../tools/run_c.c");
+const PROGRAM: &str = include_str!("run_c.c");
 
 /// A compiler, and images as an exported C file takes them.
 pub(crate) struct Compiler<'a> {

@@ -24,13 +24,10 @@ const CALIBRATION_IMAGES: usize = 500;
 
 /// The experiments of the demo, as the files of the repository have them.
 const EXPERIMENTS: [(&str, &str); 2] = [
-    (
-        "demo/resnet8-fp32",
-        include_str!("../../../../xtask/experiments/demo/resnet8-fp32.toml"),
-    ),
+    ("demo/resnet8-fp32", include_str!("demo/resnet8-fp32.toml")),
     (
         "demo/resnet8-s3-3bit",
-        include_str!("../../../../xtask/experiments/demo/resnet8-s3-3bit.toml"),
+        include_str!("demo/resnet8-s3-3bit.toml"),
     ),
 ];
 

@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use tempfile::TempDir;
 
-const SCRIPT: &str = include_str!("../../../../tools/check_onnx.py");
+const SCRIPT: &str = include_str!("check_onnx.py");
 
 /// A test set, normalised, and the packed runtime's scores, as the script reads them.
 pub(crate) struct Questions<'a> {
