@@ -57,7 +57,7 @@ type Key = (String, String, usize);
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if Command::new("mpirun").arg("--version").output().is_err() {
-        bail!("bench ddp: there is no mpirun (README, \"Several processes\")")
+        bail!("bench ddp: there is no mpirun (docs/TRAINING.md, \"Several processes\")")
     }
     let binary = build_at(&["--package", "s3-train", "--features", "mpi"], "s3")?;
     let mut rows: BTreeMap<Key, Vec<f64>> = BTreeMap::new();
