@@ -16,7 +16,8 @@ impl Kernel {
         TABLE.iter()
     }
 
-    /// The kernel that [`gemm`](crate::gemm) would run on `isa`: the fastest of those that need no
+    /// The kernel that [`gemm`](crate::gemm), and [`gemm_fused`](crate::gemm_fused) of few rows,
+    /// would run on `isa`: the fastest of those that need no
     /// more than `isa` and what this CPU has, or the one that `S3_KERNELS_KERNEL` names, where it
     /// serves the weights. Whichever it is, the results are the same.
     ///
