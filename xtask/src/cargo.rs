@@ -61,6 +61,7 @@ mod tests {
             "benches/peers",
             "checks/classify",
             "checks/no-multiplier",
+            "checks/own",
             "fuzz",
             "tools/onnx-proto",
         ] {

@@ -29,8 +29,9 @@ pub(crate) struct Options {
     only: Vec<String>,
 }
 
-/// Steps that take many minutes in an emulator or under a sanitizer, and run when they are named.
-const ON_REQUEST: [&str; 3] = ["kernels-address", "kernels-aarch64", "kernels-miri"];
+/// Steps that take many minutes in an emulator, under a sanitizer or to build, and run when they are
+/// named.
+const ON_REQUEST: [&str; 4] = ["kernels-address", "kernels-aarch64", "kernels-miri", "own"];
 
 /// One check.
 struct Step {
@@ -270,6 +271,10 @@ fn steps() -> Vec<Step> {
     steps.push(Step::own("c-foreign", foreign::c));
     // What a downstream crate sees: its only dependency is s3-kernels.
     steps.push(Step::own("classify", classify::classify));
+    // The same program is an example of s3-train, which the tests run; here it is built against
+    // what a downstream crate sees, the tensor library anew.
+    let own = ["build", "--release", "--locked", "--manifest-path", "checks/own/Cargo.toml"];
+    steps.push(Step::new("own", &own));
     steps.push(Step::own("package", package::package));
     steps.push(Step::own("repro", pages));
     steps.push(Step::own("mpi", mpi));

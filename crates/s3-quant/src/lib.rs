@@ -59,7 +59,7 @@ pub use inq::Inq;
 pub use irnet::IrNet;
 pub use lqnet::LqNet;
 pub use lrnet::LrNet;
-pub use registry::{Error, build, find};
+pub use registry::{Error, build, build_in, find, find_in};
 pub use shiftcnn::ShiftCnn;
 pub use sq::Sq;
 pub use staircase::{Slope, Staircase};

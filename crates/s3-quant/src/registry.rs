@@ -2,17 +2,22 @@
 
 use crate::METHODS;
 use crate::entry::{Built, Entry};
-use toml::Table;
+use toml::{Table, Value};
 
 /// Why a configuration names no method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// `[method]` has no `name`, or not a string.
-    NoName,
+    NoName {
+        /// The names of the list.
+        expected: Vec<&'static str>,
+    },
     /// The name is not in the list.
     Unknown {
         /// The name given.
         name: String,
+        /// The names of the list.
+        expected: Vec<&'static str>,
     },
     /// A key is unknown, missing, of the wrong type or out of range.
     Setting {
@@ -25,20 +30,16 @@ pub enum Error {
 
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let known = || {
-            METHODS
-                .iter()
-                .map(|m| m.name)
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
         match self {
-            Error::NoName => write!(f, "method: a `name` is needed, one of {}", known()),
-            Error::Unknown { name } => {
+            Error::NoName { expected } => {
+                let expected = expected.join(", ");
+                write!(f, "method: a `name` is needed, one of {expected}")
+            }
+            Error::Unknown { name, expected } => {
+                let expected = expected.join(", ");
                 write!(
                     f,
-                    "method.name: unknown method `{name}`, expected one of {}",
-                    known()
+                    "method.name: unknown method `{name}`, expected one of {expected}"
                 )
             }
             Error::Setting { name, message } => write!(f, "method ({name}): {message}"),
@@ -48,27 +49,51 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The entry called `name`.
+/// The entry of [`METHODS`] called `name`.
 ///
 /// # Errors
 /// [`Error::Unknown`].
 pub fn find(name: &str) -> Result<&'static Entry, Error> {
-    METHODS
-        .iter()
-        .find(|m| m.name == name)
-        .ok_or_else(|| Error::Unknown {
-            name: name.to_string(),
-        })
+    find_in(METHODS, name)
 }
 
-/// Builds the method that a `[method]` table describes: `name` and the method's own settings.
+/// The entry of `list` called `name`.
+///
+/// # Errors
+/// [`Error::Unknown`].
+pub fn find_in<'a>(list: &'a [Entry], name: &str) -> Result<&'a Entry, Error> {
+    let found = list.iter().find(|m| m.name == name);
+    found.ok_or_else(|| Error::Unknown {
+        name: name.to_string(),
+        expected: names(list),
+    })
+}
+
+fn names(list: &[Entry]) -> Vec<&'static str> {
+    list.iter().map(|m| m.name).collect()
+}
+
+/// Builds the method of [`METHODS`] that a `[method]` table describes: `name` and the method's own
+/// settings.
 ///
 /// # Errors
 /// No or an unknown name; a key that is unknown, mistyped or out of range.
 pub fn build(table: &Table) -> Result<Built, Error> {
+    build_in(METHODS, table)
+}
+
+/// Builds the method of `list` that a `[method]` table describes.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_in(list: &[Entry], table: &Table) -> Result<Built, Error> {
     let mut settings = table.clone();
-    let name = settings.remove("name").ok_or(Error::NoName)?;
-    let entry = find(name.as_str().ok_or(Error::NoName)?)?;
+    let name = settings.remove("name");
+    let Some(name) = name.as_ref().and_then(Value::as_str) else {
+        let expected = names(list);
+        return Err(Error::NoName { expected });
+    };
+    let entry = find_in(list, name)?;
     entry.build(settings).map_err(|message| Error::Setting {
         name: entry.name,
         message,

@@ -7,6 +7,7 @@ mod text;
 
 pub use model::ModelConfig;
 
+use crate::lists;
 use crate::data::DataConfig;
 use crate::digest::sha256;
 use crate::files::read_regular;
@@ -203,7 +204,7 @@ impl Config {
             config.experiment = name.to_string();
         }
         config.device = device::resolve(&config.device)?;
-        config.method = match s3_quant::build(&config.method) {
+        config.method = match s3_quant::build_in(&lists::get().methods, &config.method) {
             Ok(built) => built.resolved,
             Err(e) => bail!("{e}{}", other_keys(&config.method, overrides)),
         };
@@ -273,7 +274,9 @@ impl Config {
 
     fn checked_plan(&self, image: Size, classes: usize) -> Result<Graph<Plan>> {
         let settings = self.model.as_json()?;
-        let plan = zoo::graph(&self.model.name, &settings, image, classes);
+        let name = &self.model.name;
+        let plan = zoo::find_in(&lists::get().architectures, name)
+            .and_then(|entry| entry.graph(name, &settings, image, classes));
         let plan = plan.map_err(|error| self.model.error(&error))?;
         let weights = plan.weights()?;
         if weights > MAX_WEIGHTS {
@@ -303,7 +306,7 @@ impl Config {
     pub fn method(&self) -> Result<ByRole> {
         let full_precision = self.layers.full_precision.clone();
         Ok(ByRole {
-            method: s3_quant::build(&self.method)?.method,
+            method: s3_quant::build_in(&lists::get().methods, &self.method)?.method,
             full_precision,
         })
     }

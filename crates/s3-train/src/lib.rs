@@ -12,12 +12,18 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[macro_use]
+mod terminal;
+
+pub mod app;
+mod cli;
 pub mod config;
 pub mod data;
 mod digest;
 pub mod files;
 pub mod given;
 pub mod keys;
+mod lists;
 pub mod lock;
 pub mod report;
 pub mod run;

@@ -115,10 +115,18 @@ pub fn graph(
 }
 
 fn find(name: &str) -> Result<&'static Entry, Error> {
-    let found = ARCHITECTURES.iter().find(|e| e.names.contains(&name));
+    find_in(ARCHITECTURES, name)
+}
+
+/// The entry of `list` that has network `name`.
+///
+/// # Errors
+/// [`Error::Unknown`], with every name of the list.
+pub fn find_in<'a>(list: &'a [Entry], name: &str) -> Result<&'a Entry, Error> {
+    let found = list.iter().find(|e| e.names.contains(&name));
     found.ok_or_else(|| Error::Unknown {
         name: name.to_owned(),
-        expected: names().collect(),
+        expected: list.iter().flat_map(|e| e.names).copied().collect(),
     })
 }
 

@@ -5,12 +5,12 @@ use crate::terminal::{note, one_line};
 use anyhow::{Context, Result};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
-use s3_train::config::Config;
-use s3_train::files::write_atomically;
-use s3_train::finished;
-use s3_train::given::Given;
-use s3_train::groups::{self, Groups};
-use s3_train::run::RunFolder;
+use crate::config::Config;
+use crate::files::write_atomically;
+use crate::finished;
+use crate::given::Given;
+use crate::groups::{self, Groups};
+use crate::run::RunFolder;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, bail};
 use s3_layers::export;
 use s3_layers::model::{Network, Numbers};
-use s3_train::data::{Dataset, Image};
+use crate::data::{Dataset, Image};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;

@@ -6,11 +6,11 @@ use super::packed_file;
 use crate::terminal::{self, note};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use s3_train::data::{self, Broken, DataConfig, DataName};
-use s3_train::eval::{self, Answers};
-use s3_train::network::{fit_difference, normalisation_difference, take_labels};
-use s3_train::packed;
-use s3_train::trained::{Trained, data_of};
+use crate::data::{self, Broken, DataConfig, DataName};
+use crate::eval::{self, Answers};
+use crate::network::{fit_difference, normalisation_difference, take_labels};
+use crate::packed;
+use crate::trained::{Trained, data_of};
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]

@@ -9,10 +9,10 @@ use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use s3_layers::export::{self, OnnxWeights};
 use s3_layers::int8::Calibration;
 use s3_layers::model::{Activations, Model, Network};
-use s3_train::files::write_together;
-use s3_train::given::Given;
-use s3_train::packed::{f32_bytes, sizes, with_activations};
-use s3_train::trained::Trained;
+use crate::files::write_together;
+use crate::given::Given;
+use crate::packed::{f32_bytes, sizes, with_activations};
+use crate::trained::Trained;
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]

@@ -2,7 +2,7 @@
 
 use crate::terminal::note;
 use clap::Args;
-use s3_train::run::RunFolder;
+use crate::run::RunFolder;
 use std::path::{Path, PathBuf};
 
 /// Where data and runs are.

@@ -5,9 +5,9 @@
 
 use anyhow::{Context, Result, bail};
 use s3_layers::model::Model;
-use s3_train::data::Dataset;
-use s3_train::eval::{self, Answers};
-use s3_train::packed;
+use crate::data::Dataset;
+use crate::eval::{self, Answers};
+use crate::packed;
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{BufWriter, Write};

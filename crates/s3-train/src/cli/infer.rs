@@ -5,7 +5,7 @@ use crate::terminal::{self, note, one_line};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use s3_layers::model::Model;
-use s3_train::{input, packed};
+use crate::{input, packed};
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]

@@ -3,8 +3,8 @@
 use crate::terminal::note;
 use anyhow::Result;
 use clap::Args;
-use s3_train::data::Splits;
-use s3_train::trained::Trained;
+use crate::data::Splits;
+use crate::trained::Trained;
 use std::path::Path;
 
 /// Which labels a network is evaluated on.

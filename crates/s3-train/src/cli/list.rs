@@ -1,13 +1,13 @@
 //! What there is to train.
 
+use crate::lists;
 use super::experiment::{FOLDER, collect};
 use crate::terminal::note;
 use anyhow::{Context, Result};
 use clap::Args;
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
-use s3_quant::METHODS;
-use s3_train::config::Config;
-use s3_train::files::read_regular;
+use crate::config::Config;
+use crate::files::read_regular;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &ListArgs) -> Result<()> {
         "starts from",
         "what",
     ]);
-    for m in METHODS {
+    for m in &lists::get().methods {
         let bits: Vec<String> = m.bits.iter().map(ToString::to_string).collect();
         let (bits, op) = (bits.join(", "), m.operation.words().to_owned());
         table.add_row([m.name, &bits, &op, m.start, m.summary]);

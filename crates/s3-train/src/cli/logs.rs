@@ -5,11 +5,11 @@ use super::labels::Labels;
 use crate::terminal::{self, note};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use s3_train::config::Config;
-use s3_train::files::write_together;
-use s3_train::logs::Logs;
-use s3_train::report::answers;
-use s3_train::run::RunFolder;
+use crate::config::Config;
+use crate::files::write_together;
+use crate::logs::Logs;
+use crate::report::answers;
+use crate::run::RunFolder;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -33,7 +33,7 @@ use candle_core::DType;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use folders::Folders;
-use s3_train::keys;
+use crate::keys;
 use std::process::ExitCode;
 use stop::{STOP, stop_on_ctrl_c};
 

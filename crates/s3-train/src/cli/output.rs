@@ -1,8 +1,8 @@
 //! What may a command not write over?
 
 use anyhow::{Context, Result};
-use s3_train::given::Given;
-use s3_train::run;
+use crate::given::Given;
+use crate::run;
 use std::path::Path;
 
 /// Refuses the file of `option` where it would take the place of what is kept, before any work;

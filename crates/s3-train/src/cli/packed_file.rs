@@ -3,8 +3,8 @@
 use crate::terminal;
 use anyhow::{Result, anyhow};
 use s3_layers::model::Model;
-use s3_train::given::Given;
-use s3_train::packed;
+use crate::given::Given;
+use crate::packed;
 use std::path::Path;
 
 /// Reads the packed network in `path` for the command `verb`.

@@ -3,7 +3,7 @@
 use crate::terminal;
 use indicatif::{FormattedDuration, ProgressBar, ProgressStyle};
 use s3_metrics::record::{EpochRecord, TimingRecord};
-use s3_train::observe::{Event, Observer};
+use crate::observe::{Event, Observer};
 use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

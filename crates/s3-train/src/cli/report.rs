@@ -8,9 +8,9 @@ use crate::terminal::{self, note, one_line};
 use anyhow::{Result, ensure};
 use clap::Args;
 use s3_metrics::plot::Plot;
-use s3_train::files::write_atomically;
-use s3_train::given::Given;
-use s3_train::report;
+use crate::files::write_atomically;
+use crate::given::Given;
+use crate::report;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

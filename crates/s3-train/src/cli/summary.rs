@@ -14,12 +14,12 @@ use s3_layers::model::{Act, Graph, Node, Op, Window};
 use s3_layers::zoo::Plan;
 use s3_metrics::cost::ModelCost;
 use s3_metrics::cost::energy::EnergyModel;
-use s3_train::config::Config;
-use s3_train::data::{DataName, arrays, imagenet};
-use s3_train::memory::{self, Values};
-use s3_train::network::Description;
-use s3_train::run::RunFolder;
-use s3_train::summary::{f32_alone, image_of, model_cost};
+use crate::config::Config;
+use crate::data::{DataName, arrays, imagenet};
+use crate::memory::{self, Values};
+use crate::network::Description;
+use crate::run::RunFolder;
+use crate::summary::{f32_alone, image_of, model_cost};
 use std::path::PathBuf;
 
 #[derive(Args)]

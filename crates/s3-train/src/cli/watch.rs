@@ -5,7 +5,7 @@ use crate::terminal;
 use anyhow::Result;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use s3_train::status::{State, Status};
+use crate::status::{State, Status};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};

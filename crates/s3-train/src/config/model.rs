@@ -1,6 +1,7 @@
 //! Which network an experiment trains.
 
 use super::text::one_line;
+use crate::lists;
 use anyhow::{Result, bail};
 use s3_layers::zoo::{self, Settings};
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,9 @@ pub struct ModelConfig {
 impl ModelConfig {
     /// The settings with what was left open filled in.
     pub(super) fn resolved(&self) -> Result<Table> {
-        let resolved = zoo::resolved(&self.name, &self.as_json()?);
+        let settings = self.as_json()?;
+        let resolved = zoo::find_in(&lists::get().architectures, &self.name)
+            .and_then(|entry| Ok(entry.resolved(&self.name, &settings)?));
         Ok(Table::try_from(resolved.map_err(|e| self.error(&e))?)?)
     }
 

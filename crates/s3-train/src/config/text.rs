@@ -1,5 +1,6 @@
 //! The text of an experiment, and the settings that are given beside it.
 
+use crate::lists;
 use crate::keys;
 use anyhow::{Context, Result, bail};
 use std::num::IntErrorKind::{NegOverflow, PosOverflow};
@@ -18,7 +19,7 @@ pub(super) fn other_keys(method: &Table, overrides: &[String]) -> String {
     let has_bits = |key: keys::Key| {
         key.name == "method.bits" && key.methods.is_some_and(|of| of.contains(&name))
     };
-    match s3_quant::find(name) {
+    match s3_quant::find_in(&lists::get().methods, name) {
         Ok(entry) if is_renamed => {
             let bits = match keys::all().any(has_bits) {
                 true => format!(", bits = {}", entry.bits[0]),

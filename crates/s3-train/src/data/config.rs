@@ -1,68 +1,11 @@
 //! The `[data]` section of an experiment.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use super::augment::AugmentConfig;
-
-/// The data sets that a config can name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DataName {
-    /// Generated images of ten geometric shapes.
-    Shapes,
-    /// Handwritten digits.
-    Mnist,
-    /// CIFAR-10.
-    Cifar10,
-    /// ILSVRC2012, or any other folder of images.
-    Imagenet,
-    /// Arrays that NumPy has written.
-    Arrays,
-}
-
-impl DataName {
-    /// Every data set.
-    pub const ALL: [Self; 5] = [
-        Self::Shapes,
-        Self::Mnist,
-        Self::Cifar10,
-        Self::Imagenet,
-        Self::Arrays,
-    ];
-
-    /// The name as configs write it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Shapes => "shapes",
-            Self::Mnist => "mnist",
-            Self::Cifar10 => "cifar10",
-            Self::Imagenet => "imagenet",
-            Self::Arrays => "arrays",
-        }
-    }
-}
-
-impl fmt::Display for DataName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for DataName {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|data| data.as_str() == name);
-        found.ok_or_else(|| {
-            let known = Self::ALL.map(Self::as_str).join(", ");
-            format!("unknown data set `{name}`, expected one of {known}")
-        })
-    }
-}
+use super::name::DataName;
 
 /// The `[data]` section of an experiment.
 ///

@@ -292,6 +292,24 @@ fn blocks(channels: usize) -> impl Iterator<Item = Range<usize>> {
     (0..channels).step_by(BLOCK).map(block)
 }
 
+/// Mean and standard deviation per channel, of value / 255 for bytes and of the values for floats,
+/// as [`Dataset`] wants them of the training images. Of pictures in files it is 0 and 1.
+///
+/// ```
+/// use s3_train::data::{Images, statistics};
+///
+/// let images = Images::Bytes(vec![0, 51, 255, 51]);
+/// assert_eq!(statistics(&images, 2), (vec![0.5, 0.2], vec![0.5, 1.0]));
+/// ```
+#[must_use]
+pub fn statistics(images: &Images, channels: usize) -> (Vec<f32>, Vec<f32>) {
+    match images {
+        Images::Bytes(bytes) if !bytes.is_empty() => channel_statistics(bytes, channels),
+        Images::Floats(floats) if !floats.is_empty() => float_statistics(floats, channels),
+        _ => (vec![0.0; channels], vec![1.0; channels]),
+    }
+}
+
 /// Mean and standard deviation of value / 255 per channel of NHWC `images`.
 ///
 /// Sums are exact integers, so the result does not depend on any order of summation. A channel

@@ -139,7 +139,8 @@ impl DataError {
         }
     }
 
-    pub(super) fn argument(dataset: &str, problem: impl Into<String>) -> Self {
+    /// `problem` of an argument or a file of `dataset`: `data set `DATASET`: PROBLEM`.
+    pub fn argument(dataset: &str, problem: impl Into<String>) -> Self {
         Self::Argument {
             dataset: dataset.to_owned(),
             problem: problem.into(),

@@ -19,6 +19,8 @@
 //! | `imagenet` | a folder of image files in class folders ([`imagenet`]) | 224x224x3, or `size` |
 //! | `arrays` | arrays that NumPy has written, of bytes or floats ([`arrays`]) | those of the arrays |
 //!
+//! A program may add its own ([`DataSet`]).
+//!
 //! ```
 //! use s3_train::data::{self, DataConfig, DataName, Loader, LoaderConfig};
 //!
@@ -55,9 +57,11 @@ pub mod loader;
 mod matlab;
 mod micro_batches;
 pub mod mnist;
+mod name;
 mod npy;
 mod npz;
 mod order;
+pub(crate) mod own;
 mod random;
 mod read;
 pub mod shapes;
@@ -70,12 +74,14 @@ use std::sync::Arc;
 
 pub use augment::AugmentConfig;
 pub use batch::Batch;
-pub use config::{Broken, DataConfig, DataName};
-pub use dataset::{Dataset, Image, Images, fingerprint};
+pub use config::{Broken, DataConfig};
+pub use dataset::{Dataset, Image, Images, fingerprint, statistics};
 pub use error::{DataError, Problem};
 pub use loader::Loader;
 pub use micro_batches::MicroBatches;
+pub use name::DataName;
 pub use order::{LoaderConfig, epoch_order, steps_per_epoch};
+pub use own::DataSet;
 
 /// A data set's training and test images, shared with the loaders' threads.
 #[derive(Debug, Clone)]
@@ -154,6 +160,7 @@ pub fn load(config: &DataConfig, data_dir: Option<&Path>) -> Result<Splits, Data
         DataName::Cifar10 => cifar::load(folder?)?,
         DataName::Imagenet => imagenet::load(config, folder?)?,
         DataName::Arrays => arrays::load(config, folder?)?,
+        DataName::Own(name) => own::load(name, config, data_dir)?,
     };
     let limit = |split: Dataset, limit: Option<usize>| {
         Arc::new(split.truncated(limit.unwrap_or(usize::MAX)))

@@ -1,5 +1,6 @@
 //! The record of a finished run, [`Finished`], from its folder.
 
+use crate::lists;
 use crate::config::Config;
 use crate::run::RunFolder;
 use crate::run::dynamics::by_layer;
@@ -25,7 +26,7 @@ pub fn record(folder: &Path) -> Result<Finished> {
     let epochs: Vec<EpochRecord> = read_jsonl(&run.file("epochs.jsonl"))?;
     let timing: Vec<TimingRecord> = read_jsonl(&run.file("timing.jsonl"))?;
     let name = config.method.get("name").and_then(toml::Value::as_str);
-    let entry = s3_quant::find(name.unwrap_or_default())?;
+    let entry = s3_quant::find_in(&lists::get().methods, name.unwrap_or_default())?;
     let bits = config.method.get("bits").and_then(toml::Value::as_integer);
     let total = &cost.total;
     // Of the layers themselves: a method may need fewer operations at few bits.

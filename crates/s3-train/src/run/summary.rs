@@ -1,7 +1,7 @@
 //! The cost of a network: its layers, their shapes and what one inference does; and in what it
 //! cannot be packed.
 
-use crate::data::{DataConfig, DataName, imagenet};
+use crate::data::{DataConfig, DataName, imagenet, own};
 use anyhow::Result;
 use s3_core::host::{Host, on_cpu};
 use s3_core::{Codes, Scale, WeightForm};
@@ -27,6 +27,10 @@ pub fn image_of(data: &DataConfig) -> Option<(Size, usize)> {
         DataName::Mnist => (square(28, 1), 10),
         DataName::Imagenet => (square(data.size.unwrap_or(imagenet::SIZE), 3), 1000),
         DataName::Arrays => return None,
+        DataName::Own(name) => {
+            let entry = own::find(name)?;
+            (entry.image, entry.classes)
+        }
     })
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use flate2::read::GzDecoder;
 
-use s3_train::data::{cifar, mnist};
+use crate::data::{cifar, mnist};
 
 use super::set::DataSet;
 use super::verify::{self, CHECKSUMS, State};

@@ -1,6 +1,6 @@
 //! The data sets that can be fetched.
 
-use s3_train::data::{DataName, cifar};
+use crate::data::{DataName, cifar};
 
 /// A data set with public files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use clap::ValueEnum as _;
-use s3_train::data::{cifar, mnist};
+use crate::data::{cifar, mnist};
 
 use super::hash;
 use super::set::DataSet;

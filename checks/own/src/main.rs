@@ -1,0 +1,1 @@
+../../../crates/s3-train/examples/own.rs
