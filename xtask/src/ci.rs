@@ -273,7 +273,13 @@ fn steps() -> Vec<Step> {
     steps.push(Step::own("classify", classify::classify));
     // The same program is an example of s3-train, which the tests run; here it is built against
     // what a downstream crate sees, the tensor library anew.
-    let own = ["build", "--release", "--locked", "--manifest-path", "checks/own/Cargo.toml"];
+    let own = [
+        "build",
+        "--release",
+        "--locked",
+        "--manifest-path",
+        "checks/own/Cargo.toml",
+    ];
     steps.push(Step::new("own", &own));
     steps.push(Step::own("package", package::package));
     steps.push(Step::own("repro", pages));

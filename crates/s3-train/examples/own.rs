@@ -161,7 +161,11 @@ impl DataSet for Stripes {
 fn stripes(split: &str, numbers: std::ops::Range<usize>) -> Dataset {
     let pixel = |number: usize, at: usize| {
         let (row, column) = (at / SIDE, at % SIDE);
-        let along = if number.is_multiple_of(2) { row } else { column };
+        let along = if number.is_multiple_of(2) {
+            row
+        } else {
+            column
+        };
         let light = 60 + number * 7 % 150;
         match (along + number / 2) % 4 {
             0 | 1 => light as u8,

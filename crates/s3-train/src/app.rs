@@ -96,7 +96,9 @@ impl App {
             lists.architectures.push(architecture);
         }
         for (at, data) in self.data.iter().enumerate() {
-            let is_known = DataName::ALL.iter().any(|known| known.as_str() == data.name);
+            let is_known = DataName::ALL
+                .iter()
+                .any(|known| known.as_str() == data.name);
             if is_known || self.data[..at].iter().any(|other| other.name == data.name) {
                 bail!("the data set `{}` is there twice", data.name)
             }

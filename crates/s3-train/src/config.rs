@@ -7,10 +7,10 @@ mod text;
 
 pub use model::ModelConfig;
 
-use crate::lists;
 use crate::data::DataConfig;
 use crate::digest::sha256;
 use crate::files::read_regular;
+use crate::lists;
 use crate::run::device;
 use crate::run::optim::OptimizerConfig;
 use crate::run::schedule::Schedule;

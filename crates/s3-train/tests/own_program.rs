@@ -21,7 +21,11 @@ const STRIPES: &str = r#"
 fn own() -> PathBuf {
     let programs = Path::new(env!("CARGO_BIN_EXE_s3")).parent();
     let own = programs.expect("a folder").join("examples/own");
-    assert!(own.is_file(), "`cargo test --workspace` builds {}", own.display());
+    assert!(
+        own.is_file(),
+        "`cargo test --workspace` builds {}",
+        own.display()
+    );
     own
 }
 
@@ -38,22 +42,38 @@ fn a_program_of_ones_own_trains_reports_exports_and_evaluates() {
     succeed(&mut command(&bench, &["train", "stripes.toml"]));
     let run = bench.run("runs").display().to_string();
     let text = std::fs::read_to_string(format!("{run}/config.toml")).expect("config.toml");
-    assert!(text.contains("name = \"stripes\"") && text.contains("steps = 2"), "{text}");
+    assert!(
+        text.contains("name = \"stripes\"") && text.contains("steps = 2"),
+        "{text}"
+    );
     assert!(Path::new(&run).join("report.html").is_file());
 
     let said = succeed(&mut command(&bench, &["eval", &run]));
     // Stripes are easy.
     assert!(said.contains("100.00 %"), "{said}");
     for activations in ["u8", "f32"] {
-        let export = ["export", &run, "-o", "net.safetensors", "--activations", activations];
+        let export = [
+            "export",
+            &run,
+            "-o",
+            "net.safetensors",
+            "--activations",
+            activations,
+        ];
         succeed(&mut command(&bench, &export));
-        let said = succeed(&mut command(&bench, &["eval", "net.safetensors", "--data", "stripes"]));
+        let said = succeed(&mut command(
+            &bench,
+            &["eval", "net.safetensors", "--data", "stripes"],
+        ));
         assert!(said.contains("100.00 %"), "{activations}: {said}");
     }
     let said = succeed(&mut command(&bench, &["summary", "stripes.toml"]));
     assert!(said.contains("1.conv2"), "{said}");
     let said = succeed(&mut command(&bench, &["list", "--experiments", "."]));
-    assert!(said.contains("signs times a power of two a filter"), "{said}");
+    assert!(
+        said.contains("signs times a power of two a filter"),
+        "{said}"
+    );
     let said = succeed(&mut command(&bench, &["runs"]));
     assert!(said.contains("finished") && said.contains("2/2"), "{said}");
 }
@@ -69,9 +89,15 @@ fn what_a_program_has_is_in_its_messages_and_in_no_others() {
         ("method={name=\"sign\"}", "apot, shiftcnn, signs"),
         ("model={name=\"lader\"}", "nodes, ladder"),
         ("data={name=\"stripe\"}", "arrays, stripes"),
-        ("data={name=\"stripes\", size=9}", "size is for pictures in files"),
+        (
+            "data={name=\"stripes\", size=9}",
+            "size is for pictures in files",
+        ),
     ] {
-        let said = refusal(&mut command(&bench, &["train", "stripes.toml", "--set", set]));
+        let said = refusal(&mut command(
+            &bench,
+            &["train", "stripes.toml", "--set", set],
+        ));
         assert!(said.contains(expected), "{set}: {said}");
     }
 }

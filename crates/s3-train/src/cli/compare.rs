@@ -1,16 +1,16 @@
 //! Finished runs side by side.
 
 use super::output::check_output;
-use crate::terminal::{note, one_line};
-use anyhow::{Context, Result};
-use clap::Args;
-use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use crate::config::Config;
 use crate::files::write_atomically;
 use crate::finished;
 use crate::given::Given;
 use crate::groups::{self, Groups};
 use crate::run::RunFolder;
+use crate::terminal::{note, one_line};
+use anyhow::{Context, Result};
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 

@@ -1,10 +1,10 @@
 //! What an exported C file answers: compiled with `tools/run_c.c` around it, and run on stored
 //! images.
 
+use crate::data::{Dataset, Image};
 use anyhow::{Context, Result, bail};
 use s3_layers::export;
 use s3_layers::model::{Network, Numbers};
-use crate::data::{Dataset, Image};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;

@@ -3,14 +3,14 @@
 use super::folders::{data_dir, data_dir_of};
 use super::labels::{Labels, to_evaluate};
 use super::packed_file;
-use crate::terminal::{self, note};
-use anyhow::{Context, Result, bail};
-use clap::Args;
 use crate::data::{self, Broken, DataConfig, DataName};
 use crate::eval::{self, Answers};
 use crate::network::{fit_difference, normalisation_difference, take_labels};
 use crate::packed;
+use crate::terminal::{self, note};
 use crate::trained::{Trained, data_of};
+use anyhow::{Context, Result, bail};
+use clap::Args;
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]

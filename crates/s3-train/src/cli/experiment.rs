@@ -1,7 +1,7 @@
 //! Which file does the name of an experiment mean?
 
-use anyhow::{Context, Result, bail};
 use crate::given::Given;
+use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
 /// Where the experiments of the repository are.

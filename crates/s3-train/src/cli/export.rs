@@ -2,17 +2,17 @@
 
 use super::folders::find_data_dir;
 use super::output::check_output;
+use crate::files::write_together;
+use crate::given::Given;
+use crate::packed::{f32_bytes, sizes, with_activations};
 use crate::terminal::{self, note};
+use crate::trained::Trained;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use s3_layers::export::{self, OnnxWeights};
 use s3_layers::int8::Calibration;
 use s3_layers::model::{Activations, Model, Network};
-use crate::files::write_together;
-use crate::given::Given;
-use crate::packed::{f32_bytes, sizes, with_activations};
-use crate::trained::Trained;
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]

@@ -1,8 +1,8 @@
 //! The folders of data and runs: flags, the environment, what a run says.
 
+use crate::run::RunFolder;
 use crate::terminal::note;
 use clap::Args;
-use crate::run::RunFolder;
 use std::path::{Path, PathBuf};
 
 /// Where data and runs are.

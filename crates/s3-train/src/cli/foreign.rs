@@ -3,11 +3,11 @@
 //! Python reads `tools/check_onnx.py` from its standard input, so that the binary needs no
 //! repository.
 
-use anyhow::{Context, Result, bail};
-use s3_layers::model::Model;
 use crate::data::Dataset;
 use crate::eval::{self, Answers};
 use crate::packed;
+use anyhow::{Context, Result, bail};
+use s3_layers::model::Model;
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{BufWriter, Write};

@@ -2,10 +2,10 @@
 
 use super::packed_file;
 use crate::terminal::{self, note, one_line};
+use crate::{input, packed};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use s3_layers::model::Model;
-use crate::{input, packed};
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]

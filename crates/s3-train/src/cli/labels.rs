@@ -1,10 +1,10 @@
 //! A network beside labels that may mean something else.
 
+use crate::data::Splits;
 use crate::terminal::note;
+use crate::trained::Trained;
 use anyhow::Result;
 use clap::Args;
-use crate::data::Splits;
-use crate::trained::Trained;
 use std::path::Path;
 
 /// Which labels a network is evaluated on.

@@ -1,13 +1,13 @@
 //! What there is to train.
 
-use crate::lists;
 use super::experiment::{FOLDER, collect};
+use crate::config::Config;
+use crate::files::read_regular;
+use crate::lists;
 use crate::terminal::note;
 use anyhow::{Context, Result};
 use clap::Args;
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
-use crate::config::Config;
-use crate::files::read_regular;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -2,14 +2,14 @@
 
 use super::folders::data_dir_of;
 use super::labels::Labels;
-use crate::terminal::{self, note};
-use anyhow::{Context, Result, ensure};
-use clap::Args;
 use crate::config::Config;
 use crate::files::write_together;
 use crate::logs::Logs;
 use crate::report::answers;
 use crate::run::RunFolder;
+use crate::terminal::{self, note};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

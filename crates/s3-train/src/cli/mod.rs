@@ -27,13 +27,13 @@ mod threads;
 mod train;
 mod watch;
 
+use crate::keys;
 use crate::terminal;
 use anyhow::{Result, bail};
 use candle_core::DType;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use folders::Folders;
-use crate::keys;
 use std::process::ExitCode;
 use stop::{STOP, stop_on_ctrl_c};
 

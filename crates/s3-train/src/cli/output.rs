@@ -1,8 +1,8 @@
 //! What may a command not write over?
 
-use anyhow::{Context, Result};
 use crate::given::Given;
 use crate::run;
+use anyhow::{Context, Result};
 use std::path::Path;
 
 /// Refuses the file of `option` where it would take the place of what is kept, before any work;

@@ -1,10 +1,10 @@
 //! The file of a packed network, and what somebody may have given in its place.
 
+use crate::given::Given;
+use crate::packed;
 use crate::terminal;
 use anyhow::{Result, anyhow};
 use s3_layers::model::Model;
-use crate::given::Given;
-use crate::packed;
 use std::path::Path;
 
 /// Reads the packed network in `path` for the command `verb`.

@@ -19,13 +19,13 @@
 //! `percent` (of shares of 1) or, for the x axis of `labelled_points` alone, `log`. The x axis may
 //! have `"marks": [x, ..]`, dashed lines. What the plots show is said in [`s3_metrics::plot`].
 
+use crate::files::{read_regular, write_together};
+use crate::given::Given;
 use crate::terminal;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use s3_metrics::plot::{Axis, Plot, Scale, Style, Theme};
 use s3_metrics::spec::Shown;
-use crate::files::{read_regular, write_together};
-use crate::given::Given;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};

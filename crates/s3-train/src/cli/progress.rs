@@ -1,9 +1,9 @@
 //! A run as its user sees it: a bar on a terminal, plain lines elsewhere.
 
+use crate::observe::{Event, Observer};
 use crate::terminal;
 use indicatif::{FormattedDuration, ProgressBar, ProgressStyle};
 use s3_metrics::record::{EpochRecord, TimingRecord};
-use crate::observe::{Event, Observer};
 use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -4,13 +4,13 @@ use super::folders::data_dir_of;
 use super::labels::Labels;
 use super::output::check_output;
 use super::plot::{files_of, write_files};
+use crate::files::write_atomically;
+use crate::given::Given;
+use crate::report;
 use crate::terminal::{self, note, one_line};
 use anyhow::{Result, ensure};
 use clap::Args;
 use s3_metrics::plot::Plot;
-use crate::files::write_atomically;
-use crate::given::Given;
-use crate::report;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

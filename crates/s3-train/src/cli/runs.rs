@@ -1,12 +1,12 @@
 //! The runs in a folder, and where each stands.
 
+use crate::given::{Given, runs_below};
+use crate::status::Status;
 use crate::terminal::{note, one_line};
 use anyhow::Result;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use indicatif::FormattedDuration;
-use crate::given::{Given, runs_below};
-use crate::status::Status;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;

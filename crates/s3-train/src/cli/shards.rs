@@ -3,12 +3,12 @@
 
 use super::experiment;
 use super::folders::data_dir;
+use crate::config::Config;
+use crate::data::imagenet::{Made, make_shards};
 use crate::terminal;
 use anyhow::{Context, Result};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use crate::config::Config;
-use crate::data::imagenet::{Made, make_shards};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -2,6 +2,12 @@
 
 use super::experiment;
 use super::folders::data_dir;
+use crate::config::Config;
+use crate::data::{DataName, arrays, imagenet};
+use crate::memory::{self, Values};
+use crate::network::Description;
+use crate::run::RunFolder;
+use crate::summary::{f32_alone, image_of, model_cost};
 use crate::terminal::note;
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
@@ -14,12 +20,6 @@ use s3_layers::model::{Act, Graph, Node, Op, Window};
 use s3_layers::zoo::Plan;
 use s3_metrics::cost::ModelCost;
 use s3_metrics::cost::energy::EnergyModel;
-use crate::config::Config;
-use crate::data::{DataName, arrays, imagenet};
-use crate::memory::{self, Values};
-use crate::network::Description;
-use crate::run::RunFolder;
-use crate::summary::{f32_alone, image_of, model_cost};
 use std::path::PathBuf;
 
 #[derive(Args)]

@@ -1,11 +1,11 @@
 //! A run in training, followed from another terminal.
 
 use super::progress::{epoch_line, time_left};
+use crate::status::{State, Status};
 use crate::terminal;
 use anyhow::Result;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use crate::status::{State, Status};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};

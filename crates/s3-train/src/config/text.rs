@@ -1,7 +1,7 @@
 //! The text of an experiment, and the settings that are given beside it.
 
-use crate::lists;
 use crate::keys;
+use crate::lists;
 use anyhow::{Context, Result, bail};
 use std::num::IntErrorKind::{NegOverflow, PosOverflow};
 use toml::{Table, Value};

@@ -28,9 +28,10 @@ use std::path::{Path, PathBuf};
 
 use s3_layers::model::{Numbers, Size};
 
-use super::config::{DataConfig, DataName};
+use super::config::DataConfig;
 use super::dataset::{Dataset, Images, channel_statistics, float_statistics};
 use super::error::{DataError, Problem};
+use super::name::DataName;
 use super::npy::{Array, MAGIC};
 use super::read::Failure;
 use classes::{checked, class_names};

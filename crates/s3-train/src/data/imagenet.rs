@@ -16,13 +16,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::config::{DataConfig, DataName};
+use super::config::DataConfig;
 use super::crop::side_of;
 use super::dataset::{Dataset, Images};
 use super::error::DataError;
 use super::folder::{self, Folder};
 use super::image_files::ImageFiles;
 use super::listing::Listing;
+use super::name::DataName;
 use super::shards::{Shards, Split, write};
 
 pub use super::config::Broken;

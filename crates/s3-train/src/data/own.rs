@@ -110,12 +110,23 @@ pub(super) fn load(
     let [train, test] = (entry.load)(config, folder)?;
     for split in [&train, &test] {
         split.check()?;
-        let (Size { height, width, channels }, classes) = (entry.image, entry.classes);
+        let (
+            Size {
+                height,
+                width,
+                channels,
+            },
+            classes,
+        ) = (entry.image, entry.classes);
         if split.size() != entry.image || split.classes() != classes {
             let text = format!("images are not {height}x{width}x{channels} of {classes} classes");
             return Err(DataError::argument(&split.name, text));
         }
-        if let Some(at) = split.labels.iter().position(|&label| usize::from(label) >= classes) {
+        if let Some(at) = split
+            .labels
+            .iter()
+            .position(|&label| usize::from(label) >= classes)
+        {
             let text = format!("label {at} is {}, of {classes} classes", split.labels[at]);
             return Err(DataError::argument(&split.name, text));
         }

@@ -1,7 +1,7 @@
 //! The record of a finished run, [`Finished`], from its folder.
 
-use crate::lists;
 use crate::config::Config;
+use crate::lists;
 use crate::run::RunFolder;
 use crate::run::dynamics::by_layer;
 use crate::schedule::Schedule;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use clap::ValueEnum as _;
 use crate::data::{cifar, mnist};
+use clap::ValueEnum as _;
 
 use super::hash;
 use super::set::DataSet;

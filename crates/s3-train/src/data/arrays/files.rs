@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use s3_layers::model::Size;
 
-use super::super::config::{DataConfig, DataName};
+use super::super::config::DataConfig;
 use super::super::error::{DataError, Problem};
+use super::super::name::DataName;
 use super::super::npy::{Array, Header};
 use super::super::npz::Npz;
 use super::super::read::Failure;
