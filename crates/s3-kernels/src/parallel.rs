@@ -43,6 +43,12 @@ impl Outputs {
         group * self.group_out + panel * NR
     }
 
+    /// Channels of a block.
+    pub(crate) fn columns(&self, block: usize) -> usize {
+        let end = (self.group(block) + 1) * self.group_out;
+        (end - self.channel(block)).min(NR)
+    }
+
     /// The channels of neighbouring blocks.
     pub(crate) fn span(&self, blocks: &Range<usize>) -> Range<usize> {
         self.channel(blocks.start)..self.channel(blocks.end)

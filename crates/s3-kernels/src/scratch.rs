@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use crate::micro::float::FloatRow;
+use crate::micro::float::FloatLine;
 use crate::packed::lines::Line;
 
 /// The buffers. Their content is unspecified.
@@ -11,7 +11,9 @@ use crate::packed::lines::Line;
 pub(crate) struct Scratch {
     bytes: Vec<u8>,
     lines: Vec<Line>,
-    floats: Vec<FloatRow>,
+    floats: Vec<FloatLine>,
+    places: Vec<usize>,
+    copies: Vec<f32>,
 }
 
 impl Scratch {
@@ -26,20 +28,29 @@ impl Scratch {
         (&mut self.bytes[..bytes], &mut self.lines[..lines])
     }
 
-    /// `lines` lines and `floats` rows.
-    pub(crate) fn get_floats(
-        &mut self,
-        lines: usize,
-        floats: usize,
-    ) -> (&mut [Line], &mut [FloatRow]) {
+    /// `lines` lines of bytes and `floats` of floats, and what grows with use.
+    pub(crate) fn get_floats(&mut self, lines: usize, floats: usize) -> FloatScratch<'_> {
         if self.lines.len() < lines {
             self.lines.resize(lines, Line([0; 64]));
         }
         if self.floats.len() < floats {
-            self.floats.resize(floats, FloatRow::ZERO);
+            self.floats.resize(floats, FloatLine::ZERO);
         }
-        (&mut self.lines[..lines], &mut self.floats[..floats])
+        FloatScratch {
+            lines: &mut self.lines[..lines],
+            floats: &mut self.floats[..floats],
+            places: &mut self.places,
+            copies: &mut self.copies,
+        }
     }
+}
+
+/// Buffers for f32 activations. Their content is unspecified.
+pub(crate) struct FloatScratch<'a> {
+    pub(crate) lines: &'a mut [Line],
+    pub(crate) floats: &'a mut [FloatLine],
+    pub(crate) places: &'a mut Vec<usize>,
+    pub(crate) copies: &'a mut Vec<f32>,
 }
 
 /// Calls `f` with this thread's buffers; a call inside `f` gets others.

@@ -14,6 +14,8 @@
     target_feature = "m"
 ))]
 pub(crate) mod columns;
+#[cfg(feature = "model")]
+pub(crate) mod float;
 pub(crate) mod microkernel;
 pub(crate) mod unpack;
 

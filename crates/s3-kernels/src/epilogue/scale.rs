@@ -1,8 +1,9 @@
 //! Accumulators to f32: a scale and a bias per channel.
 
-use super::Epilogue;
 use super::sealed::{self, Narrow};
+use super::{Epilogue, Place};
 use crate::Error;
+use crate::micro::float::{FloatLine, LINE};
 
 /// f32 outputs: one scale and one bias per channel, an optional residual, an optional ReLU.
 ///
@@ -55,6 +56,30 @@ impl Scale<'_> {
         if self.relu {
             y.iter_mut()
                 .for_each(|y| *y = if *y > 0.0 { *y } else { 0.0 });
+        }
+    }
+}
+
+impl Scale<'_> {
+    /// Stores the outputs of sums that are already f32, `lines` lines a row.
+    pub(crate) fn store_floats(
+        &self,
+        sums: &[FloatLine],
+        lines: usize,
+        place: &Place,
+        y: &mut [f32],
+    ) {
+        for (r, row) in sums.chunks_exact(lines).enumerate() {
+            let y = &mut y[place.stored(r)];
+            for (l, (line, y)) in row.iter().zip(y.chunks_mut(LINE)).enumerate() {
+                let at = LINE * l;
+                self.of_sums(
+                    &line.0[..y.len()],
+                    place.column + at,
+                    place.index(r) + at,
+                    y,
+                );
+            }
         }
     }
 }

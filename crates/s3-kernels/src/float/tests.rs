@@ -103,6 +103,12 @@ fn error_bound(k: usize, magnitude: f64) -> f64 {
 #[test]
 fn every_kernel_gives_the_bits_of_the_definition_around_the_tile_edges() {
     let mut seed = 1;
+    for batch in [10, 11, 12, 13, 16, 17, 23, 33] {
+        for rows in [7, 16, 17, 32, 40, 64, 100] {
+            check_gemm(rows, 40 + seed % 4, batch, BitWidth::ALL[seed % 3], seed);
+            seed += 1;
+        }
+    }
     for rows in [0, 1, 15, 16, 17, 33, 63, 64, 65, 130] {
         for cols in [0, 1, 2, 3, 4, 11, 12, 13, 119, 120, 121, 250] {
             for batch in [0, 1, 2, 3, 4, 5, 8, 9] {
@@ -168,6 +174,75 @@ fn every_kernel_convolves_as_the_definition_does() {
         ConvShape {
             in_channels: 0,
             out_channels: 3,
+            ..base
+        },
+        // Kernel rows in place, of several spans, and copies at the edges.
+        ConvShape {
+            in_channels: 66,
+            out_channels: 81,
+            kernel_w: 3,
+            padding: 1,
+            ..base
+        },
+        ConvShape {
+            in_channels: 6,
+            out_channels: 20,
+            kernel_w: 3,
+            padding: 1,
+            stride: 2,
+            ..base
+        },
+        // Wider than the image.
+        ConvShape {
+            height: 2,
+            width: 2,
+            in_channels: 3,
+            out_channels: 17,
+            kernel_w: 3,
+            padding: 3,
+            ..base
+        },
+        ConvShape {
+            in_channels: 7,
+            out_channels: 5,
+            kernel_w: 9,
+            padding: 2,
+            ..base
+        },
+        // Taps in place.
+        ConvShape {
+            in_channels: 12,
+            out_channels: 40,
+            groups: 2,
+            padding: 2,
+            dilation: 2,
+            ..base
+        },
+        ConvShape {
+            in_channels: 40,
+            out_channels: 33,
+            kernel_h: 1,
+            kernel_w: 1,
+            stride: 2,
+            ..base
+        },
+        // More rows than are held at a time: of several spans, and of one.
+        ConvShape {
+            height: 20,
+            width: 21,
+            in_channels: 48,
+            out_channels: 17,
+            kernel_w: 3,
+            padding: 1,
+            ..base
+        },
+        ConvShape {
+            height: 30,
+            width: 29,
+            in_channels: 3,
+            out_channels: 7,
+            kernel_w: 3,
+            padding: 1,
             ..base
         },
     ];

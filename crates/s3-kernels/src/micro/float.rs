@@ -1,6 +1,8 @@
-//! The f32 microkernels: a few rows of f32 activations times a panel of levels, for a block of `k`.
+//! The f32 microkernels: a few rows of f32 activations times the weights of neighbouring outputs,
+//! for a block of `k`.
 
-use super::bytes::NR;
+use core::ops::Range;
+
 use crate::isa::Isa;
 use crate::packed::code::BitWidth;
 use crate::packed::lines::Line;
@@ -9,33 +11,78 @@ use crate::packed::unpack::Unpack;
 /// The `k` that one line of codes stands for: four triples.
 pub(crate) const CODED: usize = 12;
 
-/// One vector register of floats in memory.
+/// Floats of a [`FloatLine`].
+pub(crate) const LINE: usize = 16;
+
+/// One vector register of floats in memory: a table's, or of neighbouring outputs the sums of a row
+/// or the weights of one `k`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub(crate) struct FloatLine(pub(crate) [f32; 16]);
+pub(crate) struct FloatLine(pub(crate) [f32; LINE]);
 
 impl FloatLine {
-    pub(crate) const ZERO: FloatLine = FloatLine([0.0; 16]);
+    pub(crate) const ZERO: FloatLine = FloatLine([0.0; LINE]);
 }
 
-/// Neighbouring outputs of one row: sums, or the weights of one `k`.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub(crate) struct FloatRow(pub(crate) [f32; NR]);
+/// Lines of the widest strip.
+pub(crate) const WIDEST: usize = 2;
 
-impl FloatRow {
-    pub(crate) const ZERO: FloatRow = FloatRow([0.0; NR]);
+/// Rows of the highest tile.
+pub(crate) const HIGHEST: usize = 16;
+
+/// Where the activations lie that some rows see, piece after piece.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen<'a> {
+    /// The input, and copies of parts of it.
+    pub(crate) from: [&'a [f32]; 2],
+    /// `[rows][pieces]`: where a piece begins, in the input, or with [`COPIED`] in the copies.
+    pub(crate) places: &'a [usize],
+    /// Pieces of a row.
+    pub(crate) pieces: usize,
 }
 
-/// A few rows of activations times a panel of weights as f32, for a block of `k`.
+/// What is added to a place in the copies.
+pub(crate) const COPIED: usize = 1 << (usize::BITS - 1);
+
+impl<'a> Seen<'a> {
+    /// The same of `count` rows from the `first` on.
+    pub(crate) fn rows(self, first: usize, count: usize) -> Seen<'a> {
+        let places = &self.places[first * self.pieces..][..count * self.pieces];
+        Seen { places, ..self }
+    }
+
+    /// Values `within` of piece `piece` of row `row`.
+    #[inline(always)]
+    pub(crate) fn piece(&self, row: usize, piece: usize, within: &Range<usize>) -> &'a [f32] {
+        let place = self.places[row * self.pieces + piece];
+        let from = self.from[usize::from(place & COPIED != 0)];
+        &from[place & !COPIED..][within.clone()]
+    }
+}
+
+/// A tile: some rows of activations times a strip of weights as f32, for a block of `k`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PanelOperands<'a> {
-    /// Rows of activations, of `panel.len()` values each; at most [`PanelKernel::rows`].
-    pub(crate) rows: &'a [&'a [f32]],
-    /// The weights of each `k`.
-    pub(crate) panel: &'a [FloatRow],
-    /// Outputs that count; the others may be left as they are.
-    pub(crate) columns: usize,
+pub(crate) struct StripOperands<'a> {
+    /// What the rows see: at least one row, and at most [`StripKernel::rows`].
+    pub(crate) seen: Seen<'a>,
+    /// The pieces of it that count.
+    pub(crate) pieces: &'a Range<usize>,
+    /// The part of each piece. The order of sums starts anew with a piece: its last triple is filled
+    /// up with zeros.
+    pub(crate) within: &'a Range<usize>,
+    /// The weights of each `k` of all pieces, `lines` lines each.
+    pub(crate) strip: &'a [FloatLine],
+    /// Lines of outputs, at least one and at most [`StripKernel::lines`].
+    pub(crate) lines: usize,
+    /// Whether the sums start from 0, whatever they hold.
+    pub(crate) fresh: bool,
+}
+
+impl StripOperands<'_> {
+    /// Rows of the tile.
+    pub(crate) fn rows(&self) -> usize {
+        self.seen.places.len() / self.seen.pieces
+    }
 }
 
 /// A few rows of tables times a panel of codes, for a block of `k`.
@@ -49,14 +96,18 @@ pub(crate) struct TableOperands<'a> {
 
 /// A kernel that multiplies and adds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PanelKernel {
-    /// The most rows of a tile.
-    pub(crate) rows: usize,
-    /// Turns lines of levels `[k / 4][4]` into one row for each `k`.
-    pub(crate) widen: fn(&[Line], &mut [FloatRow]),
-    /// Adds to the sums of each row.
-    pub(crate) run: fn(&PanelOperands<'_>, &mut [FloatRow]),
+pub(crate) struct StripKernel {
+    /// The most lines of a strip, at most [`WIDEST`].
+    pub(crate) lines: usize,
+    /// The most rows of a tile on a strip of one line, and of two; at most [`HIGHEST`].
+    pub(crate) rows: [usize; WIDEST],
+    /// Adds to the sums, `[rows][lines]`.
+    pub(crate) run: fn(&StripOperands<'_>, &mut [FloatLine]),
 }
+
+/// Turns levels into a strip: `[k / 4][4]` lines, of which a strip takes those from the given one
+/// on, into as many lines for each `k` as given.
+pub(crate) type Widen = fn(&[Line], usize, usize, &mut [FloatLine]);
 
 /// A kernel that looks sums up.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +118,8 @@ pub(crate) struct TableKernel {
     pub(crate) encode: fn(&[Line], &mut [Line]),
     /// Fills `[triples][rows][2]` tables from rows of activations.
     pub(crate) build: fn(&[&[f32]], &mut [FloatLine]),
-    /// Adds to the sums of each row.
-    pub(crate) run: fn(&TableOperands<'_>, &mut [FloatRow]),
+    /// Adds to the sums, `[rows][4]`.
+    pub(crate) run: fn(&TableOperands<'_>, &mut [FloatLine]),
 }
 
 /// How an instruction set computes the sums.
@@ -77,7 +128,7 @@ pub(crate) enum How {
     /// Shifts of exponents and additions, weight by weight.
     Scalar,
     /// Multiply and add.
-    Panel(PanelKernel),
+    Strip(StripKernel, Widen),
     /// Look-ups and additions: ternary weights only.
     Table(TableKernel),
 }

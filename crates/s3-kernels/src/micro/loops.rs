@@ -1,13 +1,5 @@
 //! Loops over f32 in plain Rust, which `arch` compiles once for each instruction set.
 
-/// Outputs of one panel.
-#[cfg(feature = "model")]
-pub(crate) const LANES: usize = 16;
-
-/// Windows of one tile.
-#[cfg(feature = "model")]
-pub(crate) const ROWS: usize = 6;
-
 /// The operands of one call: some pixels of all channels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Strip<'a> {
@@ -74,20 +66,4 @@ fn block<const N: usize>(strip: &Strip<'_>, window: usize, first: usize) -> [f32
         }
     }
     sums
-}
-
-/// `sums[r][n] = sum over k of windows[r][k] panel[k][n]`, one after the other.
-#[cfg(feature = "model")]
-#[inline(always)]
-pub(crate) fn dense(windows: &[f32], panel: &[[f32; LANES]], sums: &mut [[f32; LANES]; ROWS]) {
-    let rows: [&[f32]; ROWS] = core::array::from_fn(|r| &windows[r * panel.len()..][..panel.len()]);
-    let mut kept = [[0.0; LANES]; ROWS];
-    for (k, weights) in panel.iter().enumerate() {
-        for (kept, row) in kept.iter_mut().zip(rows) {
-            for (kept, weight) in kept.iter_mut().zip(weights) {
-                *kept += row[k] * weight;
-            }
-        }
-    }
-    *sums = kept;
 }

@@ -10,9 +10,11 @@ use std::vec::Vec;
 
 use super::graph::Layer;
 use crate::conv::geometry::Geometry;
-use crate::micro::bytes::NR;
-use crate::micro::loops::{LANES, ROWS};
+use crate::float::strips::{Job, Strips};
+use crate::float::windows::Source;
+use crate::micro::float::{FloatLine, LINE, StripKernel};
 use crate::parallel::Outputs;
+use crate::scratch::with_scratch;
 use crate::{ConvShape, Error, Isa, Scale, select};
 
 /// Windows from which on threads share them.
@@ -21,49 +23,54 @@ const MANY: usize = 64;
 /// Weights as the loops read them.
 #[derive(Clone, Debug)]
 pub(crate) struct FloatWeights {
-    /// In panels of [`LANES`] outputs of one group, `[groups][panels][columns][LANES]`, filled up
-    /// with zeros; none where each channel sees itself.
-    panels: Vec<[f32; LANES]>,
+    isa: Isa,
+    kernel: &'static StripKernel,
+    /// In strips of outputs of one group, `[groups][strips][columns][lines]`, filled up with zeros;
+    /// none where each channel sees itself.
+    strips: Vec<FloatLine>,
     /// `[columns][channels]` where each channel sees itself, else empty.
     taps: Vec<f32>,
     columns: usize,
 }
 
 impl FloatWeights {
-    /// Takes `weights`, `[rows, columns]`, of `layer`.
-    pub(crate) fn new<L>(weights: &[f32], layer: &Layer<L>) -> FloatWeights {
+    /// Takes `weights`, `[rows, columns]`, of `layer`, for a network that runs on `isa`.
+    pub(crate) fn new<L>(isa: Isa, weights: &[f32], layer: &Layer<L>) -> FloatWeights {
         let (rows, groups) = (layer.channels, layer.groups);
         let columns = weights.len() / rows.max(1);
         let group_out = (rows / groups.max(1)).max(1);
-        let group_panels = group_out.div_ceil(LANES);
-        let lines = weights.chunks_exact(columns.max(1)).enumerate();
-        // In a panel of one output all lanes but one would be idle.
+        let rows_of_weights = weights.chunks_exact(columns.max(1)).enumerate();
+        let kernel = select::float_dense(isa);
+        let (mut strips, mut taps) = (Vec::new(), Vec::new());
+        // In a line of one output all lanes but one would be idle.
         let sees_one = columns == layer.kernel[0] * layer.kernel[1];
         if groups > 1 && group_out == 1 && sees_one {
-            let mut taps = vec![0.0; weights.len()];
-            for (row, weights) in lines {
+            taps.resize(weights.len(), 0.0);
+            for (row, weights) in rows_of_weights {
                 for (tap, &weight) in weights.iter().enumerate() {
                     taps[tap * rows + row] = weight;
                 }
             }
-            let panels = Vec::new();
-            return FloatWeights {
-                panels,
-                taps,
-                columns,
-            };
-        }
-        let mut panels = vec![[0.0; LANES]; groups * group_panels * columns];
-        for (row, weights) in lines {
-            let (group, row) = (row / group_out, row % group_out);
-            let panel = group * group_panels + row / LANES;
-            for (to, &weight) in panels[panel * columns..][..columns].iter_mut().zip(weights) {
-                to[row % LANES] = weight;
+        } else {
+            let group_lines = group_out.div_ceil(LINE);
+            strips.resize(groups * group_lines * columns, FloatLine::ZERO);
+            for (row, weights) in rows_of_weights {
+                let (group, row) = (row / group_out, row % group_out);
+                let line = row / LINE;
+                // The strip that the line is in, and its place there.
+                let (within, first) = (line % kernel.lines, line - line % kernel.lines);
+                let lines = (group_lines - first).min(kernel.lines);
+                let strip = &mut strips[(group * group_lines + first) * columns..];
+                let lines = strip.chunks_exact_mut(lines).zip(weights);
+                for (lines, &weight) in lines {
+                    lines[within].0[row % LINE] = weight;
+                }
             }
         }
-        let taps = Vec::new();
         FloatWeights {
-            panels,
+            isa,
+            kernel,
+            strips,
             taps,
             columns,
         }
@@ -72,7 +79,6 @@ impl FloatWeights {
     /// Convolves; the weights are those of `shape`.
     pub(crate) fn conv2d(
         &self,
-        isa: Isa,
         x: &[f32],
         shape: &ConvShape,
         scale: &Scale<'_>,
@@ -82,7 +88,6 @@ impl FloatWeights {
         crate::error::check_len("x", shape.input_len()?, x.len())?;
         crate::error::check_len("y", shape.output_len()?, y.len())?;
         scale.check(geometry.rows, shape.out_channels)?;
-        let outputs = geometry.outputs();
         if !self.taps.is_empty() {
             let outputs = Outputs {
                 rows: geometry.rows,
@@ -94,54 +99,20 @@ impl FloatWeights {
             });
             return Ok(());
         }
+        let job = Job {
+            kernel: self.kernel,
+            isa: self.isa,
+            weights: Strips::Plain(&self.strips),
+            source: Source::Images(x, &geometry),
+            outputs: geometry.outputs(),
+            k: self.columns,
+            epilogue: Some(scale),
+        };
+        let outputs = job.outputs;
         outputs.for_each_part(self.columns, MANY, y, |rows, blocks, y| {
-            self.blocks(isa, x, &geometry, scale, (rows, blocks), y);
+            with_scratch(|scratch| job.part(scratch, rows, blocks, y));
         });
         Ok(())
-    }
-
-    /// The outputs `rows` of the channels of `blocks`.
-    fn blocks(
-        &self,
-        isa: Isa,
-        x: &[f32],
-        geometry: &Geometry,
-        scale: &Scale<'_>,
-        (rows, blocks): (Range<usize>, Range<usize>),
-        y: &mut [f32],
-    ) {
-        let outputs = geometry.outputs();
-        let (channels, span) = (outputs.channels(), outputs.span(&blocks));
-        let group_panels = geometry.group_out.div_ceil(LANES);
-        let mut windows = vec![0.0; ROWS * self.columns];
-        for first in rows.clone().step_by(ROWS) {
-            let count = ROWS.min(rows.end - first);
-            let mut copied = None;
-            for block in blocks.clone() {
-                let group = outputs.group(block);
-                if copied.replace(group) != Some(group) {
-                    let windows = windows.chunks_exact_mut(self.columns).take(count);
-                    for (r, window) in windows.enumerate() {
-                        geometry.copy_window(x, first + r, group, 0.0, window);
-                    }
-                }
-                let group_first = group * geometry.group_out;
-                let start = outputs.channel(block);
-                let end = (start + NR).min(group_first + geometry.group_out);
-                for channel in (start..end).step_by(LANES) {
-                    let panel = group * group_panels + (channel - group_first) / LANES;
-                    let panel = &self.panels[panel * self.columns..][..self.columns];
-                    let mut sums = [[0.0; LANES]; ROWS];
-                    select::float_dense(isa, &windows, panel, &mut sums);
-                    for (r, sums) in sums[..count].iter().enumerate() {
-                        let held = LANES.min(end - channel);
-                        let at = (first + r - rows.start) * span.len() + channel - span.start;
-                        let index = (first + r) * channels + channel;
-                        scale.of_sums(&sums[..held], channel, index, &mut y[at..at + held]);
-                    }
-                }
-            }
-        }
     }
 
     /// The outputs `rows` where each channel sees itself. Taps in the padding are left out: a sum

@@ -11,7 +11,7 @@ use super::graph::{Graph, Node, Op, Size};
 use super::network::{Activations, Network};
 use super::plan::Plan;
 use crate::micro::bytes::NR;
-use crate::micro::loops::LANES;
+use crate::micro::float::LINE;
 
 /// Numbers of one image that are held at one time, at most: 256 MiB of f32.
 pub(crate) const MAX_NUMBERS: usize = 1 << 26;
@@ -64,7 +64,7 @@ pub(crate) fn operations<L>(graph: &Graph<L>, sizes: &[Size]) -> u64 {
         let channels = match &node.op {
             Op::Layer(layer) if layer.groups > 1 => {
                 let group = made.channels / layer.groups;
-                layer.groups.saturating_mul(group.next_multiple_of(LANES))
+                layer.groups.saturating_mul(group.next_multiple_of(LINE))
             }
             _ => made.channels.next_multiple_of(NR),
         };

@@ -115,7 +115,7 @@ impl Model {
         let plan = plan(&network)?;
         let by_shifts = network.activations == Activations::U8Shift;
         let table = |op: &Op<Frozen>| match op {
-            Op::Layer(layer) => Table::of(layer, by_shifts),
+            Op::Layer(layer) => Table::of(layer, by_shifts, isa),
             _ => Table::None,
         };
         let nodes = network.graph.nodes.iter();
@@ -367,7 +367,7 @@ impl Model {
                 let kernel = FloatKernel::of(self.isa, w.bit_width(), w.rows());
                 conv2d_f32_with(kernel, w, x, &shape, Some(&scale), y)?;
             }
-            (_, Table::Float(w)) => w.conv2d(self.isa, x, &shape, &scale, y)?,
+            (_, Table::Float(w)) => w.conv2d(x, &shape, &scale, y)?,
             _ => return Err(unexpected()),
         }
         cap(layer, y);
@@ -420,9 +420,9 @@ impl Model {
 }
 
 impl Table {
-    fn of(layer: &Layer<Frozen>, by_shifts: bool) -> Table {
+    fn of(layer: &Layer<Frozen>, by_shifts: bool, isa: Isa) -> Table {
         let bound = match (&layer.holds.weight, &layer.holds.then) {
-            (Weight::F32(w), _) => return Table::Float(FloatWeights::new(w, layer)),
+            (Weight::F32(w), _) => return Table::Float(FloatWeights::new(isa, w, layer)),
             (_, Then::Scale { .. }) => return Table::None,
             (Weight::Packed(w), _) => w.accumulator_bound(),
             (Weight::Dense(w), _) => w.accumulator_bound(),

@@ -1,15 +1,20 @@
 //! Which code of one form an instruction set runs: the stores of epilogues, the loops over f32.
 
+#[cfg(feature = "model")]
+use crate::arch::scalar;
 #[cfg(target_arch = "x86_64")]
 use crate::arch::x86;
 #[cfg(target_arch = "x86_64")]
-use crate::arch::{avx2::Avx2, avx512::Avx512};
+use crate::arch::{avx2, avx2::Avx2, avx512, avx512::Avx512};
 #[cfg(feature = "model")]
 use crate::epilogue::requant::Requantize;
 use crate::epilogue::sealed::Store;
 use crate::epilogue::{Narrow, Place, Scale, ShiftRequant, store_by_value};
 use crate::isa::Isa;
 use crate::micro::bytes::AccRow;
+use crate::micro::float::FloatLine;
+#[cfg(feature = "model")]
+use crate::micro::float::StripKernel;
 use crate::micro::loops;
 
 /// `$call` with the registers `$V` of the instruction set, where it has some and `$holds`.
@@ -62,14 +67,28 @@ pub(crate) fn float_depthwise(isa: Isa, strip: &loops::Strip<'_>, y: &mut [f32])
         else loops::depthwise(strip, y))
 }
 
-/// The loops of [`loops::dense`], compiled for `isa`.
-#[cfg(feature = "model")]
-pub(crate) fn float_dense(
+/// Stores what `epilogue` makes of sums that are f32, `lines` lines a row.
+pub(crate) fn store_floats(
     isa: Isa,
-    windows: &[f32],
-    panel: &[[f32; loops::LANES]],
-    sums: &mut [[f32; loops::LANES]; loops::ROWS],
+    epilogue: &Scale<'_>,
+    sums: &[FloatLine],
+    lines: usize,
+    place: &Place,
+    y: &mut [f32],
 ) {
-    on_registers!(isa, if true, V => x86::loops::dense::<V>(windows, panel, sums),
-        else loops::dense(windows, panel, sums))
+    on_registers!(isa, if true,
+        V => x86::epilogue::store_floats::<V>(epilogue, sums, lines, place, y),
+        else epilogue.store_floats(sums, lines, place, y))
+}
+
+/// The tile of weights that are any f32.
+#[cfg(feature = "model")]
+pub(crate) fn float_dense(isa: Isa) -> &'static StripKernel {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => &avx512::DENSE,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => &avx2::DENSE,
+        _ => &scalar::float::DENSE,
+    }
 }

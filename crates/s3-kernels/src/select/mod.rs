@@ -14,6 +14,6 @@ mod tests;
 
 #[cfg(feature = "model")]
 pub(crate) use dispatch::float_dense;
-pub(crate) use dispatch::float_depthwise;
+pub(crate) use dispatch::{float_depthwise, store_floats};
 #[cfg(test)]
 pub(crate) use list::{FLOAT_KERNELS, MICROKERNELS};

@@ -18,10 +18,10 @@ use core::arch::x86_64::{__m256i, _mm256_loadu_si256, _mm256_storeu_si256};
 
 pub(crate) use simd::Avx2;
 
-use super::x86::{depthwise, float_panel, madd, unpack};
+use super::x86::{depthwise, float_strip, madd, unpack};
 use crate::isa::Isa;
 use crate::micro::bytes::{DepthwiseKernel, Microkernel};
-use crate::micro::float::{FloatKernel, How, PanelKernel};
+use crate::micro::float::{FloatKernel, How, StripKernel};
 
 /// Six windows by 16 outputs, products summed in i16 for as long as they fit.
 pub(crate) const MADD: Microkernel = Microkernel {
@@ -38,16 +38,27 @@ pub(crate) const MADD: Microkernel = Microkernel {
     run: madd::multiply::<Avx2, 2>,
 };
 
-/// Four rows of f32 by 16 outputs.
+/// Three rows of f32 by 16 outputs.
 pub(crate) const FMA: FloatKernel = FloatKernel {
     name: "avx2-f32-fma",
     isa: Isa::Avx2,
     unpack: unpack::unpack::<Avx2>,
-    how: How::Panel(PanelKernel {
-        rows: 4,
-        widen: float_panel::widen::<Avx2>,
-        run: float_panel::multiply::<Avx2, 4>,
-    }),
+    how: How::Strip(
+        StripKernel {
+            lines: 1,
+            rows: [3, 0],
+            run: float_strip::narrow::<Avx2, float_strip::Triples>,
+        },
+        float_strip::widen::<Avx2>,
+    ),
+};
+
+/// The same, of weights that are any f32.
+#[cfg(feature = "model")]
+pub(crate) const DENSE: StripKernel = StripKernel {
+    lines: 1,
+    rows: [3, 0],
+    run: float_strip::narrow::<Avx2, float_strip::Singles>,
 };
 
 /// What is added to a level so that it becomes an unsigned code.

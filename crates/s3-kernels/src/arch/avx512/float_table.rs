@@ -22,9 +22,7 @@ use super::Avx512;
 use crate::arch::x86::simd::Simd;
 use crate::arch::x86::unpack::unpack;
 use crate::isa::Isa;
-use crate::micro::float::{
-    CODED, FloatKernel, FloatLine, FloatRow, How, TableKernel, TableOperands,
-};
+use crate::micro::float::{CODED, FloatKernel, FloatLine, How, TableKernel, TableOperands};
 use crate::packed::lines::Line;
 
 pub(crate) const TABLE: FloatKernel = FloatKernel {
@@ -156,12 +154,13 @@ fn load_constant(lanes: &[i32; 16]) -> __m512i {
     unsafe { _mm512_loadu_si512(lanes.as_ptr().cast()) }
 }
 
-fn run(operands: &TableOperands<'_>, out: &mut [FloatRow]) {
+fn run(operands: &TableOperands<'_>, out: &mut [FloatLine]) {
     assert!(Avx512::new().is_some());
     let groups = operands.codes.len() / 4;
+    let rows = out.len() / V;
     assert!(operands.codes.len() > 4 * groups);
-    assert!(operands.tables.len() >= groups * 4 * out.len() * 2);
-    let sized: unsafe fn(&TableOperands<'_>, usize, &mut [FloatRow]) = match out.len() {
+    assert!(operands.tables.len() >= groups * 4 * rows * 2);
+    let sized: unsafe fn(&TableOperands<'_>, usize, &mut [FloatLine]) = match rows {
         0 => return,
         1 => sized::<1>,
         2 => sized::<2>,
@@ -179,15 +178,19 @@ const V: usize = 4;
 
 /// # Safety
 ///
-/// `tables` holds `groups * 4 * R * 2` lines, `codes` more than `groups * 4`, `out` at least `R`
-/// rows.
+/// `tables` holds `groups * 4 * R * 2` lines, `codes` more than `groups * 4`.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn sized<const R: usize>(operands: &TableOperands<'_>, groups: usize, out: &mut [FloatRow]) {
+unsafe fn sized<const R: usize>(
+    operands: &TableOperands<'_>,
+    groups: usize,
+    out: &mut [FloatLine],
+) {
+    let out = &mut out[..R * V];
     let mut sums: [[__m512; V]; R] = core::array::from_fn(|r| {
         core::array::from_fn(|v| {
-            let from = out[r].0[16 * v..16 * v + 16].as_ptr();
-            // SAFETY: sixteen floats begin at `from`, at a multiple of 64 bytes in an aligned row.
+            let from = out[r * V + v].0.as_ptr();
+            // SAFETY: a `FloatLine` is sixteen aligned floats.
             unsafe { _mm512_load_ps(from) }
         })
     });
@@ -214,11 +217,10 @@ unsafe fn sized<const R: usize>(operands: &TableOperands<'_>, groups: usize, out
         }
         codes = codes.wrapping_add(64 * V);
     }
-    for (row, sums) in out.iter_mut().zip(sums) {
+    for (row, sums) in out.chunks_exact_mut(V).zip(sums) {
         for v in 0..V {
-            let to = row.0[16 * v..16 * v + 16].as_mut_ptr();
-            // SAFETY: sixteen floats begin at `to`, at a multiple of 64 bytes in an aligned row.
-            unsafe { _mm512_store_ps(to, sums[v]) }
+            // SAFETY: a `FloatLine` is sixteen aligned floats.
+            unsafe { _mm512_store_ps(row[v].0.as_mut_ptr(), sums[v]) }
         }
     }
 }

@@ -20,7 +20,7 @@ pub(crate) use simd::Avx512;
 use super::x86;
 use crate::isa::Isa;
 use crate::micro::bytes::{DepthwiseKernel, Microkernel};
-use crate::micro::float::{FloatKernel, How, PanelKernel};
+use crate::micro::float::{FloatKernel, How, StripKernel};
 use crate::packed::code::BitWidth;
 use crate::packed::lines::Line;
 
@@ -45,16 +45,27 @@ const DEPTHWISE: DepthwiseKernel = DepthwiseKernel {
     run: x86::depthwise::depthwise::<Avx512>,
 };
 
-/// Eight rows of f32 by 32 outputs.
+/// Eleven rows of f32 by 32 outputs, or sixteen by 16.
 pub(crate) const FMA: FloatKernel = FloatKernel {
     name: "avx512-f32-fma",
     isa: Isa::Avx512,
     unpack: x86::unpack::unpack::<Avx512>,
-    how: How::Panel(PanelKernel {
-        rows: 8,
-        widen: x86::float_panel::widen::<Avx512>,
-        run: x86::float_panel::multiply::<Avx512, 8>,
-    }),
+    how: How::Strip(
+        StripKernel {
+            lines: 2,
+            rows: [16, 11],
+            run: x86::float_strip::wide::<Avx512, x86::float_strip::Triples>,
+        },
+        x86::float_strip::widen::<Avx512>,
+    ),
+};
+
+/// The same, of weights that are any f32.
+#[cfg(feature = "model")]
+pub(crate) const DENSE: StripKernel = StripKernel {
+    lines: 2,
+    rows: [16, 11],
+    run: x86::float_strip::wide::<Avx512, x86::float_strip::Singles>,
 };
 
 /// The sixty-four bytes of a line.

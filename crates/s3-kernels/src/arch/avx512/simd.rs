@@ -1,5 +1,6 @@
 //! [`Simd`] on AVX-512: sixteen lanes.
 
+use core::arch::asm;
 use core::arch::x86_64::*;
 
 use crate::arch::Once;
@@ -85,6 +86,24 @@ impl Simd for Avx512 {
     fn deinterleave(self, words: [__m512i; 2]) -> [__m512i; 4] {
         // SAFETY: the CPU has AVX-512 F (`self`).
         unsafe { deinterleaved(words) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_at<const J: usize>(self, x: *const f32, k: usize, b: __m512) -> __m512 {
+        // SAFETY: the CPU has AVX-512 F (`self`), and the caller's.
+        unsafe { mul_at::<J>(x, k, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add_at<const J: usize>(
+        self,
+        x: *const f32,
+        k: usize,
+        b: __m512,
+        c: __m512,
+    ) -> __m512 {
+        // SAFETY: the CPU has AVX-512 F (`self`), and the caller's.
+        unsafe { mul_add_at::<J>(x, k, b, c) }
     }
 
     instructions! {
@@ -173,4 +192,76 @@ fn deinterleaved([low, high]: [__m512i; 2]) -> [__m512i; 4] {
         _mm512_extracti64x4_epi64::<1>(b),
     ]
     .map(|words| _mm512_cvtepi16_epi32(words))
+}
+
+// Multiplications with an operand that the load itself spreads over the lanes, `m32bcst`. A compiler
+// that sees a number multiplied twice spreads it into a register instead, once; on Zen 4 that
+// instruction takes a pipe of the additions and permutations, and a tile of f32 then runs at 0.87 of
+// what it does so. Each block is one instruction, which reads four bytes; they stay in the order of
+// the source (no `pure`): chains of dependent ones that were written side by side stay so.
+
+/// [`Simd::mul_at`].
+///
+/// # Safety
+///
+/// `x` is the first of more than `k + J` numbers.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn mul_at<const J: usize>(x: *const f32, k: usize, b: __m512) -> __m512 {
+    let product;
+    macro_rules! multiply {
+        ($at:literal) => {
+            // SAFETY: the CPU has the instruction; `x[k + J]` is a number.
+            unsafe {
+                asm!(
+                    concat!("vmulps {to}, {b}, dword ptr [{x} + 4*{k} + ", $at, "]{{1to16}}"),
+                    to = lateout(zmm_reg) product,
+                    b = in(zmm_reg) b,
+                    x = in(reg) x,
+                    k = in(reg) k,
+                    options(readonly, nostack, preserves_flags),
+                )
+            }
+        };
+    }
+    match J {
+        0 => multiply!(0),
+        1 => multiply!(4),
+        2 => multiply!(8),
+        _ => unreachable!("three at most"),
+    }
+    product
+}
+
+/// [`Simd::mul_add_at`].
+///
+/// # Safety
+///
+/// As of [`mul_at`].
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn mul_add_at<const J: usize>(x: *const f32, k: usize, b: __m512, c: __m512) -> __m512 {
+    let mut sum = c;
+    macro_rules! multiply {
+        ($at:literal) => {
+            // SAFETY: the CPU has the instruction; `x[k + J]` is a number.
+            unsafe {
+                asm!(
+                    concat!("vfmadd231ps {sum}, {b}, dword ptr [{x} + 4*{k} + ", $at, "]{{1to16}}"),
+                    sum = inout(zmm_reg) sum,
+                    b = in(zmm_reg) b,
+                    x = in(reg) x,
+                    k = in(reg) k,
+                    options(readonly, nostack, preserves_flags),
+                )
+            }
+        };
+    }
+    match J {
+        0 => multiply!(0),
+        1 => multiply!(4),
+        2 => multiply!(8),
+        _ => unreachable!("three at most"),
+    }
+    sum
 }

@@ -6,6 +6,7 @@ use core::ops::Range;
 use super::simd::{Simd, Task, run};
 use crate::epilogue::{Epilogue, Place, Scale, ShiftRequant};
 use crate::micro::bytes::{AccRow, NR};
+use crate::micro::float::{FloatLine, LINE};
 
 /// An epilogue that stores from registers.
 pub(crate) trait Vectorized: Epilogue {
@@ -43,6 +44,42 @@ pub(crate) fn store<S: Simd, E: Vectorized>(
         }
     }
     run::<S>(Store(epilogue, tile, place, y));
+}
+
+/// Stores what `epilogue` makes of sums that are already f32, `lines` lines a row.
+///
+/// # Panics
+///
+/// Where the CPU lacks the instruction set.
+pub(crate) fn store_floats<S: Simd>(
+    epilogue: &Scale<'_>,
+    sums: &[FloatLine],
+    lines: usize,
+    place: &Place,
+    y: &mut [f32],
+) {
+    struct Store<'a>(
+        &'a Scale<'a>,
+        &'a [FloatLine],
+        usize,
+        &'a Place,
+        &'a mut [f32],
+    );
+    impl Task for Store<'_> {
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            let Store(epilogue, sums, lines, place, y) = self;
+            for block in Block::all::<S>(*place) {
+                let scaled = Scaled::new(simd, epilogue, block);
+                for (r, row) in sums.chunks_exact(lines).enumerate() {
+                    let line = &row[block.column / LINE].0;
+                    let sums = simd.load_f32(&line[block.column % LINE..][..S::LANES]);
+                    scaled.store(simd, sums, r, y);
+                }
+            }
+        }
+    }
+    run::<S>(Store(epilogue, sums, lines, place, y));
 }
 
 /// Registers of a tile's row, at most: those of eight lanes.
@@ -129,23 +166,48 @@ impl Vectorized for ShiftRequant<'_> {
 impl Vectorized for Scale<'_> {
     #[inline(always)]
     fn store_on<S: Simd>(&self, simd: S, tile: &[AccRow], place: &Place, y: &mut [f32]) {
-        let (residual, relu) = (self.residual, self.relu);
         for block in Block::all::<S>(*place) {
-            let scale = simd.load_f32(&self.scale[block.channels()]);
-            let bias = simd.load_f32(&self.bias[block.channels()]);
+            let scaled = Scaled::new(simd, self, block);
             for (r, row) in tile.iter().enumerate() {
-                let v = simd.to_f32(block.sums(simd, row));
-                // Two roundings: contraction to one would differ from other instruction sets.
-                let mut v = simd.add_f32(simd.mul_f32(v, scale), bias);
-                if let Some(residual) = residual {
-                    v = simd.add_f32(v, simd.load_f32(block.values(residual, r)));
-                }
-                if relu {
-                    v = simd.max_f32(v, simd.splat_f32(0.0));
-                }
-                simd.store_f32(v, block.outputs(y, r));
+                scaled.store(simd, simd.to_f32(block.sums(simd, row)), r, y);
             }
         }
+    }
+}
+
+/// A [`Scale`] for one block of columns.
+struct Scaled<'a, S: Simd> {
+    block: Block,
+    scale: S::F,
+    bias: S::F,
+    residual: Option<&'a [f32]>,
+    relu: bool,
+}
+
+impl<'a, S: Simd> Scaled<'a, S> {
+    #[inline(always)]
+    fn new(simd: S, epilogue: &Scale<'a>, block: Block) -> Self {
+        Scaled {
+            block,
+            scale: simd.load_f32(&epilogue.scale[block.channels()]),
+            bias: simd.load_f32(&epilogue.bias[block.channels()]),
+            residual: epilogue.residual,
+            relu: epilogue.relu,
+        }
+    }
+
+    /// Stores the outputs of the sums of row `r`.
+    #[inline(always)]
+    fn store(&self, simd: S, sums: S::F, r: usize, y: &mut [f32]) {
+        // Two roundings: contraction to one would differ from other instruction sets.
+        let mut v = simd.add_f32(simd.mul_f32(sums, self.scale), self.bias);
+        if let Some(residual) = self.residual {
+            v = simd.add_f32(v, simd.load_f32(self.block.values(residual, r)));
+        }
+        if self.relu {
+            v = simd.max_f32(v, simd.splat_f32(0.0));
+        }
+        simd.store_f32(v, self.block.outputs(y, r));
     }
 }
 

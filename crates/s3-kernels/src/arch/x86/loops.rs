@@ -2,8 +2,6 @@
 
 use super::simd::{Simd, Task, run};
 use crate::micro::loops::{self, Strip};
-#[cfg(feature = "model")]
-use crate::micro::loops::{LANES, ROWS};
 
 /// [`loops::depthwise`].
 ///
@@ -19,25 +17,4 @@ pub(crate) fn depthwise<S: Simd>(strip: &Strip<'_>, y: &mut [f32]) {
         }
     }
     run::<S>(Depthwise(strip, y));
-}
-
-/// [`loops::dense`].
-///
-/// # Panics
-///
-/// Where the CPU lacks the instruction set.
-#[cfg(feature = "model")]
-pub(crate) fn dense<S: Simd>(
-    windows: &[f32],
-    panel: &[[f32; LANES]],
-    sums: &mut [[f32; LANES]; ROWS],
-) {
-    struct Dense<'a>(&'a [f32], &'a [[f32; LANES]], &'a mut [[f32; LANES]; ROWS]);
-    impl Task for Dense<'_> {
-        #[inline(always)]
-        fn run<S: Simd>(self, _: S) {
-            loops::dense(self.0, self.1, self.2);
-        }
-    }
-    run::<S>(Dense(windows, panel, sums));
 }

@@ -2,7 +2,7 @@
 
 pub(crate) mod depthwise;
 pub(crate) mod epilogue;
-pub(crate) mod float_panel;
+pub(crate) mod float_strip;
 pub(crate) mod loops;
 pub(crate) mod madd;
 #[cfg(feature = "model")]

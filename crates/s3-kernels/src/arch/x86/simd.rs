@@ -169,6 +169,36 @@ pub(crate) trait Simd: Copy {
     /// `a b + c`, rounded once.
     fn mul_add_f32(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
 
+    /// `x[k + J] b`.
+    ///
+    /// # Safety
+    ///
+    /// `x` is the first of more than `k + J` numbers.
+    #[inline(always)]
+    unsafe fn mul_at<const J: usize>(self, x: *const f32, k: usize, b: Self::F) -> Self::F {
+        // SAFETY: the caller's.
+        let x = unsafe { *x.add(k + J) };
+        self.mul_f32(self.splat_f32(x), b)
+    }
+
+    /// `x[k + J] b + c`, rounded once.
+    ///
+    /// # Safety
+    ///
+    /// As of [`mul_at`](Self::mul_at).
+    #[inline(always)]
+    unsafe fn mul_add_at<const J: usize>(
+        self,
+        x: *const f32,
+        k: usize,
+        b: Self::F,
+        c: Self::F,
+    ) -> Self::F {
+        // SAFETY: the caller's.
+        let x = unsafe { *x.add(k + J) };
+        self.mul_add_f32(self.splat_f32(x), b, c)
+    }
+
     /// The larger one; `b` where `a` is NaN, or both are zeros.
     fn max_f32(self, a: Self::F, b: Self::F) -> Self::F;
 }
