@@ -194,11 +194,11 @@ fn deinterleaved([low, high]: [__m512i; 2]) -> [__m512i; 4] {
     .map(|words| _mm512_cvtepi16_epi32(words))
 }
 
-// Multiplications with an operand that the load itself spreads over the lanes, `m32bcst`. A compiler
-// that sees a number multiplied twice spreads it into a register instead, once; on Zen 4 that
-// instruction takes a pipe of the additions and permutations, and a tile of f32 then runs at 0.87 of
-// what it does so. Each block is one instruction, which reads four bytes; they stay in the order of
-// the source (no `pure`): chains of dependent ones that were written side by side stay so.
+// Multiplications with an operand that the load itself spreads over the lanes, `m32bcst`. Where a
+// number is multiplied twice, a compiler spreads it into a register instead, once; on Zen 4 that
+// instruction takes a pipe of the additions and permutations, and a tile of f32 then runs at 0.87
+// of what it does so. Each block is one instruction, which reads four bytes; they stay in the order
+// of the source (no `pure`): chains of dependent ones that were written side by side stay so.
 
 /// [`Simd::mul_at`].
 ///

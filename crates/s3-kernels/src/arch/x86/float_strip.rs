@@ -231,23 +231,21 @@ impl<O: Order, const R: usize, const V: usize> Task for Tile<'_, O, R, V> {
             let whole = length / O::STEP * O::STEP;
             let mut k = 0;
             while k < whole {
-                // SAFETY: `k + STEP <= length`, the length of every row, for each `k` of which the
-                // strip has `lines` lines.
-                unsafe {
-                    match O::STEP {
-                        1 => step::<S, O, R, V, 1>(simd, rows, own, k, &mut kept),
-                        _ => step::<S, O, R, V, 3>(simd, rows, own, k, &mut kept),
-                    }
+                match O::STEP {
+                    // SAFETY: `k + STEP <= length`, the length of every row, for each `k` of which
+                    // the strip has `lines` lines.
+                    1 => unsafe { step::<S, O, R, V, 1>(simd, rows, own, k, &mut kept) },
+                    // SAFETY: as above.
+                    _ => unsafe { step::<S, O, R, V, 3>(simd, rows, own, k, &mut kept) },
                 }
                 k += O::STEP;
             }
-            // SAFETY: `whole` and as many more as are asked for are the length.
-            unsafe {
-                match length - whole {
-                    0 => {}
-                    1 => step::<S, O, R, V, 1>(simd, rows, own, whole, &mut kept),
-                    _ => step::<S, O, R, V, 2>(simd, rows, own, whole, &mut kept),
-                }
+            match length - whole {
+                0 => {}
+                // SAFETY: `whole + 1` is the length.
+                1 => unsafe { step::<S, O, R, V, 1>(simd, rows, own, whole, &mut kept) },
+                // SAFETY: `whole + 2` is the length: `whole` is a multiple of `STEP`, at most 3.
+                _ => unsafe { step::<S, O, R, V, 2>(simd, rows, own, whole, &mut kept) },
             }
         }
         each_row!(r < R, {

@@ -177,7 +177,7 @@ pub(crate) trait Simd: Copy {
     #[inline(always)]
     unsafe fn mul_at<const J: usize>(self, x: *const f32, k: usize, b: Self::F) -> Self::F {
         // SAFETY: the caller's.
-        let x = unsafe { *x.add(k + J) };
+        let x = unsafe { *x.wrapping_add(k + J) };
         self.mul_f32(self.splat_f32(x), b)
     }
 
@@ -195,7 +195,7 @@ pub(crate) trait Simd: Copy {
         c: Self::F,
     ) -> Self::F {
         // SAFETY: the caller's.
-        let x = unsafe { *x.add(k + J) };
+        let x = unsafe { *x.wrapping_add(k + J) };
         self.mul_add_f32(self.splat_f32(x), b, c)
     }
 
