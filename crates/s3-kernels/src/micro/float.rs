@@ -67,8 +67,8 @@ pub(crate) struct StripOperands<'a> {
     pub(crate) seen: Seen<'a>,
     /// The pieces of it that count.
     pub(crate) pieces: &'a Range<usize>,
-    /// The part of each piece. The order of sums starts anew with a piece: its last triple is filled
-    /// up with zeros.
+    /// The part of each piece. The order of sums starts anew with a piece: its last triple is
+    /// filled up with zeros.
     pub(crate) within: &'a Range<usize>,
     /// The weights of each `k` of all pieces, `lines` lines each.
     pub(crate) strip: &'a [FloatLine],

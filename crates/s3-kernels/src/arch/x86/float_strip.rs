@@ -283,7 +283,7 @@ unsafe fn step<S: Simd, O: Order, const R: usize, const V: usize, const N: usize
     }
     if V == 1 && R.is_multiple_of(2) {
         each_row!(r < R, {
-            if r % 2 == 0 {
+            if r.is_multiple_of(2) {
                 let mut two = [kept[r], kept[r + 1]];
                 // SAFETY: the caller's.
                 unsafe { O::add(simd, &mut two, [rows[r], rows[r + 1]], k, &w) }
