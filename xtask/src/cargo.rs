@@ -63,6 +63,7 @@ mod tests {
             "checks/no-multiplier",
             "checks/own",
             "fuzz",
+            "tools/browser",
             "tools/onnx-proto",
         ] {
             let manifest = format!("{folder}/Cargo.toml");

@@ -4,6 +4,7 @@
 //! tests and checked once for the lints and the documentation. The first step that fails ends the
 //! run with the command that failed.
 
+mod browser;
 mod classify;
 mod foreign;
 mod outcome;
@@ -282,6 +283,7 @@ fn steps() -> Vec<Step> {
     ];
     steps.push(Step::new("own", &own));
     steps.push(Step::own("package", package::package));
+    steps.push(Step::own("browser", browser::browser));
     steps.push(Step::own("repro", pages));
     steps.push(Step::own("mpi", mpi));
     steps.push(Step::own("gpu", gpu));

@@ -6,6 +6,7 @@
 //! | `deps` | checks the crates' arrows and the invariants that sources show |
 //! | `bench NAME` | measures; `--report FILE` writes what was measured as a page |
 //! | `repro NAME` | trains what a figure or a table of the paper needs, writes its page; `--check` compares, without NAME every page |
+//! | `browser` | builds the page that runs networks in a browser |
 //! | any other word | a verb of `s3`, which is built and becomes this process; `s3 --help` lists them |
 //!
 //! This package is glue: of the workspace it links `s3-metrics` alone, so that it builds in seconds
@@ -19,6 +20,7 @@
 )]
 
 mod bench;
+mod browser;
 mod cargo;
 mod ci;
 mod deps;
@@ -58,6 +60,8 @@ enum Command {
     Bench(bench::Name),
     /// Trains what a figure or a table of the paper needs and writes its page of results
     Repro(repro::Repro),
+    /// Builds the page that runs networks in a browser: one folder of static files
+    Browser(browser::Options),
     /// What `s3` alone understands: its verb, then arguments, `--help` included.
     #[command(external_subcommand)]
     S3(Vec<OsString>),
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Command::Deps => deps::run(),
         Command::Bench(name) => bench::run(&name),
         Command::Repro(options) => repro::run(&options),
+        Command::Browser(options) => browser::run(&options),
         Command::S3(arguments) => s3::run(&arguments),
     };
     result.unwrap_or_else(|error| {

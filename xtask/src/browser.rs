@@ -1,0 +1,135 @@
+//! `cargo xtask browser`: the page of `tools/browser` as one folder of static files.
+//!
+//! ```text
+//! index.html page.css page.js picture.js runtime.js    tools/browser/page
+//! s3.wasm s3-scalar.wasm     the runtime, compiled with vectors of 128 bits and without
+//! networks.json *.safetensors                          models
+//! embedded.js     the binary files in base64, for a page that is opened from a disk
+//! ```
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::cargo::root;
+use crate::tools::Toolchain;
+
+/// What the modules are compiled for.
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
+/// The package, outside the workspace.
+pub(crate) const PACKAGE: &str = "tools/browser";
+
+/// The modules, and what the compiler is told.
+const MODULES: [(&str, &str); 2] = [
+    ("s3.wasm", "-Ctarget-feature=+simd128"),
+    ("s3-scalar.wasm", ""),
+];
+
+/// Options of `browser`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The folder to write
+    #[arg(short, long, value_name = "FOLDER", default_value = "target/browser")]
+    output: PathBuf,
+}
+
+/// Builds the page and says where it is.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let Some(toolchain) = Toolchain::with_library_for(TARGET) else {
+        bail!("no Rust library for {TARGET}: `rustup target add {TARGET}` installs it");
+    };
+    let files = build(&toolchain, &options.output)?;
+    for (name, bytes) in files {
+        println!("{bytes:>9}  {name}");
+    }
+    let index = options.output.join("index.html");
+    println!(
+        "{}: open it, or put its folder on any web server",
+        index.display()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the page in `folder`: its files and their bytes.
+pub(crate) fn build(toolchain: &Toolchain, folder: &Path) -> Result<Vec<(String, usize)>> {
+    let mut files = Vec::new();
+    for source in [root().join(PACKAGE).join("page"), root().join("models")] {
+        let entries = std::fs::read_dir(&source).with_context(|| source.display().to_string())?;
+        for entry in entries {
+            let (path, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+            let name = name.to_string_lossy().into_owned();
+            if !name.ends_with(".md") {
+                let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+                files.push((name, bytes));
+            }
+        }
+    }
+    for (name, flags) in MODULES {
+        files.push((name.to_owned(), module(toolchain, name, flags)?));
+    }
+    files.sort();
+    files.push(("embedded.js".to_owned(), embedded(&files)?.into_bytes()));
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    for (name, bytes) in &files {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+    }
+    let sizes = files.into_iter().map(|(name, bytes)| (name, bytes.len()));
+    Ok(sizes.collect())
+}
+
+/// The bytes of one module.
+fn module(toolchain: &Toolchain, name: &str, flags: &str) -> Result<Vec<u8>> {
+    // A folder for each: other flags would build the other one anew.
+    let target = root().join("target/browser-modules").join(name);
+    let mut command = toolchain.cargo();
+    command
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--lib",
+            "--target",
+            TARGET,
+        ])
+        .current_dir(root().join(PACKAGE))
+        .env("CARGO_TARGET_DIR", &target)
+        .env("RUSTFLAGS", flags);
+    let status = command.status().context("cannot run cargo build")?;
+    if !status.success() {
+        bail!("{PACKAGE} does not build for {TARGET} ({status})");
+    }
+    let path = target.join(TARGET).join("release/s3_browser.wasm");
+    std::fs::read(&path).with_context(|| path.display().to_string())
+}
+
+/// The files that a page fetches, as a script: one that was opened from a disk may fetch none.
+fn embedded(files: &[(String, Vec<u8>)]) -> Result<String> {
+    let mut script = String::from("globalThis.EMBEDDED = {\n");
+    for (name, bytes) in files {
+        let fetched = [".wasm", ".safetensors", ".json"];
+        if fetched.iter().any(|end| name.ends_with(end)) {
+            writeln!(script, "{name:?}: \"{}\",", BASE64_STANDARD.encode(bytes))?;
+        }
+    }
+    script.push_str("};\n");
+    Ok(script)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::embedded;
+
+    #[test]
+    fn what_a_page_fetches_is_embedded() -> anyhow::Result<()> {
+        let files = [("a.wasm", "\0asm"), ("b.js", "1")];
+        let files = files.map(|(name, bytes)| (name.to_owned(), bytes.as_bytes().to_vec()));
+        let script = "globalThis.EMBEDDED = {\n\"a.wasm\": \"AGFzbQ==\",\n};\n";
+        assert_eq!(embedded(&files)?, script);
+        Ok(())
+    }
+}
