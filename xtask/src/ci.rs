@@ -267,6 +267,7 @@ fn steps() -> Vec<Step> {
     }
     steps.push(Step::own("kernels-address", foreign::address_sanitizer));
     steps.push(Step::own("kernels-aarch64", foreign::aarch64));
+    steps.push(Step::own("kernels-wasm", foreign::wasm));
     steps.push(Step::own("kernels-riscv32i", foreign::riscv32i));
     steps.push(Step::own("kernels-miri", foreign::miri));
     steps.push(Step::own("c-foreign", foreign::c));

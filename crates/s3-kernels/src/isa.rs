@@ -1,7 +1,7 @@
 //! Instruction sets, and which of them the kernels run on: chosen once at run time.
 //!
-//! `S3_KERNELS_ISA=scalar|avx2|avx512|neon` overrides the choice, for tests and for measurements;
-//! an empty variable is none.
+//! `S3_KERNELS_ISA=scalar|avx2|avx512|neon|simd128` overrides the choice, for tests and for
+//! measurements; an empty variable is none.
 
 /// Whether this CPU has the features: asked at run time with `std`, else what the compiler may
 /// assume.
@@ -32,11 +32,14 @@ pub enum Isa {
     /// aarch64 with NEON. Kernels that need more, such as the dot product, are used where the CPU
     /// has it.
     Neon,
+    /// WebAssembly with vectors of 128 bits, where the module was compiled for them
+    /// (`-C target-feature=+simd128`).
+    Simd128,
 }
 
 impl Isa {
     /// Every instruction set, narrowest first.
-    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Neon];
+    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Neon, Isa::Simd128];
 
     /// Its name, as `S3_KERNELS_ISA` spells it.
     ///
@@ -50,6 +53,7 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
             Isa::Neon => "neon",
+            Isa::Simd128 => "simd128",
         }
     }
 
@@ -78,13 +82,14 @@ impl Isa {
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::Avx512 => false,
             Isa::Neon => cfg!(target_feature = "neon"),
+            Isa::Simd128 => cfg!(target_feature = "simd128"),
         }
     }
 
     /// Whether a CPU with `self` runs code for `other`.
     pub(crate) fn includes(self, other: Isa) -> bool {
         match self {
-            Isa::Neon => matches!(other, Isa::Neon | Isa::Scalar),
+            Isa::Neon | Isa::Simd128 => other == self || other == Isa::Scalar,
             _ => other <= self,
         }
     }

@@ -14,6 +14,7 @@ use crate::cargo::root;
 use crate::tools::{Toolchain, program};
 
 const AARCH64: &str = "aarch64-unknown-linux-gnu";
+const WASIP1: &str = "wasm32-wasip1";
 const RISCV32I: &str = "riscv32i-unknown-none-elf";
 /// The package of the RISC-V step, outside the workspace.
 const NO_MULTIPLIER: &str = "checks/no-multiplier";
@@ -51,6 +52,29 @@ pub(super) fn aarch64() -> Result<Outcome> {
              -cpu max",
         );
     done(&mut command, "cargo test --package s3-kernels on aarch64")
+}
+
+/// Every kernel for WebAssembly with vectors of 128 bits, over the whole battery, in Node.
+pub(super) fn wasm() -> Result<Outcome> {
+    let Some(toolchain) = Toolchain::with_library_for(WASIP1) else {
+        return Ok(Outcome::Skipped("no Rust library for wasm32-wasip1"));
+    };
+    let Some(node) = program(&["node", "nodejs"]) else {
+        return Ok(Outcome::Skipped("Node is not installed"));
+    };
+    let runner = format!(
+        "{node} {}",
+        root().join("tools/browser/test/wasi.js").display()
+    );
+    let mut command = toolchain.cargo();
+    command
+        .args(["test", "--release", "--package", "s3-kernels", "--target"])
+        .args([WASIP1, "--features", "model", "--lib"])
+        .args(["--test", "gemm", "--test", "packed"])
+        .env("CARGO_TARGET_WASM32_WASIP1_RUNNER", runner)
+        .env("CARGO_TARGET_DIR", root().join("target/wasm"))
+        .env("RUSTFLAGS", "-Ctarget-feature=+simd128");
+    done(&mut command, "cargo test --package s3-kernels on wasm32")
 }
 
 /// A packed product on a RISC-V CPU without multiplier, bit for bit: no multiply instruction in the

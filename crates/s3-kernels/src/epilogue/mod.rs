@@ -7,6 +7,11 @@
 #[cfg(feature = "model")]
 pub(crate) mod requant;
 mod scale;
+#[cfg(any(
+    test,
+    all(feature = "model", target_arch = "wasm32", target_feature = "simd128")
+))]
+pub(crate) mod shared;
 mod shift;
 #[cfg(feature = "model")]
 pub(crate) mod terms;

@@ -75,6 +75,9 @@ pub(crate) struct RequantTable {
     pub(crate) high: u8,
     /// Whether i32 lanes hold every step.
     narrow: bool,
+    /// The factors where all channels share a shift.
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    pub(crate) shared: Option<super::shared::Shared>,
 }
 
 impl RequantTable {
@@ -137,6 +140,11 @@ impl RequantTable {
             }
         }
         RequantTable {
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            shared: super::shared::Shared::new(
+                &requant.factor.repeat(times),
+                &requant.shift.repeat(times),
+            ),
             channels,
             bias: requant.bias.repeat(times),
             factor: requant.factor.repeat(times),

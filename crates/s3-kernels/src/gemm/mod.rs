@@ -1,6 +1,9 @@
 //! Matrix products of packed weights with 8-bit activations, exact in `i32`.
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(
+    target_arch = "x86_64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
 pub(crate) mod blocked;
 pub(crate) mod fused;
 

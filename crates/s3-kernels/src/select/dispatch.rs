@@ -2,6 +2,8 @@
 
 #[cfg(feature = "model")]
 use crate::arch::scalar;
+#[cfg(all(feature = "model", target_arch = "wasm32", target_feature = "simd128"))]
+use crate::arch::wasm;
 #[cfg(target_arch = "x86_64")]
 use crate::arch::x86;
 #[cfg(target_arch = "x86_64")]
@@ -53,6 +55,10 @@ impl Store for ShiftRequant<'_> {
 #[cfg(feature = "model")]
 impl Store for Requantize<'_> {
     fn store(&self, isa: Isa, narrow: Narrow, tile: &[AccRow], place: &Place, y: &mut [u8]) {
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        if isa == Isa::Simd128 && narrow.0 {
+            return wasm::requant::store(self, tile, place, y);
+        }
         on_registers!(isa, if narrow.0, V => x86::epilogue::store::<V, _>(self, tile, place, y),
         else match narrow.0 && self.table.places.is_none() {
             true => self.store_narrow(tile, place, y),

@@ -4,9 +4,14 @@
 #[cfg(target_arch = "aarch64")]
 use crate::arch::neon;
 use crate::arch::scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use crate::arch::wasm;
 #[cfg(target_arch = "x86_64")]
 use crate::arch::{avx2, avx512};
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(
+    target_arch = "x86_64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
 use crate::gemm::blocked;
 use crate::isa::{Extension, Isa};
 use crate::micro::bytes::Microkernel;
@@ -165,6 +170,20 @@ pub(super) static TABLE: &[Kernel] = &[
         measured: measured!(),
         run: neon::gemm::widening,
     },
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    Kernel {
+        name: "simd128-any-tiled",
+        isa: Isa::Simd128,
+        extension: Extension::None,
+        multiplication_free: false,
+        widths: &BitWidth::ALL,
+        least_batch: 1,
+        work: blocked::work,
+        usual: usual(0.03, 0.05, 0.04),
+        #[cfg(feature = "std")]
+        measured: measured!(),
+        run: |job| blocked::gemm(&wasm::DOT, job),
+    },
     #[cfg(any(
         not(any(target_arch = "riscv32", target_arch = "riscv64")),
         target_feature = "m"
@@ -205,6 +224,8 @@ pub(crate) const MICROKERNELS: &[Microkernel] = &[
     avx512::MADD,
     #[cfg(target_arch = "x86_64")]
     avx2::MADD,
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    wasm::DOT,
     #[cfg(any(
         not(any(target_arch = "riscv32", target_arch = "riscv64")),
         target_feature = "m"
@@ -229,5 +250,7 @@ pub(crate) const FLOAT_KERNELS: &[FloatKernel] = &[
     avx512::FMA,
     #[cfg(target_arch = "x86_64")]
     avx2::FMA,
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    wasm::PANEL,
     FLOAT_SCALAR,
 ];

@@ -317,7 +317,8 @@ fn lengths_that_no_file_has_are_refused_before_anything_is_allocated() {
             r#""data_offsets":[0,8]"#,
             r#""data_offsets":[0,18446744073709551615]"#,
         ),
-        &["data"],
+        // What is no length of this machine is no number of the header.
+        &[if usize::BITS == 64 { "data" } else { "usize" }],
     );
     let mut network = small(Activations::U8);
     if let Op::Layer(conv) = &mut network.graph.nodes[0].op {
@@ -325,7 +326,7 @@ fn lengths_that_no_file_has_are_refused_before_anything_is_allocated() {
     }
     refused(&network.to_bytes(), &["`conv`", "shape"]);
     let mut network = small(Activations::U8);
-    network.graph.image.height = 1 << 40;
+    network.graph.image.height = 1 << (usize::BITS - 4);
     refused(&network.to_bytes(), &["input", "shape"]);
 }
 

@@ -120,7 +120,7 @@ fn wrong_graphs_are_refused() {
         );
         refused(
             activations,
-            |n| conv(n, 2).kernel = [1 << 60; 2],
+            |n| conv(n, 2).kernel = [1 << (usize::BITS - 4); 2],
             &["`a.conv1`", "kernel"],
         );
         refused(
@@ -216,7 +216,8 @@ fn wrong_numbers_are_refused() {
     };
     refused(F32, dense, &["`a.conv1`", "dense"]);
     refused(U8Shift, dense, &["`a.conv1`", "dense"]);
-    let empty = PackedMatrix::from_levels(&[], 1 << 40, 0, BitWidth::B2).unwrap();
+    let many = 1 << (usize::BITS - 24);
+    let empty = PackedMatrix::from_levels(&[], many, 0, BitWidth::B2).unwrap();
     refused(
         U8,
         |n| conv(n, 2).holds.weight = Weight::Packed(empty.clone()),

@@ -100,6 +100,7 @@ fn an_input_of_another_length_is_an_error() {
 }
 
 #[test]
+#[cfg(not(target_family = "wasm"))]
 fn a_model_runs_on_several_threads_at_a_time() {
     let model = Model::new(network(Activations::U8, BitWidth::B2, 8)).unwrap();
     let x = images(model.network(), 2, 8);

@@ -253,7 +253,7 @@ pub(super) fn dispatch_pairs<T: Task>(task: T) {
 /// Where the CPU has no such instruction set; [`Isa::detect`] never returns one.
 pub(super) fn dispatch<T: Task>(isa: Isa, task: T) {
     match isa {
-        Isa::Scalar | Isa::Neon => task.run(scalar::Scalar),
+        Isa::Scalar | Isa::Neon | Isa::Simd128 => task.run(scalar::Scalar),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => x86::Avx2::new()
             .expect("the CPU has AVX2 and FMA")
