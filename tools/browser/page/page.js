@@ -19,6 +19,7 @@ const pad = $("pad").getContext("2d", { willReadFrequently: true });
 
 /** The module that runs, and the cards: `{ file, title, note, bytes, network, about, card }`. */
 let runtime = null;
+let running = null;
 const cards = [];
 /** The picture that is shown, as RGBA pixels. */
 let picture = null;
@@ -71,7 +72,7 @@ function sayError(error, about) {
   const refused = error instanceof Refused;
   const words = refused ? error.message : `${error.name}: ${error.message}`;
   say((about ? `${about}: ${words}` : words).split("\n")[0], true);
-  if (!refused && runtime) start($("isa").value).catch((again) => sayError(new Refused(again.message)));
+  if (!refused && runtime) start(running).catch((again) => sayError(new Refused(again.message)));
 }
 
 // ---------------------------------------------------------------- networks
@@ -81,7 +82,7 @@ function sayError(error, about) {
 async function start(module) {
   const next = await Runtime.of(await bytesOf(module));
   const loaded = cards.map((card) => next.load(card.bytes));
-  runtime = next;
+  [runtime, running] = [next, module];
   cards.forEach((card, i) => Object.assign(card, loaded[i]));
   $("executes").textContent = executes();
 }
@@ -363,6 +364,7 @@ $("isa").onchange = async () => {
     await start($("isa").value);
     classify(true);
   } catch (error) {
+    $("isa").value = running;
     sayError(error);
   }
 };
