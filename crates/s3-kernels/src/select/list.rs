@@ -251,6 +251,6 @@ pub(crate) const FLOAT_KERNELS: &[FloatKernel] = &[
     #[cfg(target_arch = "x86_64")]
     avx2::FMA,
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    wasm::PANEL,
+    wasm::STRIP,
     FLOAT_SCALAR,
 ];

@@ -16,7 +16,7 @@ pub(crate) mod requant;
 use super::scalar::{columns, unpack::unpack};
 use crate::isa::Isa;
 use crate::micro::bytes::{DepthwiseKernel, Microkernel};
-use crate::micro::float::{FloatKernel, How, PanelKernel};
+use crate::micro::float::{FloatKernel, How, StripKernel};
 
 /// A few windows by eight outputs.
 pub(crate) const DOT: Microkernel = Microkernel {
@@ -32,14 +32,17 @@ pub(crate) const DOT: Microkernel = Microkernel {
     run: microkernel::multiply,
 };
 
-/// Four rows of f32 by eight outputs.
-pub(crate) const PANEL: FloatKernel = FloatKernel {
-    name: "simd128-f32-panel",
+/// Four rows of f32 by eight outputs, twice.
+pub(crate) const STRIP: FloatKernel = FloatKernel {
+    name: "simd128-f32-strip",
     isa: Isa::Simd128,
     unpack,
-    how: How::Panel(PanelKernel {
-        rows: float::ROWS,
-        widen: float::widen,
-        run: float::multiply,
-    }),
+    how: How::Strip(
+        StripKernel {
+            lines: 1,
+            rows: [float::ROWS, 0],
+            run: float::multiply,
+        },
+        float::widen,
+    ),
 };
