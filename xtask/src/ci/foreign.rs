@@ -71,6 +71,8 @@ pub(super) fn wasm() -> Result<Outcome> {
         .args(["test", "--release", "--package", "s3-kernels", "--target"])
         .args([WASIP1, "--features", "model", "--lib"])
         .args(["--test", "gemm", "--test", "packed"])
+        // It passes, but Node 20 then ends by a fault: the memory has grown by gigabytes.
+        .args(["--", "--skip", "the_longest_rows_that_packing_accepts"])
         .env("CARGO_TARGET_WASM32_WASIP1_RUNNER", runner)
         .env("CARGO_TARGET_DIR", root().join("target/wasm"))
         .env("RUSTFLAGS", "-Ctarget-feature=+simd128");
