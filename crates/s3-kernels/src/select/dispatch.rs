@@ -7,7 +7,7 @@ use crate::arch::wasm;
 #[cfg(target_arch = "x86_64")]
 use crate::arch::x86;
 #[cfg(target_arch = "x86_64")]
-use crate::arch::{avx2, avx2::Avx2, avx512, avx512::Avx512};
+use crate::arch::{avx2::Avx2, avx512::Avx512};
 #[cfg(feature = "model")]
 use crate::epilogue::requant::Requantize;
 use crate::epilogue::sealed::Store;
@@ -92,9 +92,9 @@ pub(crate) fn store_floats(
 pub(crate) fn float_dense(isa: Isa) -> &'static StripKernel {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => &avx512::DENSE,
+        Isa::Avx512 => &crate::arch::avx512::DENSE,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => &avx2::DENSE,
+        Isa::Avx2 => &crate::arch::avx2::DENSE,
         _ => &scalar::float::DENSE,
     }
 }
