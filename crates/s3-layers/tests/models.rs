@@ -1,39 +1,28 @@
 //! The networks against the literature's parameter counts and torch's names, and batch norm against
 //! torch's semantics.
 
+mod weights;
+
 use candle_core::{DType, Device, Result, Tensor};
 use s3_core::s3::S3;
-use s3_core::{Codes, Init, LayerSpec, Method, ParamKind, Params, Quantizer, WeightForm};
+use s3_core::{Init, LayerSpec, Method, ParamKind, Params, Quantizer};
 use s3_layers::model::{Act, Size};
 use s3_layers::zoo::{Architecture, ResNet, Shortcut};
 use s3_layers::{BatchNorm, Mode, Net};
+use weights::Float;
 
 /// Plain weights, so that parameters are counted as the literature does.
 struct Plain;
 
-struct PlainWeight(candle_core::Var);
-
 impl Method for Plain {
     fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
         let init = Init::weight(&layer.shape);
-        Ok(Box::new(PlainWeight(params.get(
+        Ok(Box::new(Float(params.get(
             "",
             layer.shape.as_slice(),
             init,
             ParamKind::Latent,
         )?)))
-    }
-}
-
-impl Quantizer for PlainWeight {
-    fn weight(&self) -> Result<Tensor> {
-        Ok(self.0.as_tensor().clone())
-    }
-    fn codes(&self) -> Result<Option<Codes>> {
-        Ok(None)
-    }
-    fn form(&self) -> WeightForm {
-        WeightForm::Float
     }
 }
 

@@ -73,24 +73,8 @@ pub(crate) fn run<X: Activation, E: Epilogue>(
     narrow: Narrow,
     y: &mut [E::Output],
 ) {
-    let times = geometry.group_out;
-    let x = X::bytes(x);
-    let x: Cow<'_, [u8]> = match times {
-        1 => Cow::Borrowed(x),
-        _ => x
-            .iter()
-            .flat_map(|&x| core::iter::repeat_n(x, times))
-            .collect(),
-    };
-    let channels = geometry.shape.out_channels;
-    let shape = ConvShape {
-        in_channels: channels,
-        groups: channels,
-        ..geometry.shape
-    };
-    let Ok(geometry) = Geometry::new(&shape) else {
-        unreachable!("the repeated channels are in memory")
-    };
+    let (x, geometry) = one_to_one(X::bytes(x), geometry);
+    let (shape, channels) = (geometry.shape, geometry.shape.out_channels);
     let layout = Layout::new(&geometry, epilogue.repeats());
     let job = Job {
         kernel,
@@ -111,13 +95,31 @@ pub(crate) fn run<X: Activation, E: Epilogue>(
     outputs.for_each_part(w.cols(), 0, y, |rows, _, y| job.run(&x, rows, y));
 }
 
-/// Every value `times` times.
-pub(crate) fn repeated<X: Copy + Default>(x: &[X], times: usize) -> Vec<X> {
-    let mut all = vec![X::default(); x.len() * times];
-    for (to, &x) in all.chunks_exact_mut(times).zip(x) {
-        to.fill(x);
-    }
-    all
+/// The same convolution with as many channels as outputs: each channel as often as it has outputs.
+pub(crate) fn one_to_one<'a, X: Copy + Default>(
+    x: &'a [X],
+    geometry: &Geometry,
+) -> (Cow<'a, [X]>, Geometry) {
+    let x = match geometry.group_out {
+        1 => Cow::Borrowed(x),
+        times => {
+            let mut all = vec![X::default(); x.len() * times];
+            for (to, &x) in all.chunks_exact_mut(times).zip(x) {
+                to.fill(x);
+            }
+            Cow::Owned(all)
+        }
+    };
+    let channels = geometry.shape.out_channels;
+    let shape = ConvShape {
+        in_channels: channels,
+        groups: channels,
+        ..geometry.shape
+    };
+    let Ok(geometry) = Geometry::new(&shape) else {
+        unreachable!("the repeated channels are in memory")
+    };
+    (x, geometry)
 }
 
 /// How output pixels are divided into tiles, and how images are copied for that.

@@ -3,16 +3,15 @@
 //! A product with a level is exact, so whether it is a multiplication or a shift makes no
 //! difference.
 
-use alloc::borrow::Cow;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::conv::depthwise::repeated;
+use crate::conv::depthwise::one_to_one;
 use crate::conv::geometry::Geometry;
 use crate::micro::loops::Strip;
 use crate::parallel::Outputs;
-use crate::{ConvShape, PackedMatrix, Scale, select};
+use crate::{PackedMatrix, Scale, select};
 
 /// Pixels of one call.
 const STRIP: usize = 16;
@@ -34,19 +33,8 @@ pub(crate) fn run(
     epilogue: Option<&Scale<'_>>,
     y: &mut [f32],
 ) {
-    let x: Cow<'_, [f32]> = match geometry.group_out {
-        1 => Cow::Borrowed(x),
-        times => repeated(x, times).into(),
-    };
+    let (x, geometry) = one_to_one(x, geometry);
     let channels = geometry.shape.out_channels;
-    let shape = ConvShape {
-        in_channels: channels,
-        groups: channels,
-        ..geometry.shape
-    };
-    let Ok(geometry) = Geometry::new(&shape) else {
-        unreachable!("the repeated channels are in memory")
-    };
     let taps = geometry.offsets();
     let levels = w.to_levels();
     let mut weights = vec![0.0; levels.len()];

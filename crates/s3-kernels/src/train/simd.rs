@@ -35,16 +35,51 @@ pub trait Simd: Copy + Send + Sync {
     fn store(self, x: Self::F, y: &mut [f32; LANES]);
 
     /// Lane `i` from `x[i]` for `i < lanes`, 0 in the others. `lanes` is at most 16.
-    fn load_first(self, x: &[f32], lanes: usize) -> Self::F;
+    #[inline(always)]
+    fn load_first(self, x: &[f32], lanes: usize) -> Self::F {
+        match x.first_chunk() {
+            Some(full) if lanes == LANES => self.load(full),
+            _ => {
+                let mut part = [0.0; LANES];
+                part[..lanes].copy_from_slice(&x[..lanes]);
+                self.load(&part)
+            }
+        }
+    }
 
     /// Lane `i` to `y[i]` for `i < lanes`. `lanes` is at most 16.
-    fn store_first(self, x: Self::F, y: &mut [f32], lanes: usize);
+    #[inline(always)]
+    fn store_first(self, x: Self::F, y: &mut [f32], lanes: usize) {
+        match y.first_chunk_mut() {
+            Some(full) if lanes == LANES => self.store(x, full),
+            _ => {
+                let mut part = [0.0; LANES];
+                self.store(x, &mut part);
+                y[..lanes].copy_from_slice(&part[..lanes]);
+            }
+        }
+    }
 
     /// Asks for the cache line of `x[0]`, where there is one; changes nothing.
     fn prefetch<T>(self, x: &[T]);
 
     /// Lane `i` of vector `j` from lane `j` of vector `i`.
-    fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES];
+    #[inline(always)]
+    fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES] {
+        let mut from = [[0.0; LANES]; LANES];
+        for (from, row) in from.iter_mut().zip(rows) {
+            self.store(row, from);
+        }
+        let mut columns = rows;
+        for (i, column) in columns.iter_mut().enumerate() {
+            let mut to = [0.0; LANES];
+            for (to, from) in to.iter_mut().zip(&from) {
+                *to = from[i];
+            }
+            *column = self.load(&to);
+        }
+        columns
+    }
 
     /// `a·b + c`, rounded once where the instruction set fuses and twice where it does not.
     ///
@@ -107,48 +142,4 @@ impl Operand {
             Operand::Bf16Pair | Operand::Bf16Matrix => 2,
         }
     }
-}
-
-/// `load_first` by way of a full load.
-#[inline(always)]
-pub(super) fn load_by_copy<S: Simd>(simd: S, x: &[f32], lanes: usize) -> S::F {
-    match x.first_chunk() {
-        Some(full) if lanes == LANES => simd.load(full),
-        _ => {
-            let mut part = [0.0; LANES];
-            part[..lanes].copy_from_slice(&x[..lanes]);
-            simd.load(&part)
-        }
-    }
-}
-
-/// `store_first` by way of a full store.
-#[inline(always)]
-pub(super) fn store_by_copy<S: Simd>(simd: S, x: S::F, y: &mut [f32], lanes: usize) {
-    match y.first_chunk_mut() {
-        Some(full) if lanes == LANES => simd.store(x, full),
-        _ => {
-            let mut part = [0.0; LANES];
-            simd.store(x, &mut part);
-            y[..lanes].copy_from_slice(&part[..lanes]);
-        }
-    }
-}
-
-/// `transpose` by way of memory.
-#[inline(always)]
-pub(super) fn transpose_by_copy<S: Simd>(simd: S, rows: [S::F; LANES]) -> [S::F; LANES] {
-    let mut from = [[0.0; LANES]; LANES];
-    for (from, row) in from.iter_mut().zip(rows) {
-        simd.store(row, from);
-    }
-    let mut columns = rows;
-    for (i, column) in columns.iter_mut().enumerate() {
-        let mut to = [0.0; LANES];
-        for (to, from) in to.iter_mut().zip(&from) {
-            *to = from[i];
-        }
-        *column = simd.load(&to);
-    }
-    columns
 }

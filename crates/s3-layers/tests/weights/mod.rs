@@ -1,4 +1,5 @@
 //! Weights in full precision and as a sum of two planes, for tests that know no method.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use candle_core::{Result, Tensor, Var};
 use s3_core::{Codes, KernelOp, Quantizer, Scale, WeightForm, ste};

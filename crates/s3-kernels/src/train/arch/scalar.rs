@@ -1,6 +1,6 @@
 //! Sixteen lanes as an array: plain Rust, which the compiler vectorizes for the baseline target.
 
-use crate::train::simd::{LANES, Simd, load_by_copy, store_by_copy, transpose_by_copy};
+use crate::train::simd::{LANES, Simd};
 
 /// No instruction set beyond the target's baseline.
 #[derive(Clone, Copy)]
@@ -29,22 +29,7 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    fn load_first(self, x: &[f32], lanes: usize) -> Self::F {
-        load_by_copy(self, x, lanes)
-    }
-
-    #[inline(always)]
-    fn store_first(self, x: Self::F, y: &mut [f32], lanes: usize) {
-        store_by_copy(self, x, y, lanes);
-    }
-
-    #[inline(always)]
     fn prefetch<T>(self, _: &[T]) {}
-
-    #[inline(always)]
-    fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES] {
-        transpose_by_copy(self, rows)
-    }
 
     #[inline(always)]
     fn mul_add(self, a: Self::F, b: Self::F, mut c: Self::F) -> Self::F {

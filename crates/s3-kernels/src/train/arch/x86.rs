@@ -19,7 +19,7 @@ use core::arch::x86_64::{
 
 use crate::isa::Isa;
 use crate::train::bf16::Bf16;
-use crate::train::simd::{LANES, Simd, Task, load_by_copy, store_by_copy, transpose_by_copy};
+use crate::train::simd::{LANES, Simd, Task};
 
 /// Proof that the CPU has AVX2 and FMA.
 #[derive(Clone, Copy)]
@@ -76,23 +76,8 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn load_first(self, x: &[f32], lanes: usize) -> Self::F {
-        load_by_copy(self, x, lanes)
-    }
-
-    #[inline(always)]
-    fn store_first(self, x: Self::F, y: &mut [f32], lanes: usize) {
-        store_by_copy(self, x, y, lanes);
-    }
-
-    #[inline(always)]
     fn prefetch<T>(self, x: &[T]) {
         prefetch(x);
-    }
-
-    #[inline(always)]
-    fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES] {
-        transpose_by_copy(self, rows)
     }
 
     #[inline(always)]
