@@ -66,8 +66,7 @@ Written by `cargo xtask repro networks`, from the records of the runs in network
 `xtask/experiments/{cifar10,mnist}/NETWORK-s3-3bit.toml` with the other data set and width set beside them. Three epochs show that
 a network trains; nothing was tuned for any of them but the rate of VGG-Small's classifier (docs/NETWORKS.md), which follows from
 the training loss of its first steps; no claim about their accuracy follows. Activations are bf16. VGG-Small and ResNet-56 see the
-first 10,000 training images alone, because an epoch of all of them takes long on a CPU. VGG-Small's rows of older revisions than
-885cd24 have one learning rate for all layers.
+first 10,000 training images alone, because an epoch of all of them takes long on a CPU.
 ";
 
 fn page(plan: &Plan, records: &[Record]) -> Page {
