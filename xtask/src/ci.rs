@@ -30,8 +30,8 @@ pub(crate) struct Options {
     only: Vec<String>,
 }
 
-/// Steps that take many minutes in an emulator, under a sanitizer or to build, and run when they are
-/// named.
+/// Steps that take many minutes in an emulator, under a sanitizer or to build, and run when they
+/// are named.
 const ON_REQUEST: [&str; 4] = ["kernels-address", "kernels-aarch64", "kernels-miri", "own"];
 
 /// One check.

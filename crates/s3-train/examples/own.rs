@@ -4,9 +4,9 @@
 //! cargo run --release -p s3-train --example own -- train stripes.toml
 //! ```
 //!
-//! where `stripes.toml` says `data = { name = "stripes" }`, `model = { name = "ladder", steps = 2 }`
-//! and `method = { name = "signs" }`. Runs resume, are reported, evaluated and exported as those of
-//! `s3`.
+//! where `stripes.toml` has `data = { name = "stripes" }`, `method = { name = "signs" }` and
+//! `model = { name = "ladder", steps = 2 }`. Runs resume, are reported, evaluated and exported as
+//! those of `s3`.
 
 use candle_core::{Tensor, Var};
 use s3_core::{

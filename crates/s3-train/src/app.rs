@@ -10,8 +10,8 @@
 //! }
 //! ```
 //!
-//! Such a program has every verb of `s3`, and its configurations may name what it added. A whole one
-//! is `examples/own.rs`. Training is faster with an allocator that keeps large buffers; `s3` itself
+//! Such a program has every verb of `s3`, and its configurations may name what it added. A whole
+//! one is `examples/own.rs`. Training is faster with an allocator that keeps large buffers; `s3`
 //! has mimalloc as its `#[global_allocator]`.
 
 use crate::data::own;
