@@ -2,7 +2,7 @@
 
 use crate::given::{Given, runs_below};
 use crate::status::Status;
-use crate::terminal::{note, one_line};
+use crate::terminal::{self, note, one_line};
 use anyhow::Result;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
@@ -55,9 +55,14 @@ pub(crate) fn run(args: &RunsArgs) -> Result<()> {
             say!(
                 "{}",
                 json!({
-                    "run": run, "state": status.state, "experiment": status.config.experiment,
-                    "seed": status.config.seed, "epoch": done, "epochs": epochs,
-                    "test_top1": status.test_top1(), "seconds_left": left,
+                    "run": run.display().to_string(),
+                    "state": status.state,
+                    "experiment": status.config.experiment,
+                    "seed": status.config.seed,
+                    "epoch": done,
+                    "epochs": epochs,
+                    "test_top1": status.test_top1(),
+                    "seconds_left": left,
                 })
             );
             continue;
@@ -84,5 +89,5 @@ pub(crate) fn run(args: &RunsArgs) -> Result<()> {
 fn name(run: &Path, folder: &Path) -> String {
     let below = run.strip_prefix(folder).ok();
     let below = below.filter(|below| *below != Path::new(""));
-    below.unwrap_or(run).display().to_string()
+    terminal::path(below.unwrap_or(run))
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use s3_metrics::record::{EpochRecord, TimingRecord, read_whole_lines};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What happens to a run at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,8 +44,8 @@ pub struct Status {
     pub epochs: Vec<EpochRecord>,
     /// What each of them took, as far as it is written.
     pub timing: Vec<TimingRecord>,
-    /// When the last of them was written.
-    written: Option<SystemTime>,
+    /// When the last of them was written, or the last sitting began, if that was later.
+    since: Option<SystemTime>,
 }
 
 impl Status {
@@ -64,6 +64,10 @@ impl Status {
             epochs = read_whole_lines(&path)?;
             written = path.metadata().and_then(|about| about.modified()).ok();
         }
+        let manifest = run.read_json("manifest.json").ok();
+        let sittings = manifest.as_ref().and_then(|all| all["sittings"].as_array());
+        let began = sittings.and_then(|all| all.last()?["began_unix"].as_u64());
+        let began = began.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
         let path = run.file("timing.jsonl");
         if path.is_file() {
             timing = read_whole_lines(&path)?;
@@ -78,7 +82,7 @@ impl Status {
             state,
             epochs,
             timing,
-            written,
+            since: written.max(began),
         })
     }
 
@@ -88,18 +92,20 @@ impl Status {
         self.epochs.iter().rev().find_map(|epoch| epoch.test_top1)
     }
 
-    /// How long a run in training still takes at `now`, by the mean of its epochs so far; none
-    /// before the first is done.
+    /// How long a run in training still takes at `now`, by the median of its epochs so far, as one
+    /// that was resumed within has the time of its rest alone; none before the first is done.
     #[must_use]
     pub fn left(&self, now: SystemTime) -> Option<Duration> {
         if self.state != State::Training || self.timing.is_empty() {
             return None;
         }
         let seconds = |of: &TimingRecord| of.train_seconds + of.test_seconds.unwrap_or(0.0);
-        let mean = self.timing.iter().map(seconds).sum::<f64>() / self.timing.len() as f64;
-        let ahead = self.config.epochs.saturating_sub(self.epochs.len()) as f64 * mean;
+        let mut each: Vec<f64> = self.timing.iter().map(seconds).collect();
+        each.sort_by(f64::total_cmp);
+        let epoch = each[each.len() / 2];
+        let ahead = self.config.epochs.saturating_sub(self.epochs.len()) as f64 * epoch;
         let ahead = Duration::try_from_secs_f64(ahead).ok()?;
-        let since = self.written.and_then(|then| now.duration_since(then).ok());
+        let since = self.since.and_then(|then| now.duration_since(then).ok());
         Some(ahead.saturating_sub(since.unwrap_or_default()))
     }
 }
@@ -157,6 +163,15 @@ lr = { schedule = "constant", start = 0.1 }
         assert_eq!(left(0), Some(Duration::from_secs(180)));
         assert_eq!(left(10), Some(Duration::from_secs(170)));
         assert_eq!(left(1000), Some(Duration::ZERO));
+        // A pause before the sitting began is no work.
+        let began = now.duration_since(UNIX_EPOCH)?.as_secs() + 500;
+        let manifest = format!(r#"{{"sittings":[{{"began_unix":{began}}}]}}"#);
+        std::fs::write(folder.join("manifest.json"), manifest)?;
+        let began = UNIX_EPOCH + Duration::from_secs(began + 10);
+        assert_eq!(
+            Status::of(&folder)?.left(began),
+            Some(Duration::from_secs(170))
+        );
         drop(lock);
 
         std::fs::write(folder.join("summary.json"), "{}")?;
