@@ -155,7 +155,7 @@ fn measure(args: &Args) -> Result<()> {
         let forward = clock.elapsed().as_secs_f64();
         let grads = total.backward()?;
         let backward = clock.elapsed().as_secs_f64();
-        optimizer.step(0.01, &grads)?;
+        optimizer.step(0.01, None, &grads)?;
         drop((logits, loss, total, grads));
         let whole = clock.elapsed().as_secs_f64();
         if step == args.warmup {

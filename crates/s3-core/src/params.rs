@@ -26,6 +26,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub enum ParamKind {
     /// A full-precision latent behind a weight; a plain weight is its own latent.
     Latent,
+    /// A latent of which its weight sees only whether it is > 0, as S3's (eqs. 6, 8): its size
+    /// decides how soon it changes sides, and nothing else.
+    Gate,
     /// A batch-norm gain or bias.
     Norm,
     /// The bias of a convolution or linear layer.
@@ -34,6 +37,19 @@ pub enum ParamKind {
     Scale,
     /// State that is saved but not trained: running statistics, masks, bases.
     Buffer,
+}
+
+impl ParamKind {
+    /// Whether it stands behind a weight.
+    ///
+    /// ```
+    /// use s3_core::ParamKind;
+    /// assert!(ParamKind::Gate.is_latent() && ParamKind::Latent.is_latent());
+    /// assert!(!ParamKind::Scale.is_latent());
+    /// ```
+    pub const fn is_latent(self) -> bool {
+        matches!(self, Self::Latent | Self::Gate)
+    }
 }
 
 /// How a tensor is filled when it is made.

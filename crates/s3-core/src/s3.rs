@@ -158,7 +158,7 @@ impl Method for S3 {
         };
         let shape = layer.shape.as_slice();
         let [sparse_init, init] = self.init.inits(shape);
-        let latent = |name: &str, init| params.get(name, shape, init, ParamKind::Latent);
+        let latent = |name: &str, init| params.get(name, shape, init, ParamKind::Gate);
         let levels = 2 * (t as u32 + 1) + 1;
         Ok(Box::new(Latents {
             sign: latent("w_sign", init)?,

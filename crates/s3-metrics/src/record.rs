@@ -138,6 +138,20 @@ pub struct LatentRecord {
     /// Its gradient in the last step before the snapshot; `None` before the first step.
     #[serde(default)]
     pub gradient: Option<GradientRecord>,
+    /// What its flip-rate control has come to; absent where it has none, and before the first step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steered: Option<FlipRecord>,
+}
+
+/// A latent whose flips follow a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlipRecord {
+    /// The share of its gates that change sides in one step, a running mean.
+    #[serde(with = "exact::float")]
+    pub rate: f64,
+    /// What its learning rate is multiplied by.
+    #[serde(with = "exact::float")]
+    pub factor: f64,
 }
 
 impl LatentRecord {
@@ -165,6 +179,7 @@ impl LatentRecord {
             density: Density::relative(values, Self::BINS).expect("a density of some bins"),
             flips: before.map(|b| dynamics::gate_flip_rate(b, values)),
             gradient,
+            steered: None,
         }
     }
 }

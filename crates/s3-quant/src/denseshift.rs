@@ -41,7 +41,7 @@ impl Method for DenseShift {
     fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
         let shape = layer.shape.as_slice();
         let init = Init::Normal { std: 1e-3 };
-        let latent = |name: &str| params.get(name, shape, init, ParamKind::Latent);
+        let latent = |name: &str| params.get(name, shape, init, ParamKind::Gate);
         let sign = latent("w_sign")?;
         Ok(Box::new(Latents {
             open: sign.ones_like()?,

@@ -63,11 +63,11 @@ impl Method for Staircase {
     fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
         let shape = layer.shape.as_slice();
         let [sparse, others] = self.init.inits(shape);
-        let latent = |name, init| params.get(name, shape, init, ParamKind::Latent);
+        let latent = |name, init, kind| params.get(name, shape, init, kind);
         Ok(Box::new(Latents {
-            sign: latent("w_sign", others)?,
-            sparse: latent("w_sparse", sparse)?,
-            shift: latent("w_shift", others)?,
+            sign: latent("w_sign", others, ParamKind::Gate)?,
+            sparse: latent("w_sparse", sparse, ParamKind::Gate)?,
+            shift: latent("w_shift", others, ParamKind::Latent)?,
             slope: self.slope,
         }))
     }

@@ -171,6 +171,7 @@ mod tests {
             "model",
             "layers",
             "optimizer",
+            "optimizer.flips",
             "lr",
         ] {
             assert_eq!(written(table, "fp32"), known(table, "fp32"), "[{table}]");

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Bench, assert_same_results, succeed};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -21,11 +22,22 @@ fn one_two_and_three_threads_give_the_same_bytes() {
         succeed(&mut bench.train(out, &drawn));
     }
     assert_same_results(&bench.run("drawn-1"), &bench.run("drawn-2"), "two threads");
+    for out in ["steered-1", "steered-3"] {
+        let threads = out.trim_start_matches("steered-");
+        succeed(&mut bench.train(out, &["--set", STEERED, "--threads", threads]));
+    }
+    let steered = bench.run("steered-1");
+    assert_same_results(&steered, &bench.run("steered-3"), "three threads");
+    let read = |run: &Path| std::fs::read_to_string(run.join("dynamics.jsonl")).expect("lines");
+    assert!(read(&steered).contains(r#""steered":{"rate":"#));
+    assert!(!read(&bench.run("1")).contains("steered"));
 }
 
 /// Methods whose layers do more than multiply: drawn outputs, and inputs that a basis learns from.
 const DRAWN: &str = "method={name=\"lrnet\"}";
 const INPUTS: &str = "method={name=\"lqnet\", bits=2, activation_bits=2}";
+/// Gates whose learning rates follow their flips.
+const STEERED: &str = "optimizer.flips={target={schedule=\"cosine\", start=0.02}, gain=0.5}";
 
 /// Kills the run again and again, after a little longer each time, until it ends by itself.
 fn kill_until_done(bench: &Bench, out: &str, more: &[&str], first: Duration) -> usize {
@@ -70,6 +82,7 @@ fn a_run_killed_at_any_step_ends_in_the_same_bytes() {
             ],
         ),
         ("best", vec!["--set", "validation_images=40"]),
+        ("steered", vec!["--set", STEERED, "--set", "epochs=2"]),
         ("drawn", vec!["--set", DRAWN, "--set", "epochs=2"]),
         ("inputs", vec!["--set", INPUTS, "--set", "epochs=2"]),
     ] {

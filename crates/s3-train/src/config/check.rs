@@ -63,7 +63,12 @@ impl Config {
         self.optimizer
             .validate()
             .map_err(|e| anyhow::anyhow!("optimizer.{e}"))?;
-        let schedules = [("lr", Some(&self.lr)), ("alpha", self.alpha.as_ref())];
+        let flips = self.optimizer.flips.as_ref();
+        let schedules = [
+            ("lr", Some(&self.lr)),
+            ("alpha", self.alpha.as_ref()),
+            ("optimizer.flips.target", flips.map(|flips| &flips.target)),
+        ];
         for (key, schedule) in schedules {
             if schedule.is_some_and(|s| s.warmup_epochs > self.epochs as f64) {
                 bail!(

@@ -3,7 +3,7 @@
 //! | tensors | what |
 //! | --- | --- |
 //! | `layer1.0.conv1.weight.w_sign`, `bn1.running_mean`, .. | parameters and buffers, torch's names |
-//! | `optimizer/momentum.<parameter>` | optimizer state |
+//! | `optimizer/momentum.<parameter>` | optimizer state; `optimizer/flips.<latent>`: of its flips |
 //! | `snapshot/<layer>`, `snapshot/<latent>` | weights and latents of the last dynamics snapshot |
 //!
 //! No parameter has a `/` in its name, and no layer is called as another's latents are

@@ -8,11 +8,12 @@ use anyhow::Result;
 use candle_core::backprop::GradStore;
 use s3_core::host::{Host, on_cpu};
 use s3_core::params::Param;
-use s3_core::{ParamKind, Params, WeightForm};
+use s3_core::{Params, WeightForm};
 use s3_layers::{Mode, Net};
 use s3_metrics::dynamics::{self, LOW_VALUE_THRESHOLD};
 use s3_metrics::gradient::GradientRecord;
-use s3_metrics::record::{DynamicsRecord, LatentRecord};
+use s3_metrics::record::{DynamicsRecord, FlipRecord, LatentRecord};
+use std::collections::BTreeMap;
 
 /// Prefix of the snapshot's tensors in a checkpoint.
 pub const PREFIX: &str = "snapshot/";
@@ -34,11 +35,11 @@ pub fn gradients(params: &Params, grads: &GradStore) -> Result<Gradients> {
 
 fn latents(params: &Params) -> impl Iterator<Item = (String, Param)> {
     let all = params.trainable().into_iter();
-    all.filter(|(_, p)| p.kind == ParamKind::Latent)
+    all.filter(|(_, p)| p.kind.is_latent())
 }
 
 /// Measures every layer against the snapshot `before` (empty at the first), and returns the records
-/// with the new snapshot. `gradients` are those of the last step.
+/// with the new snapshot. `gradients` are those of the last step, `flips` those that are steered.
 ///
 /// # Errors
 /// Those of candle.
@@ -48,6 +49,7 @@ pub fn snapshot(
     epoch: u32,
     before: &Tensors,
     gradients: &Gradients,
+    flips: &BTreeMap<String, FlipRecord>,
 ) -> Result<(Vec<DynamicsRecord>, Tensors)> {
     let (mut records, mut after) = (Vec::new(), Tensors::new());
     for layer in net.layers() {
@@ -86,7 +88,11 @@ pub fn snapshot(
             }
             let gradient = gradients.get(&path).copied();
             let measured = LatentRecord::of_snapshot(short, old, &now, gradient);
-            record.latents.push(measured);
+            let steered = flips.get(&path).copied();
+            record.latents.push(LatentRecord {
+                steered,
+                ..measured
+            });
             drop(now);
             after.insert(key, latent);
         }

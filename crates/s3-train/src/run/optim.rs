@@ -9,21 +9,27 @@
 //! RAdam  as Adam with the rectified step of Liu et al., 2020 (no adaptation while ρ_t <= 5)
 //! ```
 //!
-//! `lr` is the schedule's rate times the parameter's factor (`lr_factors`), 1 where none is given.
+//! `lr` is the schedule's rate times the parameter's factor (`lr_factors`), 1 where none is given,
+//! and times that of its flip-rate control (`flips`), where it has one.
 //!
 //! On the CPU one pass updates a state tensor and one pass the parameter, in place; elsewhere
 //! the same updates are composed from candle's ops.
 
 mod composed;
 mod config;
+mod flips;
 
 pub use config::{DecayGroup, OptimizerConfig, Rule};
+pub use flips::FlipsConfig;
 
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var};
+use flips::{Control, Open};
 use rayon::prelude::*;
 use s3_core::params::Param;
-use s3_core::{backend, host};
+use s3_core::{ParamKind, backend, host};
+use s3_metrics::record::FlipRecord;
+use std::collections::BTreeMap;
 
 /// Prefix of the optimizer's state in a checkpoint.
 pub const PREFIX: &str = "optimizer/";
@@ -36,6 +42,8 @@ struct Slot {
     factor: f64,
     /// One tensor for each of [`OptimizerConfig::slots`].
     state: Vec<Var>,
+    /// Of a gate, where flips are steered.
+    control: Option<Control>,
 }
 
 /// The parameters of a network with their optimizer state.
@@ -68,12 +76,14 @@ impl Optimizer {
                     .iter()
                     .map(|_| zeros())
                     .collect::<Result<_>>()?;
+                let is_steered = config.flips.is_some() && p.kind == ParamKind::Gate;
                 Ok(Slot {
                     factor: config.factor_of(&name),
                     name,
                     decay: config.decay_of(p.kind) as f32,
                     var: p.var,
                     state,
+                    control: is_steered.then(Control::new).transpose()?,
                 })
             })
             .collect::<Result<_>>()?;
@@ -101,19 +111,37 @@ impl Optimizer {
         self.slots
             .iter()
             .flat_map(|s| {
+                let control = s.control.as_ref().map(|c| (&"flips", &c.state));
                 names
                     .iter()
                     .zip(&s.state)
+                    .chain(control)
                     .map(|(n, v)| (format!("{n}.{}", s.name), v.clone()))
             })
             .collect()
     }
 
-    /// One update of every parameter that has a gradient.
+    /// The flips of each gate latent that is steered, by its name; nothing before the first step.
     ///
     /// # Errors
     /// Those of candle.
-    pub fn step(&mut self, lr: f64, grads: &GradStore) -> Result<()> {
+    pub fn flips(&self) -> Result<BTreeMap<String, FlipRecord>> {
+        let Some(config) = self.config.flips.as_ref().filter(|_| self.steps > 0) else {
+            return Ok(BTreeMap::new());
+        };
+        let steered = self.slots.iter();
+        let steered = steered.filter_map(|s| Some((&s.name, s.control.as_ref()?)));
+        steered
+            .map(|(name, control)| Ok((name.clone(), control.record(config, self.steps)?)))
+            .collect()
+    }
+
+    /// One update of every parameter that has a gradient. `target`: the share of the gates that is
+    /// to turn in this step, where they are steered ([`OptimizerConfig::target`]).
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn step(&mut self, lr: f64, target: Option<f64>, grads: &GradStore) -> Result<()> {
         let first = self.steps == 0;
         self.steps += 1;
         for slot in &self.slots {
@@ -122,10 +150,23 @@ impl Optimizer {
             };
             let grad = grad.contiguous()?;
             let (p, decay) = (slot.var.as_tensor(), slot.decay);
-            let lr = lr * slot.factor;
+            let steered = slot
+                .control
+                .as_ref()
+                .zip(self.config.flips.as_ref())
+                .zip(target);
+            let open = steered.map(|_| Open::of(p)).transpose()?;
+            let factor = match steered {
+                Some(((control, _), _)) => control.factor()?,
+                None => 1.0,
+            };
+            let lr = lr * slot.factor * factor;
             match self.config.name {
                 Rule::Sgd => self.sgd(slot, p, &grad, lr as f32, decay, first)?,
                 Rule::Adam | Rule::Radam => self.adam(slot, p, &grad, lr, decay)?,
+            }
+            if let (Some(((control, config), target)), Some(open)) = (steered, open) {
+                control.follow(config, open.turned(p)?, target, self.steps)?;
             }
         }
         Ok(())
@@ -297,8 +338,6 @@ mod tests {
     use super::config::{betas, eps};
     use super::*;
     use candle_core::Device;
-    use s3_core::ParamKind;
-    use std::collections::BTreeMap;
 
     fn config(name: Rule) -> OptimizerConfig {
         OptimizerConfig {
@@ -310,6 +349,7 @@ mod tests {
             weight_decay: 0.01,
             no_decay: Vec::new(),
             lr_factors: BTreeMap::new(),
+            flips: None,
         }
     }
 
@@ -324,7 +364,7 @@ mod tests {
             let sign = if t % 2 == 0 { 1.0 } else { -1.0 };
             let linear = Tensor::new(&[0.1 * (t + 1) as f32, -0.3, 0.05 * sign], &Device::Cpu)?;
             let loss = ((p.as_tensor() * linear)?.sum_all()? + (p.sqr()?.sum_all()? * 0.1)?)?;
-            optimizer.step(0.1, &loss.backward()?)?;
+            optimizer.step(0.1, Some(0.2), &loss.backward()?)?;
         }
         Ok(())
     }
@@ -404,7 +444,7 @@ mod tests {
             optimizer.is_fused = is_fused;
             let g = Tensor::new(&[1e-8f32, -3e-8], &Device::Cpu)?;
             for _ in 0..20 {
-                optimizer.step(0.1, &(p.as_tensor() * &g)?.sum_all()?.backward()?)?;
+                optimizer.step(0.1, None, &(p.as_tensor() * &g)?.sum_all()?.backward()?)?;
             }
             for (got, want) in p.to_vec1::<f32>()?.iter().zip(want) {
                 assert!(
@@ -432,7 +472,7 @@ mod tests {
             let before = p.to_vec1::<f32>()?;
             let zero = (p.as_tensor() * &p.zeros_like()?)?.sum_all()?;
             let grads = zero.backward()?;
-            Optimizer::new(&config, params)?.step(0.1, &grads)?;
+            Optimizer::new(&config, params)?.step(0.1, None, &grads)?;
             assert_eq!(p.to_vec1::<f32>()? != before, moves, "{kind:?}");
         }
         Ok(())
@@ -457,7 +497,7 @@ mod tests {
                 },
             )];
             let loss = var.sqr()?.sum_all()?;
-            Optimizer::new(&config, params)?.step(lr, &loss.backward()?)?;
+            Optimizer::new(&config, params)?.step(lr, None, &loss.backward()?)?;
             var.to_vec1()
         };
         for rule in [Rule::Sgd, Rule::Adam, Rule::Radam] {
@@ -499,14 +539,21 @@ mod tests {
                 ..config(Rule::Sgd)
             },
             config(Rule::Radam),
+            OptimizerConfig {
+                flips: Some(
+                    toml::from_str("target = { schedule = 'constant', start = 0.2 }")
+                        .expect("a target is enough"),
+                ),
+                ..config(Rule::Adam)
+            },
         ] {
-            let (whole, params) = param(ParamKind::Latent)?;
+            let (whole, params) = param(ParamKind::Gate)?;
             descend(&mut Optimizer::new(&config, params)?, &whole, 0..12)?;
 
-            let (first, params) = param(ParamKind::Latent)?;
+            let (first, params) = param(ParamKind::Gate)?;
             let mut a = Optimizer::new(&config, params)?;
             descend(&mut a, &first, 0..7)?;
-            let (second, params) = param(ParamKind::Latent)?;
+            let (second, params) = param(ParamKind::Gate)?;
             let mut b = Optimizer::new(&config, params)?;
             second.set(&first.as_tensor().copy()?)?;
             for ((_, to), (_, from)) in b.state().iter().zip(a.state()) {

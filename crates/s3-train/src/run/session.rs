@@ -283,8 +283,15 @@ impl<'a> Session<'a> {
         if !self.leads() {
             return Ok(());
         }
-        let (records, snapshot) =
-            dynamics::snapshot(&self.net, &self.params, epoch, &self.snapshot, &gradients)?;
+        let flips = self.optimizer.flips()?;
+        let (records, snapshot) = dynamics::snapshot(
+            &self.net,
+            &self.params,
+            epoch,
+            &self.snapshot,
+            &gradients,
+            &flips,
+        )?;
         self.check_lock()?;
         append_jsonl(&self.folder.file("dynamics.jsonl"), &records)?;
         self.snapshot = snapshot;

@@ -77,8 +77,9 @@ impl Session<'_> {
             if ends_epoch && self.snapshot_is_due(epoch + 1) {
                 self.position.gradients = dynamics::gradients(&self.params, grads)?;
             }
-            self.optimizer
-                .step(self.config.lr.at(step, steps, per_epoch), grads)?;
+            let lr = self.config.lr.at(step, steps, per_epoch);
+            let target = self.config.optimizer.target(step, steps, per_epoch);
+            self.optimizer.step(lr, target, grads)?;
         }
 
         let penalty = penalties.iter().try_fold(0f64, |sum, p| {

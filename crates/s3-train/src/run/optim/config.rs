@@ -1,5 +1,6 @@
 //! The settings of an optimizer.
 
+use super::flips::FlipsConfig;
 use candle_core::Result;
 use s3_core::ParamKind;
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,9 @@ pub struct OptimizerConfig {
     /// path (`fc`, `fc.bias`) and a number > 0. The longest path that fits decides.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lr_factors: BTreeMap<String, f64>,
+    /// Steers how often gates change sides ([`FlipsConfig`]); without it chance does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flips: Option<FlipsConfig>,
 }
 
 pub(super) fn betas() -> [f64; 2] {
@@ -102,7 +106,25 @@ impl OptimizerConfig {
                 ));
             }
         }
-        Ok(())
+        match &self.flips {
+            Some(flips) => flips.validate().map_err(|e| format!("flips.{e}")),
+            None => Ok(()),
+        }
+    }
+
+    /// The share of the gates that is to turn in the step `step` (from 0) of a run of `steps`
+    /// steps, `per_epoch` an epoch; `None` where they are not steered.
+    ///
+    /// ```
+    /// use s3_train::optim::OptimizerConfig;
+    /// let text = "name = 'sgd'\nflips.target = { schedule = 'linear', start = 0.01 }";
+    /// let sgd: OptimizerConfig = toml::from_str(text)?;
+    /// assert_eq!(sgd.target(50, 100, 10), Some(0.005));
+    /// # Ok::<(), toml::de::Error>(())
+    /// ```
+    pub fn target(&self, step: u64, steps: u64, per_epoch: u64) -> Option<f64> {
+        let flips = self.flips.as_ref()?;
+        Some(flips.target.at(step, steps, per_epoch))
     }
 
     /// Checks that every path of `lr_factors` is one of the parameters called `names`, or a folder
@@ -139,7 +161,7 @@ impl OptimizerConfig {
 
     pub(super) fn decay_of(&self, kind: ParamKind) -> f64 {
         let group = match kind {
-            ParamKind::Latent => DecayGroup::Latent,
+            ParamKind::Latent | ParamKind::Gate => DecayGroup::Latent,
             ParamKind::Norm => DecayGroup::Norm,
             ParamKind::Bias => DecayGroup::Bias,
             ParamKind::Scale | ParamKind::Buffer => return 0.0,
