@@ -17,6 +17,11 @@
 //! [`ShiftGradient::SquareRoot`] differentiates `s · m · √(S_t + 1)` instead: `√(S_t + 1)` stands
 //! for `P` in the first two lines and `dS_t/dw_j / (2 √(S_t + 1))` for `ln2 · P · dS_t/dw_j`.
 //!
+//! A zero weight so passes its gradient to `w_sparse` alone, and a closed shift gate hides the
+//! gates below it. With [`Surrogate::closed`] = λ > 0, which is ours, `max(m, λ)` and
+//! `max(h_i, λ)` stand in the places of the factors `m` and `h_i` of the first and the last line
+//! (`2 max(h_i, λ)` in that of `2 h_i`); `P`, `S_{j-1}` and the weight itself are as before.
+//!
 //! On the CPU one pass over the latents computes the weight and one pass the gradients; elsewhere
 //! [`shift_weight_composed`] builds the same values from candle's own ops. A test holds the two
 //! equal to the bit.
@@ -55,6 +60,8 @@ pub struct Surrogate {
     pub sign_slope: f32,
     /// The derivative of the shift gates.
     pub shift: ShiftGradient,
+    /// λ: the share of its gradient that passes a closed gate, from 0 (eq. 9) to 1.
+    pub closed: f32,
 }
 
 impl Default for Surrogate {
@@ -62,6 +69,7 @@ impl Default for Surrogate {
         Self {
             sign_slope: 1.0,
             shift: ShiftGradient::Analytic,
+            closed: 0.0,
         }
     }
 }
@@ -194,6 +202,9 @@ pub fn shift_weight_composed(
         ShiftGradient::SquareRoot => &root,
         _ => &p,
     };
+    let passes = |gate: &Tensor| gate.maximum(f64::from(surrogate.closed));
+    let m = passes(&m)?;
+    let sm = s.mul(&m)?;
     let d_sign = m.mul(size)?.affine(f64::from(surrogate.sign_slope), 0.0)?;
     let d_sparse = s.mul(size)?;
     let mut d_shifts = Vec::with_capacity(shifts.len());
@@ -211,7 +222,7 @@ pub fn shift_weight_composed(
             ),
         };
         d_shifts.push(slope.mul(&open_above)?.mul(&sm)?);
-        open_above = open_above.mul(&gates[j])?.affine(growth, 0.0)?;
+        open_above = open_above.mul(&passes(&gates[j])?.affine(growth, 0.0)?)?;
     }
     d_shifts.reverse();
 
@@ -342,13 +353,14 @@ impl Fused {
             }
         }
         let last = &exponents[shifts.len() * len..];
+        let passes = |latent: f32| gate(latent).max(self.surrogate.closed);
         // s · m of each weight, and the product of the gates above the one at hand.
         let mut scale = vec![0f32; len];
         let mut open_above = vec![1f32; len];
         let (d_sign, d_rest) = out.split_at_mut(1);
         let (d_sparse, d_shifts) = d_rest.split_at_mut(1);
         for i in 0..len {
-            let (m, s) = (gate(sparse[i]), if sign[i] > 0.0 { 1.0 } else { -1.0 });
+            let (m, s) = (passes(sparse[i]), if sign[i] > 0.0 { 1.0 } else { -1.0 });
             let p = match self.surrogate.shift {
                 ShiftGradient::SquareRoot => ((last[i] + 1) as f32).sqrt(),
                 _ => power(last[i]),
@@ -365,21 +377,21 @@ impl Fused {
                     for i in 0..len {
                         let slope = (before[i] + 1) as f32 * LN2 * power(last[i]);
                         d[i] = g[i] * (slope * open_above[i] * scale[i]);
-                        open_above[i] *= gate(latent[i]);
+                        open_above[i] *= passes(latent[i]);
                     }
                 }
                 ShiftGradient::FiniteDifference => {
                     for i in 0..len {
                         let slope = 2.0 * power(before[i]) - 1.0;
                         d[i] = g[i] * (slope * open_above[i] * scale[i]);
-                        open_above[i] *= 2.0 * gate(latent[i]);
+                        open_above[i] *= 2.0 * passes(latent[i]);
                     }
                 }
                 ShiftGradient::SquareRoot => {
                     for i in 0..len {
                         let slope = (before[i] + 1) as f32 * 0.5 / ((last[i] + 1) as f32).sqrt();
                         d[i] = g[i] * (slope * open_above[i] * scale[i]);
-                        open_above[i] *= gate(latent[i]);
+                        open_above[i] *= passes(latent[i]);
                     }
                 }
             }

@@ -8,11 +8,15 @@
 //!                           # "dense" the paper's text
 //! gradient = "analytic"     # or "finite_difference", "square_root"
 //! sign_slope = 1.0          # 2.0 is the literal derivative of eq. 9
+//! closed_gradient = 0.0     # ours: the share of its gradient that passes a closed gate at first;
+//! closed_until = 0.7        # it falls in a straight line to 0 at this share of the run
 //! ```
 
 use crate::params::{Init, ParamKind, Params};
 use crate::penalty::dense_weight_penalty;
-use crate::quantizer::{Codes, KernelOp, LayerSpec, Method, MethodConfig, Quantizer, WeightForm};
+use crate::quantizer::{
+    Codes, KernelOp, LayerSpec, Method, MethodConfig, Progress, Quantizer, WeightForm,
+};
 use crate::reparam::{ShiftGradient, Surrogate, shift_weight_with};
 use candle_core::{Result, Tensor, Var, bail};
 use s3_kernels::BitWidth;
@@ -82,10 +86,26 @@ pub struct S3 {
     /// The derivative of the sign: 1 (the authors' code) or 2 (the literal eq. 9).
     #[serde(default = "one")]
     pub sign_slope: f32,
+    /// The share of its gradient that passes a closed gate at the start ([`Surrogate::closed`]);
+    /// 0, the paper's: none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub closed_gradient: f64,
+    /// The share of the run after which none does.
+    #[serde(default = "until", skip_serializing_if = "is_until")]
+    pub closed_until: f64,
 }
 
 fn one() -> f32 {
     1.0
+}
+fn is_zero(x: &f64) -> bool {
+    *x == 0.0
+}
+fn until() -> f64 {
+    0.7
+}
+fn is_until(x: &f64) -> bool {
+    *x == until()
 }
 
 impl S3 {
@@ -106,7 +126,21 @@ impl S3 {
             init: Start::default(),
             gradient: ShiftGradient::Analytic,
             sign_slope: 1.0,
+            closed_gradient: 0.0,
+            closed_until: until(),
         }
+    }
+
+    /// What passes a closed gate where the share `done` of the run is done: a straight line from
+    /// `closed_gradient` to 0 at `closed_until`, and 0 after that.
+    ///
+    /// ```
+    /// use s3_core::s3::S3;
+    /// let s3 = S3 { closed_gradient: 0.5, closed_until: 0.8, ..S3::new(3) };
+    /// assert_eq!([0.0, 0.4, 0.8, 1.0].map(|done| s3.closed(done)), [0.5, 0.25, 0.0, 0.0]);
+    /// ```
+    pub fn closed(&self, done: f64) -> f32 {
+        (self.closed_gradient * (1.0 - done / self.closed_until)).max(0.0) as f32
     }
 
     /// The number of shift latents.
@@ -146,6 +180,15 @@ impl MethodConfig for S3 {
                 self.sign_slope
             ));
         }
+        let share = |x: f64| (0.0..=1.0).contains(&x);
+        if !share(self.closed_gradient) {
+            let got = self.closed_gradient;
+            return Err(format!("closed_gradient: expected 0 <= x <= 1, got {got}"));
+        }
+        if !share(self.closed_until) || self.closed_until == 0.0 {
+            let got = self.closed_until;
+            return Err(format!("closed_until: expected 0 < x <= 1, got {got}"));
+        }
         self.t().map(|_| ())
     }
 }
@@ -169,7 +212,9 @@ impl Method for S3 {
             surrogate: Surrogate {
                 sign_slope: self.sign_slope,
                 shift: self.gradient,
+                closed: self.closed(0.0),
             },
+            method: self.clone(),
             form: WeightForm::Discrete {
                 bits: u32::BITS - (levels - 1).leading_zeros(),
                 op: if t == 0 {
@@ -188,6 +233,7 @@ struct Latents {
     sparse: Var,
     shifts: Vec<Tensor>,
     surrogate: Surrogate,
+    method: S3,
     form: WeightForm,
 }
 
@@ -198,6 +244,12 @@ impl Quantizer for Latents {
 
     fn penalty(&self) -> Result<Option<Tensor>> {
         dense_weight_penalty(&self.sparse).map(Some)
+    }
+
+    fn advance(&mut self, progress: Progress) -> Result<()> {
+        let done = progress.step as f64 / progress.steps.max(1) as f64;
+        self.surrogate.closed = self.method.closed(done);
+        Ok(())
     }
 
     fn codes(&self) -> Result<Option<Codes>> {

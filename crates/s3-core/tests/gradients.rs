@@ -86,7 +86,7 @@ fn every_gate_state_has_the_derivatives_of_eqs_8_and_9() -> Result<()> {
         for sign_slope in [1.0f32, 2.0] {
             let surrogate = Surrogate {
                 sign_slope,
-                shift: ShiftGradient::Analytic,
+                ..Surrogate::default()
             };
             let (w, grads) = run(&latents, &vec![1.0; n], surrogate, shift_weight_with)?;
             for i in 0..n {
@@ -115,8 +115,8 @@ fn finite_difference_gradients_are_the_change_that_a_flip_makes() -> Result<()> 
         let latents = all_states(t);
         let n = latents[0].len();
         let surrogate = Surrogate {
-            sign_slope: 1.0,
             shift: ShiftGradient::FiniteDifference,
+            ..Surrogate::default()
         };
         let (w, grads) = run(&latents, &vec![1.0; n], surrogate, shift_weight_with)?;
         for (i, k) in (0..n).flat_map(|i| (2..t + 2).map(move |k| (i, k))) {
@@ -206,8 +206,8 @@ fn the_tables_for_t_1_2_and_3() -> Result<()> {
                 &latents,
                 &[1.0],
                 Surrogate {
-                    sign_slope: 1.0,
                     shift,
+                    ..Surrogate::default()
                 },
                 shift_weight_with,
             )?;
@@ -243,8 +243,8 @@ fn square_root_gradients_are_those_of_the_surrogate() -> Result<()> {
         vec![0.5; 2],
     ];
     let surrogate = Surrogate {
-        sign_slope: 1.0,
         shift: ShiftGradient::SquareRoot,
+        ..Surrogate::default()
     };
     let (w, g) = run(&latents, &[1.0, 1.0], surrogate, shift_weight_with)?;
     assert_eq!(w, [4.0, -2.0]);
@@ -275,6 +275,67 @@ fn a_zero_weight_passes_gradient_to_w_sparse_alone() -> Result<()> {
     assert_eq!(g[1], [12.0, -12.0]);
     for k in [0, 2, 3] {
         assert_eq!(g[k], [0.0, 0.0], "latent {k}");
+    }
+    Ok(())
+}
+
+/// λ stands for every closed gate of the products; the rest of eq. 9 is as it was.
+#[test]
+fn closed_gates_pass_the_share_that_they_are_told_to() -> Result<()> {
+    use ShiftGradient::{Analytic, FiniteDifference, SquareRoot};
+    for t in 0..=6 {
+        let latents = all_states(t);
+        let n = latents[0].len();
+        let (plain, _) = run(
+            &latents,
+            &vec![1.0; n],
+            Surrogate::default(),
+            shift_weight_with,
+        )?;
+        for (shift, closed) in [Analytic, FiniteDifference, SquareRoot]
+            .into_iter()
+            .flat_map(|shift| [0.0, 0.25, 1.0].map(|closed| (shift, closed)))
+        {
+            let surrogate = Surrogate {
+                sign_slope: 1.0,
+                shift,
+                closed,
+            };
+            let (w, grads) = run(&latents, &vec![1.0; n], surrogate, shift_weight_with)?;
+            assert_eq!(w, plain);
+            for i in 0..n {
+                let is_open = |k: usize| i >> k & 1 == 1;
+                let passes = |k: usize| if is_open(k) { 1.0 } else { f64::from(closed) };
+                // S_j: how many gates are open without a gap, from w_j down.
+                let run_from = |j: usize| (1..=j).rev().take_while(|&j| is_open(j + 1)).count();
+                let (sign, last) = (if is_open(0) { 1.0 } else { -1.0 }, run_from(t) as f64);
+                let size = match shift {
+                    SquareRoot => (last + 1.0).sqrt(),
+                    _ => last.exp2(),
+                };
+                let mut want = vec![passes(1) * size, sign * size];
+                for j in 1..=t {
+                    let (below, above) = (run_from(j - 1) as f64, j + 1..=t);
+                    let growth: f64 = above.clone().map(|i| passes(i + 1)).product();
+                    let slope = match shift {
+                        Analytic => LN2 * size * (below + 1.0),
+                        FiniteDifference => {
+                            (2.0 * below.exp2() - 1.0) * 2f64.powi(above.count() as i32)
+                        }
+                        SquareRoot => (below + 1.0) / (2.0 * size),
+                    };
+                    want.push(sign * passes(1) * slope * growth);
+                }
+                for (k, want) in want.into_iter().enumerate() {
+                    let got = f64::from(grads[k][i]);
+                    assert!(
+                        (got - want).abs() <= REL * want.abs(),
+                        "t {t} state {i:b} latent {k} {shift:?} {closed}: {got} instead of {want}"
+                    );
+                    assert!(closed == 0.0 || got != 0.0, "latent {k} is blind");
+                }
+            }
+        }
     }
     Ok(())
 }
@@ -337,11 +398,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn fused_and_composed_agree_to_the_bit(
-        (latents, g) in latents_and_gradient(), slope in 1f32..2.0, which in 0usize..3
+        (latents, g) in latents_and_gradient(), slope in 1f32..2.0, which in 0usize..3,
+        closed in prop_oneof![Just(0f32), 0f32..=1.0],
     ) {
         use ShiftGradient::{Analytic, FiniteDifference, SquareRoot};
         let shift = [Analytic, FiniteDifference, SquareRoot][which];
-        let surrogate = Surrogate { sign_slope: slope, shift };
+        let surrogate = Surrogate { sign_slope: slope, shift, closed };
         let (w, gw) = run(&latents, &g, surrogate, shift_weight_with).unwrap();
         let (c, gc) = run(&latents, &g, surrogate, shift_weight_composed).unwrap();
         let t = latents.len() - 2;

@@ -67,6 +67,7 @@ impl Quantizer for Latents {
         let surrogate = Surrogate {
             sign_slope: 1.0,
             shift: ShiftGradient::SquareRoot,
+            closed: 0.0,
         };
         shift_weight_with(&self.sign, &self.open, &self.shifts, surrogate)
     }

@@ -22,6 +22,7 @@ const VARIANTS: &[(&str, &str)] = &[
         "bits = 4\ngradient = 'finite_difference'\ninit = 'dense'",
     ),
     ("s3", "bits = 4\nshifts = 3\nsign_slope = 2.0"),
+    ("s3", "bits = 3\nclosed_gradient = 0.4\nclosed_until = 0.5"),
     ("twn", "threshold_factor = 0.75\ngranularity = 'filter'"),
     ("bwn", "centre = false"),
     ("binary_connect", "stochastic = true"),
