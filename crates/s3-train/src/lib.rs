@@ -32,6 +32,6 @@ pub mod trained;
 pub use report::{finished, groups, logs};
 pub use run::{
     checkpoint, device, dynamics, eval, loss, memory, network, observe, optim, pretrained, ranks,
-    schedule, status, summary, train,
+    schedule, status, summary, train, warnings,
 };
 pub use trained::{input, packed};

@@ -119,6 +119,9 @@ fn one(html: &mut Html, run: &Run, answers: Option<&Answers>, among_others: bool
          weights whose sign is the opposite one of the snapshot before. WLVR: the share of zeros \
          of a discrete layer, of weights below 0.03 of the largest in a continuous one.",
     );
+    for warning in run.warnings() {
+        html.note(&warning);
+    }
     html.figures(|f| {
         for (measure, caption) in plots::MEASURES {
             f.push(

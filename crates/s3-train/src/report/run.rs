@@ -3,6 +3,7 @@
 use super::groups::{self, Groups};
 use crate::config::Config;
 use crate::run::RunFolder;
+use crate::run::warnings::{self, Length};
 use anyhow::Result;
 use s3_metrics::cost::ModelCost;
 use s3_metrics::record::{DynamicsRecord, EpochRecord, TimingRecord, read_whole_lines};
@@ -77,6 +78,19 @@ impl Run {
     /// The last epoch's test accuracy.
     pub(super) fn top1(&self) -> Option<f64> {
         self.epochs.last().and_then(|e| e.test_top1)
+    }
+
+    /// What its dynamics have been warned of.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let (Some(first), Ok(epochs)) = (self.epochs.first(), self.config.epochs.try_into()) else {
+            return Vec::new();
+        };
+        let length = Length {
+            epochs,
+            steps_per_epoch: first.step / u64::from(first.epoch.max(1)),
+        };
+        let all = warnings::all(&self.dynamics, length).into_iter();
+        all.map(|(_, line)| line).collect()
     }
 
     /// The cells of the summary: name and value.

@@ -31,6 +31,7 @@ pub mod status;
 mod step;
 pub mod summary;
 pub mod train;
+pub mod warnings;
 
 pub(crate) use folder::data_record;
 pub use folder::{RunFolder, check_output, pinned};

@@ -72,7 +72,7 @@ impl<F: FnMut(Event<'_>) + Send> Observer for F {
     }
 }
 
-/// Tells lines before the first step.
+/// Tells lines that stop nothing.
 pub(super) fn tell(observer: &mut dyn Observer, notes: &[String]) {
     for text in notes {
         observer.event(Event::Note { text });

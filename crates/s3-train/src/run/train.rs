@@ -11,11 +11,12 @@ use super::observe::{Event, Observer, skipped, tell};
 use super::ranks::Ranks;
 use super::session::Session;
 use super::sitting::Sitting;
+use super::warnings::{self, Length};
 use crate::config::Config;
 use crate::data::{self, DataName, Dataset, Loader, Splits, arrays};
 use anyhow::{Result, bail};
 use s3_metrics::accuracy::Accuracy;
-use s3_metrics::record::{EpochRecord, TimingRecord, append_jsonl};
+use s3_metrics::record::{DynamicsRecord, EpochRecord, TimingRecord, append_jsonl, read_jsonl};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -243,6 +244,7 @@ impl Session<'_> {
         }
         if self.snapshot_is_due(self.position.epoch) {
             self.take_snapshot()?;
+            self.warn(observer)?;
         }
         if let Some(top1) = validation
             && self.position.best.is_none_or(|(best, _)| top1 > best)
@@ -252,6 +254,19 @@ impl Session<'_> {
         }
         self.save(&self.folder.last())?;
         Ok((record, timing))
+    }
+
+    /// Tells what the snapshot just taken shows to be going wrong.
+    fn warn(&self, observer: &mut dyn Observer) -> Result<()> {
+        if self.leads() {
+            let records: Vec<DynamicsRecord> = read_jsonl(&self.folder.file("dynamics.jsonl"))?;
+            let length = Length {
+                epochs: u32::try_from(self.config.epochs)?,
+                steps_per_epoch: self.per_epoch(),
+            };
+            tell(observer, &warnings::of(&records, length));
+        }
+        Ok(())
     }
 
     /// Accuracy and loss on `data`, and the number of images that were left out.
