@@ -60,6 +60,13 @@ pub enum Init {
         /// The standard deviation.
         std: f64,
     },
+    /// N(mean, std²).
+    NormalAt {
+        /// The mean.
+        mean: f64,
+        /// The standard deviation.
+        std: f64,
+    },
     /// |N(0, std²)|.
     HalfNormal {
         /// The standard deviation of the normal that is folded.
@@ -123,6 +130,10 @@ impl Init {
         };
         match self {
             Init::Normal { std } => normal(std, |z| z),
+            Init::NormalAt { mean, std } => {
+                let shift = |z: f32| (f64::from(z) * std + mean) as f32;
+                normal(1.0, |z| z).into_iter().map(shift).collect()
+            }
             Init::HalfNormal { std } => normal(std, f64::abs),
             Init::Uniform { low, high } => (0..n)
                 .map(|_| {
@@ -305,6 +316,15 @@ mod tests {
             (var * 144.0 / 2.0 - 1.0).abs() < 3.0 * (2f64 / 1e5).sqrt(),
             "{var}"
         );
+        let (mean, var) = moments(
+            &Init::NormalAt {
+                mean: -3.0,
+                std: 2.0,
+            }
+            .fill(&mut rng, 100_000),
+        );
+        assert!((mean + 3.0).abs() < 3.0 * (4f64 / 1e5).sqrt(), "{mean}");
+        assert!((var / 4.0 - 1.0).abs() < 3.0 * (2f64 / 1e5).sqrt(), "{var}");
         let h = Init::HalfNormal { std: 2.0 }.fill(&mut rng, 1000);
         assert!(h.iter().all(|&x| x >= 0.0));
     }

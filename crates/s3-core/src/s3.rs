@@ -7,6 +7,7 @@
 //! init = "low_variance"     # how the latents start; "authors" is the authors' code,
 //!                           # "dense" the paper's text
 //! gradient = "analytic"     # or "finite_difference", "square_root"
+//! gate_mean = 0.0           # ours: where shift gates start, in standard deviations
 //! sign_slope = 1.0          # 2.0 is the literal derivative of eq. 9
 //! closed_gradient = 0.0     # ours: the share of its gradient that passes a closed gate at first;
 //! closed_until = 0.7        # it falls in a straight line to 0 at this share of the run
@@ -80,6 +81,11 @@ pub struct S3 {
     /// How the latents start.
     #[serde(default)]
     pub init: Start,
+    /// The mean that latents of the shift gates start with, in their standard deviations: 0 opens
+    /// half of the gates, -0.6745 a quarter. With a quarter open every level below 2^t carries the
+    /// same energy `P(S) 4^S`; with half of them and t = 6 the 1.6 % at ±64 carry two thirds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gate_mean: f64,
     /// The derivative of the shift gates.
     #[serde(default)]
     pub gradient: ShiftGradient,
@@ -124,6 +130,7 @@ impl S3 {
             bits,
             shifts: None,
             init: Start::default(),
+            gate_mean: 0.0,
             gradient: ShiftGradient::Analytic,
             sign_slope: 1.0,
             closed_gradient: 0.0,
@@ -180,6 +187,10 @@ impl MethodConfig for S3 {
                 self.sign_slope
             ));
         }
+        if !self.gate_mean.is_finite() {
+            let got = self.gate_mean;
+            return Err(format!("gate_mean: expected a finite number, got {got}"));
+        }
         let share = |x: f64| (0.0..=1.0).contains(&x);
         if !share(self.closed_gradient) {
             let got = self.closed_gradient;
@@ -201,13 +212,20 @@ impl Method for S3 {
         };
         let shape = layer.shape.as_slice();
         let [sparse_init, init] = self.init.inits(shape);
+        let gate_init = match init {
+            Init::Normal { std } if self.gate_mean != 0.0 => Init::NormalAt {
+                mean: self.gate_mean * std,
+                std,
+            },
+            init => init,
+        };
         let latent = |name: &str, init| params.get(name, shape, init, ParamKind::Gate);
         let levels = 2 * (t as u32 + 1) + 1;
         Ok(Box::new(Latents {
             sign: latent("w_sign", init)?,
             sparse: latent("w_sparse", sparse_init)?,
             shifts: (1..=t)
-                .map(|j| Ok(latent(&format!("w_{j}"), init)?.into_inner()))
+                .map(|j| Ok(latent(&format!("w_{j}"), gate_init)?.into_inner()))
                 .collect::<Result<_>>()?,
             surrogate: Surrogate {
                 sign_slope: self.sign_slope,
@@ -262,5 +280,80 @@ impl Quantizer for Latents {
 
     fn sign_latent(&self) -> Option<&Tensor> {
         Some(self.sign.as_tensor())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Role;
+    use candle_core::Device;
+
+    /// P(S) of a layer's weights at the start.
+    fn exponents(method: &S3) -> Result<Vec<f64>> {
+        let layer = LayerSpec {
+            name: "conv".into(),
+            shape: vec![64, 64, 5, 5],
+            role: Role::Hidden,
+        };
+        let quantizer = method.quantizer(&layer, &Params::new(7, &Device::Cpu))?;
+        let weight = quantizer.weight()?.flatten_all()?.to_vec1::<f32>()?;
+        let mut shares = vec![0f64; 7];
+        let nonzero: Vec<f32> = weight.into_iter().filter(|w| *w != 0.0).collect();
+        for w in &nonzero {
+            shares[w.abs().log2() as usize] += 1.0 / nonzero.len() as f64;
+        }
+        Ok(shares)
+    }
+
+    #[test]
+    fn levels_start_with_the_energy_that_the_gates_mean_gives_them() -> Result<()> {
+        for init in [Start::LowVariance, Start::Authors] {
+            // The quartile of a normal distribution, and its middle.
+            for (gate_mean, open) in [(-0.674_489_75, 0.25f64), (0.0, 0.5)] {
+                let method = S3 {
+                    init,
+                    gate_mean,
+                    ..S3::new(4)
+                };
+                for (s, share) in exponents(&method)?.into_iter().enumerate() {
+                    let closed = if s < 6 { 1.0 - open } else { 1.0 };
+                    let want = open.powi(s as i32) * closed;
+                    // Some 50,000 weights are not 0: four standard errors.
+                    let error = 4.0 * (want / 5e4).sqrt();
+                    assert!((share - want).abs() < error, "{init:?} {s}: {share} {want}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn bad_numbers_are_named() {
+        for (bad, what) in [
+            (
+                S3 {
+                    closed_gradient: 1.5,
+                    ..S3::new(3)
+                },
+                "closed_gradient: expected 0 <= x <= 1, got 1.5",
+            ),
+            (
+                S3 {
+                    closed_until: 0.0,
+                    ..S3::new(3)
+                },
+                "closed_until: expected 0 < x <= 1, got 0",
+            ),
+            (
+                S3 {
+                    gate_mean: f64::INFINITY,
+                    ..S3::new(3)
+                },
+                "gate_mean: expected a finite number, got inf",
+            ),
+        ] {
+            assert_eq!(bad.validate().expect_err("refused"), what);
+        }
     }
 }
