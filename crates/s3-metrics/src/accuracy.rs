@@ -12,14 +12,12 @@
 //! A row that holds a NaN is never correct: a diverged network does not score.
 //!
 //! ```
-//! use s3_metrics::accuracy::{Accuracy, top_k_correct};
+//! use s3_metrics::accuracy::Accuracy;
 //! let logits = [0.1, 0.7, 0.2, /* second row */ 0.5, 0.5, 0.0];
-//! assert_eq!(top_k_correct(&logits, 3, &[1, 1], 1), Ok(1)); // row 2 is a tie: it answers 0
-//! assert_eq!(top_k_correct(&logits, 3, &[1, 1], 2), Ok(2));
-//!
 //! let mut epoch = Accuracy::default();
-//! epoch.add_batch(1.5, &logits, 3, &[1, 1])?;
+//! epoch.add_batch(1.5, &logits, 3, &[1, 1])?; // row 2 is a tie: it answers 0
 //! assert_eq!((epoch.top1(), epoch.mean_loss()), (Some(0.5), Some(0.75)));
+//! assert_eq!(epoch.top5(), Some(1.0));
 //! # Ok::<(), s3_metrics::accuracy::AccuracyError>(())
 //! ```
 
@@ -31,6 +29,7 @@ use crate::exact;
 
 /// Why a batch of logits cannot be scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AccuracyError {
     /// The logits are not one row of `classes` values per label.
     LogitCount {
@@ -74,35 +73,6 @@ impl fmt::Display for AccuracyError {
 }
 
 impl std::error::Error for AccuracyError {}
-
-/// Number of rows whose label is among the `k` largest logits.
-///
-/// Ties and NaN: see the [module](self). `k >= classes` makes every row without NaN correct.
-///
-/// # Shapes
-/// `logits`: `[labels.len(), classes]`, row-major. `labels`: class indices in `0..classes`.
-///
-/// # Errors
-/// [`AccuracyError`] where the lengths do not match or a label names no class.
-///
-/// ```
-/// use s3_metrics::accuracy::top_k_correct;
-/// assert_eq!(top_k_correct(&[1.0, 3.0, 2.0], 3, &[2], 1), Ok(0));
-/// assert_eq!(top_k_correct(&[1.0, 3.0, 2.0], 3, &[2], 2), Ok(1));
-/// assert_eq!(top_k_correct(&[1.0, f32::NAN, 2.0], 3, &[2], 3), Ok(0));
-/// ```
-pub fn top_k_correct(
-    logits: &[f32],
-    classes: usize,
-    labels: &[u32],
-    k: usize,
-) -> Result<u64, AccuracyError> {
-    let mut correct = 0;
-    each_rank(logits, classes, labels, |rank| {
-        correct += u64::from(rank.is_some_and(|r| r < k))
-    })?;
-    Ok(correct)
-}
 
 /// Calls `visit` with the rank of each row's label, `None` for a row that holds a NaN.
 fn each_rank(
@@ -170,10 +140,12 @@ impl Accuracy {
     /// Adds a batch: the sum of its losses and its logits.
     ///
     /// # Shapes
-    /// As [`top_k_correct`]. `loss_sum`: the losses of the rows added up.
+    /// `logits`: `[labels.len(), classes]`, row-major. `labels`: class indices in `0..classes`.
+    /// `loss_sum`: the losses of the rows added up.
     ///
     /// # Errors
-    /// As [`top_k_correct`]; the sums are then unchanged.
+    /// [`AccuracyError`] where the lengths do not match or a label names no class; the sums are
+    /// then unchanged.
     pub fn add_batch(
         &mut self,
         loss_sum: f64,
@@ -223,6 +195,20 @@ impl Accuracy {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Rows whose label is among the `k` largest logits.
+    fn top_k_correct(
+        logits: &[f32],
+        classes: usize,
+        labels: &[u32],
+        k: usize,
+    ) -> Result<u64, AccuracyError> {
+        let mut correct = 0;
+        each_rank(logits, classes, labels, |rank| {
+            correct += u64::from(rank.is_some_and(|r| r < k))
+        })?;
+        Ok(correct)
+    }
 
     /// The k classes of a row by a stable sort, largest logit first.
     fn top_k_by_sorting(row: &[f32], k: usize) -> Vec<usize> {

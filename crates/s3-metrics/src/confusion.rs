@@ -12,7 +12,6 @@
 //! let mut confusion = Confusion::new(2);
 //! confusion.add_batch(&[0.9, 0.1, 0.8, 0.2, 0.3, 0.7], &[0, 1, 1])?;
 //! assert_eq!(confusion.counts(), [1, 0, 1, 1]);
-//! assert_eq!(confusion.recall(1), Some(0.5));
 //! # Ok::<(), s3_metrics::accuracy::AccuracyError>(())
 //! ```
 
@@ -103,22 +102,12 @@ impl Confusion {
     pub fn unanswered(&self) -> &[u64] {
         &self.unanswered
     }
-
-    /// Share of the rows of a class that are answered with it, those with a NaN included among the
-    /// rows; `None` without a row, and where there is no such class.
-    pub fn recall(&self, class: usize) -> Option<f64> {
-        let classes = self.classes();
-        let unanswered = *self.unanswered.get(class)?;
-        let row = self.counts.get(class * classes..(class + 1) * classes)?;
-        let all = row.iter().sum::<u64>() + unanswered;
-        (all > 0).then(|| row[class] as f64 / all as f64)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accuracy::top_k_correct;
+    use crate::accuracy::Accuracy;
     use proptest::prelude::*;
 
     #[test]
@@ -128,10 +117,6 @@ mod tests {
         confusion.add_batch(&logits, &[0, 0]).expect("two rows");
         assert_eq!(confusion.counts(), [1, 0, 0, 0]);
         assert_eq!(confusion.unanswered(), [1, 0]);
-        assert_eq!(
-            [0, 1, 2].map(|c| confusion.recall(c)),
-            [Some(0.5), None, None]
-        );
     }
 
     #[test]
@@ -169,7 +154,9 @@ mod tests {
             let mut confusion = Confusion::new(5);
             confusion.add_batch(&logits, &labels).expect("shapes agree");
             let diagonal: u64 = (0..5).map(|c| confusion.counts()[c * 6]).sum();
-            prop_assert_eq!(Ok(diagonal), top_k_correct(&logits, 5, &labels, 1));
+            let mut top1 = Accuracy::default();
+            top1.add_batch(0.0, &logits, 5, &labels).expect("shapes agree");
+            prop_assert_eq!(diagonal, top1.correct1);
             prop_assert_eq!(confusion.counts().iter().sum::<u64>(), rows.len() as u64);
         }
     }

@@ -38,6 +38,7 @@ pub const BINS: usize = 101;
 
 /// Why there is no density.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum DensityError {
     /// There must be at least one bin.
     NoBins,

@@ -203,6 +203,7 @@ impl Labels {
 
 /// Why there is no plot.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum PlotError {
     /// There is nothing of a kind that the plot needs.
     Missing {

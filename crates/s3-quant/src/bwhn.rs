@@ -8,7 +8,7 @@
 //! Ŵ_i = α_i · sign(W_i),   dL/dW = α 1[|W| <= 1] g,   dL/dα_i = Σ g · sign(W_i)
 //! ```
 //!
-//! No public code exists; the specification follows the paper's algebra. [`hash_filter`] solves the
+//! No public code exists; the specification follows the paper's algebra. `hash_filter` solves the
 //! regression. A run that starts from a pre-trained network gets G and C from its training images,
 //! front to end, X̃ behind the layers that are binary already; one that starts at random has
 //! `G = I`, for which the solution is `sign(W)`, `mean|W|`. Where a sign differs from the
@@ -47,33 +47,23 @@ impl Method for Bwhn {
     }
 }
 
-/// What [`hash_filter`] finds.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Hash {
-    /// ±1 for each weight.
-    pub signs: Vec<f64>,
-    /// The scale, never negative.
-    pub scale: f64,
-    /// `α² bᵀG b - 2 α b·C` after each sweep; never grows.
-    pub objective: Vec<f64>,
-}
-
 /// The signs and the scale of one filter, by cyclic coordinate descent from `sign(w)`.
 ///
 /// # Shapes
 /// `gram`: `[n, n]` row-major, symmetric and positive semidefinite; `cross` and `w`: `n`.
 ///
 /// Each update of a sign and of the scale is the exact minimiser. A sign whose argument is 0 stays.
+/// The signs are ±1, the scale is never negative. `swept` is told `α² bᵀG b - 2 α b·C` after each
+/// sweep, which never grows.
 ///
 /// # Panics
 /// `gram` has fewer than `n·n` entries or `cross` fewer than `n`.
-///
-/// ```
-/// // G = I: the signs of w and the mean of |w|.
-/// let h = s3_quant::hash_filter(&[1., 0., 0., 1.], &[0.5, -1.5], &[0.5, -1.5]);
-/// assert_eq!((h.signs, h.scale), (vec![1., -1.], 1.0));
-/// ```
-pub fn hash_filter(gram: &[f64], cross: &[f64], w: &[f32]) -> Hash {
+fn hash_filter(
+    gram: &[f64],
+    cross: &[f64],
+    w: &[f32],
+    mut swept: impl FnMut(f64),
+) -> (Vec<f64>, f64) {
     const SWEEPS: usize = 400;
     let n = w.len();
     let mut b: Vec<f64> = w.iter().map(|&x| f64::from(sign(x))).collect();
@@ -81,7 +71,6 @@ pub fn hash_filter(gram: &[f64], cross: &[f64], w: &[f32]) -> Hash {
     let mut product: Vec<f64> = (0..n)
         .map(|i| gram[i * n..][..n].iter().zip(&b).map(|(g, b)| g * b).sum())
         .collect();
-    let mut objective = Vec::new();
     let mut scale = 0.0;
     for _ in 0..SWEEPS {
         let linear: f64 = b.iter().zip(cross).map(|(b, c)| b * c).sum();
@@ -106,16 +95,12 @@ pub fn hash_filter(gram: &[f64], cross: &[f64], w: &[f32]) -> Hash {
         }
         let linear: f64 = b.iter().zip(cross).map(|(b, c)| b * c).sum();
         let square: f64 = b.iter().zip(&product).map(|(b, p)| b * p).sum();
-        objective.push(scale * scale * square - 2.0 * scale * linear);
+        swept(scale * scale * square - 2.0 * scale * linear);
         if !flipped {
             break;
         }
     }
-    Hash {
-        signs: b,
-        scale,
-        objective,
-    }
+    (b, scale)
 }
 
 struct Hashed {
@@ -205,9 +190,9 @@ impl Quantizer for Hashed {
                     .sum()
             };
             let cross: Vec<f64> = inputs.cross.chunks(n).map(dot).collect();
-            let found = hash_filter(&inputs.gram, &cross, filter);
-            alpha.push(found.scale as f32);
-            for (w, b) in filter.iter_mut().zip(found.signs) {
+            let (signs, scale) = hash_filter(&inputs.gram, &cross, filter, |_| ());
+            alpha.push(scale as f32);
+            for (w, b) in filter.iter_mut().zip(signs) {
                 let size = w.abs().max(f32::MIN_POSITIVE);
                 *w = if b > 0.0 { size } else { -size };
             }
@@ -243,6 +228,13 @@ mod tests {
         (gram, cross)
     }
 
+    #[test]
+    fn inputs_that_do_not_correlate_leave_the_signs_and_the_mean_size() {
+        let w = [0.5, -1.5];
+        let found = hash_filter(&[1., 0., 0., 1.], &[0.5, -1.5], &w, |_| ());
+        assert_eq!(found, (vec![1., -1.], 1.0));
+    }
+
     proptest! {
         #[test]
         fn the_objective_never_grows_and_no_single_flip_improves_it(
@@ -250,19 +242,20 @@ mod tests {
             w in proptest::collection::vec(-1f32..1.0, 6),
         ) {
             let (gram, cross) = regression(&x, &w);
-            let h = hash_filter(&gram, &cross, &w);
-            prop_assert!(h.objective.windows(2).all(|o| o[1] <= o[0] + 1e-9));
-            prop_assert!(h.scale >= 0.0);
+            let mut objective = Vec::new();
+            let (signs, scale) = hash_filter(&gram, &cross, &w, |value| objective.push(value));
+            prop_assert!(objective.windows(2).all(|o| o[1] <= o[0] + 1e-9));
+            prop_assert!(scale >= 0.0);
             let cost = |b: &[f64]| {
                 let quadratic: f64 = (0..6).flat_map(|i| (0..6).map(move |j| (i, j)))
                     .map(|(i, j)| gram[i * 6 + j] * b[i] * b[j]).sum();
                 let linear: f64 = b.iter().zip(&cross).map(|(b, c)| b * c).sum();
-                h.scale * h.scale * quadratic - 2.0 * h.scale * linear
+                scale * scale * quadratic - 2.0 * scale * linear
             };
             for j in 0..6 {
-                let mut other = h.signs.clone();
+                let mut other = signs.clone();
                 other[j] = -other[j];
-                prop_assert!(cost(&other) >= cost(&h.signs) - 1e-9);
+                prop_assert!(cost(&other) >= cost(&signs) - 1e-9);
             }
         }
     }

@@ -46,7 +46,7 @@ mod twn;
 
 pub use apot::Apot;
 pub use binary_connect::BinaryConnect;
-pub use bwhn::{Bwhn, Hash, hash_filter};
+pub use bwhn::Bwhn;
 pub use bwn::Bwn;
 pub use by_role::ByRole;
 pub use deepshift_ps::{DeepShiftPs, Start};

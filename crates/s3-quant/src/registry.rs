@@ -6,6 +6,7 @@ use toml::{Table, Value};
 
 /// Why a configuration names no method.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Error {
     /// `[method]` has no `name`, or not a string.
     NoName {

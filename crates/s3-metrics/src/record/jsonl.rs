@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a file of records cannot be read or written.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum RecordError {
     /// The file system refused.
     Io {

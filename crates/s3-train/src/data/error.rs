@@ -10,6 +10,7 @@ use thiserror::Error;
 
 /// Why a data set could not be loaded, or a loader not be made.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum DataError {
     /// The data set lives in files and no folder was given.
     #[error(
