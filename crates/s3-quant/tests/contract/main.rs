@@ -1,6 +1,7 @@
 //! The contract that every registered method meets; a new method is held to it by being in the
 //! list.
 
+mod binary;
 mod made_up;
 mod training;
 
@@ -12,6 +13,7 @@ use toml::Table;
 /// A method of a test is one file and one line too.
 const TEST_METHODS: &[Entry] = &[
     entry::<made_up::MadeUp>(), //
+    entry::<binary::Binary>(),
 ];
 
 /// Settings other than the defaults that are held to the contract as well.
@@ -46,6 +48,12 @@ const NEVER_FROZEN: &[&str] = &[
     "shiftcnn",
     "binary_connect stochastic = true",
 ];
+
+#[test]
+fn the_worked_example_of_the_documentation_is_the_file_that_is_tested() {
+    let page = include_str!("../../../../docs/METHODS.md");
+    assert!(page.contains(&format!("```rust\n{}```\n", include_str!("binary.rs"))));
+}
 
 struct Case {
     name: String,
