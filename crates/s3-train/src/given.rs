@@ -2,6 +2,7 @@
 //! it got.
 
 use crate::files::open_regular;
+use std::collections::{HashSet, VecDeque};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -109,7 +110,19 @@ pub(crate) fn is_run(folder: &Path) -> bool {
 /// Folders between that of all runs and that of one: an experiment's name has two parts.
 const DEEPEST: usize = 2;
 
-/// The runs in a folder and in folders of it, by name.
+/// What [`runs_below`] finds.
+#[derive(Debug, Default)]
+pub struct Below {
+    /// The runs' folders, by name.
+    pub runs: Vec<PathBuf>,
+    /// Folders that cannot be read, the one that was asked for among them, and why.
+    pub unread: Vec<(PathBuf, std::io::Error)>,
+}
+
+/// The runs in a folder and in folders of it.
+///
+/// A folder counts once, whatever symbolic links lead to it: by its own name where that is below
+/// `folder`, else by the first link's.
 ///
 /// ```
 /// use s3_train::given::runs_below;
@@ -120,29 +133,111 @@ const DEEPEST: usize = 2;
 ///     std::fs::create_dir_all(run)?;
 ///     std::fs::write(run.join("config.toml"), "")?;
 /// }
-/// assert_eq!(runs_below(dir.path()), runs[..2]);
-/// assert!(runs_below(&dir.path().join("none")).is_empty());
+/// assert_eq!(runs_below(dir.path()).runs, runs[..2]);
+/// let none = runs_below(&dir.path().join("none"));
+/// assert!(none.runs.is_empty() && none.unread[0].0.ends_with("none"));
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[must_use]
-pub fn runs_below(folder: &Path) -> Vec<PathBuf> {
-    let mut runs = Vec::new();
-    collect(folder, DEEPEST, &mut runs);
-    runs
+pub fn runs_below(folder: &Path) -> Below {
+    let mut walk = Walk::default();
+    walk.enter(folder, 0);
+    while let Some((link, depth)) = walk.links.pop_front() {
+        walk.visit(link, depth);
+    }
+    walk.found.runs.sort();
+    walk.found
 }
 
-fn collect(folder: &Path, deep: usize, runs: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return;
-    };
-    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    folders.retain(|path| path.is_dir());
-    folders.sort();
-    for path in folders {
-        if is_run(&path) {
-            runs.push(path);
-        } else if deep > 1 {
-            collect(&path, deep - 1, runs);
+#[derive(Default)]
+struct Walk {
+    found: Below,
+    /// Folders that were seen, by the path without links.
+    seen: HashSet<PathBuf>,
+    /// Links to folders, which wait until every folder was seen by its own name; and how deep they
+    /// lie.
+    links: VecDeque<(PathBuf, usize)>,
+}
+
+impl Walk {
+    /// Looks into `folder`, `depth` folders below the first.
+    fn enter(&mut self, folder: &Path, depth: usize) {
+        let (folders, links) = match folders_in(folder) {
+            Ok(both) => both,
+            Err(e) => return self.found.unread.push((folder.to_path_buf(), e)),
+        };
+        if let Ok(whole) = folder.canonicalize() {
+            self.seen.insert(whole);
         }
+        self.links
+            .extend(links.into_iter().map(|link| (link, depth + 1)));
+        for path in folders {
+            self.visit(path, depth + 1);
+        }
+    }
+
+    fn visit(&mut self, path: PathBuf, depth: usize) {
+        if path
+            .canonicalize()
+            .is_ok_and(|whole| !self.seen.insert(whole))
+        {
+            return;
+        }
+        if is_run(&path) {
+            self.found.runs.push(path);
+        } else if depth < DEEPEST {
+            self.enter(&path, depth);
+        }
+    }
+}
+
+/// The folders in a folder, and the links to folders, by name.
+fn folders_in(folder: &Path) -> std::io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    // Fails where the folder may be listed, but nothing in it be looked at.
+    std::fs::metadata(folder.join("."))?;
+    let (mut folders, mut links) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let (kind, path) = (entry.file_type()?, entry.path());
+        if kind.is_dir() {
+            folders.push(path);
+        } else if kind.is_symlink() && path.is_dir() {
+            links.push(path);
+        }
+    }
+    folders.sort();
+    links.sort();
+    Ok((folders, links))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_run_counts_once_whatever_links_lead_to_it() -> std::io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let (runs, other) = (dir.path().join("runs"), dir.path().join("other"));
+        for run in [&runs.join("mnist/a"), &runs.join("z"), &other.join("b")] {
+            std::fs::create_dir_all(run)?;
+            std::fs::write(run.join(CONFIG), "")?;
+        }
+        symlink(".", runs.join("loop"))?;
+        symlink("..", runs.join("mnist/up"))?;
+        symlink("z", runs.join("latest"))?;
+        symlink("mnist", runs.join("again"))?;
+        symlink(&other, runs.join("elsewhere"))?;
+        symlink("elsewhere", runs.join("twice"))?;
+        symlink("nowhere", runs.join("broken"))?;
+        let found = runs_below(&runs);
+        let names = ["elsewhere/b", "mnist/a", "z"].map(|name| runs.join(name));
+        assert_eq!(found.runs, names);
+        assert!(found.unread.is_empty(), "{found:?}");
+        // A folder of runs may itself be given by a link; what is not below it is by a link's name.
+        let again = runs.join("again");
+        let names = ["a", "up/z"].map(|name| again.join(name));
+        assert_eq!(runs_below(&again).runs, names);
+        Ok(())
     }
 }

@@ -189,6 +189,15 @@ fn images_are_classified_with_names() {
             .iter()
             .any(|n| n == name)
     );
+    let none = bench
+        .s3(&["infer", "n.safetensors", "p.png", "--top", "0"])
+        .output();
+    let none = none.expect("s3 starts");
+    let said = String::from_utf8_lossy(&none.stderr).into_owned();
+    assert!(
+        none.status.code() == Some(2) && said.contains("--top"),
+        "{said}"
+    );
     let plain = succeed(&mut bench.s3(&["infer", "n.safetensors", "p.png", "p.png"]));
     assert_eq!(plain.lines().count(), 2 * 6, "{plain}");
 

@@ -79,6 +79,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.device.as_deref();
     let checkpoint = args.checkpoint.as_deref().unwrap_or("last");
     let mut trained = Trained::open_on(device, &args.run, checkpoint, Some(&data_dir))?;
+    note(trained.unfinished());
     if let Some(broken) = args.broken {
         trained.config.data.broken = broken;
     }

@@ -214,6 +214,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     let (data_dir, gone) = find_data_dir(&args.run, args.data_dir.as_ref());
     let trained = Trained::open(&args.run, &args.checkpoint, Some(&data_dir))?;
     note(trained.warnings());
+    note(trained.unfinished());
     let mut network = trained.freeze()?;
     if activations != Activations::F32 {
         note(gone);

@@ -16,8 +16,8 @@ pub(crate) struct InferArgs {
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Answers shown of each image.
-    #[arg(long, default_value_t = 5)]
-    top: usize,
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
     /// Prints one JSON object an image.
     #[arg(long)]
     json: bool,
@@ -60,7 +60,7 @@ fn show(model: &Model, path: &Path, args: &InferArgs) -> Result<()> {
         "{}: the network's scores are not finite: it has no answer",
         terminal::path(path)
     );
-    let best = packed::most_likely(&scores, args.top);
+    let best = packed::most_likely(&scores, args.top as usize);
     let name = |class: usize| network.classes.get(class).map_or("?", String::as_str);
     if args.json {
         let top: Vec<_> = best

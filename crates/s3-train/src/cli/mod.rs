@@ -64,7 +64,7 @@ enum Verb {
     Fidelity(fidelity::FidelityArgs),
     /// List the runs in a folder: finished, training or stopped, how far, and how long still.
     Runs(runs::RunsArgs),
-    /// Follow a run that another process trains.
+    /// Follow a run that another process trains; exits with 3 where it stops before its end.
     Watch(watch::WatchArgs),
     /// Compare finished runs in one table.
     Compare(compare::CompareArgs),
@@ -113,7 +113,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Verb::Infer(args) => infer::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Fidelity(args) => fidelity::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Runs(args) => runs::run(&args).map(|()| ExitCode::SUCCESS),
-        Verb::Watch(args) => watch::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Watch(args) => watch::run(&args),
         Verb::Compare(args) => compare::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Report(args) => report::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Logs(args) => logs::run(&args).map(|()| ExitCode::SUCCESS),

@@ -1,6 +1,6 @@
 //! The runs in a folder, and where each stands.
 
-use crate::given::{Given, runs_below};
+use crate::given::{Below, Given, runs_below};
 use crate::status::Status;
 use crate::terminal::{self, note, one_line};
 use anyhow::Result;
@@ -23,8 +23,11 @@ pub(crate) struct RunsArgs {
 
 pub(crate) fn run(args: &RunsArgs) -> Result<()> {
     let folder = &args.folder;
-    let runs = match Given::at(folder) {
-        Given::Run => vec![folder.clone()],
+    let Below { runs, unread } = match Given::at(folder) {
+        Given::Run => Below {
+            runs: vec![folder.clone()],
+            ..Below::default()
+        },
         Given::Folder => runs_below(folder),
         Given::Nothing => anyhow::bail!("{}: no such folder", folder.display()),
         given => anyhow::bail!(
@@ -33,8 +36,15 @@ pub(crate) fn run(args: &RunsArgs) -> Result<()> {
             given.words()
         ),
     };
-    if runs.is_empty() {
+    if runs.is_empty() && unread.is_empty() {
         note([format!("{}: no runs in it", folder.display())]);
+    }
+    for (path, e) in unread {
+        let shown = path.display();
+        if path == *folder {
+            anyhow::bail!("{shown}: the folder cannot be read: {e}")
+        }
+        note([format!("left out: {shown}: the folder cannot be read: {e}")]);
     }
     let now = SystemTime::now();
     let mut table = Table::new();

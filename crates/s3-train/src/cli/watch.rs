@@ -8,6 +8,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 /// Between two looks at the folder.
@@ -19,8 +20,11 @@ pub(crate) struct WatchArgs {
     run: PathBuf,
 }
 
+/// The exit status where the run stopped before its end.
+const UNFINISHED: u8 = 3;
+
 /// Prints the epochs that are done, then each as it comes, until the run is in training no more.
-pub(crate) fn run(args: &WatchArgs) -> Result<()> {
+pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode> {
     let style = ProgressStyle::with_template("epochs {bar:30} {pos}/{len}{msg}");
     let bar = match style {
         Ok(style) if std::io::stderr().is_terminal() => {
@@ -57,7 +61,10 @@ pub(crate) fn run(args: &WatchArgs) -> Result<()> {
                 status.state.word(),
                 terminal::path(&args.run)
             );
-            return Ok(());
+            return Ok(match status.state {
+                State::Stopped => ExitCode::from(UNFINISHED),
+                State::Finished | State::Training => ExitCode::SUCCESS,
+            });
         }
         if let Some(bar) = &bar {
             bar.set_length(epochs as u64);

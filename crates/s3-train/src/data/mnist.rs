@@ -37,6 +37,7 @@ const IMAGE_MAGIC: u32 = 0x803;
 const LABEL_MAGIC: u32 = 0x801;
 
 /// One of the four files of MNIST.
+#[derive(Debug)]
 pub struct File {
     /// Name without `.gz`.
     pub name: &'static str,

@@ -32,6 +32,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 /// What a run's folder logs.
+#[derive(Debug)]
 pub struct Logs {
     epochs: Vec<EpochRecord>,
     dynamics: Vec<DynamicsRecord>,

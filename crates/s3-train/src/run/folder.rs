@@ -14,6 +14,7 @@ use crate::keys;
 use crate::lock::Lock;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What the training of a run writes into its folder, and nothing else does.
@@ -116,7 +117,12 @@ impl RunFolder {
             }),
             Given::Nothing => bail!("{shown}: no such folder"),
             Given::Folder => {
-                let runs = runs_below(root);
+                if let Err(e) = std::fs::metadata(root.join(CONFIG))
+                    && e.kind() == ErrorKind::PermissionDenied
+                {
+                    bail!("{shown}: the folder cannot be read: {e}")
+                }
+                let runs = runs_below(root).runs;
                 let hint = runs
                     .first()
                     .map(|run| format!("; {} is one", run.display()));

@@ -13,6 +13,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// One sitting of a run in `manifest.json`: where, with what and for how long it was trained. A run
 /// that is stopped and resumed has several; one that was killed has no wall time.
+#[derive(Debug)]
 pub struct Sitting {
     folder: RunFolder,
     began: Instant,

@@ -7,7 +7,8 @@ pub mod packed;
 use crate::config::Config;
 use crate::data::{self, DataName, Splits};
 use crate::given::Given;
-use crate::run::checkpoint;
+use crate::lock;
+use crate::run::checkpoint::{self, Position};
 use crate::run::device;
 use crate::run::network::{self, Description, check_images, take_labels};
 use crate::run::parameters::{build, load_params};
@@ -35,13 +36,14 @@ pub struct Trained {
     folder: RunFolder,
     /// Where the folder does not describe the network: the data that does.
     described_by: Option<Splits>,
-    /// Optimizer steps of the checkpoint.
-    step: u64,
+    /// Where training stood when the checkpoint was written.
+    position: Position,
     /// Where the checkpoint has no checksum: a line that says so.
     unverified: Option<String>,
 }
 
 /// The data set that lies at hand, normalised as a run's network wants it.
+#[derive(Debug)]
 pub struct AtHand {
     /// Its images and labels, with the run's mean and deviation.
     pub splits: Splits,
@@ -118,7 +120,7 @@ impl Trained {
             net,
             description,
             unverified: header.warning(&path),
-            step: header.position.step,
+            position: header.position,
             checkpoint: path,
             device,
             folder,
@@ -165,6 +167,29 @@ impl Trained {
             .cloned()
             .chain(described_by)
             .collect()
+    }
+
+    /// A line where the run's training did not end yet and this is its last checkpoint: how far
+    /// that is.
+    #[must_use]
+    pub fn unfinished(&self) -> Option<String> {
+        let (epochs, at) = (self.config.epochs, &self.position);
+        if at.epoch >= epochs || self.checkpoint != self.folder.last() {
+            return None;
+        }
+        let state = match lock::is_held(self.folder.root()) {
+            true => "in training",
+            false => "stopped before its end",
+        };
+        let within = match at.step_in_epoch {
+            0 => String::new(),
+            steps => format!(" and {steps} steps"),
+        };
+        Some(format!(
+            "{}: {state}: this is its last checkpoint, after epoch {} of {epochs}{within}",
+            self.folder.root().display(),
+            at.epoch
+        ))
     }
 
     /// The run's data set as it lies in `data_dir`. Labels may mean something else by now:
@@ -257,7 +282,7 @@ impl Trained {
     pub fn freeze(&self) -> Result<Network> {
         let lines = read_whole_lines::<EpochRecord>(&self.folder.file("epochs.jsonl"));
         let mut lines = lines.unwrap_or_default().into_iter();
-        let of_checkpoint = lines.find(|line| line.step == self.step);
+        let of_checkpoint = lines.find(|line| line.step == self.position.step);
         if let Some(loss) = of_checkpoint.and_then(|line| line.test_loss)
             && !loss.is_finite()
         {
