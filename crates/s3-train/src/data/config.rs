@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::augment::AugmentConfig;
 use super::name::DataName;
+use super::shapes::Difficulty;
 
 /// The `[data]` section of an experiment.
 ///
@@ -31,6 +32,9 @@ pub struct DataConfig {
     /// Test on at most this many images, the first ones of the official order; all if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_limit: Option<usize>,
+    /// Of `shapes`: how hard the images are to tell apart.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub difficulty: Difficulty,
     /// Of `imagenet` and `arrays`: the folder below the data sets' folder; the data set's name if
     /// absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,8 +64,8 @@ pub struct DataConfig {
     pub augment: AugmentConfig,
 }
 
-fn is_default(broken: &Broken) -> bool {
-    *broken == Broken::default()
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl DataConfig {
@@ -72,6 +76,7 @@ impl DataConfig {
             name,
             train_limit: None,
             test_limit: None,
+            difficulty: Difficulty::Easy,
             folder: None,
             mean: None,
             std: None,

@@ -82,6 +82,7 @@ pub use micro_batches::MicroBatches;
 pub use name::DataName;
 pub use order::{LoaderConfig, epoch_order, steps_per_epoch};
 pub use own::DataSet;
+pub use shapes::Difficulty;
 
 /// A data set's training and test images, shared with the loaders' threads.
 #[derive(Debug, Clone)]
@@ -127,6 +128,10 @@ pub fn load(config: &DataConfig, data_dir: Option<&Path>) -> Result<Splits, Data
             ));
         }
     }
+    if config.name != DataName::Shapes && config.difficulty != Difficulty::Easy {
+        let text = "difficulty is of `shapes` alone";
+        return Err(DataError::argument(dataset, text));
+    }
     if config.name != DataName::Arrays {
         if config.folder.is_some() && config.name != DataName::Imagenet {
             let text = "folder is of `imagenet` and `arrays` alone";
@@ -155,7 +160,9 @@ pub fn load(config: &DataConfig, data_dir: Option<&Path>) -> Result<Splits, Data
     }
     let folder = data_dir.ok_or(DataError::NoDirectory { dataset });
     let (train, test) = match config.name {
-        DataName::Shapes => shapes::generate(config.train_limit, config.test_limit),
+        DataName::Shapes => {
+            shapes::generate_as(config.difficulty, config.train_limit, config.test_limit)
+        }
         DataName::Mnist => mnist::load(folder?)?,
         DataName::Cifar10 => cifar::load(folder?)?,
         DataName::Imagenet => imagenet::load(config, folder?)?,
@@ -196,6 +203,11 @@ mod tests {
             ..DataConfig::of(DataName::Mnist)
         };
         assert!(answer(sized).contains("`mnist`: size is for pictures"));
+        let hard = DataConfig {
+            difficulty: Difficulty::Hard,
+            ..DataConfig::of(DataName::Cifar10)
+        };
+        assert!(answer(hard).contains("`cifar10`: difficulty is of `shapes` alone"));
         let zero = DataConfig {
             test_limit: Some(0),
             ..DataConfig::of(DataName::Shapes)

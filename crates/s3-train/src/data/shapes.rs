@@ -16,15 +16,20 @@
 //! | softmax regression | 60,000 (6 epochs) | 25 % |
 //! | nearest class mean | 10,000 | 21 % |
 //!
+//! That is [`Difficulty::Easy`]. On the hard images small networks of few bits differ, and softmax
+//! regression fails: shapes are stretched, and darker than their background in every second image;
+//! a stroke crosses the image behind the shape; the texture is stronger.
+//!
 //! ```text
 //! image i of a split, all numbers drawn from the stream (split, i):
 //!   class = i mod 10
 //!   place = centre, radius, rotation        the circumscribed circle lies inside the image
-//!   paint = background, foreground = mid -/+ contrast, each with a tint; swapped in 1 of 4
+//!   paint = background, foreground = mid -/+ contrast, each with a tint; swapped in 1 of 4, or 2
+//!   stroke of a hard image: point, direction, width, colour
 //!   for each pixel
 //!     p        = rotation^-1 (pixel - centre) / radius
 //!     coverage = clamp(1/2 - radius * distance(class, p), 0, 1)
-//!     value    = mix(background + texture, foreground, coverage) + noise
+//!     value    = mix(background + texture, under a stroke, foreground, coverage) + noise
 //! ```
 //!
 //! **The same bytes on every machine.** Only `+ - * /`, `sqrt`, comparisons and casts of f32 are
@@ -48,6 +53,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::dataset::{Dataset, Images};
 use super::random::keyed_rng;
@@ -73,27 +79,88 @@ const CHANNELS: usize = 3;
 /// data set. Runs have seeds of their own.
 const SEED: u64 = 1;
 
-/// Smallest and largest radius of a shape's circumscribed circle, in pixels.
-const RADIUS: (f32, f32) = (10.0, 13.5);
-
-/// Smallest and largest half distance between the greys of shape and background.
-const CONTRAST: (f32, f32) = (0.18, 0.30);
-
-/// Largest deviation of a colour channel from its grey.
-const TINT: f32 = 0.15;
-
-/// Largest deviation of the background's texture.
-const TEXTURE: f32 = 0.05;
-
 /// Cells along a side of the texture; its values at their corners are random.
 const CELLS: usize = 4;
 
-/// Largest deviation of the noise on a value.
-const NOISE: f32 = 0.06;
+/// Smallest and largest half width of a stroke, in pixels.
+const STROKE: (f32, f32) = (0.4, 1.2);
 
-/// Mean and standard deviation of the whole training split; a test computes them.
-const MEAN: [f32; CHANNELS] = [0.431_293_34, 0.431_593_63, 0.431_901_4];
-const STD: [f32; CHANNELS] = [0.250_638_04, 0.250_613_03, 0.250_498_86];
+/// How hard the images are to tell apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Difficulty {
+    /// One shape on a mild background: a small network is right on nearly all images.
+    #[default]
+    Easy,
+    /// Stretched shapes, as often darker as lighter than their background, over a stroke.
+    Hard,
+}
+
+/// What images of one difficulty are drawn with.
+struct Look {
+    /// The data set's name, before the split's.
+    name: &'static str,
+    /// Where the random numbers come from.
+    stream: [u8; 8],
+    /// Smallest and largest radius of a shape's circumscribed circle, in pixels.
+    radius: (f32, f32),
+    /// The smallest height of a shape in units of its width, along axes that turn with it.
+    flattest: f32,
+    /// Smallest and largest half distance between the greys of shape and background.
+    contrast: (f32, f32),
+    /// The shape is darker than its background in one image of so many, a power of two.
+    darker: u32,
+    /// Largest deviation of a colour channel from its grey.
+    tint: f32,
+    /// Largest deviation of the background's texture.
+    texture: f32,
+    /// Strokes behind the shape.
+    strokes: usize,
+    /// Largest deviation of the noise on a value.
+    noise: f32,
+    /// Mean and standard deviation of the whole training split; a test computes them.
+    mean: [f32; CHANNELS],
+    std: [f32; CHANNELS],
+}
+
+const EASY: Look = Look {
+    name: "shapes",
+    stream: *b"shapes  ",
+    radius: (10.0, 13.5),
+    flattest: 1.0,
+    contrast: (0.18, 0.30),
+    darker: 4,
+    tint: 0.15,
+    texture: 0.05,
+    strokes: 0,
+    noise: 0.06,
+    mean: [0.431_293_34, 0.431_593_63, 0.431_901_4],
+    std: [0.250_638_04, 0.250_613_03, 0.250_498_86],
+};
+
+const HARD: Look = Look {
+    name: "shapes/hard",
+    stream: *b"shapes-h",
+    radius: EASY.radius,
+    flattest: 0.8,
+    contrast: EASY.contrast,
+    darker: 2,
+    tint: EASY.tint,
+    texture: 0.08,
+    strokes: 1,
+    noise: EASY.noise,
+    mean: [0.501_589_83, 0.502_097_85, 0.501_564_44],
+    std: [0.257_845_55, 0.258_556_22, 0.257_519_33],
+};
+
+impl Difficulty {
+    fn look(self) -> &'static Look {
+        match self {
+            Self::Easy => &EASY,
+            Self::Hard => &HARD,
+        }
+    }
+}
 
 /// Generates the training and the test split: [`TRAIN_LEN`] and [`TEST_LEN`] images, or fewer
 /// where a limit says so.
@@ -102,35 +169,52 @@ const STD: [f32; CHANNELS] = [0.250_638_04, 0.250_613_03, 0.250_498_86];
 /// in it are those of the whole split.
 #[must_use]
 pub fn generate(train_limit: Option<usize>, test_limit: Option<usize>) -> (Dataset, Dataset) {
+    generate_as(Difficulty::Easy, train_limit, test_limit)
+}
+
+/// As [`generate`], of images of one difficulty.
+///
+/// ```
+/// use s3_train::data::shapes::{self, Difficulty};
+///
+/// let (hard, _) = shapes::generate_as(Difficulty::Hard, Some(3), Some(1));
+/// assert_eq!((hard.len(), hard.name.as_str()), (3, "shapes/hard/train"));
+/// assert_ne!(hard.image(0)?, shapes::generate(Some(3), Some(1)).0.image(0)?);
+/// # Ok::<(), s3_train::data::DataError>(())
+/// ```
+#[must_use]
+pub fn generate_as(
+    difficulty: Difficulty,
+    train_limit: Option<usize>,
+    test_limit: Option<usize>,
+) -> (Dataset, Dataset) {
     let limit = |len: usize, limit: Option<usize>| limit.map_or(len, |limit| limit.min(len));
-    let train = split("shapes/train", 0, limit(TRAIN_LEN, train_limit));
-    let test = split("shapes/test", 1, limit(TEST_LEN, test_limit));
+    let look = difficulty.look();
+    let train = split(look, "train", 0, limit(TRAIN_LEN, train_limit));
+    let test = split(look, "test", 1, limit(TEST_LEN, test_limit));
     (train, test)
 }
 
-fn split(name: &str, number: u64, len: usize) -> Dataset {
+fn split(look: &Look, name: &str, number: u64, len: usize) -> Dataset {
     const SIZE: usize = SIDE * SIDE * CHANNELS;
     let mut images = vec![0; len * SIZE];
     images
         .par_chunks_exact_mut(SIZE)
         .enumerate()
         .for_each(|(index, image)| {
-            draw(
-                class_of(index),
-                Draw(keyed_rng(*b"shapes  ", SEED, number, index as u64)),
-                image,
-            );
+            let random = Draw(keyed_rng(look.stream, SEED, number, index as u64));
+            draw(class_of(index), look, random, image);
         });
     Dataset {
-        name: name.to_owned(),
+        name: format!("{}/{name}", look.name),
         height: SIDE,
         width: SIDE,
         channels: CHANNELS,
         images: Images::Bytes(images),
         labels: (0..len).map(|index| class_of(index) as u16).collect(),
         class_names: CLASS_NAMES.map(String::from).to_vec(),
-        mean: MEAN.to_vec(),
-        std: STD.to_vec(),
+        mean: look.mean.to_vec(),
+        std: look.std.to_vec(),
     }
 }
 
@@ -176,45 +260,94 @@ impl Draw {
         }
     }
 
-    fn colour(&mut self, grey: f32) -> [f32; CHANNELS] {
-        [(); CHANNELS].map(|()| grey + self.around_zero(TINT))
+    fn colour(&mut self, grey: f32, tint: f32) -> [f32; CHANNELS] {
+        [(); CHANNELS].map(|()| grey + self.around_zero(tint))
     }
 }
 
 /// Paints the image of `class` that `random` describes into `image`: `[SIDE, SIDE, CHANNELS]`.
-fn draw(class: usize, mut random: Draw, image: &mut [u8]) {
-    let radius = random.between(RADIUS.0, RADIUS.1);
+fn draw(class: usize, look: &Look, mut random: Draw, image: &mut [u8]) {
+    let radius = random.between(look.radius.0, look.radius.1);
     let room = SIDE as f32 / 2.0 - radius;
     let centre = [(); 2].map(|()| SIDE as f32 / 2.0 + random.around_zero(room));
     let (cos, sin) = random.rotation();
 
     let mid = random.between(0.4, 0.6);
-    let contrast = random.between(CONTRAST.0, CONTRAST.1);
-    let contrast = if random.choose(4) == 0 {
+    let contrast = random.between(look.contrast.0, look.contrast.1);
+    let contrast = if random.choose(look.darker) == 0 {
         -contrast
     } else {
         contrast
     };
-    let background = random.colour(mid - contrast);
-    let foreground = random.colour(mid + contrast);
-    let texture = Texture([(); (CELLS + 1) * (CELLS + 1)].map(|()| random.around_zero(TEXTURE)));
+    let background = random.colour(mid - contrast, look.tint);
+    let foreground = random.colour(mid + contrast, look.tint);
+    let corners = [(); (CELLS + 1) * (CELLS + 1)];
+    let texture = Texture(corners.map(|()| random.around_zero(look.texture)));
+    // Nothing is drawn from the stream for what a look has not.
+    let height = if look.flattest < 1.0 {
+        random.between(look.flattest, 1.0)
+    } else {
+        1.0
+    };
+    let strokes = Stroke::some(look.strokes, &mut random, look);
 
     for (y, row) in image.chunks_exact_mut(SIDE * CHANNELS).enumerate() {
         for (x, pixel) in row.chunks_exact_mut(CHANNELS).enumerate() {
-            let (dx, dy) = (x as f32 + 0.5 - centre[0], y as f32 + 0.5 - centre[1]);
+            let at = [x as f32 + 0.5, y as f32 + 0.5];
+            let (dx, dy) = (at[0] - centre[0], at[1] - centre[1]);
             let p = [
                 (dx * cos + dy * sin) / radius,
-                (dy * cos - dx * sin) / radius,
+                (dy * cos - dx * sin) / (radius * height),
             ];
             let coverage = (0.5 - radius * distance(class, p)).clamp(0.0, 1.0);
             let texture = texture.at(x, y);
             for (channel, value) in pixel.iter_mut().enumerate() {
-                let behind = background[channel] + texture;
-                let clean = behind + (foreground[channel] - behind) * coverage;
+                let mut clean = background[channel] + texture;
+                for stroke in &strokes {
+                    clean = stroke.over(clean, channel, at);
+                }
+                clean += (foreground[channel] - clean) * coverage;
                 // The cast saturates: values outside of 0..=1 become black or full.
-                *value = ((clean + random.around_zero(NOISE)) * 255.0 + 0.5) as u8;
+                *value = ((clean + random.around_zero(look.noise)) * 255.0 + 0.5) as u8;
             }
         }
+    }
+}
+
+/// A straight stroke across the whole image.
+struct Stroke {
+    point: [f32; 2],
+    /// A unit normal.
+    normal: [f32; 2],
+    half_width: f32,
+    colour: [f32; CHANNELS],
+}
+
+impl Stroke {
+    fn some(count: usize, random: &mut Draw, look: &Look) -> Vec<Self> {
+        (0..count).map(|_| Self::of(random, look)).collect()
+    }
+
+    fn of(random: &mut Draw, look: &Look) -> Self {
+        let point = [(); 2].map(|()| random.between(0.0, SIDE as f32));
+        let (cos, sin) = random.rotation();
+        let half_width = random.between(STROKE.0, STROKE.1);
+        let grey = random.between(0.5 - look.contrast.1, 0.5 + look.contrast.1);
+        let colour = random.colour(grey, look.tint);
+        Self {
+            point,
+            normal: [cos, sin],
+            half_width,
+            colour,
+        }
+    }
+
+    /// `value` of a channel at a place with the stroke over it.
+    fn over(&self, value: f32, channel: usize, at: [f32; 2]) -> f32 {
+        let along = (at[0] - self.point[0]) * self.normal[0];
+        let off = along + (at[1] - self.point[1]) * self.normal[1];
+        let coverage = (0.5 + self.half_width - off.abs()).clamp(0.0, 1.0);
+        value + (self.colour[channel] - value) * coverage
     }
 }
 
@@ -299,37 +432,52 @@ mod tests {
     use super::*;
     use crate::digest::sha256;
 
+    /// SHA-256 of the first 100 images of both splits.
+    const FIRST: [(Difficulty, [&str; 2]); 2] = [
+        (
+            Difficulty::Easy,
+            [
+                "87a67367e476ee611bf0354a34d6fade01a2ed830b579341797d8ef0c0fd24aa",
+                "e18edbe17533472a366ad5edc1793365bcd28af7c00e2ad5a277d0a7865ae9af",
+            ],
+        ),
+        (
+            Difficulty::Hard,
+            [
+                "1c9dfa90b23d14930bf47169f61ed16293677d906bcc8f984687b9b9676a2d9d",
+                "3ffab452ed70b0a04a2948b5d8fa0dfe1f84be21649047e6e25e65fd04a2bdf8",
+            ],
+        ),
+    ];
+
     #[test]
     fn the_first_images_are_the_same_bytes_on_every_machine() {
-        let (train, test) = generate(Some(100), Some(100));
-        let hash = |dataset: &Dataset| sha256(dataset.images.bytes());
-        let expected = "87a67367e476ee611bf0354a34d6fade01a2ed830b579341797d8ef0c0fd24aa";
-        assert_eq!(hash(&train), expected);
-        let expected = "e18edbe17533472a366ad5edc1793365bcd28af7c00e2ad5a277d0a7865ae9af";
-        assert_eq!(hash(&test), expected);
+        for (difficulty, expected) in FIRST {
+            let (train, test) = generate_as(difficulty, Some(100), Some(100));
+            let hashes = [train, test].map(|split| sha256(split.images.bytes()));
+            assert_eq!(hashes, expected, "{difficulty:?}");
+        }
     }
 
     #[test]
     fn the_constants_are_the_statistics_of_the_training_split() {
-        let (train, test) = generate(None, Some(1));
-        assert_eq!((train.len(), test.len()), (TRAIN_LEN, 1));
-        assert_eq!(
-            channel_statistics(train.images.bytes(), 3),
-            (train.mean, train.std)
-        );
-        assert_eq!((test.mean, test.std), (MEAN.to_vec(), STD.to_vec()));
+        for (difficulty, _) in FIRST {
+            let (train, test) = generate_as(difficulty, None, Some(1));
+            assert_eq!((train.len(), test.len()), (TRAIN_LEN, 1));
+            let found = channel_statistics(train.images.bytes(), 3);
+            assert_eq!(found, (train.mean, train.std), "{difficulty:?}");
+            assert_eq!(found, (test.mean, test.std), "{difficulty:?}");
+        }
     }
 
     #[test]
     fn the_splits_share_no_image() {
-        let (train, test) = generate(Some(300), Some(300));
-        let train: Vec<_> = train.images.bytes().chunks(3072).collect();
-        assert!(
-            test.images
-                .bytes()
-                .chunks(3072)
-                .all(|image| !train.contains(&image))
-        );
+        for (difficulty, _) in FIRST {
+            let (train, test) = generate_as(difficulty, Some(300), Some(300));
+            let train: Vec<_> = train.images.bytes().chunks(3072).collect();
+            let mut test = test.images.bytes().chunks(3072);
+            assert!(test.all(|image| !train.contains(&image)));
+        }
     }
 
     #[test]
@@ -405,7 +553,8 @@ mod tests {
 
     /// Values of all images, standardised by channel.
     fn standardised(dataset: &Dataset) -> Vec<f32> {
-        let value = |(i, &byte): (usize, &u8)| (f32::from(byte) / 255.0 - MEAN[i % 3]) / STD[i % 3];
+        let (mean, std) = (&dataset.mean, &dataset.std);
+        let value = |(i, &byte): (usize, &u8)| (f32::from(byte) / 255.0 - mean[i % 3]) / std[i % 3];
         dataset
             .images
             .bytes()
@@ -453,11 +602,38 @@ mod tests {
     /// What the data set promises of linear models.
     const LINEAR_LIMIT: f64 = 60.0;
 
+    /// Of the hard images.
+    const HARD_LINEAR_LIMIT: f64 = 20.0;
+
     #[test]
     fn softmax_regression_is_above_chance_and_under_60_percent() {
+        let (on_train, on_test) = regression(Difficulty::Easy);
+        assert!(
+            on_train > 25.0,
+            "the regression did not learn its own pictures: {on_train} %"
+        );
+        assert!(
+            (ABOVE_CHANCE..LINEAR_LIMIT).contains(&on_test),
+            "{on_test} %"
+        );
+    }
+
+    #[test]
+    fn softmax_regression_fails_on_hard_images() {
+        let (on_train, on_test) = regression(Difficulty::Hard);
+        assert!(
+            on_train > 20.0,
+            "the regression did not learn its own pictures: {on_train} %"
+        );
+        assert!(on_test < HARD_LINEAR_LIMIT, "{on_test} %");
+    }
+
+    /// Percent of the training and of the test images that six epochs of softmax regression get
+    /// right.
+    fn regression(difficulty: Difficulty) -> (f64, f64) {
         /// Learning rate of one image.
         const RATE: f32 = 1e-4;
-        let (train, test) = generate(None, None);
+        let (train, test) = generate_as(difficulty, None, None);
         let (values, size) = (standardised(&train), train.image_len());
         let mut model = Linear {
             weight: vec![[0.0; 10]; size],
@@ -483,15 +659,7 @@ mod tests {
                 *b -= step;
             }
         }
-        let (on_train, on_test) = (model.accuracy(&train), model.accuracy(&test));
-        assert!(
-            on_train > 25.0,
-            "the regression did not learn its own pictures: {on_train} %"
-        );
-        assert!(
-            (ABOVE_CHANCE..LINEAR_LIMIT).contains(&on_test),
-            "{on_test} %"
-        );
+        (model.accuracy(&train), model.accuracy(&test))
     }
 
     #[test]
