@@ -50,7 +50,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Train FP32 and 3-bit S3 side by side on generated images and compare them.
+    /// Train float and low-bit networks side by side on generated images, pack them and compare.
     Demo(Folders),
     /// Train an experiment into a run folder.
     Train(train::TrainArgs),

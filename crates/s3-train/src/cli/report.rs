@@ -1,6 +1,6 @@
 //! One HTML page of a run, or of several beside each other.
 
-use super::folders::data_dir_of;
+use super::folders::{Folders, data_dir, data_dir_of};
 use super::labels::Labels;
 use super::output::check_output;
 use super::plot::{files_of, write_files};
@@ -96,6 +96,13 @@ pub(crate) fn of_run(run: &Path, data_dir: &Path) -> Result<()> {
         false,
     )?;
     write_atomically(&run.join(PAGE), page.html.as_bytes())
+}
+
+/// Writes the page of `runs` beside each other into `file`.
+pub(super) fn of_runs(runs: &[PathBuf], file: &Path, folders: &Folders) -> Result<()> {
+    let data = data_dir(folders.data_dir.as_ref());
+    let page = draw(runs, |_| Some(data.clone()), false)?;
+    write_atomically(file, page.html.as_bytes())
 }
 
 /// The page of `runs`; with what their checkpoints answer where the data's folder is given.
