@@ -1,52 +1,74 @@
-//! `classify NETWORK IMAGE`: the five best names for an image.
+//! `classify NETWORK PICTURE`: the five likeliest classes of a picture.
 //!
-//! The image is a binary PPM of the network's size, or raw little-endian f32 that are normalised
-//! already, `[height, width, channels]`.
+//! The picture is a PNG file of the network's size. What is read here is all that a program needs
+//! to run a packed network (docs/EXPORT-FORMAT.md).
 
 use std::error::Error;
+use std::process::ExitCode;
 
+use png::{ColorType, Decoder, Transformations};
 use s3_kernels::model::{Model, Network};
 
-fn main() -> Result<(), Box<dyn Error>> {
+/// Answers that are shown.
+const SHOWN: usize = 5;
+
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, network, image] = &arguments[..] else {
-        return Err("expected a packed network and an image".into());
+    let [_, network, picture] = &arguments[..] else {
+        eprintln!("error: expected a packed network and a picture");
+        return ExitCode::from(2);
     };
-    let model = Model::load(network)?;
-    let x = pixels(&std::fs::read(image)?, model.network())?;
+    match answer(network, picture) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn answer(network: &str, picture: &str) -> Result<(), Box<dyn Error>> {
+    let in_file = |file: &str, error: &dyn Error| format!("{file}: {error}");
+    let model = Model::load(network).map_err(|e| in_file(network, &e))?;
+    let x = numbers(picture, model.network()).map_err(|e| in_file(picture, &*e))?;
     let scores = model.run(&x, 1)?;
-    let mut names: Vec<_> = scores.iter().zip(&model.network().classes).collect();
-    names.sort_by(|a, b| b.0.total_cmp(a.0));
-    for (score, name) in names.iter().take(5) {
-        println!("{score:9.4}  {name}");
+    let largest = scores.iter().copied().fold(f32::MIN, f32::max);
+    let odds: Vec<f32> = scores.iter().map(|score| (score - largest).exp()).collect();
+    let all: f32 = odds.iter().sum();
+    let mut best: Vec<_> = odds.iter().zip(&model.network().classes).collect();
+    best.sort_by(|a, b| b.0.total_cmp(a.0));
+    println!("{picture}");
+    for (odds, name) in best.iter().take(SHOWN) {
+        println!("  {:5.1} %  {name}", 100.0 * *odds / all);
     }
     Ok(())
 }
 
-/// The numbers of the image as the network takes them.
-fn pixels(bytes: &[u8], network: &Network) -> Result<Vec<f32>, Box<dyn Error>> {
+/// The numbers of a picture as the network takes them, `[height, width, channels]`.
+fn numbers(file: &str, network: &Network) -> Result<Vec<f32>, Box<dyn Error>> {
     let (image, input) = (&network.graph.image, &network.input);
-    let header = format!("P6\n{} {}\n255\n", image.width, image.height);
-    let Some(bytes) = bytes.strip_prefix(header.as_bytes()) else {
-        if bytes.starts_with(b"P6") {
-            return Err(format!("expected the header {header:?}").into());
-        }
-        let (words, rest) = bytes.as_chunks();
-        return match rest {
-            [] => Ok(words.iter().map(|&word| f32::from_le_bytes(word)).collect()),
-            _ => Err("expected four bytes for each number".into()),
-        };
+    let mut decoder = Decoder::new(std::io::Cursor::new(std::fs::read(file)?));
+    decoder.set_transformations(Transformations::normalize_to_color8());
+    let mut reader = decoder.read_info()?;
+    let mut bytes = vec![0; reader.output_buffer_size().ok_or("too large a picture")?];
+    let found = reader.next_frame(&mut bytes)?;
+    let colours = if image.channels == 1 {
+        ColorType::Grayscale
+    } else {
+        ColorType::Rgb
     };
-    let normalised = |(at, &pixel): (usize, &u8)| {
-        let channel = at % image.channels;
-        (f32::from(pixel) / 255.0 - input.mean[channel]) / input.std[channel]
-    };
-    if image.channels != 3 {
+    let size = (found.width as usize, found.height as usize);
+    if (size, found.color_type) != ((image.width, image.height), colours) {
+        let (w, h) = (image.width, image.height);
         return Err(format!(
-            "expected raw f32: a PPM has 3 channels, not {}",
-            image.channels
+            "expected {w} x {h} pixels, {colours:?}, got {} x {}, {:?}",
+            size.0, size.1, found.color_type
         )
         .into());
     }
+    let normalised = |(at, &byte): (usize, &u8)| {
+        let channel = at % image.channels;
+        (f32::from(byte) / 255.0 - input.mean[channel]) / input.std[channel]
+    };
     Ok(bytes.iter().enumerate().map(normalised).collect())
 }

@@ -1,9 +1,11 @@
-//! What a downstream crate answers beside `s3 infer`: the same names for the same image.
+//! What a downstream crate answers: the README's first command, every network of `models/` on the
+//! pictures beside it, and beside `s3 infer` the same names for the same image.
 //!
-//! A network is trained for seconds on generated images and exported; `checks/classify`, whose only
-//! dependency is `s3-kernels`, reads the image as PPM and `s3` reads it as PNG.
+//! A network is trained for seconds on generated images and exported; `checks/classify`, which has
+//! `s3-kernels` and a reader of PNG files, and `s3` read the same picture.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +14,7 @@ use serde_json::Value;
 
 use super::foreign::answer;
 use super::outcome::{Outcome, done};
+use crate::cargo::root;
 use crate::s3;
 
 const EXPERIMENT: &str = r#"
@@ -34,6 +37,8 @@ const NAMES: usize = 5;
 pub(super) fn classify() -> Result<Outcome> {
     let package = ["--locked", "--manifest-path", "checks/classify/Cargo.toml"];
     let classify = s3::build_at(&package, "classify")?;
+    shown_in_readme(&classify)?;
+    of_the_repository(&classify)?;
     // With a test, the features are those of the test step: others would build the tensor library
     // again.
     let s3 = s3::build_at(&["--workspace", "--test", "learns"], "s3")?;
@@ -43,12 +48,7 @@ pub(super) fn classify() -> Result<Outcome> {
         command.args(words).current_dir(folder.path());
         command
     };
-    let pixels = image();
-    for (name, bytes) in [
-        ("e.toml", EXPERIMENT.into()),
-        ("p.png", png(&pixels)?),
-        ("p.ppm", ppm(&pixels)),
-    ] {
+    for (name, bytes) in [("e.toml", EXPERIMENT.into()), ("p.png", png(&image())?)] {
         std::fs::write(folder.path().join(name), bytes).context(name)?;
     }
     let mut train = command(&["train", "e.toml", "--out", "runs"]);
@@ -62,7 +62,7 @@ pub(super) fn classify() -> Result<Outcome> {
         let mut infer = command(&["infer", "net", "p.png", "--json"]);
         let own = names_of_json(&answer(&mut infer)?)?;
         let mut other = Command::new(&classify);
-        other.args(["net", "p.ppm"]).current_dir(folder.path());
+        other.args(["net", "p.png"]).current_dir(folder.path());
         let names = names(&answer(&mut other)?);
         ensure!(
             own.len() == NAMES && names == own,
@@ -71,6 +71,63 @@ pub(super) fn classify() -> Result<Outcome> {
         println!("{activations}: {}", names.join(", "));
     }
     Ok(Outcome::Passed)
+}
+
+/// The start of a line of the README that the next lines answer.
+const COMMAND: &str = "    cargo classify ";
+
+/// Runs what the README shows, and compares what it shows of the answer.
+fn shown_in_readme(classify: &Path) -> Result<()> {
+    let readme = std::fs::read_to_string(root().join("README.md")).context("README.md")?;
+    let (words, shown) = example(&readme).context("README.md: no line `cargo classify ..`")?;
+    let found = answer(Command::new(classify).args(&words).current_dir(root()))?;
+    ensure!(
+        found.lines().eq(shown.lines()),
+        "README.md shows\n{shown}\nand the command prints\n{found}"
+    );
+    println!("README.md: {}", words.join(" "));
+    Ok(())
+}
+
+/// The words behind the command, without a comment, and the block's lines below it.
+fn example(readme: &str) -> Option<(Vec<&str>, String)> {
+    let (_, rest) = readme.split_once(COMMAND)?;
+    let (line, rest) = rest.split_once('\n')?;
+    let words = line.split_once('#').map_or(line, |(words, _)| words);
+    let shown = rest.lines().map_while(|line| line.strip_prefix("    "));
+    let shown: Vec<&str> = shown.collect();
+    Some((words.split_whitespace().collect(), shown.join("\n")))
+}
+
+/// Every network of `models/` takes each picture beside it, a drawn digit, for what it is called.
+fn of_the_repository(classify: &Path) -> Result<()> {
+    let (models, pictures) = (root().join("models"), root().join("models/pictures"));
+    let files = |folder: &Path, ending: &str| -> Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+        let mut files: Vec<PathBuf> = entries.map(|e| Ok(e?.path())).collect::<Result<_>>()?;
+        files.retain(|file| file.extension().is_some_and(|of| of == ending));
+        files.sort();
+        ensure!(!files.is_empty(), "{}: no .{ending}", folder.display());
+        Ok(files)
+    };
+    let pictures = files(&pictures, "png")?;
+    for network in files(&models, "safetensors")? {
+        for picture in &pictures {
+            let digit = picture.file_stem().unwrap_or_default().to_string_lossy();
+            let names = names(&answer(Command::new(classify).arg(&network).arg(picture))?);
+            ensure!(
+                names.first().is_some_and(|best| *best == digit),
+                "{}: {}: {names:?}",
+                network.display(),
+                picture.display()
+            );
+        }
+    }
+    println!(
+        "models/: {} drawn digits are read by every network",
+        pictures.len()
+    );
+    Ok(())
 }
 
 /// The second column of what `classify` prints.
@@ -98,11 +155,6 @@ fn image() -> Vec<u8> {
         }
     };
     (0..SIDE * SIDE).flat_map(pixel).collect()
-}
-
-fn ppm(pixels: &[u8]) -> Vec<u8> {
-    let header = format!("P6\n{SIDE} {SIDE}\n255\n");
-    [header.as_bytes(), pixels].concat()
 }
 
 /// A PNG of 8-bit RGB whose rows are not filtered.
@@ -138,9 +190,21 @@ mod tests {
     #[test]
     fn names_are_read_from_either_program() -> Result<()> {
         let expected = ["a disc", "ring"];
-        assert_eq!(names("   1.5000  a disc\n  -0.2500  ring\n"), expected);
+        assert_eq!(
+            names("p.png\n   91.5 %  a disc\n    0.2 %  ring\n"),
+            expected
+        );
         let json = r#"{"top": [{"class": 1, "name": "a disc"}, {"class": 0, "name": "ring"}]}"#;
         assert_eq!(names_of_json(json)?, expected);
         Ok(())
+    }
+
+    #[test]
+    fn the_readmes_command_and_its_answer_are_read() {
+        let text =
+            "words\n\n    cargo classify a b   # a note\n    b\n      99.0 %  7\n\n    other\n";
+        let shown = "b\n  99.0 %  7".to_owned();
+        assert_eq!(example(text), Some((vec!["a", "b"], shown)));
+        assert_eq!(example("    cargo xtask demo\n"), None);
     }
 }
