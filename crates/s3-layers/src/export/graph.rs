@@ -23,10 +23,10 @@ use std::collections::BTreeSet;
 use s3_kernels::model::{Act, Activations, Frozen, Layer, Network, Node, Op, Size, Then};
 
 use super::error::Error;
-use super::message::{convolution, integer, metadata, value, window};
+use super::message::{Version, convolution, file, integer, value, window};
 use super::proto::tensor_proto::DataType;
 use super::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 };
 
 /// The name of the network's input: `[N, channels, height, width]`, normalised.
@@ -63,14 +63,6 @@ pub(super) struct Graph {
     taken: BTreeSet<String>,
 }
 
-/// What of ONNX a file asks for.
-pub(super) struct Version {
-    /// The version of the format.
-    pub(super) ir: i64,
-    /// The versions of the sets of operators, by domain.
-    pub(super) opsets: Vec<(&'static str, i64)>,
-}
-
 /// The whole file.
 pub(super) fn model(
     network: &Network,
@@ -91,27 +83,29 @@ pub(super) fn model(
         graph.add(index, node, &sizes, weights)?;
     }
     let from = &sizes[0];
-    let image = [from.channels, from.height, from.width];
-    let opset = |(domain, version): (&str, i64)| OperatorSetIdProto {
-        domain: Some(domain.to_owned()),
-        version: Some(version),
+    let image = value(IMAGE, &[from.channels, from.height, from.width]);
+    let scores = value(SCORES, &[network.classes.len()]);
+    Ok(finish(graph, network, version, [image, scores], Vec::new()))
+}
+
+/// The file of a graph: its input and its output, and what is known of the values between them.
+pub(super) fn finish(
+    graph: Graph,
+    network: &Network,
+    version: Version,
+    [input, output]: [ValueInfoProto; 2],
+    infos: Vec<ValueInfoProto>,
+) -> ModelProto {
+    let parts = GraphProto {
+        name: Some(network.name.clone()),
+        node: graph.nodes,
+        initializer: graph.constants,
+        input: vec![input],
+        output: vec![output],
+        value_info: infos,
+        ..GraphProto::default()
     };
-    Ok(ModelProto {
-        ir_version: Some(version.ir),
-        opset_import: version.opsets.into_iter().map(opset).collect(),
-        producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
-        producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        graph: Some(GraphProto {
-            name: Some(network.name.clone()),
-            node: graph.nodes,
-            initializer: graph.constants,
-            input: vec![value(IMAGE, &image)],
-            output: vec![value(SCORES, &[network.classes.len()])],
-            ..GraphProto::default()
-        }),
-        metadata_props: metadata(network),
-        ..ModelProto::default()
-    })
+    file(network, version, parts)
 }
 
 /// One ONNX node of several that a network's node becomes: the first reads the node's input, each
@@ -124,7 +118,7 @@ struct Step {
 
 impl Graph {
     /// No nodes yet, and names for what `nodes` make: theirs, and the last one's is [`SCORES`].
-    fn new(nodes: &[Node<Frozen>]) -> Graph {
+    pub(super) fn new(nodes: &[Node<Frozen>]) -> Graph {
         let mut graph = Graph {
             nodes: Vec::new(),
             constants: Vec::new(),
@@ -144,6 +138,11 @@ impl Graph {
             graph.values.push(name);
         }
         graph
+    }
+
+    /// The name of a value of the network.
+    pub(super) fn value(&self, value: usize) -> &str {
+        &self.values[value]
     }
 
     /// `name`, longer where something has it, and taken from now on.
@@ -335,7 +334,7 @@ impl Graph {
     }
 
     /// Adds an i64 constant, and gives its name.
-    fn integers(&mut self, name: String, values: &[i64]) -> String {
+    pub(super) fn integers(&mut self, name: String, values: &[i64]) -> String {
         let name = self.free(name);
         let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.tensor(&name, DataType::Int64, &[values.len()], raw);

@@ -6,8 +6,12 @@ use super::proto::attribute_proto::AttributeType;
 use super::proto::tensor_proto::DataType;
 use super::proto::tensor_shape_proto::{Dimension, dimension};
 use super::proto::{
-    AttributeProto, StringStringEntryProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+    AttributeProto, GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto,
+    TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
 };
+
+/// The domain of QONNX's own operators.
+pub(super) const QONNX: &str = "qonnx.custom_op.general";
 
 /// The name of the dimension that counts images.
 const BATCH: &str = "N";
@@ -37,20 +41,61 @@ pub(super) fn metadata(network: &Network) -> Vec<StringStringEntryProto> {
     entries
 }
 
+/// What of ONNX a file asks for.
+pub(super) struct Version {
+    /// The version of the format.
+    pub(super) ir: i64,
+    /// The versions of the sets of operators, by domain.
+    pub(super) opsets: Vec<(&'static str, i64)>,
+}
+
+/// The file of a graph.
+pub(super) fn file(network: &Network, version: Version, graph: GraphProto) -> ModelProto {
+    let opset = |(domain, version): (&str, i64)| OperatorSetIdProto {
+        domain: Some(domain.to_owned()),
+        version: Some(version),
+    };
+    ModelProto {
+        ir_version: Some(version.ir),
+        opset_import: version.opsets.into_iter().map(opset).collect(),
+        producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
+        producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        graph: Some(graph),
+        metadata_props: metadata(network),
+        ..ModelProto::default()
+    }
+}
+
 /// f32 numbers, `N` times `sides`.
 pub(super) fn value(name: &str, sides: &[usize]) -> ValueInfoProto {
+    floats(name, dimension::Value::DimParam(BATCH.to_owned()), sides)
+}
+
+/// f32 numbers, those of one image.
+pub(super) fn image(name: &str, sides: &[usize]) -> ValueInfoProto {
+    floats(name, dimension::Value::DimValue(1), sides)
+}
+
+/// f32 numbers that are the same for all images.
+pub(super) fn constant(name: &str, dims: &[usize]) -> ValueInfoProto {
+    let first = dims.first().map(|&d| dimension::Value::DimValue(d as i64));
+    floats(name, first, dims.get(1..).unwrap_or_default())
+}
+
+fn floats(
+    name: &str,
+    first: impl Into<Option<dimension::Value>>,
+    others: &[usize],
+) -> ValueInfoProto {
+    let others = others.iter().map(|&s| dimension::Value::DimValue(s as i64));
     let side = |value| Dimension {
         value: Some(value),
         denotation: None,
     };
-    let batch = side(dimension::Value::DimParam(BATCH.to_owned()));
-    let sides = sides
-        .iter()
-        .map(|&s| side(dimension::Value::DimValue(s as i64)));
     let tensor = type_proto::Tensor {
         elem_type: Some(DataType::Float.into()),
         shape: Some(TensorShapeProto {
-            dim: std::iter::once(batch).chain(sides).collect(),
+            dim: first.into().into_iter().chain(others).map(side).collect(),
         }),
     };
     ValueInfoProto {
@@ -82,6 +127,23 @@ pub(super) fn convolution(layer: &Layer<Frozen>) -> Vec<AttributeProto> {
     if layer.groups > 1 {
         attributes.push(integer("group", layer.groups as i64));
     }
+    attributes
+}
+
+/// The attributes of a convolution that leaves nothing to ONNX's defaults: qonnx asks for all.
+pub(super) fn strided(
+    kernel: [usize; 2],
+    stride: usize,
+    padding: usize,
+    groups: usize,
+) -> Vec<AttributeProto> {
+    let mut attributes = window(Window {
+        kernel,
+        stride,
+        padding,
+    });
+    attributes.push(integers("dilations", &[1; 2]));
+    attributes.push(integer("group", groups as i64));
     attributes
 }
 

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | [`onnx()`] | f32 activations | levels as INT8, INT4 or INT2 and a scale of each channel, `DequantizeLinear -> Conv` |
 //! | [`qonnx()`] | f32 activations | levels as minifloats of `bits - 1` exponent bits, `FloatQuant -> Conv` |
+//! | the same | u8-shift activations | integers behind `Quant`, for hls4ml and FINN |
 //! | [`c()`] | 8-bit activations | packed codes, shifts and additions, no multiplication |
 //!
 //! What each of them holds and what it cannot hold is in `docs/EXPORT-FORMAT.md`. They are
@@ -50,6 +51,7 @@
 mod c;
 mod error;
 mod graph;
+mod integers;
 mod message;
 mod onnx;
 #[allow(

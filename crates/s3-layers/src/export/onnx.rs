@@ -6,8 +6,8 @@ use s3_kernels::BitWidth;
 use s3_kernels::model::{Network, Weight};
 
 use super::error::Error;
-use super::graph::{self, Graph, Named, Version, Written};
-use super::message;
+use super::graph::{self, Graph, Named, Written};
+use super::message::{self, Version};
 use super::proto::tensor_proto::DataType;
 
 /// What packed weights are stored as. Wider ones are read by more programs.

@@ -3,6 +3,7 @@
 mod c_source;
 mod foreign;
 mod forms;
+mod integers;
 mod networks;
 mod onnx_file;
 mod programs;

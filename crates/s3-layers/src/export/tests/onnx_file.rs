@@ -246,9 +246,8 @@ fn what_a_format_cannot_hold_is_refused_with_the_reason() {
             .ends_with("use INT4")
     );
     let integer = network(Activations::U8, BitWidth::B3, 1);
-    for refused in [onnx(&integer, OnnxWeights::Int8), qonnx(&integer)] {
-        assert!(refused.unwrap_err().to_string().contains("half to even"));
-    }
+    let refused = onnx(&integer, OnnxWeights::Int8).unwrap_err().to_string();
+    assert!(refused.contains("half to even"));
 }
 
 /// Checked in full, run by onnxruntime or by qonnx's executor, and compared with the runtime's
