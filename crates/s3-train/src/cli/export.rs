@@ -102,8 +102,9 @@ enum Format {
     S3,
     /// ONNX with dequantize nodes before its convolutions, in f32: .onnx.
     Onnx,
-    /// ONNX with QONNX's quantizers, in f32: .qonnx.onnx or .qonnx, and .onnx where it is asked
-    /// for.
+    /// ONNX with QONNX's quantizers: weights as minifloats, in f32, or with --activations
+    /// u8-shift integers for hls4ml and FINN (docs/FPGA.md): .qonnx.onnx or .qonnx, and .onnx where
+    /// it is asked for.
     Qonnx,
     /// C99, 8 bits: FILE ends in .c, and a header is written beside it.
     C,
@@ -165,8 +166,11 @@ impl Format {
             ActivationsArg::U8
         };
         let chosen = Activations::from(asked.unwrap_or(default));
-        if in_floats && chosen != Activations::F32 {
-            bail!("--activations: an {} file has f32 activations", self.word())
+        if self == Self::Onnx && chosen != Activations::F32 {
+            bail!("--activations: an onnx file has f32 activations")
+        }
+        if self == Self::Qonnx && chosen == Activations::U8 {
+            bail!("--activations: a qonnx file has f32 activations or u8-shift, not u8")
         }
         if self == Self::C && chosen == Activations::F32 {
             bail!("--activations: a C file has 8-bit activations, u8 or u8-shift")
