@@ -7,6 +7,7 @@
 mod browser;
 mod classify;
 mod foreign;
+mod hls4ml;
 mod outcome;
 mod package;
 
@@ -285,6 +286,7 @@ fn steps() -> Vec<Step> {
     steps.push(Step::new("own", &own));
     steps.push(Step::own("package", package::package));
     steps.push(Step::own("browser", browser::browser));
+    steps.push(Step::own("hls4ml", hls4ml::hls4ml));
     steps.push(Step::own("repro", pages));
     steps.push(Step::own("mpi", mpi));
     steps.push(Step::own("gpu", gpu));
