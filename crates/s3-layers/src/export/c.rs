@@ -11,15 +11,23 @@
 //!     for each place with this digit: sum = sum + x[place] or sum - x[place]
 //! ```
 //!
-//! so that a zero costs nothing, a packed weight one addition, and no variable is ever multiplied:
-//! factors of the requantization are lists of digits as well, addresses are running sums, and the
-//! mean is divided by subtractions. Windows read a copy of the image with a border of what stands
-//! for zero. The values between the layers share one array, laid out when the file is written.
+//! so that a zero costs nothing and a packed weight one addition. A word of 32 bits has two such
+//! sums (`lanes.rs`): `x` is a copy of some rows of the image in which a word holds two numbers,
+//! and four words, eight results, are summed with one look at the list. A layer of one pixel would
+//! use its lists once; it reads tables of what two weights can make of two inputs (`pixel.c`).
+//!
+//! No variable is ever multiplied: a product with a factor is four look-ups in a table of its
+//! multiples (`narrow.rs`), addresses are running sums, and the mean is divided by subtractions.
+//! With the macro S3_MULTIPLIER there are products, of factors (1) and of weights as well (2), and
+//! the same results. The values between the layers share one array with the lanes, laid out when
+//! the file is written (`plan.rs`).
 //!
 //! Functions are in the file where the network calls them. Lines of `parts` that begin with a mark,
-//! `@groups@`, are there where it needs them: groups of channels cost the others nothing.
+//! `@wide@`, are there where it needs them: sums of 64 bits cost the others nothing.
 
+mod lanes;
 mod layers;
+mod narrow;
 mod nodes;
 mod plan;
 mod text;
@@ -30,6 +38,7 @@ use std::collections::BTreeSet;
 
 use s3_kernels::model::{Activations, Network};
 
+use self::nodes::beside;
 use self::plan::Plan;
 use self::text::{is_identifier, is_of_the_system};
 use self::writer::Writer;
@@ -112,19 +121,24 @@ pub fn c(network: &Network, name: &str) -> Result<CSource, Error> {
         )));
     }
     let sizes = network.sizes().map_err(Error::Invalid)?;
+    let nodes = network.graph.nodes.iter().enumerate();
+    let beside = nodes.map(|(index, node)| beside(node, sizes[node.input()], sizes[index + 1]));
+    let beside: Vec<usize> = beside.collect::<Result<_, _>>()?;
     let mut writer = Writer {
         network,
-        plan: Plan::new(&network.graph, &sizes),
+        plan: Plan::new(&network.graph, &sizes, &beside),
         sizes: &sizes,
         zeros: network.zero_points().map_err(Error::Invalid)?,
-        has_groups: network.graph.layers().any(|(_, layer)| layer.groups > 1),
         called: BTreeSet::new(),
         tables: String::new(),
         steps: String::new(),
+        is_narrow: false,
+        is_wide: false,
+        is_one: false,
         most_taps: 1,
         most_columns: 1,
-        last_tap: 0,
-        scratch: 0,
+        most_channels: 1,
+        last_place: 0,
     };
     for (index, node) in network.graph.nodes.iter().enumerate() {
         writer.node(index, node)?;

@@ -1,31 +1,32 @@
 //! The constants and the calls of each layer.
 
-use s3_kernels::model::{Act, Frozen, Layer, Node, Requant, Then, Weight, terms};
+use s3_kernels::model::{Frozen, Layer, Node, Requant, Then, Weight, terms};
 
 use super::super::error::Error;
+use super::lanes::Lanes;
+use super::narrow::{Narrow, low};
 use super::nodes::FLIP;
 use super::text::factor;
-use super::windows::{group_window, pitch, window};
 use super::writer::Writer;
 
-/// Bytes of a packed matrix before its codes.
-const PACKED_HEADER: usize = 24;
+/// The largest 16-bit sum of bytes: `255 * 257` is 65535.
+const MOST_IN_16_BITS: i64 = 257;
+
+/// Weights of a 16-bit sum, at most: their places lie in a list for each code.
+const MOST_OF_A_SUM: usize = 128;
 
 /// What the weights of one output can sum up to.
 struct RowSum {
     sum: i64,
     /// The largest magnitude of a sum and of all before it.
     most: i64,
-    taps: usize,
 }
 
 impl RowSum {
     fn of(row: &[i8]) -> RowSum {
-        let all = || row.iter().flat_map(|&level| terms(level.into()));
         RowSum {
             sum: row.iter().map(|&level| i64::from(level)).sum(),
-            most: all().map(|(places, _)| 255i64 << places).sum(),
-            taps: all().count(),
+            most: 255 * row.iter().copied().map(digits).sum::<i64>(),
         }
     }
 
@@ -39,6 +40,68 @@ impl RowSum {
     }
 }
 
+/// The magnitudes of the digits of a weight, together.
+fn digits(level: i8) -> i64 {
+    terms(level.into()).map(|(places, _)| 1 << places).sum()
+}
+
+/// As many weights of each of the rows as a 16-bit sum holds, whatever it sees, a chunk like the
+/// others.
+fn chunk(levels: &[i8], columns: usize) -> usize {
+    let is_held = |chunk: usize| {
+        let rows = levels.chunks_exact(columns);
+        let mut chunks = rows.flat_map(|row| row.chunks(chunk));
+        chunks.all(|chunk| chunk.iter().copied().map(digits).sum::<i64>() <= MOST_IN_16_BITS)
+    };
+    let chunks = (columns.div_ceil(MOST_OF_A_SUM)..).map(|chunks| columns.div_ceil(chunks));
+    chunks
+        .take_while(|&chunk| chunk > 1)
+        .find(|&chunk| is_held(chunk))
+        .unwrap_or(1)
+}
+
+/// `[output][row][column][channel]` as `[output][channel][row][column]`.
+fn channels_first(levels: &[i8], channels: usize, columns: usize) -> Vec<i8> {
+    let rows = levels.chunks_exact(columns);
+    let turned = |row: &'_ [i8]| -> Vec<i8> {
+        let of = |channel| row.iter().skip(channel).step_by(channels).copied();
+        (0..channels).flat_map(of).collect()
+    };
+    rows.flat_map(turned).collect()
+}
+
+/// Eight weights of each row, then the next eight, the last filled up with zeros.
+fn eight_by_eight(levels: &[i8], columns: usize) -> Vec<i8> {
+    let eight = |row: &[i8], first: usize| {
+        let mut eight = [0; 8];
+        let some = &row[first..columns.min(first + 8)];
+        eight[..some.len()].copy_from_slice(some);
+        eight
+    };
+    let firsts = (0..columns).step_by(8);
+    let of = |first| {
+        levels
+            .chunks_exact(columns)
+            .flat_map(move |row| eight(row, first))
+    };
+    firsts.flat_map(of).collect()
+}
+
+/// `levels` as codes of so many bits, lowest bit first: a sign above a shift plus one, or 0.
+fn codes(levels: &[i8], bits: u32) -> Vec<u8> {
+    let code = |level: i8| match level.unsigned_abs() {
+        0 => 0,
+        power => (power.trailing_zeros() + 1) | (u32::from(level < 0) << (bits - 1)),
+    };
+    // Eight weights are as many bytes as one has bits.
+    let eight = |levels: &[i8]| {
+        let places = levels.iter().zip((0..).step_by(bits as usize));
+        let held = places.fold(0u32, |held, (&level, place)| held | code(level) << place);
+        held.to_le_bytes().into_iter().take(bits as usize)
+    };
+    levels.chunks(8).flat_map(eight).collect()
+}
+
 impl Writer<'_> {
     /// Adds a layer, which is node `index`.
     pub(super) fn layer(
@@ -48,58 +111,51 @@ impl Writer<'_> {
         layer: &Layer<Frozen>,
     ) -> Result<(), Error> {
         let refuse = |what: &str| Error::node(&node.name, what);
-        let (levels, codes, bits, top) = match &layer.holds.weight {
-            Weight::Packed(w) => {
-                let codes = w.to_bytes()[PACKED_HEADER..].to_vec();
-                (
-                    w.to_levels(),
-                    codes,
-                    w.bit_width().bits(),
-                    w.bit_width().t(),
-                )
-            }
-            Weight::Dense(w) => {
-                let codes = w.levels().iter().map(|&l| l as u8).collect();
-                (w.levels().to_vec(), codes, 8, 6)
-            }
+        let (levels, bits, top) = match &layer.holds.weight {
+            Weight::Packed(w) => (w.to_levels(), w.bit_width().bits(), w.bit_width().t()),
+            Weight::Dense(w) => (w.levels().to_vec(), 8, 6),
             Weight::F32(_) => return Err(refuse("expected integer weights, got f32")),
         };
         let (from, made) = (self.sizes[node.input()], self.sizes[index + 1]);
-        let [height, width] = layer.kernel;
         let channels = from.channels / layer.groups;
-        let columns = height * width * channels;
+        let columns = layer.kernel[0] * layer.kernel[1] * channels;
+        let levels = channels_first(&levels, channels, columns);
         let rows: Vec<RowSum> = levels.chunks_exact(columns).map(RowSum::of).collect();
         if rows.iter().any(|row| row.most > i32::MAX.into()) {
             return Err(refuse("a sum leaves 32 bits on its way"));
         }
-        let taps = rows.iter().map(|row| row.taps).max().unwrap_or(0);
-        self.most_taps = self.most_taps.max(taps);
+        let lanes = Lanes::new(from, made, layer, self.plan.room(index));
+        let (chunk, lists) = (
+            chunk(&levels, columns),
+            if bits == 8 { 16 } else { 1 << bits },
+        );
+        self.most_taps = self.most_taps.max(lists * chunk);
         self.most_columns = self.most_columns.max(columns);
+        self.most_channels = self.most_channels.max(from.channels);
+        self.last_place = self.last_place.max(lanes.last_place());
 
-        let x = self.bordered(node, layer.padding)?;
-        let pitch = pitch(from, layer.padding);
-        let last_tap = (height - 1) * pitch + (width - 1) * from.channels + channels - 1;
-        self.last_tap = self.last_tap.max(last_tap);
+        let codes = match bits {
+            8 => levels.iter().map(|&level| level as u8).collect(),
+            bits if lanes.is_one() => codes(&eight_by_eight(&levels, columns), bits),
+            bits => codes(&levels, bits),
+        };
         self.table("uint8_t s3_weights", index, &codes);
-        let (kernel, stride, padding) = (layer.kernel, layer.stride, layer.padding);
-        let (window, [pixels, turn]) = match layer.groups {
-            1 => (window(from, made, kernel, stride, padding), [1, 0]),
-            _ => (
-                group_window(from, made, kernel, stride, padding, channels),
-                [width, pitch - width * from.channels],
-            ),
-        };
-        let groups = match self.has_groups {
-            true => format!(", {pixels}, {turn}, {}", layer.channels / layer.groups),
-            false => String::new(),
-        };
+        let flip = if node.input() == 0 { FLIP } else { 0 };
+        let (numbers, [sums, sum_count]) = (lanes.numbers(), lanes.sums());
+        let one = u8::from(lanes.is_one());
+        self.is_one |= lanes.is_one();
         let value = format!(
-            "{{\n    {window},\n    s3_weights_{index}, {columns}, {bits}, {top}{groups}}}"
+            "{{\n    {numbers},\n    {columns}, {chunk}, {sums}, {sum_count}, s3_weights_{index}, \
+             {bits}, {top}, {lists}, {one}, {flip}}}"
         );
         self.constant("s3_layer s3_layer", index, &value);
+        let x = match node.input() {
+            0 => "(const uint8_t *)image".to_owned(),
+            value => self.plan.address(value),
+        };
+        let scratch = self.plan.scratch(index);
 
         // What the flipped image makes too large.
-        let flip = if node.input() == 0 { FLIP } else { 0 };
         let bias = |(bias, row): (i64, &RowSum)| {
             i32::try_from(bias - flip * row.sum).map_err(|_| refuse("a bias leaves 32 bits"))
         };
@@ -108,8 +164,8 @@ impl Writer<'_> {
                 let biases: Result<Vec<i32>, _> = rows.iter().map(|row| bias((0, row))).collect();
                 self.table("int32_t s3_bias", index, &biases?);
                 self.call(
-                    "sums",
-                    format_args!("&s3_layer_{index}, s3_bias_{index}, {x}, sums"),
+                    "last",
+                    format_args!("&s3_layer_{index}, s3_bias_{index}, {x}, {scratch}, sums"),
                 );
             }
             Then::Requant(then) => {
@@ -118,44 +174,73 @@ impl Writer<'_> {
                     return Err(refuse("a product leaves 64 bits"));
                 }
                 let biases = then.bias.iter().map(|&b| i64::from(b)).zip(&rows).map(bias);
-                self.requant(
-                    index,
-                    layer,
-                    then,
-                    &biases.collect::<Result<Vec<i32>, _>>()?,
-                );
+                let biases = biases.collect::<Result<Vec<i32>, _>>()?;
+                let channels = rows.iter().zip(&biases).enumerate();
+                let narrow = channels.map(|(channel, (row, &bias))| {
+                    let most = row.most + FLIP * row.sum.abs();
+                    Narrow::new(then, layer.act, channel, bias, most, layer.add.is_some())
+                });
+                let narrow: Option<Vec<Narrow>> = narrow.collect();
+                self.requant(index, layer, then, &biases, narrow);
                 let residual = layer.add.map(|value| self.plan.address(value));
                 let residual = residual.unwrap_or("0".to_owned());
                 let y = self.plan.address(index + 1);
                 self.call(
                     "conv",
-                    format_args!("&s3_layer_{index}, &s3_then_{index}, {x}, {residual}, {y}"),
+                    format_args!(
+                        "&s3_layer_{index}, &s3_then_{index}, {x}, {residual}, {scratch}, {y}"
+                    ),
                 );
-                if then.high < u8::MAX {
-                    let (high, bytes) = (then.high, made.len());
-                    self.call("cap", format_args!("{high}, {bytes}, {y}"));
-                }
             }
         }
         Ok(())
     }
 
-    fn requant(&mut self, index: usize, layer: &Layer<Frozen>, then: &Requant, biases: &[i32]) {
-        let factors: Vec<u8> = then.factor.iter().flat_map(|&f| factor(f)).collect();
-        self.table("int32_t s3_bias", index, biases);
-        self.table("uint8_t s3_terms", index, &factors);
-        self.table("uint8_t s3_shift", index, &then.shift);
+    /// `narrow` is there where 32 bits are enough.
+    fn requant(
+        &mut self,
+        index: usize,
+        layer: &Layer<Frozen>,
+        then: &Requant,
+        biases: &[i32],
+        narrow: Option<Vec<Narrow>>,
+    ) {
         self.table("uint8_t s3_residual", index, &factor(then.residual_factor));
-        let (offset, low) = (
-            then.offset,
-            if layer.act == Act::None {
-                0
-            } else {
-                then.zero_point
-            },
+        let [most, start, factors, terms] = match narrow {
+            Some(channels) => {
+                self.is_narrow = true;
+                let of = |number: fn(&Narrow) -> i64| -> Vec<i64> {
+                    channels.iter().map(number).collect()
+                };
+                let shift: Vec<u8> = then.shift.iter().map(|&shift| shift + 8).collect();
+                self.table("int32_t s3_bias", index, &of(|n| n.bias.into()));
+                self.table("uint8_t s3_shift", index, &shift);
+                self.table("uint32_t s3_most", index, &of(|n| n.most.into()));
+                self.table("uint32_t s3_start", index, &of(|n| n.start.into()));
+                self.table("int16_t s3_factor", index, &then.factor);
+                let named = |table: &str| format!("s3_{table}_{index}");
+                [
+                    named("most"),
+                    named("start"),
+                    named("factor"),
+                    "0".to_owned(),
+                ]
+            }
+            None => {
+                self.is_wide = true;
+                let factors: Vec<u8> = then.factor.iter().flat_map(|&f| factor(f)).collect();
+                self.table("int32_t s3_bias", index, biases);
+                self.table("uint8_t s3_shift", index, &then.shift);
+                self.table("uint8_t s3_terms", index, &factors);
+                let none = || "0".to_owned();
+                [none(), none(), none(), format!("s3_terms_{index}")]
+            }
+        };
+        let (offset, low, high) = (then.offset, low(then, layer.act), then.high);
+        let value = format!(
+            "{{s3_bias_{index}, {most}, {start}, {factors}, s3_shift_{index}, {terms}, \
+             s3_residual_{index}, {offset}, {low}, {high}}}"
         );
-        let tables = ["bias", "terms", "shift", "residual"].map(|t| format!("s3_{t}_{index}"));
-        let value = format!("{{{}, {offset}, {low}}}", tables.join(", "));
         self.constant("s3_requant s3_then", index, &value);
     }
 }

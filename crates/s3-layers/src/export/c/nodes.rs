@@ -2,16 +2,33 @@
 
 use std::fmt::{Display, Write};
 
-use s3_kernels::model::{Frozen, Node, Op, Window};
+use s3_kernels::model::{Frozen, Node, Op, Size, Window};
 
 use super::super::error::Error;
 use super::super::graph::is_not_frozen;
+use super::lanes::Lanes;
 use super::text::{array, remark};
 use super::windows::{Frame, of_channels, of_one_channel_after_another, window};
 use super::writer::Writer;
 
 /// What the image's bytes are larger by in the C file, where every value is unsigned.
 pub(super) const FLIP: i64 = 128;
+
+/// Bytes that a layer's lanes may have however few are free beside the values.
+const LEAST_OF_LANES: usize = 8192;
+
+/// The bytes that `node` needs beside the values: a layer for its lanes, a window for a border.
+pub(super) fn beside(node: &Node<Frozen>, from: Size, made: Size) -> Result<usize, Error> {
+    let padding = match &node.op {
+        Op::Layer(layer) => return Ok(Lanes::new(from, made, layer, LEAST_OF_LANES).bytes()),
+        Op::MaxPool(window) | Op::AvgPool(window) => window.padding,
+        _ => 0,
+    };
+    match padding {
+        0 => Ok(0),
+        _ => Ok(Frame::new(from, [padding; 4], &node.name)?.bytes),
+    }
+}
 
 /// A sum of so many bytes, rounded, fits 32 bits.
 const MAX_TAPS: usize = u32::MAX as usize / 256;
@@ -30,7 +47,7 @@ impl Writer<'_> {
             Op::Layer(layer) => self.layer(index, node, layer)?,
             Op::MaxPool(w) => {
                 // A border of zeros is no larger than what lies in the image.
-                let x = self.bordered(node, w.padding)?;
+                let x = self.bordered(index, node, w.padding)?;
                 let window = window(from, made, w.kernel, w.stride, w.padding);
                 self.constant("s3_window s3_window", index, &window);
                 self.call("max_pool", format_args!("&s3_window_{index}, {x}, {y}"));
@@ -109,39 +126,35 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The address of what `node` reads with a border of `padding` pixels; the image's bytes are
-    /// flipped in it.
-    pub(super) fn bordered(
+    /// The address of what `node`, a window's, reads with a border of `padding` zeros.
+    fn bordered(
         &mut self,
+        index: usize,
         node: &Node<Frozen>,
         padding: usize,
     ) -> Result<String, Error> {
         let value = node.input();
-        if padding == 0 && value > 0 {
+        if padding == 0 {
             return Ok(self.plan.address(value));
         }
         let from = self.sizes[value];
-        let (x, flip) = match value {
-            0 => ("(const uint8_t *)image".to_owned(), FLIP),
-            _ => (self.plan.address(value), 0),
-        };
         let frame = Frame::new(from, [padding; 4], &node.name)?;
-        let (height, row) = (from.height, frame.row());
+        let (x, height, row) = (self.plan.address(value), from.height, frame.row());
         let Frame {
             first,
             pitch,
             bytes,
             ..
         } = frame;
-        self.scratch = self.scratch.max(bytes);
+        let scratch = self.plan.scratch(index);
         self.call(
             "border",
-            format_args!("{x}, {flip}, {height}, {row}, {first}, {pitch}, {bytes}, s3_scratch"),
+            format_args!("{x}, {height}, {row}, {first}, {pitch}, {bytes}, {scratch}"),
         );
-        Ok("s3_scratch".to_owned())
+        Ok(scratch)
     }
 
-    /// The same of `zero`, for the windows of node `index`, which does not read the image.
+    /// The same of `zero`.
     fn bordered_by(
         &mut self,
         index: usize,
@@ -150,19 +163,19 @@ impl Writer<'_> {
         zero: u8,
     ) -> Result<String, Error> {
         if zero == 0 || window.padding == 0 {
-            return self.bordered(node, window.padding);
+            return self.bordered(index, node, window.padding);
         }
         let value = node.input();
         let frame = Frame::new(self.sizes[value], [window.padding; 4], &node.name)?;
-        self.scratch = self.scratch.max(frame.bytes);
         self.constant("s3_window s3_frame", index, &frame.rows());
-        self.call("fill", format_args!("{zero}, {}, s3_scratch", frame.bytes));
         let (x, first) = (self.plan.address(value), frame.first);
+        let scratch = self.plan.scratch(index);
+        self.call("fill", format_args!("{zero}, {}, {scratch}", frame.bytes));
         self.call(
             "put",
-            format_args!("&s3_frame_{index}, {x}, s3_scratch + {first}"),
+            format_args!("&s3_frame_{index}, {x}, {scratch} + {first}"),
         );
-        Ok("s3_scratch".to_owned())
+        Ok(scratch)
     }
 
     pub(super) fn table<T: Display>(&mut self, declaration: &str, index: usize, values: &[T]) {

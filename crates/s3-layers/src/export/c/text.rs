@@ -8,9 +8,12 @@ use super::super::error::Error;
 use super::writer::Writer;
 
 const HEAD: &str = include_str!("parts/head.c");
+const LANES: &str = include_str!("parts/lanes.c");
+const LISTS: &str = include_str!("parts/lists.c");
+const PRODUCTS: &str = include_str!("parts/products.c");
+const PIXEL: &str = include_str!("parts/pixel.c");
 const BORDER: &str = include_str!("parts/border.c");
 const CONV: &str = include_str!("parts/conv.c");
-const CAP: &str = include_str!("parts/cap.c");
 const MAX_POOL: &str = include_str!("parts/max_pool.c");
 const SUBSAMPLE: &str = include_str!("parts/subsample.c");
 const FILL: &str = include_str!("parts/fill.c");
@@ -168,31 +171,43 @@ impl Writer<'_> {
             "/* {} */\n#include \"{name}.h\"\n\n",
             remark(&self.network.name)
         );
-        let offset = if self.last_tap > u16::MAX.into() {
+        let offset = if self.last_place > u16::MAX.into() {
             "uint32_t"
         } else {
             "uint16_t"
         };
-        let _ = write!(text, "typedef {offset} s3_offset;\n\n");
-        // A network of one layer holds no value, and one without padding no bordered image.
-        for (name, len) in [("s3_values", self.plan.len), ("s3_scratch", self.scratch)] {
-            if self.steps.contains(name) {
-                let _ = writeln!(text, "static uint8_t {name}[{}];", len.max(1));
-            }
-        }
+        // Lanes are words, so that the values begin at one.
+        let words = self.plan.len.div_ceil(4).max(1);
+        let (places, taps, zeros) = (self.most_columns, self.most_taps, self.most_channels);
         let _ = write!(
             text,
-            "static int8_t s3_levels[{}];\n\
-             static s3_offset s3_taps[{}];\n\
-             static const s3_offset *s3_plus[7], *s3_minus[7];\n\n",
-            self.most_columns, self.most_taps,
+            "typedef {offset} s3_offset;\n\n\
+             static uint32_t s3_words[{words}];\n\
+             #define s3_values ((uint8_t *)s3_words)\n\
+             static uint32_t *s3_sums;\n\
+             static s3_offset s3_places[{places}];\n\
+             static const uint8_t s3_zeros[{zeros}] = {{0}};\n"
+        );
+        if self.is_narrow {
+            text.push_str("static int32_t s3_shares[32];\n");
+        }
+        text.push('\n');
+        let lists = format!(
+            "#if S3_MULTIPLIER < 2\n\
+             static s3_offset s3_taps[{taps}], *s3_begin[16], *s3_end[16], *s3_runs[28];\n\n\
+             {LISTS}#else\n\
+             typedef struct {{\n    s3_offset place;\n    int8_t level[2];\n}} s3_tap;\n\n\
+             static s3_tap s3_taps[{places}];\n\n\
+             {PRODUCTS}#endif\n"
         );
         let calls = |functions: &[&str]| functions.iter().any(|&f| self.called.contains(f));
         let parts = [
             (HEAD, true),
-            (BORDER, true),
+            (LANES, true),
+            (&lists, true),
+            (PIXEL, self.is_one),
+            (BORDER, calls(&["border"])),
             (CONV, calls(&["conv"])),
-            (CAP, calls(&["cap"])),
             (MAX_POOL, calls(&["max_pool"])),
             (SUBSAMPLE, calls(&["subsample"])),
             (FILL, calls(&["fill"])),
@@ -202,9 +217,21 @@ impl Writer<'_> {
             (MEAN_POOL, calls(&["mean_pool"])),
             (SUMS, true),
         ];
-        let marks: &[&str] = if self.has_groups { &["groups"] } else { &[] };
+        let has_windows = calls(&["max_pool", "subsample", "put", "avg_pool"]);
+        let marks = [
+            ("window", has_windows),
+            ("narrow", self.is_narrow),
+            ("wide", self.is_wide),
+            ("both", self.is_narrow && self.is_wide),
+            ("pixel", self.is_one),
+        ];
+        let marks: Vec<&str> = marks
+            .iter()
+            .filter(|mark| mark.1)
+            .map(|mark| mark.0)
+            .collect();
         for (part, _) in parts.into_iter().filter(|(_, is_used)| *is_used) {
-            text.push_str(&marked(part, marks));
+            text.push_str(&marked(part, &marks));
             text.push('\n');
         }
         text.push_str(self.tables.trim_start());

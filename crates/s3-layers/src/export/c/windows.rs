@@ -18,20 +18,6 @@ pub(super) fn window(
     moved(from, made, [height, row, pitch - row], stride, padding)
 }
 
-/// The same that sees `channels` of each pixel: a row of it is one pixel.
-pub(super) fn group_window(
-    from: Size,
-    made: Size,
-    kernel: [usize; 2],
-    stride: usize,
-    padding: usize,
-    channels: usize,
-) -> String {
-    let [height, width] = kernel;
-    let rows = [height * width, channels, from.channels - channels];
-    moved(from, made, rows, stride, padding)
-}
-
 /// `[rows, row, gap]` are those of the window.
 fn moved(
     from: Size,
@@ -52,7 +38,7 @@ fn moved(
 }
 
 /// Bytes from a row of an image to the next, with `padding` pixels on each side.
-pub(super) fn pitch(from: Size, padding: usize) -> usize {
+fn pitch(from: Size, padding: usize) -> usize {
     (from.width + 2 * padding) * from.channels
 }
 

@@ -13,16 +13,21 @@ pub(super) struct Writer<'a> {
     pub(super) sizes: &'a [Size],
     /// The number that stands for 0 in every value.
     pub(super) zeros: Vec<u8>,
-    /// Whether a layer has more than one.
-    pub(super) has_groups: bool,
     /// The functions that `run` calls.
     pub(super) called: BTreeSet<&'static str>,
     /// The constants of the layers.
     pub(super) tables: String,
     /// The calls of `run`.
     pub(super) steps: String,
+    /// Whether a layer's sums become bytes in 32 bits, and whether one's do in 64.
+    pub(super) is_narrow: bool,
+    pub(super) is_wide: bool,
+    /// Whether a layer sees one pixel.
+    pub(super) is_one: bool,
+    /// Places of a layer's lists, weights of an output, channels of an image.
     pub(super) most_taps: usize,
     pub(super) most_columns: usize,
-    pub(super) last_tap: usize,
-    pub(super) scratch: usize,
+    pub(super) most_channels: usize,
+    /// The last place in lanes that a weight has.
+    pub(super) last_place: usize,
 }
