@@ -33,8 +33,11 @@ fn every_experiment_resolves_to_itself_and_has_a_folder_of_its_own() {
         assert_eq!(again, config, "{}", file.display());
         assert!(file.ends_with(format!("{}.toml", config.experiment)));
         config.method().expect("a method");
-        let (image, classes) = s3_train::summary::image_of(&config.data).expect("known");
-        config.plan(image, classes).expect("a network");
+        // Of arrays, the files say what an image is.
+        match s3_train::summary::image_of(&config.data) {
+            Some((image, classes)) => drop(config.plan(image, classes).expect("a network")),
+            None => assert_eq!(config.data.name.to_string(), "arrays", "{}", file.display()),
+        }
         folders.insert(config.run_name().expect("a folder"));
     }
     assert_eq!(folders.len(), files.len());
