@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+pub(crate) use foreign::answer;
 use outcome::{Outcome, done};
 
 use crate::cargo::cargo;

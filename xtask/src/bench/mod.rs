@@ -4,10 +4,10 @@
 //! `train_step` runs the binary of that name in `benches/` and, with `--peers`, its twin
 //! `benches/peers/train_step.py`, round after round. `loader` does the same with
 //! `benches/peers/loader.py`. `ddp` starts `s3 train` under `mpirun`. `cost` turns what
-//! `train_step` and `loader` measure into days and euros. `train_kernels` runs alone. `gemv`,
-//! `gemm`, `conv`, `f32`, `infer` and `kernels` (all of them) let the processes of [`host`] take
-//! turns. The medians over the rounds, their spread, the machine, the command and the date make a
-//! report.
+//! `train_step` and `loader` measure into days and euros. `mcu` counts instructions in an emulator.
+//! `train_kernels` runs alone. `gemv`, `gemm`, `conv`, `f32`, `infer` and `kernels` (all of them)
+//! let the processes of [`host`] take turns. The medians over the rounds, their spread, the machine,
+//! the command and the date make a report.
 
 mod bars;
 mod choice;
@@ -16,6 +16,7 @@ mod ddp;
 mod host;
 mod kernels;
 mod loader;
+mod mcu;
 mod measured;
 pub(crate) mod page;
 mod report;
@@ -40,6 +41,8 @@ pub(crate) enum Name {
     Ddp(ddp::Options),
     /// Core-hours, days and euros of the paper's ImageNet runs
     Cost(cost::Options),
+    /// The reference networks of MLPerf Tiny as C, on three microcontrollers' cores in an emulator
+    Mcu(mcu::Options),
     /// The convolutions of a training step, as shares of the core's f32 peak
     TrainKernels(train_kernels::Options),
     /// The integer kernels: matrix times vector
@@ -63,6 +66,7 @@ pub(crate) fn run(name: &Name) -> Result<ExitCode> {
         Name::Loader(options) => loader::run(options),
         Name::Ddp(options) => ddp::run(options),
         Name::Cost(options) => cost::run(options),
+        Name::Mcu(options) => mcu::run(options),
         Name::TrainKernels(options) => train_kernels::run(options),
         Name::Gemv(options) => kernels::run(&["gemv"], options),
         Name::Gemm(options) => kernels::run(&["gemm"], options),

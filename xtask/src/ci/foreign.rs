@@ -243,7 +243,7 @@ fn newest(folder: &Path, start: &str, end: &str) -> Result<PathBuf> {
 }
 
 /// What `command` writes; its failure is an error.
-pub(super) fn answer(command: &mut Command) -> Result<String> {
+pub(crate) fn answer(command: &mut Command) -> Result<String> {
     let output = command
         .output()
         .with_context(|| format!("cannot run {command:?}"))?;
