@@ -303,6 +303,7 @@ fn closed_gates_pass_the_share_that_they_are_told_to() -> Result<()> {
             };
             let (w, grads) = run(&latents, &vec![1.0; n], surrogate, shift_weight_with)?;
             assert_eq!(w, plain);
+            #[allow(clippy::needless_range_loop, reason = "the bits of i are the gates")]
             for i in 0..n {
                 let is_open = |k: usize| i >> k & 1 == 1;
                 let passes = |k: usize| if is_open(k) { 1.0 } else { f64::from(closed) };
