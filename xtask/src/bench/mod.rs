@@ -6,8 +6,8 @@
 //! `benches/peers/loader.py`. `ddp` starts `s3 train` under `mpirun`. `cost` turns what
 //! `train_step` and `loader` measure into days and euros. `mcu` counts instructions in an emulator.
 //! `train_kernels` runs alone. `gemv`, `gemm`, `conv`, `f32`, `infer` and `kernels` (all of them)
-//! let the processes of [`host`] take turns. The medians over the rounds, their spread, the machine,
-//! the command and the date make a report.
+//! let the processes of [`host`] take turns. The medians over the rounds, their spread, the
+//! machine, the command and the date make a report.
 
 mod bars;
 mod choice;

@@ -193,8 +193,8 @@ fn times(page: &mut String, rows: &[Row]) {
 fn others(page: &mut String) {
     page.push_str(
         "## Published results of 8-bit integers\n\n\
-         As published for MLPerf Tiny (mlcommons/tiny), closed division; of which round each row is \
-         was not looked up. Cycles are the clock over the inferences a second.\n\n\
+         As published for MLPerf Tiny (mlcommons/tiny), closed division; of which round each row \
+         is was not looked up. Cycles are the clock over the inferences a second.\n\n\
          | network | device | MHz | inferences a second | cycles | a multiplication |\n\
          | --- | --- | ---: | ---: | ---: | ---: |\n",
     );
