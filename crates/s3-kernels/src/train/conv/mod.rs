@@ -15,7 +15,6 @@ mod pack;
 mod pass;
 mod tile;
 mod weight_grad;
-mod widths;
 
 pub(super) use geometry::Pass;
 pub(super) use pass::run as pass;

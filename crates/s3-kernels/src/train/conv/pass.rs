@@ -18,7 +18,6 @@ use super::geometry::{Grid, Pass};
 use super::pack::{PackPanel, pack_rows};
 use super::tile::amx::{self, Matrix};
 use super::tile::{PixelInput, PixelOutput, pixels};
-use super::widths::Widths;
 use crate::isa::Isa;
 use crate::train::arch::{Stored, dispatch};
 use crate::train::prefetch::Prefetch;
@@ -243,15 +242,9 @@ fn tile_cols<S: Simd>(_: S, grid: &Grid, width: usize, in_matrix: bool) -> usize
     } else {
         (registers / width).min(if grouped { 12 } else { 16 })
     };
-    if in_matrix {
-        let tiles = grid.size[1].div_ceil(limit).max(1);
-        return grid.size[1].div_ceil(tiles).max(1);
-    }
-    WIDTHS.evenly(grid.size[1], limit)
+    let tiles = grid.size[1].div_ceil(limit).max(1);
+    grid.size[1].div_ceil(tiles).max(1)
 }
-
-/// Pixels of a tile: the even numbers, and what the last layers of networks for ImageNet have.
-const WIDTHS: Widths = Widths::new(&[1, 2, 3, 4, 6, 7, 8, 10, 12, 14, 16]);
 
 /// One image, one pair of lane blocks, a run of depth blocks.
 struct Piece<'a, T> {
@@ -300,12 +293,7 @@ impl<T: Stored> Piece<'_, T> {
                 let mut col = 0;
                 while col < grid.size[1] {
                     ahead.fetch(simd);
-                    let left = grid.size[1] - col;
-                    let wide = if MATRIX {
-                        cols.min(left)
-                    } else {
-                        WIDTHS.widest(cols.min(left))
-                    };
+                    let wide = cols.min(grid.size[1] - col);
                     let from = (row - self.rows[0]) * layout.row_step * row_blocks + col;
                     let [base, down, right] = grid.place;
                     let pixel = base + row * down + col * right;
@@ -347,7 +335,7 @@ macro_rules! by_width {
     ($v:literal, $wide:expr, [$($q:literal)*], $args:tt) => {
         match $wide {
             $($q => pixels::<S, T, $v, $q> $args,)*
-            _ => unreachable!("a width that is not compiled"),
+            _ => unreachable!("wider than the widest tile"),
         }
     };
 }
@@ -360,7 +348,7 @@ fn single<S: Simd, T: Stored>(
     w: &[Block],
     y: PixelOutput<'_, T>,
 ) {
-    by_width!(1, wide, [1 2 3 4 6 7 8 10 12 14 16], (simd, x, [w], y));
+    by_width!(1, wide, [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16], (simd, x, [w], y));
 }
 
 #[inline(always)]
@@ -371,5 +359,5 @@ fn pair<S: Simd, T: Stored>(
     w: [&[Block]; 2],
     y: PixelOutput<'_, T>,
 ) {
-    by_width!(2, wide, [1 2 3 4 6 7 8 10 12 14], (simd, x, w, y));
+    by_width!(2, wide, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], (simd, x, w, y));
 }

@@ -6,7 +6,6 @@ use crate::isa::Isa;
 use crate::train::arch::Stored;
 use crate::train::conv::geometry::{InputLayout, Pass, TapGroup, ungroup};
 use crate::train::conv::tile::{WeightInput, weights};
-use crate::train::conv::widths::Widths;
 use crate::train::prefetch::Prefetch;
 use crate::train::scratch::Block;
 use crate::train::simd::{LANES, Simd, Task};
@@ -190,12 +189,12 @@ impl<S: Simd, T: Stored> Tiles for SingleTiles<'_, S, T> {
             _ => 8,
         };
         let limit = most.min(S::ACCUMULATORS / (width * tap.count)).max(1);
-        let step = WIDTHS.evenly(tile.channels, limit);
+        let step = tile.channels.div_ceil(tile.channels.div_ceil(limit));
         let (w0, w1) = tile.dw.split_at_mut(tile.panel);
         let [t0, t1, t2] = tile.places;
         let mut channel = 0;
         while channel < tile.channels {
-            let wide = WIDTHS.widest(step.min(tile.channels - channel));
+            let wide = step.min(tile.channels - channel);
             let input = WeightInput {
                 x: self.scratch[0],
                 dy: self.scratch[1],
@@ -262,12 +261,12 @@ impl<S: Simd, T: Stored> Tiles for PairTiles<'_, S, T> {
             [1, _] | [_, 1] => 8,
             _ => 4,
         };
-        let step = WIDTHS.evenly(tile.channels, limit);
+        let step = tile.channels.div_ceil(tile.channels.div_ceil(limit));
         let (w0, w1) = tile.dw.split_at_mut(tile.panel);
         let [t0, t1, t2] = tile.places;
         let mut channel = 0;
         while channel < tile.channels {
-            let wide = WIDTHS.widest(step.min(tile.channels - channel));
+            let wide = step.min(tile.channels - channel);
             let input = PairInput {
                 layout: self.layout,
                 x: self.scratch[0],
@@ -299,9 +298,6 @@ impl<S: Simd, T: Stored> Tiles for PairTiles<'_, S, T> {
     }
 }
 
-/// Channels of a tile: what a block of [`LANES`], or a first layer's, is divided into.
-const WIDTHS: Widths = Widths::new(&[1, 2, 3, 4, 6, 8, 16]);
-
 /// A function that calls the tile of a width known at run time.
 macro_rules! by_width {
     (
@@ -319,7 +315,7 @@ macro_rules! by_width {
         ) {
             match wide {
                 $($c => $tile::<S, T, $v, $c, $k>(simd, ahead, input, &mut dw, taps),)*
-                _ => unreachable!("a width that is not compiled"),
+                _ => unreachable!("wider than the widest tile"),
             }
         }
     };
@@ -327,18 +323,18 @@ macro_rules! by_width {
 
 by_width!(
     single, weights, WeightInput, 1 lane blocks, 1 taps,
-    [1 2 3 4 6 8 16]
+    [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]
 );
-by_width!(pair, weights, WeightInput, 2 lane blocks, 1 taps, [1 2 3 4 6 8]);
-by_width!(single_of_three, weights, WeightInput, 1 lane blocks, 3 taps, [1 2 3 4 6 8]);
+by_width!(pair, weights, WeightInput, 2 lane blocks, 1 taps, [1 2 3 4 5 6 7 8]);
+by_width!(single_of_three, weights, WeightInput, 1 lane blocks, 3 taps, [1 2 3 4 5 6 7 8]);
 by_width!(pair_of_three, weights, WeightInput, 2 lane blocks, 3 taps, [1 2 3 4]);
 
 by_width!(
     pixels_1x1, weight_pairs, PairInput, 1 lane blocks, 1 taps,
-    [1 2 3 4 6 8 16]
+    [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]
 );
-by_width!(pixels_1x2, weight_pairs, PairInput, 1 lane blocks, 2 taps, [1 2 3 4 6 8]);
-by_width!(pixels_1x3, weight_pairs, PairInput, 1 lane blocks, 3 taps, [1 2 3 4 6 8]);
-by_width!(pixels_2x1, weight_pairs, PairInput, 2 lane blocks, 1 taps, [1 2 3 4 6 8]);
+by_width!(pixels_1x2, weight_pairs, PairInput, 1 lane blocks, 2 taps, [1 2 3 4 5 6 7 8]);
+by_width!(pixels_1x3, weight_pairs, PairInput, 1 lane blocks, 3 taps, [1 2 3 4 5 6 7 8]);
+by_width!(pixels_2x1, weight_pairs, PairInput, 2 lane blocks, 1 taps, [1 2 3 4 5 6 7 8]);
 by_width!(pixels_2x2, weight_pairs, PairInput, 2 lane blocks, 2 taps, [1 2 3 4]);
 by_width!(pixels_2x3, weight_pairs, PairInput, 2 lane blocks, 3 taps, [1 2 3 4]);
