@@ -40,6 +40,7 @@ mod table3;
 mod table4;
 mod table5;
 mod trainer;
+mod variants;
 mod work;
 
 use std::path::PathBuf;
@@ -97,6 +98,9 @@ enum Name {
     /// How S3's latents should start, for how many epochs
     #[command(name = "init-cifar10")]
     Init(Options),
+    /// What S3 gains by each mechanism that is ours, on validation images
+    #[command(name = "s3-variants")]
+    Variants(Options),
     /// Networks other than the paper's, three epochs each
     Networks(Options),
     /// What their files answer in other programs: needs a C compiler `cc` and a Python with numpy,
@@ -117,6 +121,7 @@ pub(crate) fn run(repro: &Repro) -> Result<ExitCode> {
         Some(Name::Table4(options)) => (&table4::PLAN, options),
         Some(Name::Table5(options)) => (&table5::PLAN, options),
         Some(Name::Init(options)) => (&init::PLAN, options),
+        Some(Name::Variants(options)) => (&variants::PLAN, options),
         Some(Name::Networks(options)) => (&networks::PLAN, options),
         Some(Name::NetworksFidelity(options)) => (&networks_fidelity::PLAN, options),
     };

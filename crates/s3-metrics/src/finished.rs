@@ -65,6 +65,10 @@ pub struct Finished {
     pub test_top1: Series,
     /// After each epoch.
     pub test_loss: Series,
+    /// After each epoch, a share of 1, on the images that are held out from training; empty where
+    /// none are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub validation_top1: Series,
     /// The mean over each epoch, without the penalty.
     pub train_losses: Series,
     /// The last of them.
@@ -297,6 +301,12 @@ impl Finished {
     /// Accuracy after the last epoch, in %.
     pub fn last_top1(&self) -> Option<f64> {
         self.test_top1.iter().flatten().last().map(|v| 100.0 * v)
+    }
+
+    /// Accuracy after the last epoch on the images that were held out from training, in %.
+    pub fn last_validation(&self) -> Option<f64> {
+        let last = self.validation_top1.iter().flatten().last();
+        last.map(|v| 100.0 * v)
     }
 
     /// The layers, none where the record keeps none.

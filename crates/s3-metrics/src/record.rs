@@ -19,7 +19,7 @@
 //! # let path = folder.path().join("epochs.jsonl");
 //! # let of = |epoch| EpochRecord { epoch, step: 0, lr: 0.1, alpha: 1e-5, train_loss: 2.3,
 //! #     train_penalty: 0.0, train_top1: 0.1, test_loss: None, test_top1: None, test_top5: None,
-//! #     sparsity: None, skipped_train: 0, skipped_test: 0 };
+//! #     validation_top1: None, sparsity: None, skipped_train: 0, skipped_test: 0 };
 //! record::append_jsonl(&path, &[of(1), of(2), of(3)])?;
 //! assert_eq!(record::drop_records_after(&path, 2)?, 1); // resume from the checkpoint of epoch 2
 //! assert_eq!(record::read_jsonl::<EpochRecord>(&path)?, [of(1), of(2)]);
@@ -72,6 +72,13 @@ pub struct EpochRecord {
     /// Top-5 accuracy on the test set.
     #[serde(default, with = "exact::optional_float")]
     pub test_top5: Option<f64>,
+    /// Top-1 accuracy on the validation images; absent where none are held out.
+    #[serde(
+        default,
+        with = "exact::optional_float",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub validation_top1: Option<f64>,
     /// Zero weights over all weights of the quantized layers; `None` without such a layer.
     #[serde(default, with = "exact::optional_float")]
     pub sparsity: Option<f64>,
@@ -269,6 +276,7 @@ mod tests {
             test_loss: Some(f64::INFINITY),
             test_top1: None,
             test_top5: None,
+            validation_top1: None,
             sparsity: Some(0.5),
             skipped_train: 0,
             skipped_test: 2,

@@ -3,6 +3,7 @@
 use super::plan::Plan;
 use super::{
     fig2, fig4, fig5, init, networks, networks_fidelity, table1, table1a, table3, table4, table5,
+    variants,
 };
 
 /// Every page, in the order of the paper; what the project adds comes last.
@@ -16,6 +17,7 @@ pub(super) const PLANS: &[&Plan] = &[
     &table4::PLAN,
     &table5::PLAN,
     &init::PLAN,
+    &variants::PLAN,
     &networks::PLAN,
     &networks_fidelity::PLAN,
 ];

@@ -19,6 +19,7 @@ const SMOKE: &[&str] = &[
     "data.name=\"shapes\"",
     "data.train_limit=128",
     "data.test_limit=64",
+    "validation_images=32",
     "model={name=\"resnet8\"}",
     "batch_size=32",
 ];

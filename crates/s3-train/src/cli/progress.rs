@@ -173,9 +173,12 @@ pub(super) fn epoch_line(r: &EpochRecord, timing: Option<&TimingRecord>, epochs:
     let sparsity = r
         .sparsity
         .map_or(String::new(), |s| format!(", zeros {:.1} %", 100.0 * s));
+    let validation = r.validation_top1.map_or(String::new(), |v| {
+        format!(", validation top-1 {:.2} %", 100.0 * v)
+    });
     format!(
         "epoch {:>3}/{epochs}: lr {:.4}, train loss {:.4} top-1 {:.2} %, test loss {:.4} top-1 \
-         {:.2} %{sparsity}{rate}{waited}{skipped}",
+         {:.2} %{validation}{sparsity}{rate}{waited}{skipped}",
         r.epoch,
         r.lr,
         r.train_loss,

@@ -62,6 +62,10 @@ pub fn record(folder: &Path) -> Result<Finished> {
         init_from: config.init_from.as_deref().map(run_of),
         test_top1: epochs.iter().map(|e| e.test_top1).collect(),
         test_loss: epochs.iter().map(|e| e.test_loss).collect(),
+        validation_top1: match config.validation_images {
+            0 => Vec::new(),
+            _ => epochs.iter().map(|e| e.validation_top1).collect(),
+        },
         train_losses: epochs.iter().map(|e| Some(e.train_loss)).collect(),
         train_loss: epochs.last().map(|e| e.train_loss),
         zeros: summary["last"]["sparsity"].as_f64(),

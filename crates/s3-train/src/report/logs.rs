@@ -76,6 +76,7 @@ impl Logs {
                 optional(e.test_top1),
                 optional(e.test_top5),
                 optional(e.sparsity),
+                optional(e.validation_top1),
             ]
         });
         let dynamics = self.dynamics.iter().map(|d| {
@@ -119,7 +120,7 @@ impl Logs {
                 "epochs.csv",
                 table(
                     "epoch,step,lr,alpha,train_loss,train_penalty,train_top1,\
-                     test_loss,test_top1,test_top5,sparsity",
+                     test_loss,test_top1,test_top5,sparsity,validation_top1",
                     epochs,
                 ),
             ),
@@ -160,6 +161,7 @@ impl Logs {
                 ("train/top1", Some(e.train_top1)),
                 ("test/loss", e.test_loss),
                 ("test/top1", e.test_top1),
+                ("validation/top1", e.validation_top1),
             ] {
                 if let Some(value) = value {
                     events.scalar(time, step, tag, value)?;

@@ -225,6 +225,7 @@ impl Session<'_> {
             test_loss: test.mean_loss(),
             test_top1: test.top1(),
             test_top5: test.top5(),
+            validation_top1: validation,
             sparsity: dynamics::sparsity(&self.net)?,
             skipped_train: std::mem::take(&mut self.position.skipped),
             skipped_test,
