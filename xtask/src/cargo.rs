@@ -20,17 +20,21 @@ pub(crate) fn root() -> PathBuf {
 /// A cargo command in the folder of the workspace.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Cargo sets these for this process; a build script of a dependency might take them for its
-    // own.
-    for inherited in [
-        "CARGO_MANIFEST_DIR",
-        "CARGO_MANIFEST_PATH",
-        "CARGO_PKG_NAME",
-    ] {
-        command.env_remove(inherited);
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_of_this_package) {
+            command.env_remove(name);
+        }
     }
     command.current_dir(root());
     command
+}
+
+/// Whether cargo sets a variable for this package's process alone. Build scripts read variables of
+/// these names (ring's does), so that inherited they rebuild `s3` at each change between `cargo`
+/// and `cargo xtask`.
+fn is_of_this_package(variable: &str) -> bool {
+    let ours = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+    ours.iter().any(|prefix| variable.starts_with(prefix))
 }
 
 /// What `cargo metadata` says of the workspace and of all it depends on.
@@ -54,6 +58,26 @@ pub(crate) fn metadata() -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cargo_inherits_no_variable_of_this_package() {
+        let cargo = cargo();
+        let removed: Vec<_> = cargo
+            .get_envs()
+            .filter(|(_, value)| value.is_none())
+            .collect();
+        for set in [
+            "CARGO_PKG_VERSION_MAJOR",
+            "CARGO_PKG_NAME",
+            "CARGO_MANIFEST_DIR",
+        ] {
+            assert!(std::env::var_os(set).is_some(), "cargo test sets {set}");
+            assert!(removed.iter().any(|(name, _)| *name == set), "{set}");
+        }
+        for kept in ["CARGO_HOME", "CARGO_TARGET_DIR", "CARGO_BUILD_JOBS"] {
+            assert!(!is_of_this_package(kept), "{kept}");
+        }
+    }
 
     /// Whether cargo failed for want of a crate that it may not download, and not of a lock file
     /// that is stale.
