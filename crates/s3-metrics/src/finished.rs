@@ -136,6 +136,28 @@ pub struct Origin {
     pub began_unix: Option<u64>,
 }
 
+/// The kind of CPU that Linux's `/proc/cpuinfo` names: its name with family and model, since
+/// generations share a name; `None` where the text has no name.
+///
+/// ```
+/// use s3_metrics::finished::cpu_of;
+/// let text = "processor\t: 0\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n";
+/// assert_eq!(cpu_of(text).as_deref(), Some("AMD EPYC (family 26, model 2)"));
+/// assert_eq!(cpu_of("processor : 0\n"), None);
+/// ```
+pub fn cpu_of(cpuinfo: &str) -> Option<String> {
+    let field = |name: &str| {
+        let mut fields = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+        let (_, value) = fields.find(|(key, _)| key.trim() == name)?;
+        Some(value.trim())
+    };
+    let name = field("model name")?;
+    Some(match (field("cpu family"), field("model")) {
+        (Some(family), Some(model)) => format!("{name} (family {family}, model {model})"),
+        _ => name.to_owned(),
+    })
+}
+
 /// A schedule, as the configuration has it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

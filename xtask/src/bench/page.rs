@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use s3_metrics::finished::cpu_of;
 
 /// Prints a page where it is to be read, and writes it where it is to stay.
 pub(super) fn show(page: &str, printed: bool, report: Option<&Path>) -> Result<ExitCode> {
@@ -63,17 +64,10 @@ pub(super) fn summary(values: &[f64]) -> (f64, f64, f64) {
     )
 }
 
-/// The CPU's name and model: its kind.
+/// The kind of CPU.
 pub(super) fn cpu() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| {
-        let line = text.lines().find(|l| l.starts_with(name))?;
-        Some(line.split_once(':')?.1.trim().to_string())
-    };
-    match (field("model name"), field("model\t")) {
-        (Some(name), Some(model)) => format!("{name} (model {model})"),
-        _ => std::env::consts::ARCH.to_string(),
-    }
+    cpu_of(&text).unwrap_or_else(|| std::env::consts::ARCH.to_string())
 }
 
 /// Year, month and day of a day counted from 1970-01-01 (Howard Hinnant's `civil_from_days`).

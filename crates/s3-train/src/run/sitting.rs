@@ -7,6 +7,7 @@ use crate::digest::sha256;
 use anyhow::{Result, bail};
 use candle_core::Device;
 use s3_core::backend::is_fused;
+use s3_metrics::finished::cpu_of;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -102,11 +103,6 @@ fn git(args: &[&str]) -> Option<String> {
 }
 
 fn cpu_name() -> String {
-    std::fs::read_to_string("/proc/cpuinfo")
-        .ok()
-        .and_then(|text| {
-            let line = text.lines().find(|l| l.starts_with("model name"))?;
-            Some(line.split_once(':')?.1.trim().to_string())
-        })
-        .unwrap_or_else(|| std::env::consts::ARCH.to_string())
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    cpu_of(&text).unwrap_or_else(|| std::env::consts::ARCH.to_string())
 }
