@@ -12,7 +12,7 @@
 //! most. The other three are ours without such a record.
 //!
 //! A layer and latent is warned of once for each of these, and each of them in [`MOST`] lines at
-//! most for one latent; layers that one snapshot finds share a line. What was said is a function of
+//! most; layers and latents that one snapshot finds share a line. What was said is a function of
 //! the records, so that a run that is taken up repeats nothing.
 
 use s3_metrics::record::DynamicsRecord;
@@ -26,7 +26,7 @@ pub const RESTLESS: f64 = 0.15;
 pub const BLIND: f64 = 0.95;
 /// Zeros in a layer that has hardly any weights left.
 pub const EMPTY: f64 = 0.9;
-/// Lines of one kind for one latent in a run.
+/// Lines of one kind in a run.
 pub const MOST: usize = 3;
 /// Nothing is said of an interval of fewer steps.
 pub const LEAST_STEPS: u64 = 100;
@@ -49,8 +49,9 @@ enum Kind {
     Empty,
 }
 
-/// A layer of which something is said: its name, and the share that is said of it.
-type Found<'a> = (&'a str, f64);
+/// A layer and what of it something is said: the layer, its signs, weights or a latent, and the
+/// share that is said of it.
+type Found<'a> = (&'a str, &'a str, f64);
 
 /// The lines that the last snapshot of `records` gives rise to; `records` are all of the run so
 /// far, in their order.
@@ -85,27 +86,27 @@ pub fn all(records: &[DynamicsRecord], length: Length) -> Vec<(u32, String)> {
         snapshots.entry(record.epoch).or_default().push(record);
     }
     let (mut said, mut lines) = (BTreeSet::new(), Vec::new());
-    let mut told: BTreeMap<(Kind, &str), usize> = BTreeMap::new();
+    let mut told: BTreeMap<Kind, usize> = BTreeMap::new();
     let epochs: Vec<u32> = snapshots.keys().copied().collect();
     for pair in epochs.windows(2) {
         let (since, epoch) = (pair[0], pair[1]);
         if u64::from(epoch - since) * length.steps_per_epoch < LEAST_STEPS {
             continue;
         }
-        let mut groups: BTreeMap<(Kind, &str), Vec<Found<'_>>> = BTreeMap::new();
+        let mut groups: BTreeMap<Kind, Vec<Found<'_>>> = BTreeMap::new();
         for &record in &snapshots[&epoch] {
             for (kind, of, share) in findings(record, length) {
                 if said.insert((kind, of, record.layer.as_str())) {
-                    let group = groups.entry((kind, of)).or_default();
-                    group.push((&record.layer, share));
+                    let group = groups.entry(kind).or_default();
+                    group.push((&record.layer, of, share));
                 }
             }
         }
-        for ((kind, of), layers) in groups {
-            let lines_before = told.entry((kind, of)).or_default();
+        for (kind, found) in groups {
+            let lines_before = told.entry(kind).or_default();
             if *lines_before < MOST {
                 *lines_before += 1;
-                lines.push((epoch, kind.line(of, &layers, since, epoch)));
+                lines.push((epoch, kind.line(&found, since, epoch)));
             }
         }
     }
@@ -140,19 +141,26 @@ fn findings(record: &DynamicsRecord, length: Length) -> Vec<(Kind, &str, f64)> {
 
 impl Kind {
     /// What is seen, and which key to turn.
-    fn line(self, of: &str, layers: &[Found<'_>], since: u32, epoch: u32) -> String {
+    fn line(self, found: &[Found<'_>], since: u32, epoch: u32) -> String {
         let (mut layer, mut most, mut least) = ("", 0f64, 1f64);
-        for &(name, share) in layers {
+        let (mut layers, mut of) = (BTreeSet::new(), Vec::new());
+        for &(name, part, share) in found {
             if share > most || layer.is_empty() {
                 (layer, most) = (name, share);
             }
             least = least.min(share);
+            layers.insert(name);
+            if !of.contains(&part) {
+                of.push(part);
+            }
         }
+        let of = of.join(", ");
         // Rounded down: 99.9 % are not all.
         let percent = (100.0 * least + 1e-9).floor();
-        let (more, place) = match layers.len() {
-            1 => ("", layer.to_owned()),
-            n => (" or more", format!("{n} layers, {layer} most of all,")),
+        let more = if found.len() > 1 { " or more" } else { "" };
+        let place = match layers.len() {
+            1 => layer.to_owned(),
+            n => format!("{n} layers, {layer} most of all,"),
         };
         let share = format!("{percent} %{more} of the");
         match self {
@@ -247,6 +255,32 @@ mod tests {
         let one = |epoch: u32| at(epoch, &|i| if i < epoch as usize { 0.0 } else { 0.5 });
         let records: Vec<_> = (0..=5).flat_map(one).collect();
         assert_eq!(all(&records, LENGTH).len(), MOST);
+    }
+
+    #[test]
+    fn latents_of_one_snapshot_share_a_line() {
+        let blind = |layer, shares: [f64; 2]| {
+            let first = with_gradient(record(1, layer, 0.3, 0), "w_1", shares[0]);
+            with_gradient(first, "w_2", shares[1])
+        };
+        let before = [record(0, "a", 0.0, 0), record(0, "b", 0.0, 0)];
+        let of_one = [
+            &before[..],
+            &[blind("a", [0.99, 0.97]), blind("b", [0.5, 0.5])],
+        ]
+        .concat();
+        let lines = of(&of_one, LENGTH);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let words = "97 % or more of the gradients of w_1, w_2 of a are exactly 0 after epoch 1: ";
+        assert!(lines[0].starts_with(words), "{}", lines[0]);
+        let of_two = [
+            &before[..],
+            &[blind("a", [0.99, 0.97]), blind("b", [1.0, 0.5])],
+        ]
+        .concat();
+        let lines = of(&of_two, LENGTH);
+        let words = "97 % or more of the gradients of w_1, w_2 of 2 layers, b most of all, are ";
+        assert!(lines.len() == 1 && lines[0].starts_with(words), "{lines:?}");
     }
 
     #[test]
