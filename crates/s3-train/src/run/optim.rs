@@ -348,6 +348,7 @@ mod tests {
             eps: eps(),
             weight_decay: 0.01,
             no_decay: Vec::new(),
+            gate_decay: None,
             lr_factors: BTreeMap::new(),
             flips: None,
         }
@@ -475,6 +476,44 @@ mod tests {
             Optimizer::new(&config, params)?.step(0.1, None, &grads)?;
             assert_eq!(p.to_vec1::<f32>()? != before, moves, "{kind:?}");
         }
+        Ok(())
+    }
+
+    /// A gate's latent is lr · Σ g as long as it decays with nothing, and forgets by its own decay.
+    #[test]
+    fn gates_decay_by_their_own_key_where_it_is_set() -> Result<()> {
+        for (kind, gate_decay, decay) in [
+            (ParamKind::Gate, None, 0.01f32),
+            (ParamKind::Gate, Some(0.5), 0.5),
+            (ParamKind::Gate, Some(0.0), 0.0),
+            (ParamKind::Latent, Some(0.5), 0.01),
+        ] {
+            let config = OptimizerConfig {
+                gate_decay,
+                no_decay: match gate_decay {
+                    Some(_) if kind == ParamKind::Gate => vec![DecayGroup::Latent],
+                    _ => Vec::new(),
+                },
+                ..config(Rule::Sgd)
+            };
+            let (p, params) = param(kind)?;
+            let before = p.to_vec1::<f32>()?;
+            let zero = (p.as_tensor() * &p.zeros_like()?)?.sum_all()?;
+            Optimizer::new(&config, params)?.step(0.1, None, &zero.backward()?)?;
+            for (after, before) in p.to_vec1::<f32>()?.iter().zip(before) {
+                assert_eq!(
+                    *after,
+                    before - 0.1 * (0.0 + decay * before),
+                    "{kind:?} {gate_decay:?}"
+                );
+            }
+        }
+        let config = OptimizerConfig {
+            gate_decay: Some(-1.0),
+            ..config(Rule::Sgd)
+        };
+        let refused = config.validate().expect_err("a negative decay");
+        assert_eq!(refused, "gate_decay: expected a number >= 0, got -1");
         Ok(())
     }
 

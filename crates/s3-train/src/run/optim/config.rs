@@ -55,6 +55,11 @@ pub struct OptimizerConfig {
     /// no parameters and never decay.
     #[serde(default)]
     pub no_decay: Vec<DecayGroup>,
+    /// L2 decay of gates ([`ParamKind::Gate`]) in the place of `weight_decay`. A gate's latent is a
+    /// sum of its gradients, lr · g of each step, of which only the sign counts: its learning rate
+    /// cancels, and the decay says after how many steps, 1 / (lr · `gate_decay`), it forgets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate_decay: Option<f64>,
     /// What the learning rate of a layer, or of one of its parameters, is multiplied by: torch's
     /// path (`fc`, `fc.bias`) and a number > 0. The longest path that fits decides.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -87,11 +92,14 @@ impl OptimizerConfig {
         if !self.betas.iter().all(|&b| unit(b)) {
             return Err(format!("betas: expected 0 <= x < 1, got {:?}", self.betas));
         }
-        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            return Err(format!(
-                "weight_decay: expected a number >= 0, got {}",
-                self.weight_decay
-            ));
+        let decays = [
+            ("weight_decay", Some(self.weight_decay)),
+            ("gate_decay", self.gate_decay),
+        ];
+        for (key, decay) in decays {
+            if let Some(decay) = decay.filter(|x| !(x.is_finite() && *x >= 0.0)) {
+                return Err(format!("{key}: expected a number >= 0, got {decay}"));
+            }
         }
         if !(self.eps.is_finite() && self.eps > 0.0) {
             return Err(format!("eps: expected a number > 0, got {}", self.eps));
@@ -160,6 +168,9 @@ impl OptimizerConfig {
     }
 
     pub(super) fn decay_of(&self, kind: ParamKind) -> f64 {
+        if let (ParamKind::Gate, Some(decay)) = (kind, self.gate_decay) {
+            return decay;
+        }
         let group = match kind {
             ParamKind::Latent | ParamKind::Gate => DecayGroup::Latent,
             ParamKind::Norm => DecayGroup::Norm,
