@@ -15,7 +15,11 @@ const AUTHORS: &str = "method.init=\"authors\"";
 const DENSE: &str = "method.init=\"dense\"";
 const QUARTER: &str = "method.gate_mean=-0.6745";
 const DIFFERENCE: &str = "method.gradient=\"finite_difference\"";
-const CLOSED: &str = "method.closed_gradient=0.3";
+const SOME: &str = "method.closed_gradient=0.3";
+/// With [`UNTIL`]: all of its gradient passes a closed gate at the start, none at the end.
+const OPEN: &str = "method.closed_gradient=1.0";
+const UNTIL: &str = "method.closed_until=1.0";
+const FORGET: &str = "optimizer.gate_decay=3e-3";
 
 /// Flip-rate control: a share of the gates a step at the start, by a cosine none at the end.
 macro_rules! flips {
@@ -39,29 +43,38 @@ const ROWS: &[Row] = rows! {
     "twn": "twn";
     "2 bits": "s3-2bit", COUNTED;
     "2 bits, authors": "s3-2bit", AUTHORS;
-    "2 bits, closed 0.3": "s3-2bit", CLOSED;
-    "2 bits, flips 1e-3": "s3-2bit", flips!("1e-3");
-    "2 bits, flips 3e-3": "s3-2bit", flips!("3e-3");
+    "2 bits, open": "s3-2bit", OPEN, UNTIL;
+    "2 bits, open, forget": "s3-2bit", OPEN, UNTIL, FORGET;
     "2 bits, flips 1e-2": "s3-2bit", flips!("1e-2");
-    "2 bits, authors, flips 3e-3": "s3-2bit", AUTHORS, flips!("3e-3");
+    "2 bits, open, flips 1e-2": "s3-2bit", OPEN, UNTIL, flips!("1e-2");
+    "2 bits, open, flips 3e-2": "s3-2bit", OPEN, UNTIL, flips!("3e-2");
+    "2 bits, authors, open, flips 1e-2": "s3-2bit", AUTHORS, OPEN, UNTIL, flips!("1e-2");
     "3 bits": "s3-3bit", COUNTED;
     "3 bits, authors": "s3-3bit", AUTHORS;
     "3 bits, dense": "s3-3bit", DENSE;
-    "3 bits, closed 0.3": "s3-3bit", CLOSED;
+    "3 bits, closed 0.3": "s3-3bit", SOME;
+    "3 bits, open": "s3-3bit", OPEN, UNTIL;
+    "3 bits, forget": "s3-3bit", FORGET;
+    "3 bits, open, forget": "s3-3bit", OPEN, UNTIL, FORGET;
     "3 bits, quarter open": "s3-3bit", QUARTER;
     "3 bits, finite difference": "s3-3bit", DIFFERENCE;
-    "3 bits, flips 1e-3": "s3-3bit", flips!("1e-3");
-    "3 bits, flips 3e-3": "s3-3bit", flips!("3e-3");
     "3 bits, flips 1e-2": "s3-3bit", flips!("1e-2");
+    "3 bits, flips 3e-2": "s3-3bit", flips!("3e-2");
     "3 bits, authors, flips 1e-3": "s3-3bit", AUTHORS, flips!("1e-3");
     "3 bits, authors, flips 3e-3": "s3-3bit", AUTHORS, flips!("3e-3");
     "3 bits, authors, flips 1e-2": "s3-3bit", AUTHORS, flips!("1e-2");
+    "3 bits, authors, flips 3e-2": "s3-3bit", AUTHORS, flips!("3e-2");
+    "3 bits, authors, open, flips 1e-2": "s3-3bit", AUTHORS, OPEN, UNTIL, flips!("1e-2");
+    "3 bits, dense, flips 1e-2": "s3-3bit", DENSE, flips!("1e-2");
     "4 bits": "s3-4bit", COUNTED;
     "4 bits, three shifts": "s3-4bit", "method.shifts=3";
+    "4 bits, open": "s3-4bit", OPEN, UNTIL;
     "4 bits, quarter open": "s3-4bit", QUARTER;
     "4 bits, finite difference": "s3-4bit", DIFFERENCE;
-    "4 bits, quarter open, finite difference": "s3-4bit", QUARTER, DIFFERENCE;
-    "4 bits, flips 3e-3": "s3-4bit", flips!("3e-3");
+    "4 bits, flips 1e-2": "s3-4bit", flips!("1e-2");
+    "4 bits, authors, flips 1e-2": "s3-4bit", AUTHORS, flips!("1e-2");
+    "4 bits, quarter open, flips 1e-2": "s3-4bit", QUARTER, flips!("1e-2");
+    "4 bits, quarter open, open, flips 1e-2": "s3-4bit", QUARTER, OPEN, UNTIL, flips!("1e-2");
 };
 
 /// What S3 is read against.
@@ -89,6 +102,8 @@ discarding what loses, not for claims about longer trainings.
 
 - *N bits* alone is today's recipe: latents from N(0, 1e-6). *authors* and *dense* are the authors' and the paper's starts.
 - *closed 0.3*: three tenths of its gradient pass a closed gate at the start, in a straight line none after 70 % of the run.
+- *open*: all of its gradient passes a closed gate at the start, in a straight line none at the end.
+- *forget*: gates decay by 3e-3 instead of 1e-4 (`optimizer.gate_decay`).
 - *quarter open*: shift gates start with a quarter of them open instead of half (`method.gate_mean`).
 - *finite difference*: a shift gate's gradient is the change that its flip makes, without ln 2 (`method.gradient`).
 - *three shifts*: levels to ±8 in 4 bits.
