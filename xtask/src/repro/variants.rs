@@ -45,8 +45,10 @@ const ROWS: &[Row] = rows! {
     "2 bits, authors": "s3-2bit", AUTHORS;
     "2 bits, open": "s3-2bit", OPEN, UNTIL;
     "2 bits, open, forget": "s3-2bit", OPEN, UNTIL, FORGET;
+    "2 bits, flips 3e-3": "s3-2bit", flips!("3e-3");
     "2 bits, flips 1e-2": "s3-2bit", flips!("1e-2");
     "2 bits, open, flips 1e-2": "s3-2bit", OPEN, UNTIL, flips!("1e-2");
+    "2 bits, open, flips 3e-3": "s3-2bit", OPEN, UNTIL, flips!("3e-3");
     "2 bits, open, flips 3e-2": "s3-2bit", OPEN, UNTIL, flips!("3e-2");
     "2 bits, authors, open, flips 1e-2": "s3-2bit", AUTHORS, OPEN, UNTIL, flips!("1e-2");
     "3 bits": "s3-3bit", COUNTED;
@@ -65,6 +67,8 @@ const ROWS: &[Row] = rows! {
     "3 bits, authors, flips 1e-2": "s3-3bit", AUTHORS, flips!("1e-2");
     "3 bits, authors, flips 3e-2": "s3-3bit", AUTHORS, flips!("3e-2");
     "3 bits, authors, open, flips 1e-2": "s3-3bit", AUTHORS, OPEN, UNTIL, flips!("1e-2");
+    "3 bits, open, flips 1e-2": "s3-3bit", OPEN, UNTIL, flips!("1e-2");
+    "3 bits, dense, open, flips 1e-2": "s3-3bit", DENSE, OPEN, UNTIL, flips!("1e-2");
     "3 bits, dense, flips 1e-2": "s3-3bit", DENSE, flips!("1e-2");
     "4 bits": "s3-4bit", COUNTED;
     "4 bits, three shifts": "s3-4bit", "method.shifts=3";
@@ -73,6 +77,8 @@ const ROWS: &[Row] = rows! {
     "4 bits, finite difference": "s3-4bit", DIFFERENCE;
     "4 bits, flips 1e-2": "s3-4bit", flips!("1e-2");
     "4 bits, authors, flips 1e-2": "s3-4bit", AUTHORS, flips!("1e-2");
+    "4 bits, open, flips 1e-2": "s3-4bit", OPEN, UNTIL, flips!("1e-2");
+    "4 bits, difference, open, flips 1e-2": "s3-4bit", DIFFERENCE, OPEN, UNTIL, flips!("1e-2");
     "4 bits, quarter open, flips 1e-2": "s3-4bit", QUARTER, flips!("1e-2");
     "4 bits, quarter open, open, flips 1e-2": "s3-4bit", QUARTER, OPEN, UNTIL, flips!("1e-2");
 };
