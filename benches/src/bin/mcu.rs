@@ -12,7 +12,9 @@ use clap::Parser;
 use s3_core::{Params, Role};
 use s3_kernels::{BitWidth, PackedMatrix};
 use s3_layers::int8::{self, Calibration, Observed};
-use s3_layers::model::{Act, Activations, Input, Model, Network, Numbers, Op, Size, Then, Weight};
+use s3_layers::model::{
+    Act, Activations, Frozen, Input, Layer, Model, Network, Numbers, Op, Size, Then, Weight,
+};
 use s3_layers::zoo::{self, Settings};
 use s3_layers::{Net, export};
 use s3_quant::ByRole;
@@ -196,6 +198,9 @@ fn weights(network: &Network, about: &mut Value) -> Result<()> {
     let mut bits = None;
     for (node, made) in network.graph.nodes.iter().zip(&sizes[1..]) {
         let Op::Layer(layer) = &node.op else { continue };
+        if is_of_the_image(layer) {
+            continue;
+        }
         let count = match &layer.holds.weight {
             Weight::Packed(w) => {
                 packed += w.rows() * w.cols();
@@ -220,6 +225,12 @@ fn weights(network: &Network, about: &mut Value) -> Result<()> {
     about["products"] = json!(products);
     about["name"] = json!(network.name);
     Ok(())
+}
+
+/// Whether the layer is what quantizing makes of the image where others than layers read it: one
+/// number of each channel as u8. The network that was trained has none.
+fn is_of_the_image(layer: &Layer<Frozen>) -> bool {
+    matches!(&layer.holds.weight, Weight::Packed(w) if w.cols() == 1)
 }
 
 /// The sums of the last layer: its scores where their scale is 1.
