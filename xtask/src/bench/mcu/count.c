@@ -1,6 +1,9 @@
 /* A plugin of QEMU that counts what ran, block by block. It writes a line for each block of instructions
-   that was translated: its first address, the address behind it, how often it began, and how often what
+   that was translated: the addresses of its first and its last one, how often it began, and how often what
    ran next was not what lies behind it, so that its last instruction is a branch that was taken.
+
+   Where a page ends in an instruction of Thumb's four bytes, the block before it ends early, and QEMU takes
+   the two bytes that it looked at for some of the last instruction's.
 
    Built without QEMU's headers: these are the functions of version 1 of its interface that are used
    (docs.qemu.org, "QEMU TCG Plugins"). */
@@ -25,7 +28,7 @@ extern size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *);
 __attribute__((visibility("default"))) int qemu_plugin_version = 1;
 
 struct block {
-    uint64_t first, behind, count, taken;
+    uint64_t first, end, behind, count, taken;
     struct block *next;
 };
 
@@ -36,7 +39,8 @@ static void ran(unsigned cpu, void *data)
 {
     struct block *block = data;
     (void)cpu;
-    if (last && last->behind != block->first)
+    /* Nothing branches to the two bytes before the end of its own block. */
+    if (last && last->behind != block->first && last->behind - 2 != block->first)
         ++last->taken;
     ++block->count;
     last = block;
@@ -51,7 +55,8 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
     if (!block)
         abort();
     block->first = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0));
-    block->behind = qemu_plugin_insn_vaddr(end) + qemu_plugin_insn_size(end);
+    block->end = qemu_plugin_insn_vaddr(end);
+    block->behind = block->end + qemu_plugin_insn_size(end);
     block->next = blocks;
     blocks = block;
     qemu_plugin_register_vcpu_tb_exec_cb(tb, ran, 0, block);
@@ -68,7 +73,7 @@ static void ended(qemu_plugin_id_t id, void *data)
     for (block = blocks; block; block = block->next)
         if (block->count)
             fprintf(file, "%llx %llx %llu %llu\n", (unsigned long long)block->first,
-                    (unsigned long long)block->behind, (unsigned long long)block->count,
+                    (unsigned long long)block->end, (unsigned long long)block->count,
                     (unsigned long long)block->taken);
     fclose(file);
 }

@@ -35,8 +35,8 @@ pub(super) struct Counter {
     folder: TempDir,
 }
 
-/// A block of instructions: its first address, the one behind it, how often it began, and how often
-/// what followed did not lie behind it.
+/// A block of instructions: the addresses of its first and its last one, how often it began, and
+/// how often what followed did not lie behind it.
 type Block = (u64, u64, u64, u64);
 
 impl Counter {
@@ -141,12 +141,12 @@ impl Counter {
         let text = std::fs::read_to_string(&counts)?;
         let block = |line: &str| {
             let words: Vec<&str> = line.split(' ').collect();
-            let [first, behind, count, taken] = words[..] else {
+            let [first, last, count, taken] = words[..] else {
                 return None;
             };
             let address = |word| u64::from_str_radix(word, 16).ok();
             let count = (count.parse().ok()?, taken.parse().ok()?);
-            Some((address(first)?, address(behind)?, count.0, count.1))
+            Some((address(first)?, address(last)?, count.0, count.1))
         };
         let blocks: Option<Vec<Block>> = text.lines().map(block).collect();
         blocks.context("the plugin wrote something else than blocks")
@@ -172,7 +172,7 @@ fn tool(core: &Core, name: &str, folder: &Path) -> Command {
 /// The instructions and the cycles of what ran, of a program's listing.
 fn sums(core: &Core, listing: &str, blocks: &[Block]) -> Result<(u64, u64)> {
     let mut code: BTreeMap<u64, Instruction<'_>> = BTreeMap::new();
-    let mut before = "";
+    let mut before = ("", "");
     for line in listing.lines() {
         let Some((address, text)) = line.split_once(":\t") else {
             continue;
@@ -190,25 +190,25 @@ fn sums(core: &Core, listing: &str, blocks: &[Block]) -> Result<(u64, u64)> {
                 before,
             },
         );
-        before = name;
+        before = (name, operands);
     }
     let (mut instructions, mut cycles) = (0, 0);
-    for &(first, behind, count, taken) in blocks {
-        let mut last = 0;
+    for &(first, last, count, taken) in blocks {
+        let mut branch = 0;
         let mut is_known = false;
-        for (_, instruction) in code.range(first..behind) {
+        for (_, instruction) in code.range(first..=last) {
             let (each, more) = core.model.cycles(instruction);
             instructions += count;
             cycles += count * each;
-            (last, is_known) = (more, true);
+            (branch, is_known) = (more, true);
         }
         // Below the program is the machine's own ROM, which starts it.
-        let is_rom = code.keys().next().is_some_and(|lowest| behind <= *lowest);
+        let is_rom = code.keys().next().is_some_and(|lowest| last < *lowest);
         ensure!(
             is_known || is_rom,
             "what ran at {first:x} is not in the listing"
         );
-        cycles += taken * last;
+        cycles += taken * branch;
     }
     Ok((instructions, cycles))
 }
@@ -222,9 +222,9 @@ mod tests {
     fn blocks_become_instructions_and_cycles() -> Result<()> {
         let listing = "\n00000094 <turns>:\n  94:\tadds\tr1, r1, #1\n  96:\tldr\tr0, [r2, #0]\n  \
                        98:\tbne.n\t94 <turns>\n  9a:\tbx\tlr\n";
-        let blocks = [(0x94, 0x9a, 10, 9), (0x9a, 0x9c, 1, 1)];
+        let blocks = [(0x94, 0x98, 10, 9), (0x9a, 0x9a, 1, 1)];
         assert_eq!(sums(&CORES[0], listing, &blocks)?, (31, 10 * 4 + 9 + 2));
-        assert!(sums(&CORES[0], listing, &[(0x200, 0x204, 1, 0)]).is_err());
+        assert!(sums(&CORES[0], listing, &[(0x200, 0x202, 1, 0)]).is_err());
         Ok(())
     }
 }

@@ -7,8 +7,8 @@ pub(super) enum Model {
     /// Arm, "Cortex-M0+ Technical Reference Manual" (DDI 0484), table 3-1, with the multiplier of
     /// one cycle.
     CortexM0Plus,
-    /// Arm, "Cortex-M4 Technical Reference Manual" (DDI 0439), table 3-1; a branch that is taken
-    /// fills the pipeline in two of one to three cycles.
+    /// Arm, "Cortex-M4 Technical Reference Manual" (DDI 0439), table 3-1 and section 3.3.2; a
+    /// branch that is taken fills the pipeline in two of one to three cycles.
     CortexM4,
     /// lowRISC, "Ibex Reference Guide", pipeline details, without the branch target ALU.
     Ibex,
@@ -18,8 +18,8 @@ pub(super) enum Model {
 pub(super) struct Instruction<'a> {
     pub(super) name: &'a str,
     pub(super) operands: &'a str,
-    /// The name of the one before it.
-    pub(super) before: &'a str,
+    /// The name and the operands of the one before it.
+    pub(super) before: (&'a str, &'a str),
 }
 
 impl Model {
@@ -33,9 +33,10 @@ impl Model {
                  1 + N, a branch that is taken 2, bl 3, pop of the pc 3 + N, muls 1"
             }
             Model::CortexM4 => {
-                "Cortex-M4 (Arm DDI 0439, table 3-1): 1 cycle, a load 2 and 1 behind another load \
-                 or store, a store 1, of N registers 1 + N, a branch that is taken 1 + P with \
-                 P = 2 of 1 to 3, mla 1"
+                "Cortex-M4 (Arm DDI 0439, section 3.3): 1 cycle, a load 2 and 1 behind another \
+                 load, a store 1, both 1 more where the instruction before computes a register of \
+                 the address, of N registers 1 + N, a branch that is taken 1 + P with \
+                 P = 2 of 1 to 3, mla and smlad 1"
             }
             Model::Ibex => {
                 "rv32i: Ibex (its reference guide, pipeline details): 1 cycle, loads and stores 2, \
@@ -85,6 +86,23 @@ fn is_several(name: &str) -> bool {
         .any(|start| name.starts_with(start))
 }
 
+/// Whether the first operand of the instruction before is a register of the address.
+fn waits_for_its_address(instruction: &Instruction<'_>) -> bool {
+    let made = instruction.before.1.split(',').next().unwrap_or("").trim();
+    let address = instruction.operands.split_once('[');
+    let address = address.map_or("", |(_, address)| address.split(']').next().unwrap_or(""));
+    !made.is_empty() && address.split(',').any(|part| part.trim() == made)
+}
+
+/// Whether an instruction computes its first operand, and loads none.
+fn computes(name: &str) -> bool {
+    const OTHERS: [&str; 13] = [
+        "ldr", "str", "ldm", "stm", "push", "pop", "cmp", "cmn", "tst", "teq", "cb", "it", "nop",
+    ];
+    let is_branch = name.starts_with('b') && !name.starts_with("bic") && !name.starts_with("bf");
+    !is_branch && !OTHERS.iter().any(|start| name.starts_with(start))
+}
+
 fn cortex_m0_plus(name: &str, instruction: &Instruction<'_>) -> (u64, u64) {
     let (count, has_pc) = registers(instruction.operands);
     match name {
@@ -101,12 +119,15 @@ fn cortex_m4(name: &str, instruction: &Instruction<'_>) -> (u64, u64) {
     let (count, has_pc) = registers(instruction.operands);
     let is_load = |name: &str| name.starts_with("ldr");
     let is_store = |name: &str| name.starts_with("str");
-    let pipelined = is_load(instruction.before) || is_store(instruction.before);
+    let before = instruction.before.0;
+    let waits = waits_for_its_address(instruction);
+    let pipelined = is_load(before) && !before.starts_with("ldrd") && !waits;
+    let stalled = u64::from(computes(before) && waits);
     match name {
         _ if is_several(name) => (1 + count + if has_pc { 2 } else { 0 }, 0),
-        "ldrd" | "strd" => (3, 0),
-        _ if is_load(name) => (if pipelined { 1 } else { 2 }, 0),
-        _ if is_store(name) => (1, 0),
+        "ldrd" | "strd" => (stalled + 3, 0),
+        _ if is_load(name) => (stalled + if pipelined { 1 } else { 2 }, 0),
+        _ if is_store(name) => (stalled + 1, 0),
         "udiv" | "sdiv" => (12, 0),
         _ => (1, 2),
     }
@@ -128,7 +149,7 @@ mod tests {
         model.cycles(&Instruction {
             name,
             operands,
-            before,
+            before: (before, "r1, r2"),
         })
     }
 
@@ -141,8 +162,23 @@ mod tests {
         assert_eq!(m0("push", "{r4, r5, r6, r7, lr}"), (6, 0));
         assert_eq!(m0("pop", "{r4-r7, pc}"), (8, 0));
         let m4 = |name, before| cycles(Model::CortexM4, name, "r0, [r1]", before);
-        assert_eq!(m4("ldr.w", "add"), (2, 0));
+        assert_eq!(m4("ldr.w", "b.n"), (2, 0));
         assert_eq!(m4("ldr", "ldr.w"), (1, 0));
+        assert_eq!(m4("ldr", "str"), (2, 0));
+        assert_eq!(m4("ldrh", "adds"), (3, 0));
+        assert_eq!(m4("str", "bic.w"), (2, 0));
+        assert_eq!(m4("str", "cmp"), (1, 0));
+        let address = |before| {
+            let (name, operands) = ("ldr", "r0, [r2, r1, lsl #2]");
+            Model::CortexM4.cycles(&Instruction {
+                name,
+                operands,
+                before,
+            })
+        };
+        assert_eq!(address(("ldr", "r1, [r4]")), (2, 0));
+        assert_eq!(address(("ldr", "r3, [r1], #4")), (1, 0));
+        assert_eq!(address(("and.w", "r1, r2, r3")), (3, 0));
         assert_eq!(m4("mla", "ldr"), (1, 2));
         assert_eq!(m4("ldrd", "ldr"), (3, 0));
         assert_eq!(cycles(Model::Ibex, "lw", "a0,0(a1)", ""), (2, 0));
