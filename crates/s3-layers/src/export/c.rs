@@ -18,8 +18,8 @@
 //!
 //! No variable is ever multiplied: a product with a factor is four look-ups in a table of its
 //! multiples (`narrow.rs`), addresses are running sums, and the mean is divided by subtractions.
-//! With the macro S3_MULTIPLIER there are products, of factors (1) and of weights as well (2), and
-//! the same results. The values between the layers share one array with the lanes, laid out when
+//! With the macro S3_MULTIPLIER there are products, of factors (1), of weights as well (2), and of
+//! pairs of weights (3, `pairs.c`), and the same results. The values between the layers share one array with the lanes, laid out when
 //! the file is written (`plan.rs`).
 //!
 //! Functions are in the file where the network calls them. Lines of `parts` that begin with a mark,
@@ -36,7 +36,7 @@ mod writer;
 
 use std::collections::BTreeSet;
 
-use s3_kernels::model::{Activations, Network};
+use s3_kernels::model::{Activations, Network, Op};
 
 use self::nodes::beside;
 use self::plan::Plan;
@@ -135,11 +135,20 @@ pub fn c(network: &Network, name: &str) -> Result<CSource, Error> {
         is_narrow: false,
         is_wide: false,
         is_one: false,
+        is_paired: false,
+        paired_bits: BTreeSet::new(),
+        most_row: 1,
+        most_unpaired: 1,
         most_taps: 1,
         most_columns: 1,
         most_channels: 1,
         last_place: 0,
     };
+    for (index, node) in network.graph.nodes.iter().enumerate() {
+        if let Op::Layer(layer) = &node.op {
+            writer.sees(index, node, layer);
+        }
+    }
     for (index, node) in network.graph.nodes.iter().enumerate() {
         writer.node(index, node)?;
     }

@@ -51,11 +51,11 @@ pub(super) static CORES: [Core; 4] = [
         turn: (ARM_TURN, 5),
     },
     Core {
-        name: "Cortex-M4, multiplies",
+        name: "Cortex-M4, multiplies in pairs",
         published: "m4",
         tools: "arm-none-eabi-",
         compiler: &["-mcpu=cortex-m4", "-mthumb"],
-        multiplier: 2,
+        multiplier: 3,
         memory: ARM_MEMORY,
         emulator: ARM_BOARD,
         model: Model::CortexM4,

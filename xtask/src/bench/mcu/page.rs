@@ -86,7 +86,9 @@ fn introduction(rows: &[Row], zeros: f64) -> String {
     };
     format!(
         "The networks of `xtask/experiments/mlperf_tiny/` as the C of `s3 export` \
-         (docs/EXPORT-FORMAT.md), with 8 bits between the layers, compiled by gcc with -O2. \
+         (docs/EXPORT-FORMAT.md), with 8 bits between the layers, compiled by gcc with -O2 and \
+         S3_MULTIPLIER 0, 1 and 3: *no product*, *requantization multiplies* and *multiplies in \
+         pairs*. \
          **Instructions are counted**, in QEMU by the plugin `xtask/src/bench/mcu/count.c`, \
          as what a program that runs the network twice takes more than one that runs it once; \
          every program compares its sums with the runtime's, and a loop of {} instructions is \

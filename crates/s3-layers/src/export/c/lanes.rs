@@ -1,9 +1,13 @@
-//! How a layer's image lies in lanes of two pixels a word: the numbers of the C file's `s3_layer`.
+//! How a layer's image lies in lanes of two pixels a word, or as pairs of numbers of 16 bits: the
+//! numbers of the C file's `s3_layer`.
 
 use s3_kernels::model::{Frozen, Layer, Size, Weight};
 
 /// Bytes of a word.
 const WORD: usize = 4;
+
+/// Bytes of a number of a pair.
+const NUMBER: usize = 2;
 
 /// Bytes of the tables of eight inputs: four of 64 numbers of 16 bits, of 3-bit weights.
 const TABLES: usize = 512;
@@ -23,6 +27,8 @@ pub(super) struct Lanes {
     band: usize,
     /// Whether the image is one pixel and its weights are codes: then there are tables, no lanes.
     is_one: bool,
+    /// Whether the image lies as pairs of numbers of 16 bits in place of lanes.
+    is_paired: bool,
 }
 
 impl Lanes {
@@ -30,6 +36,24 @@ impl Lanes {
     ///
     /// A layer that sees one pixel has no rows: several of them are one.
     pub(super) fn new(from: Size, made: Size, layer: &Layer<Frozen>, room: usize) -> Lanes {
+        Self::of(from, made, layer, room, false)
+    }
+
+    /// The same as pairs of numbers, for a processor that sums two products at once; none where
+    /// windows see some of the channels or all of the image, or where `room` bytes are too few.
+    pub(super) fn paired(
+        from: Size,
+        made: Size,
+        layer: &Layer<Frozen>,
+        room: usize,
+    ) -> Option<Lanes> {
+        let pairs = Self::of(from, made, layer, room, true);
+        let is_plain = (layer.groups == 1 || pairs.is_alone()) && made.pixels() > 1;
+        let is_held = pairs.bytes() <= room && 2 * pairs.row() <= u16::MAX.into();
+        (is_plain && is_held).then_some(pairs)
+    }
+
+    fn of(from: Size, made: Size, layer: &Layer<Frozen>, room: usize, is_paired: bool) -> Lanes {
         let is_packed = matches!(layer.holds.weight, Weight::Packed(_));
         let is_one = from.pixels() == 1 && made.pixels() == 1 && layer.groups == 1 && is_packed;
         let is_one = is_one && layer.kernel == [1, 1];
@@ -47,9 +71,11 @@ impl Lanes {
                 stride: layer.stride,
                 padding: layer.padding,
                 groups: layer.groups,
-                half: made.width.div_ceil(2),
+                // Three sums are made at a time.
+                half: made.width.div_ceil(2).max(if is_paired { 2 } else { 0 }),
                 band: 1,
                 is_one,
+                is_paired,
             }
         };
         let fits = |lanes: &Lanes| lanes.bytes() <= room;
@@ -93,7 +119,16 @@ impl Lanes {
     pub(super) fn sums(&self) -> [usize; 2] {
         match self.is_one {
             true => [TABLES, self.made.channels],
-            false => [self.from.channels * self.plane(), self.band * self.half * 2],
+            false => {
+                let before = match self.is_paired {
+                    // A run ends up to three numbers behind the last pixel.
+                    true => {
+                        (self.rows() * self.pitch() * NUMBER + WORD + NUMBER).next_multiple_of(WORD)
+                    }
+                    false => self.from.channels * self.plane(),
+                };
+                [before, self.band * self.half * 2]
+            }
         }
     }
 
@@ -101,6 +136,59 @@ impl Lanes {
     pub(super) fn bytes(&self) -> usize {
         let [before, sums] = self.sums();
         before + sums * if self.is_one { 1 } else { 2 } * WORD
+    }
+
+    /// Whether each output sees one channel, its own, and there are pairs of them.
+    fn is_alone(&self) -> bool {
+        let channels = self.from.channels;
+        self.groups == channels && self.made.channels == channels && channels % 2 == 0
+    }
+
+    /// Numbers of a pixel, so many that each window begins with a word.
+    fn pixel(&self) -> usize {
+        let channels = self.from.channels;
+        channels + self.stride * channels % 2
+    }
+
+    /// Pairs of a row of a window: as many as are summed at a time, or several times as many.
+    fn run(&self) -> usize {
+        2 * (self.kernel[1] * self.pixel()).div_ceil(4)
+    }
+
+    /// Pixels of a row that windows see.
+    fn wide(&self) -> usize {
+        self.stride * (self.made.width - 1) + self.kernel[1]
+    }
+
+    /// Numbers of a row.
+    fn pitch(&self) -> usize {
+        (self.wide() * self.pixel()).next_multiple_of(2)
+    }
+
+    /// Pairs of the weights of two outputs.
+    pub(super) fn row(&self) -> usize {
+        match self.is_alone() {
+            true => self.kernel[0] * self.kernel[1],
+            false => 2 * self.kernel[0] * self.run(),
+        }
+    }
+
+    /// The numbers of an `s3_layer` that only pairs have.
+    pub(super) fn numbers_of_pairs(&self) -> String {
+        let (channels, pixel, pitch) = (self.from.channels, self.pixel(), self.pitch());
+        let seen = self.wide().saturating_sub(self.padding);
+        let seen = seen.min(self.from.width);
+        let odd = pixel - channels;
+        let [piece, pieces] = match odd {
+            0 => [seen * channels, 1],
+            _ => [channels, seen],
+        };
+        let (run, step, below) = (self.run(), self.stride * pixel, self.stride * pitch);
+        let left = self.padding.min(self.wide()) * pixel;
+        let alone = u8::from(self.is_alone());
+        format!(
+            "{alone}, {odd}, {run}, {pixel}, {step}, {pitch}, {below}, {left}, {piece}, {pieces}"
+        )
     }
 
     /// Whether the image is one pixel: its weights lie as tables read them.
@@ -125,6 +213,11 @@ impl Lanes {
         } = *self;
         let [height, width] = self.kernel;
         let (stride, group) = (self.stride, from.channels / self.groups);
+        // Outputs that see one channel are counted through.
+        let group_out = match self.is_paired {
+            true => made.channels,
+            false => made.channels / self.groups,
+        };
         let row = from.width * from.channels;
         let numbers: [&[usize]; 5] = [
             &[from.height, from.width, from.channels, row],
@@ -135,12 +228,7 @@ impl Lanes {
                 made.width * made.channels,
             ],
             &[height, width, stride, self.padding, self.padding * row],
-            &[
-                self.padding * from.channels,
-                group,
-                made.channels / self.groups,
-                half,
-            ],
+            &[self.padding * from.channels, group, group_out, half],
             &[stride * half, stride * half * from.channels, self.columns()],
         ];
         let lanes: [&[usize]; 4] = [

@@ -45,18 +45,44 @@ fn digits(level: i8) -> i64 {
     terms(level.into()).map(|(places, _)| 1 << places).sum()
 }
 
-/// As many weights of each of the rows as a 16-bit sum holds, whatever it sees, a chunk like the
-/// others.
-fn chunk(levels: &[i8], columns: usize) -> usize {
-    let is_held = |chunk: usize| {
-        let rows = levels.chunks_exact(columns);
-        let mut chunks = rows.flat_map(|row| row.chunks(chunk));
-        chunks.all(|chunk| chunk.iter().copied().map(digits).sum::<i64>() <= MOST_IN_16_BITS)
+/// The same of the digits above `2^3`, a sixteenth of them, and of the others.
+fn split_digits(level: i8) -> [i64; 2] {
+    let mut sums = [0; 2];
+    for (places, _) in terms(level.into()) {
+        match places {
+            4.. => sums[0] += 1 << (places - 4),
+            _ => sums[1] += 1 << places,
+        }
+    }
+    sums
+}
+
+/// As many weights of each of the rows, at most `most`, as a 16-bit sum holds, whatever it sees, a
+/// chunk like the others.
+fn chunk<const N: usize>(
+    levels: &[i8],
+    columns: usize,
+    most: usize,
+    digits: fn(i8) -> [i64; N],
+) -> usize {
+    let is_held = |chunk: &[i8]| {
+        let each = chunk.iter().copied().map(digits);
+        let sums = each.fold([0; N], |mut sums, digits| {
+            sums.iter_mut()
+                .zip(digits)
+                .for_each(|(sum, digit)| *sum += digit);
+            sums
+        });
+        sums.iter().all(|&sum| sum <= MOST_IN_16_BITS)
     };
-    let chunks = (columns.div_ceil(MOST_OF_A_SUM)..).map(|chunks| columns.div_ceil(chunks));
+    let are_held = |chunk: usize| {
+        let mut rows = levels.chunks_exact(columns);
+        rows.all(|row| row.chunks(chunk).all(is_held))
+    };
+    let chunks = (columns.div_ceil(most)..).map(|chunks| columns.div_ceil(chunks));
     chunks
         .take_while(|&chunk| chunk > 1)
-        .find(|&chunk| is_held(chunk))
+        .find(|&chunk| are_held(chunk))
         .unwrap_or(1)
 }
 
@@ -125,14 +151,30 @@ impl Writer<'_> {
             return Err(refuse("a sum leaves 32 bits on its way"));
         }
         let lanes = Lanes::new(from, made, layer, self.plan.room(index));
-        let (chunk, lists) = (
-            chunk(&levels, columns),
-            if bits == 8 { 16 } else { 1 << bits },
-        );
-        self.most_taps = self.most_taps.max(lists * chunk);
+        let pairs = self.pairs_of(index, node, layer);
+        let lists = if bits == 8 { 16 } else { 1 << bits };
+        let of_products = chunk(&levels, columns, MOST_OF_A_SUM, |level| [digits(level)]);
+        let of_lists = match top {
+            // Sums of the shifts above 3 are apart.
+            4.. => chunk(&levels, columns, MOST_OF_A_SUM / 2, split_digits),
+            _ => of_products,
+        };
+        let chunk = match of_lists == of_products {
+            true => of_lists.to_string(),
+            false => format!("S3_MULTIPLIER < 2 ? {of_lists} : {of_products}"),
+        };
+        self.most_taps = self.most_taps.max(lists * of_lists);
         self.most_columns = self.most_columns.max(columns);
         self.most_channels = self.most_channels.max(from.channels);
         self.last_place = self.last_place.max(lanes.last_place());
+        match &pairs {
+            Some(pairs) => self.most_row = self.most_row.max(pairs.row()),
+            None => self.most_unpaired = self.most_unpaired.max(columns),
+        }
+
+        if pairs.is_some() || lanes.is_one() {
+            self.paired_bits.extend((bits < 8).then_some(bits));
+        }
 
         let codes = match bits {
             8 => levels.iter().map(|&level| level as u8).collect(),
@@ -141,13 +183,42 @@ impl Writer<'_> {
         };
         self.table("uint8_t s3_weights", index, &codes);
         let flip = if node.input() == 0 { FLIP } else { 0 };
-        let (numbers, [sums, sum_count]) = (lanes.numbers(), lanes.sums());
         let one = u8::from(lanes.is_one());
-        self.is_one |= lanes.is_one();
-        let value = format!(
-            "{{\n    {numbers},\n    {columns}, {chunk}, {sums}, {sum_count}, s3_weights_{index}, \
-             {bits}, {top}, {lists}, {one}, {flip}}}"
-        );
+        let numbers = |lanes: &Lanes| {
+            let (numbers, [sums, sum_count]) = (lanes.numbers(), lanes.sums());
+            format!("    {numbers},\n    {columns}, {chunk}, {sums}, {sum_count},\n")
+        };
+        let twos = match bits {
+            8 => "0".to_owned(),
+            bits => format!("s3_twos_{bits}"),
+        };
+        let same = format!("    s3_weights_{index}, {bits}, {top}, {lists}, {one}, {flip}");
+        let value = match &pairs {
+            Some(pairs) => {
+                let eights = u8::from(bits < 8 && columns % 8 == 0);
+                let plain = u8::from(layer.kernel == [1, 1]);
+                format!(
+                    "{{\n{}{same}{}}}",
+                    self.if_paired(&numbers(pairs), &numbers(&lanes)),
+                    self.if_paired(
+                        &format!(
+                            ",\n    {eights}, {plain}, {}, {twos}\n",
+                            pairs.numbers_of_pairs()
+                        ),
+                        ""
+                    )
+                )
+            }
+            None => {
+                let twos = if lanes.is_one() { twos.as_str() } else { "0" };
+                let paired = format!(",\n    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {twos}\n");
+                format!(
+                    "{{\n{}{same}{}}}",
+                    numbers(&lanes),
+                    self.if_paired(&paired, "")
+                )
+            }
+        };
         self.constant("s3_layer s3_layer", index, &value);
         let x = match node.input() {
             0 => "(const uint8_t *)image".to_owned(),
@@ -194,6 +265,25 @@ impl Writer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What the file has where there is this layer, node `index`.
+    pub(super) fn sees(&mut self, index: usize, node: &Node<Frozen>, layer: &Layer<Frozen>) {
+        let (from, made) = (self.sizes[node.input()], self.sizes[index + 1]);
+        self.is_one |= Lanes::new(from, made, layer, self.plan.room(index)).is_one();
+        self.is_paired |= self.pairs_of(index, node, layer).is_some();
+    }
+
+    /// How the image of a layer, node `index`, lies where products are summed in pairs; none where
+    /// they are not.
+    pub(super) fn pairs_of(
+        &self,
+        index: usize,
+        node: &Node<Frozen>,
+        layer: &Layer<Frozen>,
+    ) -> Option<Lanes> {
+        let (from, made) = (self.sizes[node.input()], self.sizes[index + 1]);
+        Lanes::paired(from, made, layer, self.plan.room(index))
     }
 
     /// `narrow` is there where 32 bits are enough.

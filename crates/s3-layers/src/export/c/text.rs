@@ -8,6 +8,8 @@ use super::super::error::Error;
 use super::writer::Writer;
 
 const HEAD: &str = include_str!("parts/head.c");
+const LAYER: &str = include_str!("parts/layer.c");
+const PAIRS: &str = include_str!("parts/pairs.c");
 const LANES: &str = include_str!("parts/lanes.c");
 const LISTS: &str = include_str!("parts/lists.c");
 const PRODUCTS: &str = include_str!("parts/products.c");
@@ -192,17 +194,23 @@ impl Writer<'_> {
             text.push_str("static int32_t s3_shares[32];\n");
         }
         text.push('\n');
+        let sized_taps = self.if_paired(
+            &format!("static s3_tap s3_taps[{}];\n", self.most_unpaired),
+            &format!("static s3_tap s3_taps[{places}];\n"),
+        );
+        let pairs = self.pairs();
         let lists = format!(
             "#if S3_MULTIPLIER < 2\n\
              static s3_offset s3_taps[{taps}], *s3_begin[16], *s3_end[16], *s3_runs[28];\n\n\
              {LISTS}#else\n\
              typedef struct {{\n    s3_offset place;\n    int8_t level[2];\n}} s3_tap;\n\n\
-             static s3_tap s3_taps[{places}];\n\n\
-             {PRODUCTS}#endif\n"
+             {sized_taps}\n{PRODUCTS}#endif\n"
         );
         let calls = |functions: &[&str]| functions.iter().any(|&f| self.called.contains(f));
         let parts = [
             (HEAD, true),
+            (LAYER, true),
+            (&pairs, self.has_pairs()),
             (LANES, true),
             (&lists, true),
             (PIXEL, self.is_one),
@@ -224,6 +232,8 @@ impl Writer<'_> {
             ("wide", self.is_wide),
             ("both", self.is_narrow && self.is_wide),
             ("pixel", self.is_one),
+            ("pairs", self.is_paired),
+            ("twos", self.has_pairs()),
         ];
         let marks: Vec<&str> = marks
             .iter()
@@ -242,6 +252,43 @@ impl Writer<'_> {
         );
         self.after(&mut text, name)?;
         Ok(text)
+    }
+
+    /// Whether the products of a layer are summed in pairs, where the processor does.
+    fn has_pairs(&self) -> bool {
+        self.is_paired || self.is_one
+    }
+
+    /// `paired` where products are summed in pairs, else `others`.
+    pub(super) fn if_paired(&self, paired: &str, others: &str) -> String {
+        match (self.has_pairs(), others) {
+            (true, "") => format!("\n#if S3_MULTIPLIER > 2\n{paired}#endif\n"),
+            (true, others) => format!("#if S3_MULTIPLIER > 2\n{paired}#else\n{others}#endif\n"),
+            (false, others) => others.to_owned(),
+        }
+    }
+
+    /// What two codes beside each other are, and the functions of layers whose image lies in pairs.
+    fn pairs(&self) -> String {
+        let mut text = "#if S3_MULTIPLIER > 2\n".to_owned();
+        for &bits in &self.paired_bits {
+            let level = |code: u32| {
+                let sign = 1 << (bits - 1);
+                let size = (1 << (code & (sign - 1))) >> 1;
+                if code & sign == 0 { size } else { -size }
+            };
+            let codes = (0..1u32 << (2 * bits)).map(|codes| {
+                let (first, second) = (codes & ((1 << bits) - 1), codes >> bits);
+                format!("{{{{{}, {}}}}}", level(first), level(second))
+            });
+            let codes: Vec<String> = codes.collect();
+            array(&mut text, &format!("s3_pair s3_twos_{bits}"), &codes);
+        }
+        if self.is_paired {
+            let words = self.most_row;
+            let _ = write!(text, "static uint32_t s3_row[{words}];\n\n{PAIRS}");
+        }
+        format!("{text}#endif\n")
     }
 
     /// What is not inference: the 8-bit image, the best class, and scores.

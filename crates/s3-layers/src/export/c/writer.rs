@@ -24,6 +24,12 @@ pub(super) struct Writer<'a> {
     pub(super) is_wide: bool,
     /// Whether a layer sees one pixel.
     pub(super) is_one: bool,
+    /// Whether there is a layer whose products are summed in pairs, where the processor does; the
+    /// bits of such layers' codes, pairs of two outputs, and weights of an output of the others.
+    pub(super) is_paired: bool,
+    pub(super) paired_bits: BTreeSet<u32>,
+    pub(super) most_row: usize,
+    pub(super) most_unpaired: usize,
     /// Places of a layer's lists, weights of an output, channels of an image.
     pub(super) most_taps: usize,
     pub(super) most_columns: usize,

@@ -163,7 +163,9 @@ fn is_the_runtime(network: &Network, compilers: &[[(&str, &str); 2]]) {
     // Every compiler without products, the first one with them.
     let more = compilers.iter().take(1);
     let all = compilers.iter().map(|&both| (both, 0));
-    for (compilers, multiplier) in all.chain(more.flat_map(|&both| [(both, 1), (both, 2)])) {
+    for (compilers, multiplier) in
+        all.chain(more.flat_map(|&both| [(both, 1), (both, 2), (both, 3)]))
+    {
         let text = compile_and_run(compilers, multiplier, folder.path());
         let (image, text) = text.split_once('\n').unwrap();
         let expected = model.quantized(&normalized(network, &pixels));

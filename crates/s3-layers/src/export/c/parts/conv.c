@@ -23,7 +23,18 @@ typedef struct {
 @narrow@}
 @narrow@#endif
 @narrow@
-@narrow@/* The bytes of one output: `add` is added to its sums, which are 0 then. */
+@narrow@#if S3_MULTIPLIER > 2
+@narrow@/* The byte of a sum where nothing is added to it, in the lowest bits. */
+@narrow@static uint32_t s3_byte(int32_t sum, int32_t most, uint32_t factor, uint32_t start, unsigned shift)
+@narrow@{
+@narrow@    sum = sum < 0 ? 0 : sum;
+@narrow@    sum = sum > most ? most : sum;
+@narrow@    return ((uint32_t)sum * factor + start) >> shift;
+@narrow@}
+@narrow@#endif
+@narrow@
+@narrow@/* The bytes of one output: `add` is added to its sums, which are 0 then, but where `s3_add` begins with
+@narrow@   zeros. */
 @narrow@S3_ALONE static void s3_store(const s3_layer *layer, const s3_requant *then, uint32_t channel, uint32_t rows,
 @narrow@                     uint32_t add, const uint8_t *residual, uint32_t *sums, uint32_t *of, uint8_t *y)
 @narrow@{
@@ -44,7 +55,20 @@ typedef struct {
 @narrow@        uint32_t *next = sums + layer->half + layer->half, width;
 @narrow@        const uint8_t *added = residual;
 @narrow@        uint8_t *to = y;
+@narrow@#if S3_MULTIPLIER > 2
+@narrow@        for (width = layer->out_width; !residual && width > 0; width -= 2) {
+@narrow@            const int32_t first = (int32_t)(sums[0] + add), second = (int32_t)(sums[1] + add);
+@narrow@            to[0] = (uint8_t)s3_byte(first, most, factor, start, shift);
+@narrow@            if (width == 1)
+@narrow@                break;
+@narrow@            to[channels] = (uint8_t)s3_byte(second, most, factor, start, shift);
+@narrow@            to += channels + channels;
+@narrow@            sums += 2;
+@narrow@        }
+@narrow@        for (width = residual ? layer->out_width : 0; width > 0; --width) {
+@narrow@#else
 @narrow@        for (width = layer->out_width; width > 0; --width) {
+@narrow@#endif
 @narrow@            int32_t sum = (int32_t)(*sums + add);
 @narrow@            *sums++ = 0;
 @narrow@            if (sum < 0)
@@ -95,18 +119,28 @@ typedef struct {
 @wide@    const unsigned shift = then->shift[channel];
 @wide@    const int64_t half = ((int64_t)1 << shift) >> 1, bias = then->bias[channel];
 @wide@    const uint8_t *next_terms = terms;
+@wide@#if S3_MULTIPLIER > 1
+@wide@    int64_t factor, of_added;
+@wide@    next_terms = s3_scale(1, terms, &factor);
+@wide@    s3_scale(1, then->residual, &of_added);
+@wide@#endif
 @wide@    for (; rows > 0; --rows) {
 @wide@        uint32_t *next = sums + layer->half + layer->half, width;
 @wide@        const uint8_t *added = residual;
 @wide@        uint8_t *to = y;
 @wide@        for (width = layer->out_width; width > 0; --width) {
 @wide@            int64_t a, share = 0;
+@wide@#if S3_MULTIPLIER > 1
+@wide@            a = ((int32_t)(*sums - add) + bias) * factor;
+@wide@            share = added ? *added * of_added : 0;
+@wide@#else
 @wide@            next_terms = s3_scale((int32_t)(*sums - add) + bias, terms, &a);
-@wide@            *sums++ = 0;
-@wide@            if (added) {
+@wide@            if (added)
 @wide@                s3_scale(*added, then->residual, &share);
+@wide@#endif
+@wide@            *sums++ = 0;
+@wide@            if (added)
 @wide@                added += channels;
-@wide@            }
 @wide@            a = (((a + half) >> shift) + share + then->offset + 128) >> 8;
 @wide@            *to = a < then->low ? then->low : a > then->high ? then->high : (uint8_t)a;
 @wide@            to += channels;

@@ -1,4 +1,5 @@
-/* 1 where a product takes as long as a sum, 2 where a sum of a product does: then there are products. */
+/* 1 where a product takes as long as a sum, 2 where a sum of a product does, 3 where a sum of two products of
+   16 bits does: then there are products. */
 #ifndef S3_MULTIPLIER
 #define S3_MULTIPLIER 0
 #endif

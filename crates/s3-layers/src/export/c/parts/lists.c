@@ -52,12 +52,11 @@ static void s3_sort(s3_reader *from, const s3_layer *layer, const s3_offset *pla
 }
 
 /* Adds four neighbours on either side of a row; `less` is taken off their sums again. */
-static void s3_four(const s3_layer *layer, const uint8_t *x, uint32_t less, uint32_t *left, uint32_t *right)
+static void s3_four(unsigned shifts, const uint8_t *x, uint32_t less, uint32_t *left, uint32_t *right)
 {
     const s3_offset *const *run = (const s3_offset *const *)s3_runs;
     uint32_t a = 0, b = 0, c = 0, d = 0;
-    unsigned n;
-    for (n = layer->top + 1u; n > 0; --n) {
+    for (; shifts > 0; --shifts) {
         const s3_offset *tap = run[0], *end = run[1];
         a += a;
         b += b;
@@ -96,12 +95,11 @@ static void s3_four(const s3_layer *layer, const uint8_t *x, uint32_t less, uint
 }
 
 /* The same of two. */
-static void s3_two(const s3_layer *layer, const uint8_t *x, uint32_t less, uint32_t *left, uint32_t *right)
+static void s3_two(unsigned shifts, const uint8_t *x, uint32_t less, uint32_t *left, uint32_t *right)
 {
     const s3_offset *const *run = (const s3_offset *const *)s3_runs;
     uint32_t a = 0, b = 0;
-    unsigned n;
-    for (n = layer->top + 1u; n > 0; --n) {
+    for (; shifts > 0; --shifts) {
         const s3_offset *tap = run[0], *end = run[1];
         a += a;
         b += b;
@@ -128,12 +126,11 @@ static void s3_two(const s3_layer *layer, const uint8_t *x, uint32_t less, uint3
 }
 
 /* The same of one. */
-static void s3_one(const s3_layer *layer, const uint8_t *x, uint32_t less, uint32_t *left, uint32_t *right)
+static void s3_one(unsigned shifts, const uint8_t *x, uint32_t less, uint32_t *left, uint32_t *right)
 {
     const s3_offset *const *run = (const s3_offset *const *)s3_runs;
     uint32_t a = 0;
-    unsigned n;
-    for (n = layer->top + 1u; n > 0; --n) {
+    for (; shifts > 0; --shifts) {
         const s3_offset *tap = run[0], *end = run[1];
         a += a;
         while (tap != end) {
@@ -153,54 +150,70 @@ static void s3_one(const s3_layer *layer, const uint8_t *x, uint32_t less, uint3
     right[0] += a >> 16;
 }
 
-/* Adds the sums of `rows` rows of the next output to `sums`: those of the left half of a row, then those of
-   the right. Gives how many outputs it did, and what every sum is larger by. */
+/* Adds the sums of `rows` rows of the next output to `sums`, which are 0: those of the left half of a row,
+   then those of the right. Gives how many outputs it did, and what every sum is larger by. Of shifts
+   above 3 these are summed first, and sixteen times that is what the others are added to: so more weights
+   fit a sum of 16 bits. */
 S3_ALONE static uint32_t s3_add(s3_reader *from, const s3_layer *layer, uint32_t outputs, uint32_t rows,
                        const uint8_t *lanes, uint32_t *sums, uint32_t *more)
 {
-    const s3_offset *place = s3_places;
     const unsigned minus = layer->lists >> 1;
-    uint32_t columns = layer->columns, all = 0;
+    unsigned first = layer->top, last = first > 3 ? 4 : 0;
+    uint32_t all = 0, row;
+    s3_reader next = *from;
     (void)outputs;
-    while (columns > 0) {
-        const uint32_t count = columns < layer->chunk ? columns : layer->chunk;
-        s3_offset **run = s3_runs;
-        const uint8_t *line = lanes;
-        uint32_t *left = sums;
-        uint32_t less = 0, row;
-        unsigned n;
-        s3_sort(from, layer, place, count);
-        place += count;
-        columns -= count;
-        /* Bytes are no larger than 255: no sum is negative then, nor leaves 16 bits. */
-        for (n = layer->top + 1u; n > 0; --n) {
-            run[0] = s3_begin[n];
-            run[1] = s3_end[n];
-            run[2] = s3_begin[n + minus];
-            run[3] = s3_end[n + minus];
-            less += less + (uint32_t)(run[3] - run[2]);
-            run += 4;
-        }
-        less = (less << 8) - less;
-        all += less;
-        less |= less << 16;
-        for (row = rows; row > 0; --row) {
-            const uint8_t *x = line;
-            uint32_t *right = left + layer->half, *const last = right;
-            for (; last - left >= 4; left += 4, right += 4, x += 16)
-                s3_four(layer, x, less, left, right);
-            if (last - left >= 2) {
-                s3_two(layer, x, less, left, right);
-                left += 2;
-                right += 2;
-                x += 8;
+    for (;;) {
+        const s3_offset *place = s3_places;
+        uint32_t columns = layer->columns;
+        while (columns > 0) {
+            const uint32_t count = columns < layer->chunk ? columns : layer->chunk;
+            s3_offset **run = s3_runs;
+            const uint8_t *line = lanes;
+            uint32_t *left = sums;
+            uint32_t less = 0;
+            unsigned n;
+            s3_sort(&next, layer, place, count);
+            place += count;
+            columns -= count;
+            /* Bytes are no larger than 255: no sum is negative then, nor leaves 16 bits. */
+            for (n = first + 1; n > last; --n) {
+                run[0] = s3_begin[n];
+                run[1] = s3_end[n];
+                run[2] = s3_begin[n + minus];
+                run[3] = s3_end[n + minus];
+                less += less + (uint32_t)(run[3] - run[2]);
+                run += 4;
             }
-            if (last != left)
-                s3_one(layer, x, less, left, right++);
-            left = right;
-            line += layer->next;
+            less = (less << 8) - less;
+            all += less;
+            less |= less << 16;
+            for (row = rows; row > 0; --row) {
+                const uint8_t *x = line;
+                uint32_t *right = left + layer->half, *const end = right;
+                for (; end - left >= 4; left += 4, right += 4, x += 16)
+                    s3_four(first + 1 - last, x, less, left, right);
+                if (end - left >= 2) {
+                    s3_two(first + 1 - last, x, less, left, right);
+                    left += 2;
+                    right += 2;
+                    x += 8;
+                }
+                if (end != left)
+                    s3_one(first + 1 - last, x, less, left, right++);
+                left = right;
+                line += layer->next;
+            }
         }
+        if (last == 0)
+            break;
+        for (row = layer->sum_count; row > 0; --row)
+            sums[row - 1] <<= 4;
+        all <<= 4;
+        first = 3;
+        last = 0;
+        next = *from;
     }
+    *from = next;
     more[0] = all;
     return 1;
 }

@@ -1,3 +1,55 @@
+#if S3_MULTIPLIER > 2
+/* Adds the products of eight inputs to the sums of `rows` outputs. Gives the weights behind theirs. */
+static inline const uint8_t *s3_eight_inputs(unsigned bits, uint32_t rows, const uint8_t *weights,
+                                             const s3_pair *twos, const s3_pair *values, uint32_t *sums)
+{
+    const unsigned both = bits + bits;
+    const uint32_t masks = ((uint32_t)1 << both) - 1;
+    const s3_pair first = values[0], second = values[1], third = values[2], fourth = values[3];
+    for (; rows > 0; --rows) {
+        uint32_t held = weights[0] | (uint32_t)weights[1] << 8;
+        int32_t sum = (int32_t)*sums;
+        if (bits > 2)
+            held |= (uint32_t)weights[2] << 16;
+        if (bits > 3)
+            held |= (uint32_t)weights[3] << 24;
+        weights += bits;
+        sum = s3_both(twos[held & masks], first, sum);
+        sum = s3_both(twos[held >> both & masks], second, sum);
+        sum = s3_both(twos[held >> both >> both & masks], third, sum);
+        sum = s3_both(twos[held >> both >> both >> both & masks], fourth, sum);
+        *sums++ = (uint32_t)sum;
+    }
+    return weights;
+}
+
+/* Adds the sums of every output of a layer that sees one pixel to `s3_sums`. */
+S3_ALONE static void s3_pixel(const s3_layer *layer, const uint8_t *x, int16_t *tables)
+{
+    const uint8_t *weights = layer->weights;
+    const uint32_t rows = layer->out_channels;
+    const s3_pair *const twos = layer->twos;
+    uint32_t columns = layer->columns;
+    (void)tables;
+    while (columns > 0) {
+        s3_pair values[4];
+        unsigned n;
+        for (n = 0; n != 8; ++n) {
+            values[n >> 1].of[n & 1] = 0;
+            if (columns > 0) {
+                values[n >> 1].of[n & 1] = (int16_t)(*x++ ^ layer->flip);
+                --columns;
+            }
+        }
+        if (layer->bits == 2)
+            weights = s3_eight_inputs(2, rows, weights, twos, values, s3_sums);
+        else if (layer->bits == 3)
+            weights = s3_eight_inputs(3, rows, weights, twos, values, s3_sums);
+        else
+            weights = s3_eight_inputs(4, rows, weights, twos, values, s3_sums);
+    }
+}
+#else
 /* `base`, and the multiples of `x` by the levels of the codes added to it: as many numbers as codes. */
 static int16_t *s3_levels(unsigned bits, int base, int x, int16_t *to)
 {
@@ -80,3 +132,4 @@ S3_ALONE static void s3_pixel(const s3_layer *layer, const uint8_t *x, int16_t *
         }
     }
 }
+#endif

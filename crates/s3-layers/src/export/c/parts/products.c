@@ -110,6 +110,14 @@ S3_ALONE static uint32_t s3_add(s3_reader *from, const s3_layer *layer, uint32_t
     const uint32_t done = outputs > 1 ? 2 : 1, half = layer->half, beyond = layer->sum_count;
     const s3_tap *tap = s3_taps;
     uint32_t columns = layer->columns, n;
+@pairs@#if S3_MULTIPLIER > 2
+@pairs@    if (layer->run > 0)
+@pairs@        return s3_add_pairs(from, layer, outputs, rows, (const int16_t *)(const void *)lanes, sums);
+@pairs@#endif
+#if S3_MULTIPLIER > 2
+    for (n = done == 2 ? beyond + beyond : beyond; n > 0; --n)
+        sums[n - 1] = 0;
+#endif
     s3_read(from, layer, done);
     more[0] = more[1] = 0;
     while (columns > 0) {
