@@ -163,7 +163,6 @@ mod tests {
         assert_eq!(m0("pop", "{r4-r7, pc}"), (8, 0));
         let m4 = |name, before| cycles(Model::CortexM4, name, "r0, [r1]", before);
         assert_eq!(m4("ldr.w", "b.n"), (2, 0));
-        assert_eq!(m4("ldr", "ldr.w"), (1, 0));
         assert_eq!(m4("ldr", "str"), (2, 0));
         assert_eq!(m4("ldrh", "adds"), (3, 0));
         assert_eq!(m4("str", "bic.w"), (2, 0));
