@@ -1,6 +1,7 @@
 //! A tensor's values as a slice.
 
 use candle_core::{CpuStorage, Device, Layout, Result, Storage, StorageRef, Tensor, bail};
+use std::fmt;
 
 /// A contiguous f32 tensor on the CPU, borrowed as `&[f32]`; the tensor cannot be written while
 /// this lives.
@@ -15,6 +16,12 @@ use candle_core::{CpuStorage, Device, Layout, Result, Storage, StorageRef, Tenso
 pub struct Host<'a> {
     storage: StorageRef<'a>,
     range: (usize, usize),
+}
+
+impl fmt::Debug for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
 }
 
 impl<'a> Host<'a> {

@@ -168,6 +168,14 @@ pub struct Params {
     path: String,
 }
 
+impl std::fmt::Debug for Params {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the tensors: they are many, and another thread may hold the lock.
+        let mut shown = f.debug_struct("Params");
+        shown.field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
 impl Params {
     /// An empty store whose tensors are drawn from `seed` and live on `device`.
     pub fn new(seed: u64, device: &Device) -> Self {

@@ -12,6 +12,7 @@ use s3_core::{LayerSpec, Method, Params, Role};
 /// # Shapes
 /// `x: [n, h, w, c_in]`, weight `[c_out, c_in, k, k]`, result
 /// `[n, (h + 2·padding - k)/stride + 1, .., c_out]`.
+#[derive(Debug)]
 pub struct QuantConv2d {
     /// Name, shape, role and quantizer.
     pub layer: QuantLayer,

@@ -4,6 +4,7 @@
 use candle_core::{Error, Result, Tensor};
 use rayon::prelude::*;
 use s3_core::{Init, LayerSpec, Method, Params, Progress, Quantizer};
+use std::fmt;
 
 /// Whether a forward pass trains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,15 @@ pub struct QuantLayer {
     stream: (u64, String),
     /// Where the images of a pass lie in their step's batch.
     first_image: usize,
+}
+
+impl fmt::Debug for QuantLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("QuantLayer");
+        shown.field("spec", &self.spec);
+        shown.field("form", &self.quantizer.form());
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// Added to the variance of a drawn output, as LR-Net's authors do: the root stays differentiable.

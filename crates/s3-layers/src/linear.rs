@@ -4,6 +4,7 @@ use crate::layer::{Mode, QuantLayer, in_layer};
 use candle_core::{Result, Tensor, Var};
 use candle_nn::ModuleT;
 use s3_core::{Init, LayerSpec, Method, ParamKind, Params, Role};
+use std::fmt;
 
 /// `y = x wᵀ + b`.
 ///
@@ -13,6 +14,13 @@ pub struct QuantLinear {
     /// Name, shape, role and quantizer.
     pub layer: QuantLayer,
     bias: Var,
+}
+
+impl fmt::Debug for QuantLinear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("QuantLinear");
+        shown.field("layer", &self.layer).finish_non_exhaustive()
+    }
 }
 
 impl QuantLinear {

@@ -20,6 +20,7 @@ use s3_core::backend::is_fused;
 use s3_core::{Method, Params, Progress, Role};
 use s3_kernels::model::{Graph, Layer, Node, Op, Size};
 use s3_kernels::zoo::Plan;
+use std::fmt;
 use std::sync::Arc;
 
 /// A network over discrete weights.
@@ -36,6 +37,16 @@ pub struct Net {
     buffers: Buffers,
     /// What dropouts draw by.
     draw: Draw,
+}
+
+impl fmt::Debug for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.layers().into_iter().map(|layer| &layer.spec.name);
+        let mut shown = f.debug_struct("Net");
+        shown.field("image", &self.plan.image);
+        shown.field("layers", &names.collect::<Vec<_>>());
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl Net {

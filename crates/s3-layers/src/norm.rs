@@ -6,6 +6,7 @@ use crate::ops::{self, AllReduce};
 use candle_core::{Result, Tensor, Var, bail};
 use s3_core::{Init, ParamKind, Params};
 use s3_kernels::model::Act;
+use std::fmt;
 
 /// torch's default: running = 0.9 · running + 0.1 · batch.
 const MOMENTUM: f64 = 0.1;
@@ -27,6 +28,15 @@ pub struct BatchNorm {
     running_var: Var,
     /// Where statistics are those of several processes' batches.
     across: Option<AllReduce>,
+}
+
+impl fmt::Debug for BatchNorm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("BatchNorm");
+        shown.field("name", &self.name);
+        shown.field("channels", &self.weight.elem_count());
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl BatchNorm {

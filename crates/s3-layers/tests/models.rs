@@ -365,7 +365,7 @@ fn a_step_in_bf16_is_a_rounded_step_in_f32() -> Result<()> {
 fn the_other_types_are_refused() {
     let mut case = case("resnet8", 32, 10);
     case.dtype = DType::F16;
-    let message = build(&case).err().expect("refused").to_string();
+    let message = build(&case).expect_err("refused").to_string();
     assert!(message.contains("F32 or BF16"), "{message}");
 }
 

@@ -4,6 +4,7 @@
 use crate::Fp32;
 use candle_core::Result;
 use s3_core::{LayerSpec, Method, Params, Quantizer, Role};
+use std::fmt;
 
 /// A method that leaves the layers of some roles in full precision.
 ///
@@ -14,6 +15,14 @@ pub struct ByRole {
     pub method: Box<dyn Method>,
     /// The roles that stay in full precision.
     pub full_precision: Vec<Role>,
+}
+
+impl fmt::Debug for ByRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("ByRole");
+        shown.field("full_precision", &self.full_precision);
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl Method for ByRole {

@@ -1,6 +1,7 @@
 //! What the registration list holds of each method, and how a method is made of its settings.
 
 use s3_core::{KernelOp, Method, MethodConfig};
+use std::fmt;
 use toml::{Table, Value};
 
 /// What the registration list holds of a method.
@@ -25,6 +26,14 @@ pub struct Built {
     pub method: Box<dyn Method>,
     /// Its configuration with every default filled in, `name` included.
     pub resolved: Table,
+}
+
+impl fmt::Debug for Built {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Built");
+        shown.field("resolved", &self.resolved);
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl Entry {

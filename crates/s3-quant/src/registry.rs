@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     fn message(table: Table) -> String {
-        build(&table).err().expect("refused").to_string()
+        build(&table).expect_err("refused").to_string()
     }
 
     #[test]

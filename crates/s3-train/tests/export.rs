@@ -123,7 +123,7 @@ fn a_method_that_quantizes_inputs_is_not_exported_and_says_why() {
     );
     let params = Params::new(1, &Device::Cpu);
     let refused = Net::new(&resnet8(2), DType::BF16, &method, &params);
-    let message = refused.err().expect("refused").to_string();
+    let message = refused.expect_err("refused").to_string();
     assert!(message.contains("trains in f32 only"), "{message}");
 }
 

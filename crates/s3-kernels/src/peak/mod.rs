@@ -39,6 +39,12 @@ pub fn int8_multiply_adds(rounds: u64) -> u64 {
 /// ```
 pub struct Memory(Vec<Line>);
 
+impl core::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Memory").field("len", &self.len()).finish()
+    }
+}
+
 impl Memory {
     /// At least `bytes` bytes, each page of them touched.
     #[must_use]

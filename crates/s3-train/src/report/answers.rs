@@ -14,6 +14,7 @@ use s3_layers::model::Numbers;
 use s3_metrics::paired::range;
 use s3_metrics::plot::{Plot, PlotError, Style, confusion, filters};
 use std::borrow::Cow;
+use std::fmt;
 use std::path::Path;
 
 /// Misclassified images that are shown: the first of the test set.
@@ -49,6 +50,16 @@ pub struct Answers {
     filters: Option<(Vec<f32>, [usize; 4])>,
     /// Lines on data that is not what the run was trained on.
     pub notes: Vec<String>,
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Answers");
+        shown.field("classes", &self.classes);
+        shown.field("images", &self.images);
+        shown.field("notes", &self.notes);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// Evaluates the last checkpoint of the run in `folder` on its test set; `other_classes` is that of

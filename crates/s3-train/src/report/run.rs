@@ -8,6 +8,7 @@ use anyhow::Result;
 use s3_metrics::cost::ModelCost;
 use s3_metrics::record::{DynamicsRecord, EpochRecord, TimingRecord, read_whole_lines};
 use serde_json::Value;
+use std::fmt;
 use std::path::Path;
 
 /// What a run's folder holds.
@@ -22,6 +23,16 @@ pub struct Run {
     pub(super) manifest: Option<Value>,
     /// What is not there, in sentences.
     pub(super) missing: Vec<String>,
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Run");
+        shown.field("name", &self.name);
+        shown.field("epochs", &self.epochs.len());
+        shown.field("missing", &self.missing);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// Reads the run in `folder`, finished or not.

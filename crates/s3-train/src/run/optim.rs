@@ -30,6 +30,7 @@ use s3_core::params::Param;
 use s3_core::{ParamKind, backend, host};
 use s3_metrics::record::FlipRecord;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Prefix of the optimizer's state in a checkpoint.
 pub const PREFIX: &str = "optimizer/";
@@ -54,6 +55,16 @@ pub struct Optimizer {
     is_fused: bool,
     /// Steps done; Adam's bias correction and the first momentum depend on it.
     steps: u64,
+}
+
+impl fmt::Debug for Optimizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Optimizer");
+        shown.field("config", &self.config);
+        shown.field("parameters", &self.slots.len());
+        shown.field("steps", &self.steps);
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl Optimizer {

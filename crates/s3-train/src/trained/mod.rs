@@ -18,6 +18,7 @@ use candle_core::Device;
 use s3_layers::Net;
 use s3_layers::model::{Fit, Input, Network};
 use s3_metrics::record::{EpochRecord, read_whole_lines};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,6 +41,17 @@ pub struct Trained {
     position: Position,
     /// Where the checkpoint has no checksum: a line that says so.
     unverified: Option<String>,
+}
+
+impl fmt::Debug for Trained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Trained");
+        shown.field("checkpoint", &self.checkpoint);
+        shown.field("net", &self.net);
+        shown.field("description", &self.description);
+        shown.field("position", &self.position);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// The data set that lies at hand, normalised as a run's network wants it.
