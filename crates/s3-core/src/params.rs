@@ -54,6 +54,7 @@ impl ParamKind {
 
 /// How a tensor is filled when it is made.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Init {
     /// N(0, std²).
     Normal {

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 /// better where it was measured (docs/results/init-cifar10.md).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Start {
     /// Every latent ~ N(0, 1e-3²): signs and gates move early, which short runs need. The default.
     #[default]

@@ -90,6 +90,7 @@ impl Gpu {
 
 /// Why a price is not known in euros.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NoPrice {
     /// A currency without a rate.
     Rate(String),

@@ -75,6 +75,7 @@ pub use operation::KernelOp;
 /// What a layer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum LayerKind {
     /// A convolution; weight shape `[c_out, c_in / groups, kh, kw]`.
     Conv2d,

@@ -275,6 +275,7 @@ pub struct Answered {
 
 /// A series of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Measure {
     /// [`Layer::wsvr`].
     Wsvr,

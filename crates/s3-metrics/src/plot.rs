@@ -63,6 +63,7 @@ const FARTHEST: f64 = 1000.0;
 
 /// What a plot is drawn on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Theme {
     /// Dark on white, for print and light pages.
     #[default]

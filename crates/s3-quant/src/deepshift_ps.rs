@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 /// How latents start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Start {
     /// From a drawn float weight: `P = round(log2|w|)`, `F = sign(w)`. What the authors' CIFAR
     /// script does, from scratch too.

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 /// Where a layer's largest level lies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Range {
     /// At 1, as in the original.
     #[default]

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 /// What dS/dp is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Slope {
     /// `3/(p_max - p_min)`.
     #[default]

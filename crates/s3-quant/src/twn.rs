@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 /// What shares a threshold and a scale.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Granularity {
     /// The layer.
     #[default]

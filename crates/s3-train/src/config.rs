@@ -36,6 +36,7 @@ pub const MAX_PRODUCTS: u128 = 1 << 40;
 /// An experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Config {
     /// The experiment's name; by default its path below a folder `experiments`.
     #[serde(default)]
@@ -117,6 +118,7 @@ pub struct Config {
 /// Which layers stay in full precision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct LayersConfig {
     /// The roles that do: any of `first`, `hidden`, `depthwise`, `shortcut`, `last`.
     pub full_precision: Vec<Role>,

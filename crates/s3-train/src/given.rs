@@ -19,6 +19,7 @@ pub(crate) const CONFIG: &str = "config.toml";
 
 /// What stands at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Given {
     /// Nothing that can be seen.
     Nothing,

@@ -29,6 +29,7 @@ pub struct ResNet {
 
 /// The shortcut between two stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Shortcut {
     /// Option A: every second pixel, zero channels added; no parameters.
     A,

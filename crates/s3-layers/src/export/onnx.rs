@@ -21,6 +21,7 @@ use super::proto::tensor_proto::DataType;
 ///
 /// ONNX has no integer of four bits that holds the levels of a 4-bit weight, which reach ±64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OnnxWeights {
     /// Plain f32 weights: for programs that quantize a network themselves.
     F32,

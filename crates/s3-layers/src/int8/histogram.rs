@@ -2,6 +2,7 @@
 
 /// How the range of an 8-bit value is chosen from what was observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Calibration {
     /// All of it.
     MinMax,

@@ -63,6 +63,7 @@ const INT32_SHIFT: f64 = 0.13;
 
 /// Where something is kept: the rows of Horowitz's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Memory {
     /// A cache of 8 KiB: 10 pJ for 64 bits.
     #[serde(rename = "cache_8_kib")]

@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 /// The network of an experiment; its image and classes come from the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ModelConfig {
     /// A name of [`zoo::ARCHITECTURES`].
     pub name: String,

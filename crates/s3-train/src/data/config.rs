@@ -91,6 +91,7 @@ impl DataConfig {
 /// What happens when an image cannot be decoded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Broken {
     /// The run stops, naming the file.
     #[default]

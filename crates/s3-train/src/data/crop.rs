@@ -37,6 +37,7 @@ const MAX_SIDE: usize = 1 << 15;
 
 /// Which part of an image is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum View {
     /// The middle, as evaluation sees it.
     Centre,

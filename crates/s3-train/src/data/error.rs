@@ -151,6 +151,7 @@ impl DataError {
 
 /// What is wrong with the bytes of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum Problem {
     /// The file ends too early.
     #[error("truncated: {got} bytes where {expected} are needed")]

@@ -88,6 +88,7 @@ const STROKE: (f32, f32) = (0.4, 1.2);
 /// How hard the images are to tell apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Difficulty {
     /// One shape on a mild background: a small network is right on nearly all images.
     #[default]

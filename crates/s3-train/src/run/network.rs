@@ -44,6 +44,7 @@ const LARGEST: f32 = 1e6;
 
 /// What a network sees and what its answers are called.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Description {
     version: u32,
     /// The image that it takes.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 /// Something that happened.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// A line that the user should know and that stops nothing.
     Note {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 /// The shape of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Shape {
     /// `start` throughout.
     Constant,

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// All epochs are done.
     Finished {

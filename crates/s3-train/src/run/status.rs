@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// What happens to a run at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum State {
     /// Every epoch is done.
     Finished,
@@ -35,6 +36,7 @@ impl State {
 
 /// Where a run stands.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Status {
     /// The configuration in its folder.
     pub config: Config,

@@ -25,6 +25,7 @@ use crate::lock::Lock;
 
 /// How making shards goes on ([`make_shards`](super::super::imagenet::make_shards)).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Made {
     /// An image is stored.
     Image,

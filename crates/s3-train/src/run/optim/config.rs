@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The update rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Rule {
     /// Stochastic gradient descent.
     Sgd,
@@ -21,6 +22,7 @@ pub enum Rule {
 /// Parameters that weight decay can leave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum DecayGroup {
     /// Latents and plain weights.
     Latent,
@@ -33,6 +35,7 @@ pub enum DecayGroup {
 /// The settings of an optimizer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct OptimizerConfig {
     /// `sgd`, `adam` or `radam`.
     pub name: Rule,

@@ -38,6 +38,7 @@ const CHUNK: usize = 32 * 1024;
 /// The settings of flip-rate control.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct FlipsConfig {
     /// The share of a latent's gates that is to change sides in a step, 0 to 1, over the run.
     pub target: Schedule,
