@@ -18,6 +18,7 @@ fn wanted() -> &'static str {
 }
 
 /// Whether ops on `device` are fused. `S3_OPS` is read once a process.
+#[must_use]
 pub fn is_fused(device: &Device) -> bool {
     device.is_cpu() && wanted() != "composed"
 }

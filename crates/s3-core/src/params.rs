@@ -196,6 +196,7 @@ impl Params {
     }
 
     /// The path `self.name`.
+    #[must_use]
     pub fn pp(&self, name: impl std::fmt::Display) -> Self {
         Self {
             store: self.store.clone(),

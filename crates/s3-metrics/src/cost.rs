@@ -135,6 +135,7 @@ impl LayerCost {
     }
 
     /// The same layer with weights of `bits` bits and the kernel operation they allow.
+    #[must_use]
     pub fn quantized(self, bits: u32, operation: KernelOp) -> Self {
         Self {
             bits: Some(bits),
@@ -144,6 +145,7 @@ impl LayerCost {
     }
 
     /// The same layer with a known number of non-zero weights.
+    #[must_use]
     pub fn with_nonzero(self, nonzero: u64) -> Self {
         Self {
             nonzero: Some(nonzero),
@@ -161,6 +163,7 @@ impl LayerCost {
     /// let counts = ttq.with_nonzero(2).with_planes(2, 2).counts();
     /// assert_eq!((counts.additions, counts.multiplications, counts.bytes), (3, 2, 1 + 8));
     /// ```
+    #[must_use]
     pub fn with_planes(self, terms: u64, scales: u64) -> Self {
         Self {
             terms: Some(terms),
@@ -170,11 +173,13 @@ impl LayerCost {
     }
 
     /// The same layer with a bias on each output channel.
+    #[must_use]
     pub fn with_bias(self) -> Self {
         Self { bias: true, ..self }
     }
 
     /// The same layer with a known number of input elements: of a strided or grouped convolution.
+    #[must_use]
     pub fn with_input(self, elements: u64) -> Self {
         Self {
             input_elements: Some(elements),
@@ -354,6 +359,7 @@ pub struct CountedLayer {
 }
 
 /// Counts every layer of a network and their sum.
+#[must_use]
 pub fn summarize(layers: &[LayerCost]) -> ModelCost {
     let layers: Vec<CountedLayer> = layers
         .iter()

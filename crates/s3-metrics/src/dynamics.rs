@@ -40,6 +40,7 @@ pub const LOW_VALUE_THRESHOLD: f32 = 0.03;
 /// assert_eq!(sign_variation_rate(&before, &after), 0.25);
 /// assert_eq!(sign_variation_rate(&before, &before), 0.0);
 /// ```
+#[must_use]
 pub fn sign_variation_rate(before: &[f32], after: &[f32]) -> f64 {
     share_of_pairs(before, after, |a, b| {
         (a > 0.0 && b < 0.0) || (a < 0.0 && b > 0.0)
@@ -64,6 +65,7 @@ pub fn sign_variation_rate(before: &[f32], after: &[f32]) -> f64 {
 /// let after = [-4.0, -1.0, 1.0, -0.0]; // flip, same sign, born, died
 /// assert_eq!(sign_variation_rate_with_zero(&before, &after), 0.75);
 /// ```
+#[must_use]
 pub fn sign_variation_rate_with_zero(before: &[f32], after: &[f32]) -> f64 {
     share_of_pairs(before, after, |a, b| match (sign(a), sign(b)) {
         (Some(sign_before), Some(sign_after)) => sign_before != sign_after,
@@ -89,6 +91,7 @@ pub fn sign_variation_rate_with_zero(before: &[f32], after: &[f32]) -> f64 {
 /// let after = [0.0, 0.0, -0.1, 0.1]; // shut, still shut, shut, opened
 /// assert_eq!(gate_flip_rate(&before, &after), 0.75);
 /// ```
+#[must_use]
 pub fn gate_flip_rate(before: &[f32], after: &[f32]) -> f64 {
     share_of_pairs(before, after, |a, b| (a > 0.0) != (b > 0.0))
 }
@@ -113,6 +116,7 @@ pub fn gate_flip_rate(before: &[f32], after: &[f32]) -> f64 {
 /// assert_eq!(low_value_rate(&[0.0, -0.0], 0.03), 1.0);
 /// assert_eq!(low_value_rate(&[], 0.03), 0.0);
 /// ```
+#[must_use]
 pub fn low_value_rate(weights: &[f32], threshold: f32) -> f64 {
     // `f32::max` passes over a NaN.
     let largest = weights
@@ -139,6 +143,7 @@ pub fn low_value_rate(weights: &[f32], threshold: f32) -> f64 {
 /// use s3_metrics::dynamics::zero_rate;
 /// assert_eq!(zero_rate(&[0.0, -0.0, 1.0, 64.0]), 0.5);
 /// ```
+#[must_use]
 pub fn zero_rate(weights: &[f32]) -> f64 {
     share(zero_count(weights) as usize, weights.len())
 }
@@ -148,6 +153,7 @@ pub fn zero_rate(weights: &[f32]) -> f64 {
 /// ```
 /// assert_eq!(s3_metrics::dynamics::zero_count(&[0.0, -0.0, 1e-30]), 2);
 /// ```
+#[must_use]
 pub fn zero_count(weights: &[f32]) -> u64 {
     weights.iter().filter(|w| **w == 0.0).count() as u64
 }
@@ -165,6 +171,7 @@ pub fn zero_count(weights: &[f32]) -> u64 {
 /// assert_eq!(level_counts(&[0.1, 0.2, 0.3], 2), None);
 /// assert_eq!(level_counts(&[], 2), Some(vec![]));
 /// ```
+#[must_use]
 pub fn level_counts(weights: &[f32], max_levels: usize) -> Option<Vec<(f32, u64)>> {
     let mut levels: Vec<(f32, u64)> = Vec::new();
     for &weight in weights {
@@ -263,7 +270,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "two snapshots of one layer have as many weights: 1 before, 2 after")]
     fn snapshots_of_different_lengths_panic() {
-        sign_variation_rate(&[1.0], &[1.0, 2.0]);
+        let _ = sign_variation_rate(&[1.0], &[1.0, 2.0]);
     }
 
     proptest! {

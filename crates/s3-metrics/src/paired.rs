@@ -89,6 +89,7 @@ pub enum Verdict {
 }
 
 /// The one place where an interval becomes a verdict. A margin of 0 asks for the sign alone.
+#[must_use]
 pub fn verdict(interval: Option<&Interval>, margin: f64) -> Verdict {
     let Some(i) = interval else {
         return Verdict::None;
@@ -133,6 +134,7 @@ impl Verdict {
 }
 
 /// The mean of at least one value.
+#[must_use]
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
@@ -145,11 +147,13 @@ pub fn range(values: impl IntoIterator<Item = f64>) -> (f64, f64) {
 }
 
 /// `81.26 %`, or `81.26 % (80.90 .. 81.60)` of several.
+#[must_use]
 pub fn spread(values: &[f64]) -> String {
     spread_in(values, 2, " %")
 }
 
 /// The same without a unit, to `digits` after the point.
+#[must_use]
 pub fn spread_of(values: &[f64], digits: usize) -> String {
     spread_in(values, digits, "")
 }

@@ -100,6 +100,7 @@ impl Style {
     }
 
     /// The same theme at another size, at least 240 by 160 pixels and at most 4096 by 4096.
+    #[must_use]
     pub fn sized(self, width: u32, height: u32) -> Self {
         Self {
             width: width.clamp(240, 4096),

@@ -79,6 +79,7 @@ impl Axis {
     /// From `low` to `high`, as plots side by side need it; in the unit of the data, of
     /// [`Axis::percent`] as shares. Lines are cut off at the ends, and points outside are left out.
     /// Data more than 1000 times as far out as the axis is long is refused.
+    #[must_use]
     pub fn between(self, low: f64, high: f64) -> Self {
         let ends = Some((low, high));
         Self { ends, ..self }
@@ -86,6 +87,7 @@ impl Axis {
 
     /// With a dashed line across the plot at each of these, of the x axis alone; in the unit of
     /// the data.
+    #[must_use]
     pub fn marked(self, marks: &[f64]) -> Self {
         let marks = marks.to_vec();
         Self { marks, ..self }

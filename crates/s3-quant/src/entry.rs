@@ -47,6 +47,7 @@ impl Entry {
 }
 
 /// The entry of a [`MethodConfig`].
+#[must_use]
 pub const fn entry<M: MethodConfig>() -> Entry {
     Entry {
         name: M::NAME,

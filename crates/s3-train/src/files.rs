@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 const TEMPORARY: &str = ".tmp";
 
 /// Whether `name` is an unfinished file of [`write_atomically`], as a kill leaves it.
+#[must_use]
 pub fn is_unfinished(name: &std::ffi::OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with('.') && name.ends_with(TEMPORARY)

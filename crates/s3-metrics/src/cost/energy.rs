@@ -199,6 +199,7 @@ impl ModelCost {
 /// `layers`: as for [`summarize`](super::summarize); for strided or grouped layers with
 /// [`with_input`](LayerCost::with_input), without which an input is taken to have the size of the
 /// output and as many channels as the weight.
+#[must_use]
 pub fn report(layers: &[LayerCost], model: &EnergyModel) -> EnergyReport {
     let float = |layer: &LayerCost| LayerCost {
         bits: None,

@@ -81,6 +81,7 @@ impl Values {
 }
 
 /// Bytes of memory that this machine has, where it says so.
+#[must_use]
 pub fn of_machine() -> Option<u128> {
     total(&std::fs::read_to_string("/proc/meminfo").ok()?)
 }

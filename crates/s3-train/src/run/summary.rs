@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 /// folders as many classes as ImageNet has, which is a guess ([`imagenet::classes`] counts those of
 /// a folder). `None` of arrays, whose files say both
 /// ([`arrays::shape`](crate::data::arrays::shape)).
+#[must_use]
 pub fn image_of(data: &DataConfig) -> Option<(Size, usize)> {
     let square = |side, channels| Size {
         height: side,
