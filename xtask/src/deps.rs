@@ -10,6 +10,7 @@
 //! | `method-name` | no method's name is a string in layers, train or metrics, tests aside |
 //! | `circle` | the files of a crate import each other in one direction |
 //! | `map` | every source file is on one line of the code map, and every line names files |
+//! | `link` | what a page of text links to, and every page that it names, is there |
 //! | `columns` | no line is longer than 100 columns, rows of tables and whole lines of texts aside |
 //! | `network-name` | no network's name is a string in a crate, its architecture's file and tests aside |
 //!
@@ -18,6 +19,7 @@
 
 mod circles;
 mod files;
+mod links;
 mod map;
 mod sources;
 mod tokens;
@@ -67,6 +69,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     let workspace = Workspace::from_metadata(&cargo::metadata()?)?;
     let mut failures = arrows(&workspace);
     failures.extend(sources::check(&cargo::root(), &workspace)?);
+    failures.extend(links::check(&cargo::root())?);
     for failure in &failures {
         println!("{failure}");
     }
