@@ -37,6 +37,13 @@ fn is_of_this_package(variable: &str) -> bool {
     ours.iter().any(|prefix| variable.starts_with(prefix))
 }
 
+/// Whether cargo has a subcommand, its own or an installed one.
+pub(crate) fn is_installed(subcommand: &str) -> bool {
+    let mut command = cargo();
+    command.args([subcommand, "--version"]);
+    command.output().is_ok_and(|output| output.status.success())
+}
+
 /// What `cargo metadata` says of the workspace and of all it depends on.
 pub(crate) fn metadata() -> Result<Value> {
     let output = cargo()

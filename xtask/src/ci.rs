@@ -10,6 +10,7 @@ mod foreign;
 mod hls4ml;
 mod outcome;
 mod package;
+mod semver;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -20,7 +21,7 @@ use anyhow::{Result, bail};
 pub(crate) use foreign::answer;
 use outcome::{Outcome, done};
 
-use crate::cargo::cargo;
+use crate::cargo::{cargo, is_installed};
 use crate::tools::program;
 use crate::{deps, repro, s3};
 
@@ -34,7 +35,13 @@ pub(crate) struct Options {
 
 /// Steps that take many minutes in an emulator, under a sanitizer or to build, and run when they
 /// are named.
-const ON_REQUEST: [&str; 4] = ["kernels-address", "kernels-aarch64", "kernels-miri", "own"];
+const ON_REQUEST: [&str; 5] = [
+    "kernels-address",
+    "kernels-aarch64",
+    "kernels-miri",
+    "own",
+    "package-verify",
+];
 
 /// One check.
 struct Step {
@@ -286,6 +293,8 @@ fn steps() -> Vec<Step> {
     ];
     steps.push(Step::new("own", &own));
     steps.push(Step::own("package", package::package));
+    steps.push(Step::own("package-verify", package::verify));
+    steps.push(Step::own("semver", semver::semver));
     steps.push(Step::own("browser", browser::browser));
     steps.push(Step::own("hls4ml", hls4ml::hls4ml));
     steps.push(Step::own("repro", pages));
@@ -325,12 +334,6 @@ fn instruction_sets() -> Vec<&'static str> {
     {
         vec!["scalar"]
     }
-}
-
-fn is_installed(subcommand: &str) -> bool {
-    let mut command: Command = cargo();
-    command.args([subcommand, "--version"]);
-    command.output().is_ok_and(|output| output.status.success())
 }
 
 fn seconds(time: Duration) -> String {

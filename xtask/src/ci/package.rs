@@ -2,12 +2,13 @@
 //! build.
 //!
 //! `cargo package` would verify each by building it in the development profile, the tensor library
-//! with it. Here the packages are unpacked into one workspace, which is checked in the profile, and
-//! so with the dependencies, of the lints.
+//! with it; [`verify`] does, on request. Here the packages are unpacked into one workspace, which
+//! is checked in the profile, and so with the dependencies, of the lints.
 
 use std::fmt::Write as _;
 use std::fs::File;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use flate2::read::GzDecoder;
@@ -18,18 +19,16 @@ use crate::cargo::{cargo, metadata, root};
 
 /// What a user of each looks for beside its code.
 const FILES: [&str; 4] = ["README.md", "LICENSE-MIT", "LICENSE-APACHE", "Cargo.toml"];
+
 pub(super) fn package() -> Result<Outcome> {
     let metadata = metadata()?;
     let published = published(&metadata);
     let target = metadata["target_directory"].as_str();
     let target = Path::new(target.context("no target_directory")?);
 
-    let mut make = cargo();
-    // No build of its own; a changed file is a contributor's, who may package it.
-    make.args(["package", "--quiet", "--no-verify", "--allow-dirty"]);
-    for package in &published {
-        make.args(["--package", &package.name]);
-    }
+    // No build of its own.
+    let mut make = make(&published);
+    make.args(["--quiet", "--no-verify"]);
     done(&mut make, "cargo package --no-verify")?;
 
     let folder = tempfile::tempdir().context("a temporary folder")?;
@@ -59,6 +58,26 @@ pub(super) fn package() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// Lets Cargo build each package from its archive, as before it is published. Nothing is run, so
+/// that nothing is optimised.
+pub(super) fn verify() -> Result<Outcome> {
+    let mut make = make(&published(&metadata()?));
+    make.args(["--config", "profile.dev.opt-level=0"]);
+    make.args(["--config", "profile.dev.debug=false"]);
+    make.args(["--config", "profile.dev.package.\"*\".opt-level=0"]);
+    done(&mut make, "cargo package")
+}
+
+/// `cargo package` of all; a changed file is a contributor's, who may package it.
+fn make(published: &[Published]) -> Command {
+    let mut make = cargo();
+    make.args(["package", "--allow-dirty"]);
+    for package in published {
+        make.args(["--package", &package.name]);
+    }
+    make
+}
+
 struct Published {
     name: String,
     version: String,
@@ -86,7 +105,15 @@ mod tests {
     use super::*;
 
     /// Keys of the manifest by which a registry shows and finds it.
-    const KEYS: [&str; 5] = ["description", "license", "readme", "keywords", "categories"];
+    const KEYS: [&str; 7] = [
+        "categories",
+        "description",
+        "documentation",
+        "keywords",
+        "license",
+        "readme",
+        "rust_version",
+    ];
 
     #[test]
     fn the_six_crates_are_published_and_say_what_they_are() -> Result<()> {
@@ -108,6 +135,21 @@ mod tests {
         names.sort();
         let six = ["core", "kernels", "layers", "metrics", "quant", "train"];
         assert_eq!(names, six.map(|name| format!("s3-{name}")));
+        Ok(())
+    }
+
+    #[test]
+    fn the_toolchain_is_the_oldest_that_is_promised() -> Result<()> {
+        let metadata = metadata()?;
+        let mut packages = metadata["packages"].as_array().into_iter().flatten();
+        let package = packages.find(|p| p["name"] == "s3-train");
+        let oldest = package.context("s3-train")?["rust_version"].as_str();
+        let file = std::fs::read_to_string(root().join("rust-toolchain.toml"))?;
+        let channel = file
+            .lines()
+            .find_map(|line| line.strip_prefix("channel = "));
+        let channel = channel.context("channel")?.trim_matches('"');
+        assert_eq!(Some(channel.trim_end_matches(".0")), oldest);
         Ok(())
     }
 }
