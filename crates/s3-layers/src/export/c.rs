@@ -19,8 +19,8 @@
 //! No variable is ever multiplied: a product with a factor is four look-ups in a table of its
 //! multiples (`narrow.rs`), addresses are running sums, and the mean is divided by subtractions.
 //! With the macro S3_MULTIPLIER there are products, of factors (1), of weights as well (2), and of
-//! pairs of weights (3, `pairs.c`), and the same results. The values between the layers share one array with the lanes, laid out when
-//! the file is written (`plan.rs`).
+//! pairs of weights (3, `pairs.c`), and the same results. The values between the layers share one
+//! array with the lanes, laid out when the file is written (`plan.rs`).
 //!
 //! Functions are in the file where the network calls them. Lines of `parts` that begin with a mark,
 //! `@wide@`, are there where it needs them: sums of 64 bits cost the others nothing.
