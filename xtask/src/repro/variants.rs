@@ -72,6 +72,8 @@ const ROWS: &[Row] = rows! {
     "3 bits, dense, flips 1e-2": "s3-3bit", DENSE, flips!("1e-2");
     "4 bits": "s3-4bit", COUNTED;
     "4 bits, three shifts": "s3-4bit", "method.shifts=3";
+    "4 bits, three shifts, open, flips 1e-2":
+        "s3-4bit", "method.shifts=3", OPEN, UNTIL, flips!("1e-2");
     "4 bits, open": "s3-4bit", OPEN, UNTIL;
     "4 bits, quarter open": "s3-4bit", QUARTER;
     "4 bits, finite difference": "s3-4bit", DIFFERENCE;
