@@ -141,7 +141,7 @@ impl Lanes {
     /// Whether each output sees one channel, its own, and there are pairs of them.
     fn is_alone(&self) -> bool {
         let channels = self.from.channels;
-        self.groups == channels && self.made.channels == channels && channels % 2 == 0
+        self.groups == channels && self.made.channels == channels && channels.is_multiple_of(2)
     }
 
     /// Numbers of a pixel, so many that each window begins with a word.

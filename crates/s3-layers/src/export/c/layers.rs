@@ -195,7 +195,7 @@ impl Writer<'_> {
         let same = format!("    s3_weights_{index}, {bits}, {top}, {lists}, {one}, {flip}");
         let value = match &pairs {
             Some(pairs) => {
-                let eights = u8::from(bits < 8 && columns % 8 == 0);
+                let eights = u8::from(bits < 8 && columns.is_multiple_of(8));
                 let plain = u8::from(layer.kernel == [1, 1]);
                 format!(
                     "{{\n{}{same}{}}}",

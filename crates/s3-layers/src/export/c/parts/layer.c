@@ -5,8 +5,8 @@
 @twos@    uint32_t word;
 @twos@} s3_pair;
 @twos@
-@twos@#if defined(__ARM_FEATURE_DSP) && !defined(__ARM_BIG_ENDIAN) && defined(__GNUC__) && !defined(__clang__)
-@twos@#if defined(__OPTIMIZE__) && !defined(__PIC__)
+@twos@#if defined(__ARM_FEATURE_SIMD32) && defined(__ARM_FEATURE_UNALIGNED) && !defined(__ARM_BIG_ENDIAN)
+@twos@#if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__) && !defined(__PIC__) && !defined(S3_NO_ASM)
 @twos@#define S3_SMLAD 1
 @twos@#endif
 @twos@#endif
