@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
 
 use crate::cargo::root;
 use crate::tools::Toolchain;
@@ -54,20 +55,34 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The page's own files, and of `models/` the list of networks and those that it names.
+fn sources() -> Result<Vec<(String, Vec<u8>)>> {
+    let (page, models) = (root().join(PACKAGE).join("page"), root().join("models"));
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(&page).with_context(|| page.display().to_string())? {
+        paths.push(entry?.path());
+    }
+    let list = models.join("networks.json");
+    let text = std::fs::read(&list).with_context(|| list.display().to_string())?;
+    let networks: Vec<Value> =
+        serde_json::from_slice(&text).with_context(|| list.display().to_string())?;
+    for network in &networks {
+        let file = network["file"].as_str();
+        let file = file.with_context(|| format!("{}: a network without file", list.display()))?;
+        paths.push(models.join(file));
+    }
+    paths.push(list);
+    let read = |path: PathBuf| {
+        let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        let name = path.file_name().unwrap_or_default();
+        Ok((name.to_string_lossy().into_owned(), bytes))
+    };
+    paths.into_iter().map(read).collect()
+}
+
 /// Builds the page in `folder`: its files and their bytes.
 pub(crate) fn build(toolchain: &Toolchain, folder: &Path) -> Result<Vec<(String, usize)>> {
-    let mut files = Vec::new();
-    for source in [root().join(PACKAGE).join("page"), root().join("models")] {
-        let entries = std::fs::read_dir(&source).with_context(|| source.display().to_string())?;
-        for entry in entries {
-            let (path, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
-            let name = name.to_string_lossy().into_owned();
-            if !name.ends_with(".md") {
-                let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
-                files.push((name, bytes));
-            }
-        }
-    }
+    let mut files = sources()?;
     for (name, flags) in MODULES {
         files.push((name.to_owned(), module(toolchain, name, flags)?));
     }
