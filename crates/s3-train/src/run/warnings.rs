@@ -12,8 +12,8 @@
 //! most. The other three are ours without such a record.
 //!
 //! A layer and latent is warned of once for each of these, and each of them in [`MOST`] lines at
-//! most; layers and latents that one snapshot finds share a line. What was said is a function of
-//! the records, so that a run that is taken up repeats nothing.
+//! most for one latent; layers and latents that one snapshot finds share a line. What was said is a
+//! function of the records, so that a run that is taken up repeats nothing.
 
 use s3_metrics::record::DynamicsRecord;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,7 @@ pub const RESTLESS: f64 = 0.15;
 pub const BLIND: f64 = 0.95;
 /// Zeros in a layer that has hardly any weights left.
 pub const EMPTY: f64 = 0.9;
-/// Lines of one kind in a run.
+/// Lines of one kind for one latent in a run.
 pub const MOST: usize = 3;
 /// Nothing is said of an interval of fewer steps.
 pub const LEAST_STEPS: u64 = 100;
@@ -86,7 +86,7 @@ pub fn all(records: &[DynamicsRecord], length: Length) -> Vec<(u32, String)> {
         snapshots.entry(record.epoch).or_default().push(record);
     }
     let (mut said, mut lines) = (BTreeSet::new(), Vec::new());
-    let mut told: BTreeMap<Kind, usize> = BTreeMap::new();
+    let mut told: BTreeMap<(Kind, &str), usize> = BTreeMap::new();
     let epochs: Vec<u32> = snapshots.keys().copied().collect();
     for pair in epochs.windows(2) {
         let (since, epoch) = (pair[0], pair[1]);
@@ -102,10 +102,13 @@ pub fn all(records: &[DynamicsRecord], length: Length) -> Vec<(u32, String)> {
                 }
             }
         }
-        for (kind, found) in groups {
-            let lines_before = told.entry(kind).or_default();
-            if *lines_before < MOST {
-                *lines_before += 1;
+        for (kind, mut found) in groups {
+            found.retain(|(_, of, _)| told.get(&(kind, *of)).is_none_or(|&lines| lines < MOST));
+            let parts: BTreeSet<&str> = found.iter().map(|(_, of, _)| *of).collect();
+            for &of in &parts {
+                *told.entry((kind, of)).or_default() += 1;
+            }
+            if !parts.is_empty() {
                 lines.push((epoch, kind.line(&found, since, epoch)));
             }
         }
@@ -142,44 +145,42 @@ fn findings(record: &DynamicsRecord, length: Length) -> Vec<(Kind, &str, f64)> {
 impl Kind {
     /// What is seen, and which key to turn.
     fn line(self, found: &[Found<'_>], since: u32, epoch: u32) -> String {
-        let (mut layer, mut most, mut least) = ("", 0f64, 1f64);
-        let (mut layers, mut of) = (BTreeSet::new(), Vec::new());
-        for &(name, part, share) in found {
-            if share > most || layer.is_empty() {
-                (layer, most) = (name, share);
-            }
-            least = least.min(share);
-            layers.insert(name);
-            if !of.contains(&part) {
-                of.push(part);
-            }
-        }
-        let of = of.join(", ");
+        let least = found.iter().map(|f| f.2).fold(1.0, f64::min);
         // Rounded down: 99.9 % are not all.
         let percent = (100.0 * least + 1e-9).floor();
         let more = if found.len() > 1 { " or more" } else { "" };
-        let place = match layers.len() {
-            1 => layer.to_owned(),
-            n => format!("{n} layers, {layer} most of all,"),
+        let mut parts: BTreeMap<&str, Vec<(&str, f64)>> = BTreeMap::new();
+        for &(layer, of, share) in found {
+            parts.entry(of).or_default().push((layer, share));
+        }
+        let place = |(of, layers): (&&str, &Vec<(&str, f64)>)| {
+            let most = layers.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+            let layer = most.map_or("", |most| most.0);
+            match layers.len() {
+                1 => format!("{of} of {layer}"),
+                n => format!("{of} of {n} layers, {layer} most of all,"),
+            }
         };
+        let what: Vec<String> = parts.iter().map(place).collect();
+        let what = what.join(" and ");
         let share = format!("{percent} %{more} of the");
         match self {
             Self::Frozen => format!(
-                "{share} {of} of {place} have not moved since epoch {since}: a larger lr, latents \
+                "{share} {what} have not moved since epoch {since}: a larger lr, latents \
                  that start nearer to 0 (method.init, where the method has it) or \
                  optimizer.flips.target turn more of them"
             ),
             Self::Restless => format!(
-                "{share} {of} of {place} still changed after epoch {since}: more epochs, or a rate \
+                "{share} {what} still changed after epoch {since}: more epochs, or a rate \
                  that ends at 0 (lr, optimizer.flips.target), let them settle"
             ),
             Self::Blind => format!(
-                "{share} gradients of {of} of {place} are exactly 0 after epoch {epoch}: what \
+                "{share} gradients of {what} are exactly 0 after epoch {epoch}: what \
                  decides it is hidden behind zero weights or closed gates; \
                  method.closed_gradient, where the method has it, lets a share through"
             ),
             Self::Empty => format!(
-                "{share} {of} of {place} are 0 after epoch {epoch}: alpha, where the method has \
+                "{share} {what} are 0 after epoch {epoch}: alpha, where the method has \
                  it, pushes them away from 0"
             ),
         }
@@ -271,7 +272,7 @@ mod tests {
         .concat();
         let lines = of(&of_one, LENGTH);
         assert_eq!(lines.len(), 1, "{lines:?}");
-        let words = "97 % or more of the gradients of w_1, w_2 of a are exactly 0 after epoch 1: ";
+        let words = "97 % or more of the gradients of w_1 of a and w_2 of a are exactly 0 after ";
         assert!(lines[0].starts_with(words), "{}", lines[0]);
         let of_two = [
             &before[..],
@@ -279,7 +280,8 @@ mod tests {
         ]
         .concat();
         let lines = of(&of_two, LENGTH);
-        let words = "97 % or more of the gradients of w_1, w_2 of 2 layers, b most of all, are ";
+        let words =
+            "97 % or more of the gradients of w_1 of 2 layers, b most of all, and w_2 of a ";
         assert!(lines.len() == 1 && lines[0].starts_with(words), "{lines:?}");
     }
 
