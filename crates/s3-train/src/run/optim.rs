@@ -346,22 +346,13 @@ impl<F: Fn(f32, f32, f32) -> f32 + Sync> InplaceOp3 for Update<F> {
 
 #[cfg(test)]
 mod tests {
-    use super::config::{betas, eps};
     use super::*;
     use candle_core::Device;
 
     fn config(name: Rule) -> OptimizerConfig {
         OptimizerConfig {
-            name,
-            momentum: 0.0,
-            nesterov: false,
-            betas: betas(),
-            eps: eps(),
             weight_decay: 0.01,
-            no_decay: Vec::new(),
-            gate_decay: None,
-            lr_factors: BTreeMap::new(),
-            flips: None,
+            ..OptimizerConfig::new(name)
         }
     }
 

@@ -58,9 +58,11 @@ pub struct OptimizerConfig {
     /// no parameters and never decay.
     #[serde(default)]
     pub no_decay: Vec<DecayGroup>,
-    /// L2 decay of gates ([`ParamKind::Gate`]) in the place of `weight_decay`. A gate's latent is a
-    /// sum of its gradients, lr · g of each step, of which only the sign counts: its learning rate
-    /// cancels, and the decay says after how many steps, 1 / (lr · `gate_decay`), it forgets.
+    /// L2 decay of gates ([`ParamKind::Gate`]) in the place of `weight_decay`, whatever `no_decay`
+    /// says; parameters of another kind have none of it. A gate's latent is its start plus a sum of
+    /// lr · gradient, of which only the sign counts: a constant lr cancels but against the start,
+    /// and with SGD the decay says how soon the sum forgets, after (1 - momentum) / (lr ·
+    /// `gate_decay`) steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate_decay: Option<f64>,
     /// What the learning rate of a layer, or of one of its parameters, is multiplied by: torch's
@@ -72,14 +74,38 @@ pub struct OptimizerConfig {
     pub flips: Option<FlipsConfig>,
 }
 
-pub(super) fn betas() -> [f64; 2] {
+fn betas() -> [f64; 2] {
     [0.9, 0.999]
 }
-pub(super) fn eps() -> f64 {
+fn eps() -> f64 {
     1e-8
 }
 
 impl OptimizerConfig {
+    /// A rule without momentum and decay; its fields are public.
+    ///
+    /// ```
+    /// use s3_train::optim::{OptimizerConfig, Rule};
+    /// let mut sgd = OptimizerConfig::new(Rule::Sgd);
+    /// sgd.momentum = 0.9;
+    /// assert_eq!(toml::from_str::<OptimizerConfig>("name = 'sgd'\nmomentum = 0.9")?, sgd);
+    /// # Ok::<(), toml::de::Error>(())
+    /// ```
+    pub fn new(name: Rule) -> Self {
+        Self {
+            name,
+            momentum: 0.0,
+            nesterov: false,
+            betas: betas(),
+            eps: eps(),
+            weight_decay: 0.0,
+            no_decay: Vec::new(),
+            gate_decay: None,
+            lr_factors: BTreeMap::new(),
+            flips: None,
+        }
+    }
+
     /// Checks the numbers.
     ///
     /// # Errors

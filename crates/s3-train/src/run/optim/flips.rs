@@ -65,6 +65,16 @@ fn most() -> f64 {
 }
 
 impl FlipsConfig {
+    /// Control towards `target` with the defaults of docs/CONFIG.md.
+    pub fn new(target: Schedule) -> Self {
+        Self {
+            target,
+            gain: gain(),
+            memory: memory(),
+            most: most(),
+        }
+    }
+
     /// Checks the numbers.
     ///
     /// # Errors
