@@ -99,7 +99,8 @@ fn example(readme: &str) -> Option<(Vec<&str>, String)> {
     Some((words.split_whitespace().collect(), shown.join("\n")))
 }
 
-/// Every network of `models/` takes each picture beside it, a drawn digit, for what it is called.
+/// Every network of `models/` that reads digits takes each picture beside it, a drawn digit, for
+/// what it is called; what the others answer has a name.
 fn of_the_repository(classify: &Path) -> Result<()> {
     let (models, pictures) = (root().join("models"), root().join("models/pictures"));
     let files = |folder: &Path, ending: &str| -> Result<Vec<PathBuf>> {
@@ -115,8 +116,13 @@ fn of_the_repository(classify: &Path) -> Result<()> {
         for picture in &pictures {
             let digit = picture.file_stem().unwrap_or_default().to_string_lossy();
             let names = names(&answer(Command::new(classify).arg(&network).arg(picture))?);
+            let reads_digits = network
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("mnist-"));
             ensure!(
-                names.first().is_some_and(|best| *best == digit),
+                names
+                    .first()
+                    .is_some_and(|best| !reads_digits || *best == digit),
                 "{}: {}: {names:?}",
                 network.display(),
                 picture.display()
@@ -124,7 +130,7 @@ fn of_the_repository(classify: &Path) -> Result<()> {
         }
     }
     println!(
-        "models/: {} drawn digits are read by every network",
+        "models/: {} drawn digits are read by every network of MNIST",
         pictures.len()
     );
     Ok(())
