@@ -5,6 +5,7 @@ use s3_metrics::paired::{MARGIN, spread, spread_of};
 use super::page::{Page, Runs};
 use super::plan::{Plan, Row};
 use super::record::Record;
+use crate::bench::page::summary;
 
 /// What every row holds out from training.
 const HELD_OUT: &str = "validation_images=5000";
@@ -183,9 +184,8 @@ fn table(
         let zeros: Vec<f64> = done.iter().filter_map(|r| r.zeros).collect();
         let zeros: Vec<f64> = zeros.iter().map(|z| 100.0 * z).collect();
         let seconds = done.iter().flat_map(|r| r.train_seconds.iter().flatten());
-        let mut seconds: Vec<f64> = seconds.copied().collect();
-        seconds.sort_by(f64::total_cmp);
-        let median = seconds.get(seconds.len() / 2);
+        let seconds: Vec<f64> = seconds.copied().collect();
+        let (median, ..) = summary(&seconds);
         page.row(&[
             row.name.to_owned(),
             match done.is_empty() {
@@ -197,7 +197,10 @@ fn table(
             of_fp32,
             spread(&runs.top1(row.name)),
             spread_of(&zeros, 0),
-            median.map_or(String::new(), |s| format!("{s:.0}")),
+            match seconds.is_empty() {
+                true => String::new(),
+                false => format!("{median:.0}"),
+            },
             runs.seeds(row),
         ]);
     }
