@@ -1,4 +1,4 @@
-//! What a downstream crate answers: the README's first command, every network of `models/` on the
+//! What a downstream crate answers: the README's first command, MNIST's networks of `models/` on the
 //! pictures beside it, and beside `s3 infer` the same names for the same image.
 //!
 //! A network is trained for seconds on generated images and exported; `checks/classify`, which has
