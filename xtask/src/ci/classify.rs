@@ -1,5 +1,5 @@
-//! What a downstream crate answers: the README's first command, MNIST's networks of `models/` on the
-//! pictures beside it, and beside `s3 infer` the same names for the same image.
+//! What a downstream crate answers: the README's first command, the networks of MNIST in `models/`
+//! on the pictures beside them, and beside `s3 infer` the same names for the same image.
 //!
 //! A network is trained for seconds on generated images and exported; `checks/classify`, which has
 //! `s3-kernels` and a reader of PNG files, and `s3` read the same picture.
@@ -99,8 +99,8 @@ fn example(readme: &str) -> Option<(Vec<&str>, String)> {
     Some((words.split_whitespace().collect(), shown.join("\n")))
 }
 
-/// Every network of `models/` that reads digits takes each picture beside it, a drawn digit, for
-/// what it is called; what the others answer has a name.
+/// Every network of MNIST in `models/` takes each picture beside it, a drawn digit, for what it is
+/// called.
 fn of_the_repository(classify: &Path) -> Result<()> {
     let (models, pictures) = (root().join("models"), root().join("models/pictures"));
     let files = |folder: &Path, ending: &str| -> Result<Vec<PathBuf>> {
@@ -112,17 +112,22 @@ fn of_the_repository(classify: &Path) -> Result<()> {
         Ok(files)
     };
     let pictures = files(&pictures, "png")?;
-    for network in files(&models, "safetensors")? {
+    let mut networks = files(&models, "safetensors")?;
+    networks.retain(|file| {
+        let name = file.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with("mnist-")
+    });
+    ensure!(
+        !networks.is_empty(),
+        "{}: no network of MNIST",
+        models.display()
+    );
+    for network in networks {
         for picture in &pictures {
             let digit = picture.file_stem().unwrap_or_default().to_string_lossy();
             let names = names(&answer(Command::new(classify).arg(&network).arg(picture))?);
-            let reads_digits = network
-                .file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("mnist-"));
             ensure!(
-                names
-                    .first()
-                    .is_some_and(|best| !reads_digits || *best == digit),
+                names.first().is_some_and(|best| *best == digit),
                 "{}: {}: {names:?}",
                 network.display(),
                 picture.display()
