@@ -137,7 +137,24 @@ fn embedded(files: &[(String, Vec<u8>)]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::embedded;
+    use super::{embedded, sources};
+
+    #[test]
+    fn a_page_is_its_files_and_the_networks_of_the_list() -> anyhow::Result<()> {
+        let files = sources()?;
+        let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+        for name in [
+            "index.html",
+            "networks.json",
+            "mnist-resnet8-2bit-u8.s3.safetensors",
+        ] {
+            assert!(names.contains(&name), "{name}: {names:?}");
+        }
+        let other = |name: &&str| name.ends_with(".md") || name.starts_with("cifar10-");
+        assert!(!names.iter().any(other), "{names:?}");
+        assert!(files.iter().all(|(_, bytes)| !bytes.is_empty()));
+        Ok(())
+    }
 
     #[test]
     fn what_a_page_fetches_is_embedded() -> anyhow::Result<()> {

@@ -20,13 +20,18 @@ pub(crate) fn root() -> PathBuf {
 /// A cargo command in the folder of the workspace.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    forget_this_package(&mut command);
+    command.current_dir(root());
+    command
+}
+
+/// Lets a command inherit nothing that cargo has set for this package alone.
+pub(crate) fn forget_this_package(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(is_of_this_package) {
             command.env_remove(name);
         }
     }
-    command.current_dir(root());
-    command
 }
 
 /// Whether cargo sets a variable for this package's process alone. Build scripts read variables of

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cargo::root;
+use crate::cargo::{forget_this_package, root};
 
 /// A compiler and the cargo that belongs to it.
 pub(crate) struct Toolchain {
@@ -52,13 +52,7 @@ impl Toolchain {
     /// Its cargo, in the folder of the workspace.
     pub(crate) fn cargo(&self) -> Command {
         let mut command = Command::new(&self.cargo);
-        for inherited in [
-            "CARGO_MANIFEST_DIR",
-            "CARGO_MANIFEST_PATH",
-            "CARGO_PKG_NAME",
-        ] {
-            command.env_remove(inherited);
-        }
+        forget_this_package(&mut command);
         command.env("RUSTC", &self.rustc).current_dir(root());
         command
     }
