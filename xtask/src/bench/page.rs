@@ -53,7 +53,7 @@ pub(super) fn revision() -> String {
 }
 
 /// Median, smallest and largest of at least one value.
-pub(crate) fn summary(values: &[f64]) -> (f64, f64, f64) {
+pub(super) fn summary(values: &[f64]) -> (f64, f64, f64) {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);

@@ -5,7 +5,6 @@ use s3_metrics::paired::{MARGIN, spread, spread_of};
 use super::page::{Page, Runs};
 use super::plan::{Plan, Row};
 use super::record::Record;
-use crate::bench::page::summary;
 
 /// What every row holds out from training.
 const HELD_OUT: &str = "validation_images=5000";
@@ -107,7 +106,8 @@ Written by `cargo xtask repro s3-variants`, from the records of the runs in s3-v
 the recipes `xtask/experiments/cifar10/resnet20-{fp32,twn,s3-2bit,s3-3bit,s3-4bit}.toml` with one setting or a few beside them.
 **Every row trains on 45,000 images and is judged on the 5,000 that are held out**, after its last epoch; the test set's
 accuracy stands beside and chooses nothing. Every variant that was tried is a row, the ones that failed too. 4 epochs are for
-discarding what loses, not for claims about longer trainings.
+discarding what loses, not for claims about longer trainings. What a variant costs in time is not here: the runs shared their
+machine with others.
 
 Why these. A weight sees of a latent only whether it is > 0, and the latent is its start plus a sum of learning rate times
 gradient: the rate cancels but against the start and the decay, so that a start decides how often gates turn, which is what *flips*
@@ -162,7 +162,6 @@ fn table(
         "less fp32",
         "test top-1",
         "zeros, %",
-        "s an epoch",
         "n",
     ]);
     let sample = |name: &str| runs.sample_of(name, |r| r.last_validation());
@@ -183,9 +182,6 @@ fn table(
         };
         let zeros: Vec<f64> = done.iter().filter_map(|r| r.zeros).collect();
         let zeros: Vec<f64> = zeros.iter().map(|z| 100.0 * z).collect();
-        let seconds = done.iter().flat_map(|r| r.train_seconds.iter().flatten());
-        let seconds: Vec<f64> = seconds.copied().collect();
-        let (median, ..) = summary(&seconds);
         page.row(&[
             row.name.to_owned(),
             match done.is_empty() {
@@ -197,10 +193,6 @@ fn table(
             of_fp32,
             spread(&runs.top1(row.name)),
             spread_of(&zeros, 0),
-            match seconds.is_empty() {
-                true => String::new(),
-                false => format!("{median:.0}"),
-            },
             runs.seeds(row),
         ]);
     }
@@ -214,7 +206,7 @@ mod tests {
     fn record(row: &str, seed: u32, validation: f64) -> Record {
         Record::of(json!({
             "row": row, "seed": seed, "epochs": 4, "test_top1": [0.1, 0.6],
-            "validation_top1": [0.2, validation], "zeros": 0.25, "train_seconds": [10.0, 12.0],
+            "validation_top1": [0.2, validation], "zeros": 0.25,
         }))
     }
 
@@ -232,7 +224,7 @@ mod tests {
         let text = page(&PLAN, records.as_flattened()).text;
         let line = "| 3 bits, authors | 56.50 % (56.00 .. 57.00) | -10.00 (-10.00 .. -10.00) \
                     | behind | -15.00 (-15.00 .. -15.00) | 60.00 % (60.00 .. 60.00) \
-                    | 25 (25 .. 25) | 12 | 2 |";
+                    | 25 (25 .. 25) | 2 |";
         assert!(text.contains(line), "{text}");
         // Its own table's first row has none before it; a row that has not run has no line.
         assert!(
