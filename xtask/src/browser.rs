@@ -17,7 +17,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use crate::cargo::root;
-use crate::tools::Toolchain;
+use crate::tools::{NO_LIBRARY, Toolchain};
 
 /// What the modules are compiled for.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
@@ -40,8 +40,8 @@ pub(crate) struct Options {
 
 /// Builds the page and says where it is.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let Some(toolchain) = Toolchain::with_library_for(TARGET) else {
-        bail!("no Rust library for {TARGET}: `rustup target add {TARGET}` installs it");
+    let Some(toolchain) = Toolchain::for_target(TARGET) else {
+        bail!("{NO_LIBRARY}: `rustup target add {TARGET}` installs one");
     };
     let files = build(&toolchain, &options.output)?;
     for (name, bytes) in files {

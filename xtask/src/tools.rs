@@ -5,10 +5,15 @@ use std::process::Command;
 
 use crate::cargo::{forget_this_package, root};
 
+/// What [`Toolchain::for_target`] tells a user to install.
+pub(crate) const NO_LIBRARY: &str = "no Rust library for this target and no sources to build it of";
+
 /// A compiler and the cargo that belongs to it.
 pub(crate) struct Toolchain {
     rustc: PathBuf,
     cargo: PathBuf,
+    /// What cargo builds of the standard library.
+    from_sources: Option<&'static str>,
 }
 
 impl Toolchain {
@@ -18,26 +23,43 @@ impl Toolchain {
         [(PathBuf::from("rustc"), PathBuf::from(own))]
             .into_iter()
             .chain([("/usr/bin/rustc".into(), "/usr/bin/cargo".into())])
-            .map(|(rustc, cargo)| Toolchain { rustc, cargo })
+            .map(|(rustc, cargo)| Toolchain {
+                rustc,
+                cargo,
+                from_sources: None,
+            })
             .collect()
     }
 
-    /// One that has a compiled standard library for `target`.
-    pub(crate) fn with_library_for(target: &str) -> Option<Toolchain> {
-        Self::all().into_iter().find(|toolchain| {
+    /// One that compiles for `target`: with a compiled standard library, else with its sources.
+    pub(crate) fn for_target(target: &str) -> Option<Toolchain> {
+        let compiled = |toolchain: &Toolchain| {
             let folder = toolchain.ask(&["--print", "target-libdir", "--target", target]);
             folder.is_some_and(|folder| holds(Path::new(&folder), "libcore"))
-        })
+        };
+        Self::all()
+            .into_iter()
+            .find(compiled)
+            .or_else(|| Self::with_library_sources(target))
     }
 
-    /// One that has the sources of the standard library, to compile them for any target.
-    pub(crate) fn with_library_sources() -> Option<Toolchain> {
-        Self::all().into_iter().find(|toolchain| {
+    /// One that has the sources of the standard library and knows `target`.
+    fn with_library_sources(target: &str) -> Option<Toolchain> {
+        let found = Self::all().into_iter().find(|toolchain| {
             let sysroot = toolchain.ask(&["--print", "sysroot"]);
-            sysroot.is_some_and(|sysroot| {
-                let sources = Path::new(&sysroot).join("lib/rustlib/src/rust/library/core");
-                sources.exists()
-            })
+            let sources = "lib/rustlib/src/rust/library/core";
+            sysroot.is_some_and(|sysroot| Path::new(&sysroot).join(sources).exists())
+                && toolchain
+                    .ask(&["--print", "cfg", "--target", target])
+                    .is_some()
+        })?;
+        let crates = match target.ends_with("-none-elf") {
+            true => "core,alloc",
+            false => "std,panic_abort",
+        };
+        Some(Toolchain {
+            from_sources: Some(crates),
+            ..found
         })
     }
 
@@ -54,6 +76,15 @@ impl Toolchain {
         let mut command = Command::new(&self.cargo);
         forget_this_package(&mut command);
         command.env("RUSTC", &self.rustc).current_dir(root());
+        if let Some(crates) = self.from_sources {
+            // Building the standard library is not stable; what needs it must not wait for that.
+            command.arg(format!("-Zbuild-std={crates}"));
+            command.env("RUSTC_BOOTSTRAP", "1");
+            // A toolchain that came without libraries may have come without its linker.
+            if let Some(linker) = program(&["rust-lld", "wasm-ld"]) {
+                command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+            }
+        }
         command
     }
 
@@ -90,9 +121,9 @@ mod tests {
     fn the_compiler_that_built_this_has_a_library_for_its_own_target() {
         let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         if cfg!(all(target_os = "linux", target_env = "gnu")) {
-            assert!(Toolchain::with_library_for(&target).is_some());
+            assert!(Toolchain::for_target(&target).is_some());
         }
-        assert!(Toolchain::with_library_for("no-such-target").is_none());
+        assert!(Toolchain::for_target("no-such-target").is_none());
     }
 
     #[test]

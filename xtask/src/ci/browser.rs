@@ -9,13 +9,13 @@ use anyhow::Result;
 
 use super::outcome::{Outcome, done};
 use crate::cargo::root;
-use crate::tools::{Toolchain, program};
+use crate::tools::{NO_LIBRARY, Toolchain, program};
 use crate::{browser, s3};
 
 /// Builds the page and runs its scripts as far as there is something to run them.
 pub(super) fn browser() -> Result<Outcome> {
-    let Some(toolchain) = Toolchain::with_library_for(browser::TARGET) else {
-        return Ok(Outcome::Skipped("no Rust library for wasm32 is installed"));
+    let Some(toolchain) = Toolchain::for_target(browser::TARGET) else {
+        return Ok(Outcome::Skipped(NO_LIBRARY));
     };
     let page = root().join("target/browser");
     browser::build(&toolchain, &page)?;

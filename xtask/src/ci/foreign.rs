@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use super::outcome::{Outcome, done};
 use crate::cargo::root;
-use crate::tools::{Toolchain, program};
+use crate::tools::{NO_LIBRARY, Toolchain, program};
 
 const AARCH64: &str = "aarch64-unknown-linux-gnu";
 const WASIP1: &str = "wasm32-wasip1";
@@ -27,8 +27,8 @@ pub(super) fn aarch64() -> Result<Outcome> {
     if cfg!(target_arch = "aarch64") {
         return Ok(Outcome::Skipped("this CPU has run these tests itself"));
     }
-    let Some(toolchain) = Toolchain::with_library_for(AARCH64) else {
-        return Ok(Outcome::Skipped("no Rust library for aarch64 is installed"));
+    let Some(toolchain) = Toolchain::for_target(AARCH64) else {
+        return Ok(Outcome::Skipped(NO_LIBRARY));
     };
     if program(&["aarch64-linux-gnu-gcc"]).is_none() {
         return Ok(Outcome::Skipped("aarch64-linux-gnu-gcc is not installed"));
@@ -56,8 +56,8 @@ pub(super) fn aarch64() -> Result<Outcome> {
 
 /// Every kernel for WebAssembly with vectors of 128 bits, over the whole battery, in Node.
 pub(super) fn wasm() -> Result<Outcome> {
-    let Some(toolchain) = Toolchain::with_library_for(WASIP1) else {
-        return Ok(Outcome::Skipped("no Rust library for wasm32-wasip1"));
+    let Some(toolchain) = Toolchain::for_target(WASIP1) else {
+        return Ok(Outcome::Skipped(NO_LIBRARY));
     };
     let Some(node) = program(&["node", "nodejs"]) else {
         return Ok(Outcome::Skipped("Node is not installed"));
@@ -83,10 +83,8 @@ pub(super) fn wasm() -> Result<Outcome> {
 /// program, no multiplication routine in the kernel. The checks of lengths before it and the
 /// allocator do multiply.
 pub(super) fn riscv32i() -> Result<Outcome> {
-    let Some(toolchain) = Toolchain::with_library_sources() else {
-        return Ok(Outcome::Skipped(
-            "no sources of the Rust library are installed",
-        ));
+    let Some(toolchain) = Toolchain::for_target(RISCV32I) else {
+        return Ok(Outcome::Skipped(NO_LIBRARY));
     };
     let Some(linker) = program(&["ld.lld", "rust-lld"]) else {
         return Ok(Outcome::Skipped("ld.lld is not installed"));
@@ -100,13 +98,11 @@ pub(super) fn riscv32i() -> Result<Outcome> {
     let target = root().join("target/no-multiplier");
     let mut build = toolchain.cargo();
     build
-        .args(["build", "--release", "-Zbuild-std=core,alloc", "--target"])
+        .args(["build", "--release", "--target"])
         .arg(RISCV32I)
         .current_dir(root().join(NO_MULTIPLIER))
         .env("CARGO_TARGET_DIR", &target)
-        .env("CARGO_TARGET_RISCV32I_UNKNOWN_NONE_ELF_LINKER", linker)
-        // Building the standard library is not stable; the check of it must not wait for that.
-        .env("RUSTC_BOOTSTRAP", "1");
+        .env("CARGO_TARGET_RISCV32I_UNKNOWN_NONE_ELF_LINKER", linker);
     done(&mut build, "cargo build for riscv32i")?;
     let object = target.join(RISCV32I).join("release/no-multiplier");
 
