@@ -33,14 +33,16 @@ impl Toolchain {
 
     /// One that compiles for `target`: with a compiled standard library, else with its sources.
     pub(crate) fn for_target(target: &str) -> Option<Toolchain> {
-        let compiled = |toolchain: &Toolchain| {
+        Self::with_library_for(target).or_else(|| Self::with_library_sources(target))
+    }
+
+    /// One that has a compiled standard library for `target`: that of WASI holds C that the sources
+    /// do not have.
+    pub(crate) fn with_library_for(target: &str) -> Option<Toolchain> {
+        Self::all().into_iter().find(|toolchain| {
             let folder = toolchain.ask(&["--print", "target-libdir", "--target", target]);
             folder.is_some_and(|folder| holds(Path::new(&folder), "libcore"))
-        };
-        Self::all()
-            .into_iter()
-            .find(compiled)
-            .or_else(|| Self::with_library_sources(target))
+        })
     }
 
     /// One that has the sources of the standard library and knows `target`.

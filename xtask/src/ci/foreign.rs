@@ -56,8 +56,8 @@ pub(super) fn aarch64() -> Result<Outcome> {
 
 /// Every kernel for WebAssembly with vectors of 128 bits, over the whole battery, in Node.
 pub(super) fn wasm() -> Result<Outcome> {
-    let Some(toolchain) = Toolchain::for_target(WASIP1) else {
-        return Ok(Outcome::Skipped(NO_LIBRARY));
+    let Some(toolchain) = Toolchain::with_library_for(WASIP1) else {
+        return Ok(Outcome::Skipped("no Rust library for wasm32-wasip1"));
     };
     let Some(node) = program(&["node", "nodejs"]) else {
         return Ok(Outcome::Skipped("Node is not installed"));
