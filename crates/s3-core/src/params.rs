@@ -28,7 +28,11 @@ pub enum ParamKind {
     Latent,
     /// A latent of which its weight sees only whether it is > 0, as S3's (eqs. 6, 8): its size
     /// decides how soon it changes sides, and nothing else.
-    Gate,
+    Gate {
+        /// The shift gates that must be open for this one to count: `t - j` of w_j of eq. 8, 0 of a
+        /// sign and of a sparsity gate. A weight that sees it changes by 2^depth at least with it.
+        depth: u32,
+    },
     /// A batch-norm gain or bias.
     Norm,
     /// The bias of a convolution or linear layer.
@@ -44,11 +48,11 @@ impl ParamKind {
     ///
     /// ```
     /// use s3_core::ParamKind;
-    /// assert!(ParamKind::Gate.is_latent() && ParamKind::Latent.is_latent());
+    /// assert!(ParamKind::Gate { depth: 1 }.is_latent() && ParamKind::Latent.is_latent());
     /// assert!(!ParamKind::Scale.is_latent());
     /// ```
     pub const fn is_latent(self) -> bool {
-        matches!(self, Self::Latent | Self::Gate)
+        matches!(self, Self::Latent | Self::Gate { .. })
     }
 }
 

@@ -220,13 +220,19 @@ impl Method for S3 {
             },
             init => init,
         };
-        let latent = |name: &str, init| params.get(name, shape, init, ParamKind::Gate);
+        let latent = |name: &str, init, depth| {
+            let kind = ParamKind::Gate { depth };
+            params.get(name, shape, init, kind)
+        };
         let levels = 2 * (t as u32 + 1) + 1;
         Ok(Box::new(Latents {
-            sign: latent("w_sign", init)?,
-            sparse: latent("w_sparse", sparse_init)?,
+            sign: latent("w_sign", init, 0)?,
+            sparse: latent("w_sparse", sparse_init, 0)?,
             shifts: (1..=t)
-                .map(|j| Ok(latent(&format!("w_{j}"), gate_init)?.into_inner()))
+                .map(|j| {
+                    let depth = (t - j) as u32;
+                    Ok(latent(&format!("w_{j}"), gate_init, depth)?.into_inner())
+                })
                 .collect::<Result<_>>()?,
             surrogate: Surrogate {
                 sign_slope: self.sign_slope,

@@ -41,13 +41,17 @@ impl Method for DenseShift {
     fn quantizer(&self, layer: &LayerSpec, params: &Params) -> Result<Box<dyn Quantizer>> {
         let shape = layer.shape.as_slice();
         let init = Init::Normal { std: 1e-3 };
-        let latent = |name: &str| params.get(name, shape, init, ParamKind::Gate);
-        let sign = latent("w_sign")?;
+        let latent = |name: &str, depth| {
+            let kind = ParamKind::Gate { depth };
+            params.get(name, shape, init, kind)
+        };
+        let t = (1 << (self.bits - 1)) - 1;
+        let sign = latent("w_sign", 0)?;
         Ok(Box::new(Latents {
             open: sign.ones_like()?,
             sign,
-            shifts: (1..1 << (self.bits - 1))
-                .map(|j| Ok(latent(&format!("w_{j}"))?.into_inner()))
+            shifts: (1..=t)
+                .map(|j| Ok(latent(&format!("w_{j}"), t - j)?.into_inner()))
                 .collect::<Result<_>>()?,
             bits: self.bits,
         }))

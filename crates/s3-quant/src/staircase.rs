@@ -66,8 +66,8 @@ impl Method for Staircase {
         let [sparse, others] = self.init.inits(shape);
         let latent = |name, init, kind| params.get(name, shape, init, kind);
         Ok(Box::new(Latents {
-            sign: latent("w_sign", others, ParamKind::Gate)?,
-            sparse: latent("w_sparse", sparse, ParamKind::Gate)?,
+            sign: latent("w_sign", others, ParamKind::Gate { depth: 0 })?,
+            sparse: latent("w_sparse", sparse, ParamKind::Gate { depth: 0 })?,
             shift: latent("w_shift", others, ParamKind::Latent)?,
             slope: self.slope,
         }))

@@ -87,14 +87,18 @@ impl Optimizer {
                     .iter()
                     .map(|_| zeros())
                     .collect::<Result<_>>()?;
-                let is_steered = config.flips.is_some() && p.kind == ParamKind::Gate;
+                let share = config.flips.as_ref().zip(match p.kind {
+                    ParamKind::Gate { depth } => Some(depth),
+                    _ => None,
+                });
+                let share = share.map(|(flips, depth)| flips.share_at(depth));
                 Ok(Slot {
                     factor: config.factor_of(&name),
                     name,
                     decay: config.decay_of(p.kind) as f32,
                     var: p.var,
                     state,
-                    control: is_steered.then(Control::new).transpose()?,
+                    control: share.map(Control::new).transpose()?,
                 })
             })
             .collect::<Result<_>>()?;
@@ -148,7 +152,8 @@ impl Optimizer {
     }
 
     /// One update of every parameter that has a gradient. `target`: the share of the gates that is
-    /// to turn in this step, where they are steered ([`OptimizerConfig::target`]).
+    /// to turn in this step, where they are steered ([`OptimizerConfig::target`]), of those of depth
+    /// 0; of deeper ones [`FlipsConfig::depth_factor`] says how much of it.
     ///
     /// # Errors
     /// Those of candle.
@@ -485,15 +490,15 @@ mod tests {
     #[test]
     fn gates_decay_by_their_own_key_where_it_is_set() -> Result<()> {
         for (kind, gate_decay, decay) in [
-            (ParamKind::Gate, None, 0.01f32),
-            (ParamKind::Gate, Some(0.5), 0.5),
-            (ParamKind::Gate, Some(0.0), 0.0),
+            (ParamKind::Gate { depth: 0 }, None, 0.01f32),
+            (ParamKind::Gate { depth: 0 }, Some(0.5), 0.5),
+            (ParamKind::Gate { depth: 0 }, Some(0.0), 0.0),
             (ParamKind::Latent, Some(0.5), 0.01),
         ] {
             let config = OptimizerConfig {
                 gate_decay,
                 no_decay: match gate_decay {
-                    Some(_) if kind == ParamKind::Gate => vec![DecayGroup::Latent],
+                    Some(_) if matches!(kind, ParamKind::Gate { .. }) => vec![DecayGroup::Latent],
                     _ => Vec::new(),
                 },
                 ..config(Rule::Sgd)
@@ -588,13 +593,13 @@ mod tests {
                 ..config(Rule::Adam)
             },
         ] {
-            let (whole, params) = param(ParamKind::Gate)?;
+            let (whole, params) = param(ParamKind::Gate { depth: 0 })?;
             descend(&mut Optimizer::new(&config, params)?, &whole, 0..12)?;
 
-            let (first, params) = param(ParamKind::Gate)?;
+            let (first, params) = param(ParamKind::Gate { depth: 0 })?;
             let mut a = Optimizer::new(&config, params)?;
             descend(&mut a, &first, 0..7)?;
-            let (second, params) = param(ParamKind::Gate)?;
+            let (second, params) = param(ParamKind::Gate { depth: 0 })?;
             let mut b = Optimizer::new(&config, params)?;
             second.set(&first.as_tensor().copy()?)?;
             for ((_, to), (_, from)) in b.state().iter().zip(a.state()) {

@@ -197,11 +197,11 @@ impl OptimizerConfig {
     }
 
     pub(super) fn decay_of(&self, kind: ParamKind) -> f64 {
-        if let (ParamKind::Gate, Some(decay)) = (kind, self.gate_decay) {
+        if let (ParamKind::Gate { .. }, Some(decay)) = (kind, self.gate_decay) {
             return decay;
         }
         let group = match kind {
-            ParamKind::Latent | ParamKind::Gate => DecayGroup::Latent,
+            ParamKind::Latent | ParamKind::Gate { .. } => DecayGroup::Latent,
             ParamKind::Norm => DecayGroup::Norm,
             ParamKind::Bias => DecayGroup::Bias,
             ParamKind::Scale | ParamKind::Buffer => return 0.0,

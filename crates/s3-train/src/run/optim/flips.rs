@@ -12,7 +12,7 @@
 //! c ← c · exp(gain · (R - m̂) / (R + m̂)), kept within 1/most ..= most     (0/0 = 0)
 //! ```
 //!
-//! R is the target's value at step t. The next step has the learning rate lr · c; m starts at 0, c
+//! R is the target's value at step t, times `depth_factor`^d for a shift gate below d others. The next step has the learning rate lr · c; m starts at 0, c
 //! at 1. The quotient is between -1 and 1, so that c changes by exp(±gain) in a step at most;
 //! near R it is half of ln(R/m̂). With `gain = 0` flips are counted and nothing is moved.
 //!
@@ -52,6 +52,11 @@ pub struct FlipsConfig {
     /// The factor stays within 1/most and most.
     #[serde(default = "most")]
     pub most: f64,
+    /// What a shift gate's target is multiplied by for each gate that must be open above it
+    /// ([`ParamKind::Gate`]'s depth), 0 to 1. A gate of depth d changes its weight by 2^d at least:
+    /// with 1/4 the gates of every depth move the energy of a layer's weights alike.
+    #[serde(default = "depth_factor", skip_serializing_if = "is_one")]
+    pub depth_factor: f64,
 }
 
 fn gain() -> f64 {
@@ -63,6 +68,12 @@ fn memory() -> f64 {
 fn most() -> f64 {
     1000.0
 }
+fn depth_factor() -> f64 {
+    1.0
+}
+fn is_one(x: &f64) -> bool {
+    *x == 1.0
+}
 
 impl FlipsConfig {
     /// Control towards `target` with the defaults of docs/CONFIG.md.
@@ -72,7 +83,13 @@ impl FlipsConfig {
             gain: gain(),
             memory: memory(),
             most: most(),
+            depth_factor: depth_factor(),
         }
+    }
+
+    /// The share of the target that gates of `depth` have.
+    pub(super) fn share_at(&self, depth: u32) -> f64 {
+        self.depth_factor.powi(depth as i32)
     }
 
     /// Checks the numbers.
@@ -97,6 +114,12 @@ impl FlipsConfig {
         if !(self.most.is_finite() && self.most >= 1.0) {
             return Err(format!("most: expected a number >= 1, got {}", self.most));
         }
+        if !(0.0..=1.0).contains(&self.depth_factor) {
+            return Err(format!(
+                "depth_factor: expected 0 <= x <= 1, got {}",
+                self.depth_factor
+            ));
+        }
         Ok(())
     }
 
@@ -110,12 +133,14 @@ impl FlipsConfig {
 pub(super) struct Control {
     /// m and c as the two values of a tensor, which a checkpoint holds.
     pub(super) state: Var,
+    /// What the target is multiplied by.
+    share: f64,
 }
 
 impl Control {
-    pub(super) fn new() -> Result<Self> {
+    pub(super) fn new(share: f64) -> Result<Self> {
         let state = Var::new(&[0f32, 1.0], &Device::Cpu)?;
-        Ok(Self { state })
+        Ok(Self { state, share })
     }
 
     /// m, c.
@@ -144,6 +169,7 @@ impl Control {
         target: f64,
         steps: u64,
     ) -> Result<()> {
+        let target = target * self.share;
         let (mean, factor) = self.values()?;
         let mean = config.memory * mean + (1.0 - config.memory) * share;
         let seen = mean / config.weight(steps);
@@ -226,6 +252,7 @@ mod tests {
             gain,
             memory: 0.9,
             most,
+            depth_factor: 1.0,
         }
     }
 
@@ -247,7 +274,7 @@ mod tests {
     /// Four gates, of which one turns in the first step, none in the second, two in the third.
     #[test]
     fn mean_and_factor_are_those_of_the_formula() -> Result<()> {
-        let (p, params) = param(&[0.05, -0.05, 1.0, -1.0], ParamKind::Gate)?;
+        let (p, params) = param(&[0.05, -0.05, 1.0, -1.0], ParamKind::Gate { depth: 0 })?;
         let mut optimizer = Optimizer::new(&config(Rule::Sgd, flips(0.5, 1e3)), params)?;
         let (mut mean, mut factor) = (0f64, 1f64);
         for (t, (gradient, share, target)) in [
@@ -280,14 +307,14 @@ mod tests {
     fn the_factor_stays_in_its_range_and_without_flips_and_target_it_stays_where_it_is()
     -> Result<()> {
         for (target, ends) in [(1.0, 2.0), (0.0, 1.0)] {
-            let (p, params) = param(&[1.0; 3], ParamKind::Gate)?;
+            let (p, params) = param(&[1.0; 3], ParamKind::Gate { depth: 0 })?;
             let mut optimizer = Optimizer::new(&config(Rule::Sgd, flips(1.0, 2.0)), params)?;
             for _ in 0..5 {
                 optimizer.step(0.1, Some(target), &push(&p, &[0.0; 3])?)?;
             }
             assert_eq!(state(&optimizer)?[0].1, [0.0, ends]);
         }
-        let (p, params) = param(&[1.0, -1.0], ParamKind::Gate)?;
+        let (p, params) = param(&[1.0, -1.0], ParamKind::Gate { depth: 0 })?;
         let mut optimizer = Optimizer::new(&config(Rule::Sgd, flips(1.0, 2.0)), params)?;
         for _ in 0..5 {
             let turn: Vec<f32> = p.to_vec1::<f32>()?.iter().map(|w| 100.0 * w).collect();
@@ -298,13 +325,30 @@ mod tests {
     }
 
     #[test]
+    fn a_deep_gate_has_its_share_of_the_target() -> Result<()> {
+        for (depth, target) in [(0, 0.16), (1, 0.04), (2, 0.01)] {
+            let (p, params) = param(&[0.05, -0.05, 1.0, -1.0], ParamKind::Gate { depth })?;
+            let quarter = FlipsConfig {
+                depth_factor: 0.25,
+                ..flips(0.5, 1e3)
+            };
+            let mut optimizer = Optimizer::new(&config(Rule::Sgd, quarter), params)?;
+            optimizer.step(0.1, Some(0.16), &push(&p, &[1.0, 0.0, 0.0, 0.0])?)?;
+            let want = (0.5f64 * (target - 0.25) / (target + 0.25)).exp();
+            let got = f64::from(state(&optimizer)?[0].1[1]);
+            assert!((got - want).abs() < 1e-6, "{depth}: {got} {want}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn only_gates_are_steered_and_only_where_it_is_asked_for() -> Result<()> {
         for kind in [ParamKind::Latent, ParamKind::Norm, ParamKind::Scale] {
             let (_, params) = param(&[1.0], kind)?;
             let optimizer = Optimizer::new(&config(Rule::Sgd, flips(1.0, 2.0)), params)?;
             assert_eq!(optimizer.state().len(), 0, "{kind:?}");
         }
-        let (_, params) = param(&[1.0], ParamKind::Gate)?;
+        let (_, params) = param(&[1.0], ParamKind::Gate { depth: 0 })?;
         let off = OptimizerConfig {
             flips: None,
             ..config(Rule::Sgd, flips(1.0, 2.0))
@@ -320,7 +364,7 @@ mod tests {
         for (rule, lr) in [(Rule::Sgd, 0.01), (Rule::Adam, 0.001)] {
             for std in [0.06, 0.001] {
                 let start = Init::Normal { std }.draw(1, "start", N);
-                let (p, params) = param(&start, ParamKind::Gate)?;
+                let (p, params) = param(&start, ParamKind::Gate { depth: 0 })?;
                 let control = FlipsConfig {
                     memory: 0.95,
                     ..flips(0.05, 1e3)
