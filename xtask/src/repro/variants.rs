@@ -32,6 +32,9 @@ macro_rules! flips {
     };
 }
 
+/// The same, of a shift gate a quarter of the share for each gate above it.
+const DEEP: &str = "optimizer.flips={target={schedule=\"cosine\", start=1e-2}, depth_factor=0.25}";
+
 macro_rules! rows {
     ($($name:literal: $recipe:literal $(, $setting:expr)*;)*) => {
         &[$(Row::with($name, $recipe, &[HELD_OUT $(, $setting)*])),*]
@@ -70,6 +73,7 @@ const ROWS: &[Row] = rows! {
     "3 bits, open, flips 1e-2": "s3-3bit", OPEN, UNTIL, flips!("1e-2");
     "3 bits, dense, open, flips 1e-2": "s3-3bit", DENSE, OPEN, UNTIL, flips!("1e-2");
     "3 bits, dense, flips 1e-2": "s3-3bit", DENSE, flips!("1e-2");
+    "3 bits, quarter open, open, deep flips 1e-2": "s3-3bit", QUARTER, OPEN, UNTIL, DEEP;
     "4 bits": "s3-4bit", COUNTED;
     "4 bits, three shifts": "s3-4bit", "method.shifts=3";
     "4 bits, three shifts, open, flips 1e-2":
@@ -83,6 +87,8 @@ const ROWS: &[Row] = rows! {
     "4 bits, difference, open, flips 1e-2": "s3-4bit", DIFFERENCE, OPEN, UNTIL, flips!("1e-2");
     "4 bits, quarter open, flips 1e-2": "s3-4bit", QUARTER, flips!("1e-2");
     "4 bits, quarter open, open, flips 1e-2": "s3-4bit", QUARTER, OPEN, UNTIL, flips!("1e-2");
+    "4 bits, open, deep flips 1e-2": "s3-4bit", OPEN, UNTIL, DEEP;
+    "4 bits, quarter open, open, deep flips 1e-2": "s3-4bit", QUARTER, OPEN, UNTIL, DEEP;
 };
 
 /// What S3 is read against.
@@ -123,6 +129,8 @@ the one latent of a ternary quantizer goes from -1 through 0 to 1. *open* lets i
 - *three shifts*: levels to ±8 in 4 bits.
 - *flips R*: the step of each latent of each layer follows its flips, so that the share R of its gates changes sides in a step at
   the start, by a cosine none at the end (`optimizer.flips`, docs/CONFIG.md).
+- *deep flips R*: the topmost shift gate has the rate R, each below it a quarter of that of the one above
+  (`optimizer.flips.depth_factor`): a gate below d others changes its weight by 2^d at least.
 ";
 
 fn page(plan: &Plan, records: &[Record]) -> Page {
