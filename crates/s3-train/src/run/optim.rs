@@ -151,9 +151,9 @@ impl Optimizer {
             .collect()
     }
 
-    /// One update of every parameter that has a gradient. `target`: the share of the gates that is
-    /// to turn in this step, where they are steered ([`OptimizerConfig::target`]), of those of depth
-    /// 0; of deeper ones [`FlipsConfig::depth_factor`] says how much of it.
+    /// One update of every parameter that has a gradient. `target`: the share of the gates of depth
+    /// 0 that is to turn in this step, where they are steered ([`OptimizerConfig::target`]); of
+    /// deeper ones [`FlipsConfig::depth_factor`] says how much of it.
     ///
     /// # Errors
     /// Those of candle.

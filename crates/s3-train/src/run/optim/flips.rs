@@ -12,9 +12,10 @@
 //! c ← c · exp(gain · (R - m̂) / (R + m̂)), kept within 1/most ..= most     (0/0 = 0)
 //! ```
 //!
-//! R is the target's value at step t, times `depth_factor`^d for a shift gate below d others. The next step has the learning rate lr · c; m starts at 0, c
-//! at 1. The quotient is between -1 and 1, so that c changes by exp(±gain) in a step at most;
-//! near R it is half of ln(R/m̂). With `gain = 0` flips are counted and nothing is moved.
+//! R is the target's value at step t, times `depth_factor`^d for a shift gate below d others. The
+//! next step has the learning rate lr · c; m starts at 0, c at 1. The quotient is between -1 and 1,
+//! so that c changes by exp(±gain) in a step at most; near R it is half of ln(R/m̂). With `gain = 0`
+//! flips are counted and nothing is moved.
 //!
 //! After transition-rate scheduling (ICCV 2025, arXiv 2404.19248), which adds to a rate where this
 //! multiplies. Weight decay is part of the step and grows and shrinks with it.
