@@ -19,6 +19,8 @@ const SOME: &str = "method.closed_gradient=0.3";
 /// With [`UNTIL`]: all of its gradient passes a closed gate at the start, none at the end.
 const OPEN: &str = "method.closed_gradient=1.0";
 const UNTIL: &str = "method.closed_until=1.0";
+/// Nothing keeps a weight from being zero.
+const FREE: &str = "alpha.start=0.0";
 const FORGET: &str = "optimizer.gate_decay=3e-3";
 
 /// Flip-rate control: a share of the gates a step at the start, by a cosine none at the end.
@@ -53,6 +55,8 @@ const ROWS: &[Row] = rows! {
     "2 bits, open, flips 1e-2": "s3-2bit", OPEN, UNTIL, flips!("1e-2");
     "2 bits, open, flips 3e-3": "s3-2bit", OPEN, UNTIL, flips!("3e-3");
     "2 bits, open, flips 3e-2": "s3-2bit", OPEN, UNTIL, flips!("3e-2");
+    "2 bits, open, no penalty, flips 1e-2": "s3-2bit", OPEN, UNTIL, FREE, flips!("1e-2");
+    "2 bits, open, no penalty, flips 3e-3": "s3-2bit", OPEN, UNTIL, FREE, flips!("3e-3");
     "2 bits, authors, open, flips 1e-2": "s3-2bit", AUTHORS, OPEN, UNTIL, flips!("1e-2");
     "3 bits": "s3-3bit", COUNTED;
     "3 bits, authors": "s3-3bit", AUTHORS;
@@ -71,6 +75,7 @@ const ROWS: &[Row] = rows! {
     "3 bits, authors, flips 3e-2": "s3-3bit", AUTHORS, flips!("3e-2");
     "3 bits, authors, open, flips 1e-2": "s3-3bit", AUTHORS, OPEN, UNTIL, flips!("1e-2");
     "3 bits, open, flips 1e-2": "s3-3bit", OPEN, UNTIL, flips!("1e-2");
+    "3 bits, open, no penalty, flips 1e-2": "s3-3bit", OPEN, UNTIL, FREE, flips!("1e-2");
     "3 bits, dense, open, flips 1e-2": "s3-3bit", DENSE, OPEN, UNTIL, flips!("1e-2");
     "3 bits, dense, flips 1e-2": "s3-3bit", DENSE, flips!("1e-2");
     "3 bits, quarter open, open, deep flips 1e-2": "s3-3bit", QUARTER, OPEN, UNTIL, DEEP;
@@ -126,6 +131,7 @@ the one latent of a ternary quantizer goes from -1 through 0 to 1. *open* lets i
 - *forget*: gates decay by 3e-3 instead of 1e-4 (`optimizer.gate_decay`).
 - *quarter open*: shift gates start with a quarter of them open instead of half (`method.gate_mean`).
 - *finite difference*: a shift gate's gradient is the change that its flip makes, without ln 2 (`method.gradient`).
+- *no penalty*: alpha is 0. The dense-weight penalty is there since a zero weight is dead; behind open gates it is not.
 - *three shifts*: levels to ±8 in 4 bits.
 - *flips R*: the step of each latent of each layer follows its flips, so that the share R of its gates changes sides in a step at
   the start, by a cosine none at the end (`optimizer.flips`, docs/CONFIG.md).
