@@ -41,7 +41,7 @@ pub(crate) struct Options {
 /// Builds the page and says where it is.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let Some(toolchain) = Toolchain::for_target(TARGET) else {
-        bail!("{NO_LIBRARY}: `rustup target add {TARGET}` installs one");
+        bail!("{TARGET}: {NO_LIBRARY}");
     };
     let files = build(&toolchain, &options.output)?;
     for (name, bytes) in files {

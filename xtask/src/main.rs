@@ -37,7 +37,7 @@ use clap::{Parser, Subcommand};
 /// What the help says of the words that are not listed.
 const VERBS: &str = "\
 Every other word is a verb of the program s3, which is built and takes the place of this one:
-  cargo xtask demo                      trains a small network on generated data
+  cargo xtask demo                      trains six small networks on generated data
   cargo xtask train EXPERIMENT.toml     trains what a file describes
   cargo xtask s3 --help                 lists all of them";
 

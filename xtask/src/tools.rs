@@ -5,15 +5,25 @@ use std::process::Command;
 
 use crate::cargo::{forget_this_package, root};
 
-/// What [`Toolchain::for_target`] tells a user to install.
-pub(crate) const NO_LIBRARY: &str = "no Rust library for this target and no sources to build it of";
+/// Why there is no [`Toolchain::for_target`].
+pub(crate) const NO_LIBRARY: &str = "\
+    no Rust library for its target (`rustup target add` brings one), \
+    and neither its sources (rust-src) nor a linker (lld) to build it";
 
 /// A compiler and the cargo that belongs to it.
 pub(crate) struct Toolchain {
     rustc: PathBuf,
     cargo: PathBuf,
-    /// What cargo builds of the standard library.
-    from_sources: Option<&'static str>,
+    from_sources: Option<FromSources>,
+}
+
+/// How a standard library comes of its sources.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct FromSources {
+    /// What cargo builds of it.
+    crates: &'static str,
+    /// What links, where the toolchain came without its own.
+    linker: Option<&'static str>,
 }
 
 impl Toolchain {
@@ -47,21 +57,20 @@ impl Toolchain {
 
     /// One that has the sources of the standard library and knows `target`.
     fn with_library_sources(target: &str) -> Option<Toolchain> {
-        let found = Self::all().into_iter().find(|toolchain| {
-            let sysroot = toolchain.ask(&["--print", "sysroot"]);
-            let sources = "lib/rustlib/src/rust/library/core";
-            sysroot.is_some_and(|sysroot| Path::new(&sysroot).join(sources).exists())
-                && toolchain
-                    .ask(&["--print", "cfg", "--target", target])
-                    .is_some()
-        })?;
-        let crates = match target.ends_with("-none-elf") {
-            true => "core,alloc",
-            false => "std,panic_abort",
-        };
-        Some(Toolchain {
-            from_sources: Some(crates),
-            ..found
+        Self::all().into_iter().find_map(|toolchain| {
+            let sysroot = PathBuf::from(toolchain.ask(&["--print", "sysroot"])?);
+            let _known = toolchain.ask(&["--print", "cfg", "--target", target])?;
+            let host = format!(
+                "lib/rustlib/{}-unknown-linux-gnu/bin",
+                std::env::consts::ARCH
+            );
+            let own = sysroot.join(host).join("rust-lld").exists();
+            let linker = || program(&["rust-lld", "wasm-ld"]);
+            let from_sources = FromSources::of(target, &sysroot, own, linker)?;
+            Some(Toolchain {
+                from_sources: Some(from_sources),
+                ..toolchain
+            })
         })
     }
 
@@ -78,12 +87,11 @@ impl Toolchain {
         let mut command = Command::new(&self.cargo);
         forget_this_package(&mut command);
         command.env("RUSTC", &self.rustc).current_dir(root());
-        if let Some(crates) = self.from_sources {
+        if let Some(FromSources { crates, linker }) = self.from_sources {
             // Building the standard library is not stable; what needs it must not wait for that.
             command.arg(format!("-Zbuild-std={crates}"));
             command.env("RUSTC_BOOTSTRAP", "1");
-            // A toolchain that came without libraries may have come without its linker.
-            if let Some(linker) = program(&["rust-lld", "wasm-ld"]) {
+            if let Some(linker) = linker {
                 command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
             }
         }
@@ -95,6 +103,32 @@ impl Toolchain {
         command.args(arguments).current_dir(root());
         let output = command.output().ok().filter(|o| o.status.success())?;
         Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+    }
+}
+
+impl FromSources {
+    /// What `target` needs of the sources below `sysroot`; `own`: the toolchain has its linker,
+    /// else `linker` finds another. Only WebAssembly has no C compiler that links.
+    fn of(
+        target: &str,
+        sysroot: &Path,
+        own: bool,
+        linker: impl Fn() -> Option<&'static str>,
+    ) -> Option<Self> {
+        let crates = match target.ends_with("-none-elf") {
+            true => "core,alloc",
+            false => "std,panic_abort",
+        };
+        let library = sysroot.join("lib/rustlib/src/rust/library");
+        let has = |name: &str| library.join(name).exists();
+        if !crates.split(',').all(has) {
+            return None;
+        }
+        let linker = match target.starts_with("wasm32") && !own {
+            true => Some(linker()?),
+            false => None,
+        };
+        Some(Self { crates, linker })
     }
 }
 
@@ -126,6 +160,32 @@ mod tests {
             assert!(Toolchain::for_target(&target).is_some());
         }
         assert!(Toolchain::for_target("no-such-target").is_none());
+    }
+
+    #[test]
+    fn sources_are_taken_where_all_that_a_target_needs_is_there() {
+        let sysroot = tempfile::tempdir().expect("a folder");
+        let folder = |name: &str| {
+            let library = sysroot.path().join("lib/rustlib/src/rust/library");
+            std::fs::create_dir_all(library.join(name)).expect("created");
+        };
+        let of = |target, own, linker| FromSources::of(target, sysroot.path(), own, || linker);
+        let (bare, web) = ("riscv32i-unknown-none-elf", "wasm32-unknown-unknown");
+        let lld = Some("wasm-ld");
+        assert_eq!(of(bare, false, None), None);
+        folder("core");
+        folder("alloc");
+        let (crates, linker) = ("core,alloc", None);
+        assert_eq!(of(bare, false, lld), Some(FromSources { crates, linker }));
+        assert_eq!(of(web, false, lld), None, "no std");
+        folder("std");
+        folder("panic_abort");
+        assert_eq!(of(web, false, None), None, "nothing links");
+        let crates = "std,panic_abort";
+        let own = FromSources { crates, linker };
+        assert_eq!(of(web, true, lld), Some(own));
+        let linker = lld;
+        assert_eq!(of(web, false, lld), Some(FromSources { crates, linker }));
     }
 
     #[test]

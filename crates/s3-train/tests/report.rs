@@ -325,13 +325,16 @@ fn what_a_run_does_not_hold_is_said() {
     std::fs::remove_file(run.join("dynamics.jsonl")).expect("dynamics");
     std::fs::write(run.join("model.json"), "{").expect("a write");
     std::fs::remove_file(run.join("last.safetensors")).expect("a checkpoint");
-    let page = page(&bench, &[&name], &run.join("report.html"));
+    let output = bench.s3(&["report", &name]).output().expect("s3 starts");
+    let page = std::fs::read_to_string(run.join("report.html")).expect("the page");
+    let said = String::from_utf8(output.stderr).expect("text");
     for text in [
         "1 of 2 epochs are done",
         "dynamics.jsonl",
         "model.json is not there",
     ] {
         assert!(page.contains(text), "{text}");
+        assert!(said.contains(text), "{text}: {said}");
     }
     assert!(!without_plot(&page).is_empty());
 

@@ -1,7 +1,8 @@
 //! The page of `cargo xtask browser`: in Node every value of a thousand images is the native
 //! program's; in a headless Chromium drawn digits and pictures get the right answers.
 //!
-//! On Debian: `nodejs chromium`, and `rustup target add wasm32-unknown-unknown`.
+//! Needs `rustup target add wasm32-unknown-unknown`, or the library's sources and a linker. On
+//! Debian: `nodejs chromium rustc-web rust-web-src cargo-web lld`.
 
 use std::process::Command;
 

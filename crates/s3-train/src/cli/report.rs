@@ -115,6 +115,10 @@ fn draw(
         .iter()
         .map(|r| report::read(r))
         .collect::<Result<Vec<_>>>()?;
+    for (run, held) in runs.iter().zip(&held) {
+        let of_run = |what: &String| format!("{}: {what}", terminal::path(run));
+        note(held.missing.iter().map(of_run));
+    }
     let mut answers = Vec::new();
     for run in runs {
         // A page without them is better than none: a run under way has no checkpoint yet.

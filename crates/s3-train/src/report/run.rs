@@ -21,8 +21,8 @@ pub struct Run {
     pub(super) timing: Vec<TimingRecord>,
     pub(super) cost: Option<ModelCost>,
     pub(super) manifest: Option<Value>,
-    /// What is not there, in sentences.
-    pub(super) missing: Vec<String>,
+    /// What is not there or damaged, in sentences.
+    pub missing: Vec<String>,
 }
 
 impl fmt::Debug for Run {

@@ -87,18 +87,17 @@ impl Optimizer {
                     .iter()
                     .map(|_| zeros())
                     .collect::<Result<_>>()?;
-                let share = config.flips.as_ref().zip(match p.kind {
-                    ParamKind::Gate { depth } => Some(depth),
+                let depth_share = match (&config.flips, p.kind) {
+                    (Some(flips), ParamKind::Gate { depth }) => Some(flips.depth_share(depth)),
                     _ => None,
-                });
-                let share = share.map(|(flips, depth)| flips.share_at(depth));
+                };
                 Ok(Slot {
                     factor: config.factor_of(&name),
                     name,
                     decay: config.decay_of(p.kind) as f32,
                     var: p.var,
                     state,
-                    control: share.map(Control::new).transpose()?,
+                    control: depth_share.map(Control::new).transpose()?,
                 })
             })
             .collect::<Result<_>>()?;

@@ -14,8 +14,8 @@
 //!
 //! R is the target's value at step t, times `depth_factor`^d for a shift gate below d others. The
 //! next step has the learning rate lr · c; m starts at 0, c at 1. The quotient is between -1 and 1,
-//! so that c changes by exp(±gain) in a step at most; near R it is half of ln(R/m̂). With `gain = 0`
-//! flips are counted and nothing is moved.
+//! so that c changes by exp(±gain) in a step at most; near R it is half of ln(R/m̂). With
+//! `gain = 0` flips are counted and nothing is moved.
 //!
 //! After transition-rate scheduling (ICCV 2025, arXiv 2404.19248), which adds to a rate where this
 //! multiplies. Weight decay is part of the step and grows and shrinks with it.
@@ -54,8 +54,8 @@ pub struct FlipsConfig {
     #[serde(default = "most")]
     pub most: f64,
     /// What a shift gate's target is multiplied by for each gate that must be open above it
-    /// ([`ParamKind::Gate`]'s depth), 0 to 1. A gate of depth d changes its weight by 2^d at least:
-    /// with 1/4 the gates of every depth move the energy of a layer's weights alike.
+    /// ([`ParamKind::Gate`]'s depth), 0 to 1. A gate of depth d that changes a weight at all
+    /// changes it by 2^d at least; how often it does depends on the gates above it.
     #[serde(default = "depth_factor", skip_serializing_if = "is_one")]
     pub depth_factor: f64,
 }
@@ -89,7 +89,7 @@ impl FlipsConfig {
     }
 
     /// The share of the target that gates of `depth` have.
-    pub(super) fn share_at(&self, depth: u32) -> f64 {
+    pub(super) fn depth_share(&self, depth: u32) -> f64 {
         self.depth_factor.powi(depth as i32)
     }
 
@@ -135,13 +135,13 @@ pub(super) struct Control {
     /// m and c as the two values of a tensor, which a checkpoint holds.
     pub(super) state: Var,
     /// What the target is multiplied by.
-    share: f64,
+    depth_share: f64,
 }
 
 impl Control {
-    pub(super) fn new(share: f64) -> Result<Self> {
+    pub(super) fn new(depth_share: f64) -> Result<Self> {
         let state = Var::new(&[0f32, 1.0], &Device::Cpu)?;
-        Ok(Self { state, share })
+        Ok(Self { state, depth_share })
     }
 
     /// m, c.
@@ -170,7 +170,7 @@ impl Control {
         target: f64,
         steps: u64,
     ) -> Result<()> {
-        let target = target * self.share;
+        let target = target * self.depth_share;
         let (mean, factor) = self.values()?;
         let mean = config.memory * mean + (1.0 - config.memory) * share;
         let seen = mean / config.weight(steps);
