@@ -328,13 +328,13 @@ fn what_a_run_does_not_hold_is_said() {
     let output = bench.s3(&["report", &name]).output().expect("s3 starts");
     let page = std::fs::read_to_string(run.join("report.html")).expect("the page");
     let said = String::from_utf8(output.stderr).expect("text");
-    for text in [
-        "1 of 2 epochs are done",
-        "dynamics.jsonl",
-        "model.json is not there",
+    for (shown, noted) in [
+        ("1 of 2 epochs are done", "not finished: 1 of 2 epochs"),
+        ("dynamics.jsonl", "cannot read"),
+        ("model.json is not there", "model.json: EOF while parsing"),
     ] {
-        assert!(page.contains(text), "{text}");
-        assert!(said.contains(text), "{text}: {said}");
+        assert!(page.contains(shown), "{shown}");
+        assert!(said.contains(noted), "{noted}: {said}");
     }
     assert!(!without_plot(&page).is_empty());
 

@@ -25,6 +25,11 @@ pub trait Simd: Copy + Send + Sync {
     /// The same where three weight vectors, or three pairs, must stay in registers besides.
     const GROUPED_ACCUMULATORS: usize;
 
+    /// How many sums a tile of pixels has where it takes the taps that share pixels one after the
+    /// other, each pixel broadcast again: for registers too few to hold the weights of three taps.
+    /// `None`: it takes them together.
+    const TAP_BY_TAP: Option<usize> = None;
+
     /// `x` in every lane.
     fn splat(self, x: f32) -> Self::F;
 

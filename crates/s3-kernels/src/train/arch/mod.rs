@@ -202,11 +202,8 @@ impl Stored for Widened {
     #[inline(always)]
     fn fill(to: &mut [f32; LANES], from: &[Widened]) {
         match from.first_chunk::<LANES>() {
-            Some(full) => {
-                for (to, from) in to.iter_mut().zip(full) {
-                    *to = from.0.to_f32();
-                }
-            }
+            // All are read before one is written: that is a vector.
+            Some(&full) => *to = full.map(|from| from.0.to_f32()),
             None => {
                 *to = [0.0; LANES];
                 for (to, from) in to.iter_mut().zip(from) {

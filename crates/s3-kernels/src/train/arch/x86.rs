@@ -48,6 +48,9 @@ impl Simd for Avx2 {
     // Twelve of sixteen registers: two hold the weight, one the broadcast activation.
     const ACCUMULATORS: usize = 6;
     const GROUPED_ACCUMULATORS: usize = 4;
+    // Four, of two registers each: the compiler shares broadcasts between taps and keeps them, and
+    // more would leave the registers from product to product.
+    const TAP_BY_TAP: Option<usize> = Some(4);
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {

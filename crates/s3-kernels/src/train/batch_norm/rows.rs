@@ -266,16 +266,17 @@ impl<T: Element> GradApply<'_, T> {
         let span = self.mean.len();
         // One operand less to read where nothing is asked of it.
         let y = if ACT == NONE { self.dy } else { self.y };
+        let mut run = T::Run::default();
         if let Some(dresidual) = self.dresidual {
-            for ((d, y), dy) in dresidual.iter_mut().zip(y).zip(self.dy) {
-                *d = if cut::<ACT>(y.to_f32()) {
-                    T::default()
-                } else {
-                    *dy
-                };
+            let inputs = y.chunks(RUN).zip(self.dy.chunks(RUN));
+            for (d, (y, dy)) in dresidual.chunks_mut(RUN).zip(inputs) {
+                let values = T::values(&mut run, d);
+                for ((v, y), dy) in values.iter_mut().zip(y).zip(dy) {
+                    *v = passed::<ACT>(dy.to_f32(), y.to_f32());
+                }
+                T::keep(simd, &run, d);
             }
         }
-        let mut run = T::Run::default();
         let inputs = self
             .x
             .chunks(span)

@@ -178,7 +178,7 @@ fn taps_of<S: Simd, const V: usize, const Q: usize, const K: usize>(
     weights: [usize; K],
     channels: usize,
 ) {
-    if K > 1 && V * Q > S::GROUPED_ACCUMULATORS {
+    if K > 1 && V * Q > S::TAP_BY_TAP.unwrap_or(S::GROUPED_ACCUMULATORS) {
         unreachable!("a tile beyond the instruction set's registers");
     }
     let x = &x[..Q + K - 1];
@@ -187,6 +187,26 @@ fn taps_of<S: Simd, const V: usize, const Q: usize, const K: usize>(
         for v in 0..V {
             ws[k][v] = &w[v][weights[k] * LANES..][..LANES];
         }
+    }
+    if S::TAP_BY_TAP.is_some() {
+        for c in 0..channels {
+            for k in 0..K {
+                let mut wv = [simd.splat(0.0); V];
+                for v in 0..V {
+                    wv[v] = simd.load(&ws[k][v][c].0);
+                }
+                for q in 0..Q {
+                    if (q + k == 0 && zero[0]) || (q + k + 2 == Q + K && zero[1]) {
+                        continue;
+                    }
+                    let x = simd.splat(x[q + k].0[c]);
+                    for v in 0..V {
+                        acc[q][v] = simd.mul_add(wv[v], x, acc[q][v]);
+                    }
+                }
+            }
+        }
+        return;
     }
     for c in 0..channels {
         let mut wv = [[simd.splat(0.0); V]; K];
