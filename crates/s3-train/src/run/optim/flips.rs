@@ -54,8 +54,8 @@ pub struct FlipsConfig {
     #[serde(default = "most")]
     pub most: f64,
     /// What a shift gate's target is multiplied by for each gate that must be open above it
-    /// ([`ParamKind::Gate`]'s depth), 0 to 1. A gate of depth d that changes a weight at all
-    /// changes it by 2^d at least; how often it does depends on the gates above it.
+    /// ([`s3_core::ParamKind::Gate`]'s depth), 0 to 1. A gate of depth d that changes a weight at
+    /// all changes it by 2^d at least; how often it does depends on the gates above it.
     #[serde(default = "depth_factor", skip_serializing_if = "is_one")]
     pub depth_factor: f64,
 }
