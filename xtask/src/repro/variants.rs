@@ -21,6 +21,8 @@ const OPEN: &str = "method.closed_gradient=1.0";
 const UNTIL: &str = "method.closed_until=1.0";
 /// Nothing keeps a weight from being zero.
 const FREE: &str = "alpha.start=0.0";
+/// A tenth of section 5.1's.
+const LITTLE: &str = "alpha.start=1e-6";
 const FORGET: &str = "optimizer.gate_decay=3e-3";
 
 /// Flip-rate control: a share of the gates a step at the start, by a cosine none at the end.
@@ -57,6 +59,10 @@ const ROWS: &[Row] = rows! {
     "2 bits, open, flips 3e-2": "s3-2bit", OPEN, UNTIL, flips!("3e-2");
     "2 bits, open, no penalty, flips 1e-2": "s3-2bit", OPEN, UNTIL, FREE, flips!("1e-2");
     "2 bits, open, no penalty, flips 3e-3": "s3-2bit", OPEN, UNTIL, FREE, flips!("3e-3");
+    "2 bits, authors, open, no penalty, flips 1e-2":
+        "s3-2bit", AUTHORS, OPEN, UNTIL, FREE, flips!("1e-2");
+    "2 bits, dense, open, no penalty, flips 1e-2":
+        "s3-2bit", DENSE, OPEN, UNTIL, FREE, flips!("1e-2");
     "2 bits, authors, open, flips 1e-2": "s3-2bit", AUTHORS, OPEN, UNTIL, flips!("1e-2");
     "3 bits": "s3-3bit", COUNTED;
     "3 bits, authors": "s3-3bit", AUTHORS;
@@ -76,6 +82,7 @@ const ROWS: &[Row] = rows! {
     "3 bits, authors, open, flips 1e-2": "s3-3bit", AUTHORS, OPEN, UNTIL, flips!("1e-2");
     "3 bits, open, flips 1e-2": "s3-3bit", OPEN, UNTIL, flips!("1e-2");
     "3 bits, open, no penalty, flips 1e-2": "s3-3bit", OPEN, UNTIL, FREE, flips!("1e-2");
+    "3 bits, open, little penalty, flips 1e-2": "s3-3bit", OPEN, UNTIL, LITTLE, flips!("1e-2");
     "3 bits, dense, open, flips 1e-2": "s3-3bit", DENSE, OPEN, UNTIL, flips!("1e-2");
     "3 bits, dense, flips 1e-2": "s3-3bit", DENSE, flips!("1e-2");
     "3 bits, quarter open, open, deep flips 1e-2": "s3-3bit", QUARTER, OPEN, UNTIL, DEEP;
@@ -132,6 +139,7 @@ the one latent of a ternary quantizer goes from -1 through 0 to 1. *open* lets i
 - *quarter open*: shift gates start with a quarter of them open instead of half (`method.gate_mean`).
 - *finite difference*: a shift gate's gradient is the change that its flip makes, without ln 2 (`method.gradient`).
 - *no penalty*: alpha is 0. The dense-weight penalty is there since a zero weight is dead; behind open gates it is not.
+  *little penalty*: alpha is 1e-6, a tenth of section 5.1's.
 - *three shifts*: levels to ±8 in 4 bits.
 - *flips R*: the step of each latent of each layer follows its flips, so that the share R of its gates changes sides in a step at
   the start, by a cosine none at the end (`optimizer.flips`, docs/CONFIG.md).
