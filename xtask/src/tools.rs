@@ -8,7 +8,7 @@ use crate::cargo::{forget_this_package, root};
 /// Why there is no [`Toolchain::for_target`].
 pub(crate) const NO_LIBRARY: &str = "\
     no Rust library for its target (`rustup target add` brings one), \
-    and neither its sources (rust-src) nor a linker (lld) to build it";
+    and not all that builds one: its sources (rust-src) and, for WebAssembly, a linker (lld)";
 
 /// A compiler and the cargo that belongs to it.
 pub(crate) struct Toolchain {

@@ -335,36 +335,6 @@ mod tests {
         Ok(())
     }
 
-    /// With every gate open, closing the one below d others leaves 2^d.
-    #[test]
-    fn a_gates_depth_is_the_number_of_gates_above_it() -> Result<()> {
-        let layer = LayerSpec {
-            name: "conv".into(),
-            shape: vec![1, 1],
-            role: Role::Hidden,
-        };
-        let params = Params::new(7, &Device::Cpu);
-        let quantizer = S3::new(4).quantizer(&layer, &params)?;
-        let latents = params.all();
-        let set = |var: &Var, x: f32| var.set(&Tensor::full(x, (1, 1), &Device::Cpu)?);
-        for param in latents.values() {
-            set(&param.var, 1.0)?;
-        }
-        let mut shifts = 0;
-        for (name, param) in latents.iter().filter(|(name, _)| !name.contains("w_s")) {
-            let ParamKind::Gate { depth } = param.kind else {
-                panic!("{name}: {:?}", param.kind)
-            };
-            set(&param.var, -1.0)?;
-            let weight = quantizer.weight()?.flatten_all()?.to_vec1::<f32>()?;
-            assert_eq!(weight, [f32::from(1u8 << depth)], "{name}");
-            set(&param.var, 1.0)?;
-            shifts += 1;
-        }
-        assert_eq!(shifts, 6);
-        Ok(())
-    }
-
     #[test]
     fn bad_numbers_are_named() {
         for (bad, what) in [

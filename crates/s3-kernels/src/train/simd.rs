@@ -25,10 +25,9 @@ pub trait Simd: Copy + Send + Sync {
     /// The same where three weight vectors, or three pairs, must stay in registers besides.
     const GROUPED_ACCUMULATORS: usize;
 
-    /// How many sums a tile of pixels has where it takes the taps that share pixels one after the
-    /// other, each pixel broadcast again: for registers too few to hold the weights of three taps.
-    /// `None`: it takes them together.
-    const TAP_BY_TAP: Option<usize> = None;
+    /// Whether a tile of pixels takes the taps that share pixels one after the other, and not
+    /// together: for registers too few to hold the weights of three taps beside the sums.
+    const TAP_BY_TAP: bool = false;
 
     /// `x` in every lane.
     fn splat(self, x: f32) -> Self::F;

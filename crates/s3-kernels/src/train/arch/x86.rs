@@ -47,10 +47,10 @@ impl Simd for Avx2 {
 
     // Twelve of sixteen registers: two hold the weight, one the broadcast activation.
     const ACCUMULATORS: usize = 6;
+    // Eight registers: the compiler shares broadcasts between taps and keeps them, so that sums
+    // beyond these would leave the registers from product to product.
     const GROUPED_ACCUMULATORS: usize = 4;
-    // Four, of two registers each: the compiler shares broadcasts between taps and keeps them, and
-    // more would leave the registers from product to product.
-    const TAP_BY_TAP: Option<usize> = Some(4);
+    const TAP_BY_TAP: bool = true;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {

@@ -232,10 +232,10 @@ fn depth<T: Stored>(blocks: usize, taps: usize, width: usize) -> usize {
 #[inline(always)]
 fn tile_cols<S: Simd>(_: S, grid: &Grid, width: usize, in_matrix: bool) -> usize {
     let grouped = grid.groups.iter().any(|g| g.count > 1);
-    let registers = match S::TAP_BY_TAP {
-        _ if !grouped => S::ACCUMULATORS,
-        Some(registers) => registers,
-        None => S::GROUPED_ACCUMULATORS,
+    let registers = if grouped {
+        S::GROUPED_ACCUMULATORS
+    } else {
+        S::ACCUMULATORS
     };
     let limit = if in_matrix {
         amx::MOST_PIXELS

@@ -178,7 +178,7 @@ fn taps_of<S: Simd, const V: usize, const Q: usize, const K: usize>(
     weights: [usize; K],
     channels: usize,
 ) {
-    if K > 1 && V * Q > S::TAP_BY_TAP.unwrap_or(S::GROUPED_ACCUMULATORS) {
+    if K > 1 && V * Q > S::GROUPED_ACCUMULATORS {
         unreachable!("a tile beyond the instruction set's registers");
     }
     let x = &x[..Q + K - 1];
@@ -188,7 +188,7 @@ fn taps_of<S: Simd, const V: usize, const Q: usize, const K: usize>(
             ws[k][v] = &w[v][weights[k] * LANES..][..LANES];
         }
     }
-    if S::TAP_BY_TAP.is_some() {
+    if S::TAP_BY_TAP {
         for c in 0..channels {
             for k in 0..K {
                 let mut wv = [simd.splat(0.0); V];
